@@ -1,0 +1,125 @@
+"""The control API: HTTP over a Unix socket that only its owner may open.
+
+GET  /v1/status               the FleetSnapshot as JSON
+GET  /healthz, /readyz        200, or 503 while nothing can serve
+POST /v1/pull {"model": M}    Ollama's progress records, one JSON object per line
+POST /v1/restart {"instances": [...]}   drained restarts, one after another; [] means all
+POST /v1/down {"now": false}  stop the fleet; answers when stopping has begun
+"""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import msgspec
+from aiohttp import web
+
+from ollama_fleet.api import merged
+from ollama_fleet.errors import FleetError
+from ollama_fleet.state import FleetSnapshot, State
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Commands:
+    """What the control API can make the fleet do."""
+
+    snapshot: Callable[[], FleetSnapshot]
+    pull: Callable[[str, bool], AsyncGenerator[Mapping[str, Any], None]]
+    restart: Callable[[Sequence[str]], Awaitable[None]]
+    down: Callable[[bool], None]
+
+
+class _Restart(msgspec.Struct):
+    instances: list[str] = []
+
+
+class _Down(msgspec.Struct):
+    now: bool = False
+
+
+class _Pull(msgspec.Struct):
+    model: str
+    insecure: bool = False
+
+
+class Admin:
+    """Serves the control API on a socket; `async with` it."""
+
+    def __init__(self, socket: Path, state: State, commands: Commands) -> None:
+        self._socket = socket
+        self._state = state
+        self._commands = commands
+        app = web.Application()
+        app.add_routes(
+            [
+                web.get("/v1/status", self._status),
+                web.get("/healthz", self._health),
+                web.get("/readyz", self._health),
+                web.post("/v1/pull", self._pull),
+                web.post("/v1/restart", self._restart),
+                web.post("/v1/down", self._down),
+            ]
+        )
+        self._runner = web.AppRunner(
+            app, access_log=None, handler_cancellation=True, shutdown_timeout=1.0
+        )
+
+    async def __aenter__(self) -> Self:
+        self._socket.unlink(missing_ok=True)
+        await self._runner.setup()
+        await web.UnixSite(self._runner, str(self._socket)).start()
+        self._socket.chmod(0o600)
+        return self
+
+    async def __aexit__(self, *_exc: object) -> None:
+        await self._runner.cleanup()
+        self._socket.unlink(missing_ok=True)
+
+    async def _status(self, _request: web.Request) -> web.Response:
+        body = msgspec.json.encode(self._commands.snapshot())
+        return web.Response(body=body, content_type="application/json")
+
+    async def _health(self, _request: web.Request) -> web.Response:
+        status = 200 if merged.live(self._state) and not self._state.stopping else 503
+        return web.json_response({"ok": status == 200}, status=status)
+
+    async def _restart(self, request: web.Request) -> web.Response:
+        wanted = await _read(request, _Restart)
+        try:
+            await self._commands.restart(wanted.instances)
+        except FleetError as error:
+            return _refused(error)
+        return web.json_response({"ok": True})
+
+    async def _down(self, request: web.Request) -> web.Response:
+        wanted = await _read(request, _Down)
+        self._commands.down(wanted.now)
+        return web.json_response({"ok": True})
+
+    async def _pull(self, request: web.Request) -> web.StreamResponse:
+        wanted = await _read(request, _Pull)
+        response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
+        async with aclosing(self._commands.pull(wanted.model, wanted.insecure)) as records:
+            await response.prepare(request)
+            try:
+                async for record in records:
+                    await response.write(msgspec.json.encode(record) + b"\n")
+            except (FleetError, ValueError) as error:
+                await response.write(msgspec.json.encode({"error": str(error)}) + b"\n")
+        await response.write_eof()
+        return response
+
+
+async def _read(request: web.Request, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(await request.read() or b"{}", type=kind)
+    except msgspec.DecodeError as error:
+        raise web.HTTPBadRequest(text=str(error)) from None
+
+
+def _refused(error: FleetError) -> web.Response:
+    return web.json_response({"error": error.reason, "hint": error.hint}, status=409)

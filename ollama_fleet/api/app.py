@@ -1,0 +1,259 @@
+"""Ollama's API on Ollama's port: the route table, an allow-list, and what each route does.
+
+A path that is not in the table is answered here, never forwarded; what is forwarded is our own
+route string, never the client's bytes.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+from aiohttp import web
+
+from ollama_fleet.api import answers, merged
+from ollama_fleet.api.connection import ClientStream, StreamAnswer
+from ollama_fleet.api.paths import MODEL_ROUTE, Found, Redirect, locate
+from ollama_fleet.errors import Failure, OllamaError
+from ollama_fleet.names import canonical
+from ollama_fleet.router.dialect import Dialect
+from ollama_fleet.router.intake import Request, inference, read_body
+from ollama_fleet.router.relay import Relay
+from ollama_fleet.state import State
+
+Pull = Callable[[str, bool], AsyncGenerator[Mapping[str, Any], None]]
+Route = Callable[["Api", web.BaseRequest, Found], Awaitable[web.StreamResponse]]
+
+
+class BadBody(Exception):
+    """A request's body is too large (413) or does not come (408)."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+class Api:
+    """Answers requests on the front. `pull(name, insecure)` yields progress records."""
+
+    def __init__(
+        self, state: State, relay: Relay, pull: Pull, *, body_bytes: int, body_timeout_s: float
+    ) -> None:
+        self._state = state
+        self._relay = relay
+        self._pull = pull
+        self._body_bytes = body_bytes
+        self._body_timeout_s = body_timeout_s
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request."""
+        place = locate(request.raw_path, request.method, ROUTES)
+        if isinstance(place, Redirect):
+            return answers.plain(place.status, "", {"Location": place.location})
+        if not isinstance(place, Found):
+            status = 400 if place.malformed else 404
+            return answers.plain(status, "400 bad request" if status == 400 else NOT_FOUND)
+        methods = ROUTES[place.path]
+        route = methods.get(request.method)
+        if route is None:
+            allow = {"Allow": ", ".join(sorted(methods))}
+            return answers.plain(405, "405 method not allowed", allow)
+        try:
+            return await route(self, request, place)
+        except BadBody as bad:
+            return answers.error(_dialect(place.path), bad.status, str(bad))
+
+    # -- local ----------------------------------------------------------------------------------
+
+    async def root(self, _request: web.BaseRequest, _place: Found) -> web.StreamResponse:
+        """Say that it runs, as long as anything could serve."""
+        if not merged.live(self._state):
+            return answers.error(Dialect.OLLAMA, 503, "no instance of the fleet is up")
+        return answers.text(200, "Ollama is running")
+
+    async def version(self, _request: web.BaseRequest, _place: Found) -> web.StreamResponse:
+        """The lowest version of the live instances."""
+        version = merged.version(self._state)
+        if not version:
+            return answers.error(Dialect.OLLAMA, 503, "no instance of the fleet is up")
+        return answers.json({"version": version})
+
+    async def tags(self, _request: web.BaseRequest, _place: Found) -> web.StreamResponse:
+        """Every model of the fleet."""
+        return answers.json({"models": merged.tags(self._state)})
+
+    async def ps(self, _request: web.BaseRequest, _place: Found) -> web.StreamResponse:
+        """Every model in memory."""
+        return answers.json({"models": merged.ps(self._state)})
+
+    async def models(self, _request: web.BaseRequest, _place: Found) -> web.StreamResponse:
+        """The same as tags, for OpenAI clients."""
+        return answers.json(merged.models(self._state), content_type=answers.OPENAI_JSON)
+
+    # -- one instance ---------------------------------------------------------------------------
+
+    async def infer(self, request: web.BaseRequest, place: Found) -> web.StreamResponse:
+        """An inference request: by its model to the instance the strategy prefers."""
+        dialect = _dialect(place.path)
+        wanted = inference(
+            place.path,
+            dialect,
+            await self._body(request),
+            stream_default=dialect is Dialect.OLLAMA and "embed" not in place.path,
+            headers=request.raw_headers,
+            client=request.remote or "",
+        )
+        return await self._forward(wanted, request)
+
+    async def show(self, request: web.BaseRequest, place: Found) -> web.StreamResponse:
+        """Metadata of a model: from any instance whose store has it."""
+        body = await self._body(request)
+        model = read_body(body, stream_default=False).model
+        return await self._metadata(request, place.path, model, body)
+
+    async def model(self, request: web.BaseRequest, place: Found) -> web.StreamResponse:
+        """The same, for OpenAI clients, the model in the path."""
+        path = "/v1/models/" + quote(place.model, safe="")
+        return await self._metadata(request, path, place.model, b"")
+
+    async def _metadata(
+        self, request: web.BaseRequest, path: str, model: str, body: bytes
+    ) -> web.StreamResponse:
+        wanted = Request(
+            method=request.method,
+            path=path,
+            dialect=_dialect(path),
+            model=model,
+            key=canonical(model) if model.strip() else "",
+            body=body,
+            headers=request.raw_headers,
+            client=request.remote or "",
+        )
+        return await self._forward(wanted, request)
+
+    async def _forward(self, wanted: Request, request: web.BaseRequest) -> web.StreamResponse:
+        client = ClientStream(request)
+        try:
+            await self._relay.serve(wanted, client)
+        except Failure as failure:
+            if not client.started:
+                return answers.failure(wanted.dialect, failure)
+        except Exception:
+            if client.started:  # aiohttp must not write an answer behind half of another
+                client.reset()
+            raise
+        return client.response
+
+    # -- all instances --------------------------------------------------------------------------
+
+    async def pull(self, request: web.BaseRequest, _place: Found) -> web.StreamResponse:
+        """One download for the whole fleet, with Ollama's own progress records."""
+        body = await self._body(request)
+        wanted = read_body(body, stream_default=True)
+        try:
+            records = self._pull(wanted.model, _insecure(body))
+            if not wanted.stream:
+                return await self._pull_whole(records)
+            return await self._pull_stream(request, records)
+        except ValueError:
+            return answers.error(Dialect.OLLAMA, 400, "invalid model name")
+
+    async def _pull_whole(
+        self, records: AsyncGenerator[Mapping[str, Any], None]
+    ) -> web.StreamResponse:
+        last: Mapping[str, Any] = {}
+        try:
+            async for record in records:
+                last = record
+        except OllamaError as error:
+            return answers.error(Dialect.OLLAMA, 500, error.reason)
+        return answers.json(last)
+
+    async def _pull_stream(
+        self, request: web.BaseRequest, records: AsyncGenerator[Mapping[str, Any], None]
+    ) -> web.StreamResponse:
+        response = StreamAnswer(headers={"Content-Type": "application/x-ndjson"})
+        async with aclosing(records) as progress:
+            try:
+                async for record in progress:
+                    if not response.prepared:
+                        await response.prepare(request)
+                    await response.write(msgspec.json.encode(record) + b"\n")
+            except OllamaError as error:
+                if not response.prepared:
+                    await response.prepare(request)
+                await response.write(msgspec.json.encode({"error": error.reason}) + b"\n")
+        await response.write_eof()
+        return response
+
+    async def _body(self, request: web.BaseRequest) -> bytes:
+        """The whole body, within its limit; its next piece must come in time."""
+        too_large = BadBody(413, f"the request body is larger than {self._body_bytes} bytes")
+        if (request.content_length or 0) > self._body_bytes:
+            raise too_large
+        if request.headers.get("Expect", "").lower() == "100-continue":
+            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        pieces: list[bytes] = []
+        size = 0
+        while True:
+            try:
+                async with asyncio.timeout(self._body_timeout_s):
+                    piece = await request.content.readany()
+            except TimeoutError:
+                raise BadBody(408, "the request body did not come in time") from None
+            if not piece:
+                return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            size += len(piece)
+            if size > self._body_bytes:
+                raise too_large
+            pieces.append(piece)
+
+
+NOT_FOUND = "404 page not found"
+GET, POST = ("GET", "HEAD"), ("POST",)
+
+
+def _dialect(path: str) -> Dialect:
+    if path == "/v1/messages":
+        return Dialect.ANTHROPIC
+    if path == "/v1/responses":
+        return Dialect.RESPONSES
+    return Dialect.OPENAI if path.startswith("/v1/") else Dialect.OLLAMA
+
+
+class _PullOptions(msgspec.Struct):
+    insecure: bool = False
+
+
+def _insecure(body: bytes) -> bool:
+    try:
+        return msgspec.json.decode(body, type=_PullOptions).insecure
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return False
+
+
+def _route(methods: tuple[str, ...], route: Route) -> Mapping[str, Route]:
+    return dict.fromkeys(methods, route)
+
+
+ROUTES: Mapping[str, Mapping[str, Route]] = {
+    "/": _route(GET, Api.root),
+    "/api/version": _route(GET, Api.version),
+    "/api/tags": _route(GET, Api.tags),
+    "/api/ps": _route(("GET",), Api.ps),
+    "/api/show": _route(POST, Api.show),
+    "/api/pull": _route(POST, Api.pull),
+    "/api/generate": _route(POST, Api.infer),
+    "/api/chat": _route(POST, Api.infer),
+    "/api/embed": _route(POST, Api.infer),
+    "/api/embeddings": _route(POST, Api.infer),
+    "/v1/chat/completions": _route(POST, Api.infer),
+    "/v1/completions": _route(POST, Api.infer),
+    "/v1/embeddings": _route(POST, Api.infer),
+    "/v1/responses": _route(POST, Api.infer),
+    "/v1/messages": _route(POST, Api.infer),
+    "/v1/models": _route(("GET",), Api.models),
+    MODEL_ROUTE: _route(("GET",), Api.model),
+}

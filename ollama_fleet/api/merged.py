@@ -1,0 +1,107 @@
+"""Answers made from all instances, as one server would give them.
+
+One of three places that speak Ollama's HTTP: here we answer, in router/relay we pass on, in
+ollama.py we call.
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+from ollama_fleet.state import State
+
+Row = Mapping[str, Any]
+
+
+def tags(state: State) -> list[Row]:
+    """Rows of /api/tags: every model that some live instance has, newest first."""
+    rows: dict[str, Row] = {}
+    for instance in state.instances.values():
+        if instance.healthy:
+            for key, model in instance.stored.items():
+                rows.setdefault(key, model.row)
+    return sorted(rows.values(), key=lambda r: _seconds(r.get("modified_at")), reverse=True)
+
+
+def ps(state: State) -> list[Row]:
+    """Rows of /api/ps: one for each model, sizes summed over the instances that hold it.
+
+    The expiry shown is the latest and the context length the smallest, since either is what a
+    client may count on.
+    """
+    rows: dict[str, dict[str, Any]] = {}
+    for instance in state.instances.values():
+        if instance.healthy:
+            for key, model in instance.resident.items():
+                rows[key] = _joined(rows[key], model.row) if key in rows else dict(model.row)
+    return sorted(rows.values(), key=lambda r: _seconds(r.get("expires_at")), reverse=True)
+
+
+def models(state: State) -> dict[str, Any]:
+    """The document of /v1/models."""
+    data = [
+        {
+            "id": row.get("name", ""),
+            "object": "model",
+            "created": int(_seconds(row.get("modified_at"))),
+            "owned_by": _owner(str(row.get("name", ""))),
+        }
+        for row in tags(state)
+    ]
+    return {"object": "list", "data": data}
+
+
+def version(state: State) -> str:
+    """The lowest version of the live instances; "" if none is live."""
+    versions = [i.version for i in state.instances.values() if i.healthy and i.version]
+    return min(versions, key=_version_order, default="")
+
+
+def live(state: State) -> bool:
+    """Whether anything could serve a request."""
+    return any(i.healthy for i in state.instances.values())
+
+
+def _joined(row: dict[str, Any], other: Row) -> dict[str, Any]:
+    for name in ("size", "size_vram"):
+        row[name] = _number(row.get(name)) + _number(other.get(name))
+    row["expires_at"] = max(row.get("expires_at"), other.get("expires_at"), key=_seconds)
+    lengths = [n for n in (row.get("context_length"), other.get("context_length")) if n]
+    if lengths:
+        row["context_length"] = min(lengths)
+    return row
+
+
+def _number(value: object) -> int:
+    return value if isinstance(value, int) else 0
+
+
+def _seconds(stamp: object) -> float:
+    """Unix seconds of an RFC 3339 time with up to nanoseconds, as Go writes it; 0 if unreadable."""
+    if not isinstance(stamp, str):
+        return 0.0
+    try:
+        return datetime.fromisoformat(_microseconds(stamp)).timestamp()
+    except (ValueError, OverflowError):
+        return 0.0
+
+
+def _microseconds(stamp: str) -> str:
+    """Python reads at most six digits of a second's fraction."""
+    head, dot, rest = stamp.partition(".")
+    digits = rest.rstrip("Z").partition("+")[0].partition("-")[0]
+    return head + dot + digits[:6] + rest[len(digits) :] if dot else stamp
+
+
+def _owner(name: str) -> str:
+    """The namespace, as Ollama's OpenAI layer says it."""
+    path = name.rpartition("/")[0]
+    return path.rpartition("/")[2] if path else "library"
+
+
+def _version_order(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in _parts(text))
+
+
+def _parts(text: str) -> Iterable[str]:
+    return (p for p in text.replace("-", ".").split(".") if p.isdigit())

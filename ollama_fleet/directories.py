@@ -1,0 +1,71 @@
+"""Where the fleet keeps things: state, logs and history; and the control socket while it runs."""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+MAX_SOCKET_PATH = 100  # bytes; the kernel's limit for a Unix socket is 108
+
+
+@dataclass(frozen=True, slots=True)
+class Directories:
+    """One fleet's places. `FLEET_STATE_DIR` moves all of them: two fleets need two."""
+
+    state: Path
+    socket: Path
+
+    @classmethod
+    def find(cls, environ: Mapping[str, str]) -> "Directories":
+        """By FLEET_STATE_DIR, else by the XDG base directories."""
+        home = Path(environ.get("HOME") or Path.home())
+        chosen = environ.get("FLEET_STATE_DIR")
+        if chosen:
+            state = Path(chosen).expanduser().absolute()
+            return cls(state, _short(state / "control.sock"))
+        state_home = environ.get("XDG_STATE_HOME") or str(home / ".local" / "state")
+        state = Path(state_home) / "ollama-fleet"
+        runtime = environ.get("XDG_RUNTIME_DIR")
+        socket = Path(runtime) / "ollama-fleet.sock" if runtime else state / "control.sock"
+        return cls(state, _short(socket))
+
+    @property
+    def lock(self) -> Path:
+        """Held by the one fleet that uses the state directory; holds its pid."""
+        return self.state / "lock"
+
+    @property
+    def runs(self) -> Path:
+        """A record for each child that may be running."""
+        return self.state / "runs"
+
+    @property
+    def logs(self) -> Path:
+        """The instances' output, and the fleet's own when it runs in the background."""
+        return self.state / "logs"
+
+    @property
+    def fleet_log(self) -> Path:
+        """The fleet's own log when it runs in the background."""
+        return self.logs / "fleet.log"
+
+    @property
+    def simulation(self) -> Path:
+        """Model store and GPU readings of a simulated fleet."""
+        return self.state / "simulation"
+
+    def create(self) -> None:
+        """Make them, for this user alone."""
+        for path in (self.state, self.runs, self.logs, self.socket.parent):
+            if not path.is_dir():
+                path.mkdir(parents=True, mode=0o700)
+
+
+def _short(path: Path) -> Path:
+    """The path itself, or where it is too long for a Unix socket a short one derived from it."""
+    if len(os.fsencode(path)) <= MAX_SOCKET_PATH:
+        return path
+    digest = hashlib.blake2b(os.fsencode(path), digest_size=8).hexdigest()
+    return Path(tempfile.gettempdir()) / f"ollama-fleet-{os.getuid()}-{digest}" / "control.sock"

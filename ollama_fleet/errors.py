@@ -1,0 +1,112 @@
+"""What can go wrong, by name: errors for the operator, failures of an attempt for the router."""
+
+from enum import IntEnum
+
+
+class Exit(IntEnum):
+    """Exit codes of `fleet`, sysexits where they fit."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    NOT_RUNNING = 69
+    HELD = 75
+    NOT_ALLOWED = 77
+    CONFIG = 78
+    TIMEOUT = 124
+    INTERRUPTED = 130
+
+
+class FleetError(Exception):
+    """An error an operator can act on: `reason` names the cause, `hint` the way out."""
+
+    exit_code = Exit.FAILED
+
+    def __init__(self, reason: str, hint: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.reason} ({self.hint})" if self.hint else self.reason
+
+
+class ConfigError(FleetError):
+    """fleet.yaml cannot be used; `problems` holds one line per mistake."""
+
+    exit_code = Exit.CONFIG
+
+    def __init__(self, problems: tuple[str, ...]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class PlacementError(FleetError):
+    """The wanted groups and the GPUs at hand do not go together."""
+
+    exit_code = Exit.CONFIG
+
+
+class PortTaken(FleetError):
+    """Another program listens where we want to."""
+
+    exit_code = Exit.CONFIG
+
+
+class FleetHeld(FleetError):
+    """Another fleet runs on this state directory."""
+
+    exit_code = Exit.HELD
+
+
+class NotRunning(FleetError):
+    """No fleet answers on the control socket."""
+
+    exit_code = Exit.NOT_RUNNING
+
+
+class StartFailed(FleetError):
+    """An instance that will not come up however often it is tried: binary missing, port taken."""
+
+
+class OllamaError(FleetError):
+    """An Ollama server answered a call of ours with an error, or not at all.
+
+    `status` is its HTTP status; 0 where no answer came.
+    """
+
+    def __init__(self, reason: str, status: int = 0) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+class Failure(Exception):
+    """An attempt at an instance that did not complete."""
+
+
+class ConnectFailed(Failure):
+    """No connection, or it was lost before anything came back: nothing was answered."""
+
+
+class Overloaded(Failure):
+    """The instance answered 503: its own queue is full."""
+
+
+class ModelMissing(Failure):
+    """The instance answered 404 for a model it was believed to have."""
+
+
+class UpstreamFailed(Failure):
+    """The instance answered 5xx before the first byte of an answer."""
+
+
+class FirstByteTimeout(Failure):
+    """Nothing came back within the deadline."""
+
+
+class StreamBroken(Failure):
+    """The answer ended in the middle: never tried again."""
+
+
+class ClientGone(Failure):
+    """The client left; no instance is to blame."""

@@ -1,0 +1,106 @@
+"""GPU records: what a card is and what it reads now. No I/O here; vendors fill them in."""
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+
+class Vendor(Enum):
+    """Who made a GPU, and so which environment variables choose it."""
+
+    NVIDIA = "nvidia"
+    AMD = "amd"
+
+
+class GpuKind(Enum):
+    """What a GPU is to a planner."""
+
+    DISCRETE = "discrete"
+    INTEGRATED = "integrated"
+    SLICE = "slice"  # a part of a card that is addressed as a GPU of its own, as MIG instances are
+
+
+@dataclass(frozen=True, slots=True)
+class GpuLink:
+    """How near another GPU is: bytes per second one way over the best path, 0 if unknown."""
+
+    uuid: str
+    kind: str
+    bandwidth_bytes_per_s: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """One GPU as the driver lists it. Identity is the UUID; the index is for people."""
+
+    uuid: str
+    index: int
+    name: str
+    vendor: Vendor
+    memory_bytes: int
+    driver: str = ""
+    kind: GpuKind = GpuKind.DISCRETE
+    parent_uuid: str = ""  # the card a slice belongs to
+    pci_bus_id: str = ""
+    numa_node: int | None = None
+    cpus: tuple[int, ...] = ()  # the CPUs nearest to it; empty if unknown
+    display_active: bool = False
+    links: tuple[GpuLink, ...] = ()
+    reserved_bytes: int = 0  # memory that is not for models (a display, an operator's wish)
+
+
+@dataclass(frozen=True, slots=True)
+class GpuReading:
+    """One look at one GPU. A field the driver does not give is None and is shown as a dash."""
+
+    uuid: str
+    memory_used_bytes: int | None = None
+    utilisation_ratio: float | None = None  # 0 to 1
+    temperature_c: float | None = None
+    power_w: float | None = None
+    pids: tuple[int, ...] = ()  # processes that hold memory on it, where the driver tells
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """All GPUs of the box in index order, and for people why one is missing (`notes`)."""
+
+    gpus: tuple[Gpu, ...] = ()
+    notes: tuple[str, ...] = ()
+    simulated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class GpuSample:
+    """The readings of one round; `error` says why there are none."""
+
+    readings: tuple[GpuReading, ...] = ()
+    error: str = ""
+
+
+class GpuSource(Protocol):
+    """A vendor's driver, or the simulation: blocking calls, made off the event loop."""
+
+    def inventory(self) -> Inventory:
+        """List the GPUs. Never raises: a driver that is missing or broken is a note."""
+        ...
+
+    def read(self) -> GpuSample:
+        """Read all GPUs once. Never raises."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the driver."""
+        ...
+
+
+__all__ = [
+    "Gpu",
+    "GpuKind",
+    "GpuLink",
+    "GpuReading",
+    "GpuSample",
+    "GpuSource",
+    "Inventory",
+    "Vendor",
+]

@@ -1,0 +1,170 @@
+"""HTTP/1.1 framing as far as a relay needs it: one response head, and where a body ends."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+MAX_HEAD_BYTES = 64 * 1024
+MAX_SIZE_LINE = 256  # a chunk size with its extensions
+HOLD_BYTES = 64 * 1024  # of a chunk that is not complete
+
+_HOP_BY_HOP = frozenset(
+    (
+        b"connection",
+        b"keep-alive",
+        b"proxy-connection",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    )
+)
+
+
+class Malformed(ValueError):
+    """The peer does not speak HTTP/1.1 as it must."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A response head; `headers` are the end-to-end ones, names and values as they came.
+
+    `length` is None where the body ends otherwise: chunked, or with the connection.
+    """
+
+    status: int
+    reason: bytes
+    headers: tuple[tuple[bytes, bytes], ...]
+    length: int | None
+    chunked: bool
+    keep_alive: bool
+
+    def get(self, name: bytes) -> bytes:
+        """The first value of a header, by its lower-case name; b"" if there is none."""
+        return next((v for n, v in self.headers if n.lower() == name), b"")
+
+
+def parse_head(block: bytes) -> Head:
+    """Parse a head up to, not including, its blank line. Raises Malformed."""
+    first, *lines = block.split(b"\r\n")
+    version, _, rest = first.partition(b" ")
+    code, _, reason = rest.partition(b" ")
+    if version not in (b"HTTP/1.1", b"HTTP/1.0") or len(code) != 3 or not code.isdigit():
+        raise Malformed(f"not an HTTP/1 status line: {first[:80]!r}")
+    fields = [_field(line) for line in lines]
+    connection = b",".join(v for n, v in fields if n.lower() == b"connection").lower()
+    named = {token.strip() for token in connection.split(b",")}
+    return Head(
+        status=int(code),
+        reason=reason,
+        headers=tuple(
+            (n, v) for n, v in fields if n.lower() not in _HOP_BY_HOP and n.lower() not in named
+        ),
+        length=_length(fields),
+        chunked=_chunked(fields),
+        keep_alive=version == b"HTTP/1.1" and b"close" not in named,
+    )
+
+
+def _field(line: bytes) -> tuple[bytes, bytes]:
+    name, colon, value = line.partition(b":")
+    if not colon or not name or name != name.strip() or b" " in name:
+        raise Malformed(f"not a header field: {line[:80]!r}")
+    return name, value.strip(b" \t")
+
+
+def _length(fields: list[tuple[bytes, bytes]]) -> int | None:
+    values = {v for n, v in fields if n.lower() == b"content-length"}
+    if not values:
+        return None
+    value = values.pop()
+    if values or not value.isdigit():
+        raise Malformed("a Content-Length that is not one number")
+    return int(value)
+
+
+def _chunked(fields: list[tuple[bytes, bytes]]) -> bool:
+    codings = [v.strip().lower() for n, v in fields if n.lower() == b"transfer-encoding"]
+    if not codings:
+        return False
+    if codings != [b"chunked"]:
+        raise Malformed(f"a transfer coding other than chunked: {codings!r}")
+    return True
+
+
+class ChunkScanner:
+    """Finds where chunks and the whole body end in bytes that are passed on unchanged.
+
+    `feed` returns how many of the bytes may go on. Those end at a chunk's end (`whole`), so that
+    something can be said behind them; a chunk that is not complete must be kept and fed again with
+    what follows, unless it is longer than HOLD_BYTES. After the last chunk `ended` is true, and the
+    last `terminal` of the consumed bytes are its own (`0`, trailers, blank line). A `payload`
+    callback, if given, gets the data of each chunk; then nothing is ever let go in parts.
+    """
+
+    __slots__ = ("_inside", "_payload", "ended", "terminal")
+
+    def __init__(self, payload: Callable[[bytes], None] | None = None) -> None:
+        self._payload = payload
+        self._inside = 0  # bytes still to come of a chunk that was too long to hold
+        self.ended = False
+        self.terminal = 0
+
+    @property
+    def whole(self) -> bool:
+        """What was consumed ends where a chunk ends."""
+        return self._inside == 0
+
+    def feed(self, data: bytes) -> int:
+        """Consume what may go on. Raises Malformed."""
+        size = len(data)
+        at = min(self._inside, size)
+        self._inside -= at
+        while at < size:
+            line_end = data.find(b"\r\n", at)
+            if line_end < 0:
+                if size - at > MAX_SIZE_LINE:
+                    raise Malformed("a chunk size that does not end")
+                break
+            length = _chunk_size(data[at:line_end])
+            if length == 0:
+                return self._last(data, at, line_end)
+            end = line_end + 2 + length + 2
+            if end > size:
+                if self._payload is None and size - at > HOLD_BYTES:
+                    self._inside = end - size
+                    return size
+                break
+            if data[end - 2 : end] != b"\r\n":
+                raise Malformed("a chunk longer than it says")
+            if self._payload is not None:
+                self._payload(data[line_end + 2 : end - 2])
+            at = end
+        return at
+
+    def _last(self, data: bytes, at: int, line_end: int) -> int:
+        """The zero chunk: it ends at the first blank line, after trailers if there are any."""
+        if data.startswith(b"\r\n", line_end + 2):
+            end = line_end + 4
+        else:
+            blank = data.find(b"\r\n\r\n", line_end)
+            if blank < 0:
+                if len(data) - at > MAX_HEAD_BYTES:
+                    raise Malformed("trailers that do not end")
+                return at
+            end = blank + 4
+        self.ended = True
+        self.terminal = end - at
+        return end
+
+
+_CHUNK_SIZE = re.compile(rb"([0-9a-fA-F]{1,16})[ \t]*(?:;.*)?")
+
+
+def _chunk_size(line: bytes) -> int:
+    match = _CHUNK_SIZE.fullmatch(line)
+    if match is None:
+        raise Malformed(f"not a chunk size: {line[:40]!r}")
+    return int(match[1], 16)

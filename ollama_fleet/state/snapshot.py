@@ -1,0 +1,142 @@
+"""The fleet at one moment: frozen records for screens and scripts, and how they are taken."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from ollama_fleet.gpu import Gpu, GpuReading
+from ollama_fleet.state.records import Health, Instance, Phase, Pull
+from ollama_fleet.state.store import State
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceSnapshot:
+    """One instance at one moment, for screens and scripts."""
+
+    name: str
+    group: str
+    url: str
+    external: bool
+    phase: Phase
+    phase_s: float
+    health: Health
+    cause: str
+    log_tail: tuple[str, ...]
+    pid: int
+    starts: int
+    version: str
+    gpus: tuple[str, ...]
+    slots: int
+    in_flight: int
+    waiting: int
+    requests: int
+    failures: int
+    tokens: int
+    stored: tuple[str, ...]
+    resident: tuple[dict[str, Any], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GpuSnapshot:
+    """One GPU and its last reading; a missing figure is None."""
+
+    uuid: str
+    index: int
+    name: str
+    memory_bytes: int
+    memory_used_bytes: int | None
+    utilisation_ratio: float | None
+    temperature_c: float | None
+    power_w: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class FleetSnapshot:
+    """The whole fleet at one moment. `now_s` is the fleet's monotonic clock, for rates."""
+
+    now_s: float
+    started_s: float
+    version: str
+    listen: str
+    strategy: str
+    simulated: bool
+    stopping: bool
+    waiting: int
+    instances: tuple[InstanceSnapshot, ...]
+    gpus: tuple[GpuSnapshot, ...]
+    gpu_error: str
+    pulls: tuple[Pull, ...]
+    notes: tuple[str, ...]
+    schema_version: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class FleetFacts:
+    """What a snapshot shows that is settled once, when the fleet is put together."""
+
+    version: str
+    listen: str
+    strategy: str
+    simulated: bool
+    started_s: float
+    gpus: tuple[Gpu, ...]
+    notes: tuple[str, ...]
+
+
+def snapshot(state: State, facts: FleetFacts, now_s: float) -> FleetSnapshot:
+    """Freeze the fleet as it is; `now_s` is the fleet's monotonic clock."""
+    readings = {r.uuid: r for r in state.gpu_sample.readings}
+    return FleetSnapshot(
+        now_s=now_s,
+        started_s=facts.started_s,
+        version=facts.version,
+        listen=facts.listen,
+        strategy=facts.strategy,
+        simulated=facts.simulated,
+        stopping=state.stopping,
+        waiting=state.waiting,
+        instances=tuple(_instance(i, now_s) for i in state.instances.values()),
+        gpus=tuple(_gpu(g, readings.get(g.uuid)) for g in facts.gpus),
+        gpu_error=state.gpu_sample.error,
+        pulls=tuple(state.pulls.values()),
+        notes=facts.notes,
+    )
+
+
+def _instance(instance: Instance, now_s: float) -> InstanceSnapshot:
+    spec = instance.spec
+    return InstanceSnapshot(
+        name=spec.name,
+        group=spec.group,
+        url=spec.base_url,
+        external=spec.external,
+        phase=instance.phase,
+        phase_s=max(0.0, now_s - instance.phase_since_s),
+        health=instance.health,
+        cause=instance.cause,
+        log_tail=instance.log_tail,
+        pid=instance.pid,
+        starts=instance.starts,
+        version=instance.version,
+        gpus=tuple(g.uuid for g in spec.gpus),
+        slots=spec.slots,
+        in_flight=instance.in_flight,
+        waiting=instance.bound,
+        requests=instance.requests,
+        failures=instance.failures,
+        tokens=instance.tokens,
+        stored=tuple(m.name for m in instance.stored.values()),
+        resident=tuple(dict(m.row) for m in instance.resident.values()),
+    )
+
+
+def _gpu(gpu: Gpu, reading: GpuReading | None) -> GpuSnapshot:
+    return GpuSnapshot(
+        uuid=gpu.uuid,
+        index=gpu.index,
+        name=gpu.name,
+        memory_bytes=gpu.memory_bytes,
+        memory_used_bytes=reading.memory_used_bytes if reading else None,
+        utilisation_ratio=reading.utilisation_ratio if reading else None,
+        temperature_c=reading.temperature_c if reading else None,
+        power_w=reading.power_w if reading else None,
+    )

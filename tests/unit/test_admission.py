@@ -1,0 +1,179 @@
+import asyncio
+from contextlib import suppress
+
+import pytest
+from fleet_fixtures import asks, fleet
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ollama_fleet.errors import ConnectFailed
+from ollama_fleet.router.admission import Admission, NobodyLeft, QueueFull, QueueTimeout
+from ollama_fleet.router.policy import STRATEGIES
+from ollama_fleet.state import Phase
+
+
+def admission(state, *, limit=8, timeout_s=60.0, strategy="least_conn"):
+    return Admission(state, STRATEGIES[strategy], limit=limit, timeout_s=timeout_s)
+
+
+async def settle():
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+def test_a_free_slot_is_given_at_once_and_comes_back_with_the_lease():
+    async def run():
+        state = fleet("a", slots=1)
+        with await admission(state).admit(asks()) as lease:
+            assert lease.instance.in_flight == 1
+        assert (lease.instance.in_flight, lease.instance.bound, state.waiting) == (0, 0, 0)
+        lease.release()
+        assert lease.instance.in_flight == 0, "releasing twice must not count twice"
+
+    asyncio.run(run())
+
+
+def test_who_waits_is_served_in_order_as_slots_come_free():
+    async def run():
+        state = fleet("a", slots=1)
+        door = admission(state)
+        order = []
+
+        async def visit(number):
+            with await door.admit(asks()):
+                order.append(number)
+                await asyncio.sleep(0)
+
+        await asyncio.gather(*(visit(n) for n in range(5)))
+        assert order == [0, 1, 2, 3, 4]
+        assert state.instances["a"].in_flight == 0
+
+    asyncio.run(run())
+
+
+def test_a_full_queue_refuses_at_once():
+    async def run():
+        state = fleet("a", slots=1)
+        door = admission(state, limit=1)
+        with await door.admit(asks()):
+            waiting = asyncio.create_task(door.admit(asks()))
+            await settle()
+            with pytest.raises(QueueFull):
+                await door.admit(asks())
+            assert state.waiting == 1
+            waiting.cancel()
+            with suppress(asyncio.CancelledError):
+                await waiting
+        assert (state.waiting, state.instances["a"].bound) == (0, 0)
+
+    asyncio.run(run())
+
+
+def test_waiting_ends_at_the_deadline():
+    async def run():
+        state = fleet("a", slots=1)
+        door = admission(state, timeout_s=0.0)
+        with await door.admit(asks()):
+            with pytest.raises(QueueTimeout):
+                await door.admit(asks())
+            assert (state.waiting, state.instances["a"].bound) == (0, 0)
+
+    asyncio.run(run())
+
+
+def test_a_request_tried_everywhere_is_refused():
+    async def run():
+        with pytest.raises(NobodyLeft):
+            await admission(fleet("a")).admit(asks(), frozenset({"a"}))
+
+    asyncio.run(run())
+
+
+def test_who_waits_moves_on_when_the_instance_leaves():
+    async def run():
+        state = fleet("a", "b", slots=1)
+        state.set_phase(state.instances["b"], Phase.BACKOFF, 0.0)
+        door = admission(state)
+        with await door.admit(asks()):
+            second = asyncio.create_task(door.admit(asks()))
+            await settle()
+            assert state.instances["a"].bound == 1
+            state.set_phase(state.instances["b"], Phase.READY, 1.0)
+            state.set_phase(state.instances["a"], Phase.BACKOFF, 1.0)
+            lease = await second
+            assert lease.instance.name == "b"
+            lease.release()
+
+    asyncio.run(run())
+
+
+def test_a_request_waits_while_no_instance_is_up_and_starts_with_the_first():
+    async def run():
+        state = fleet("a")
+        state.set_phase(state.instances["a"], Phase.STARTING, 0.0)
+        waiting = asyncio.create_task(admission(state).admit(asks()))
+        await settle()
+        assert not waiting.done()
+        state.set_phase(state.instances["a"], Phase.READY, 1.0)
+        (await waiting).release()
+
+    asyncio.run(run())
+
+
+def test_a_caller_cancelled_in_the_moment_of_the_grant_gives_its_place_back():
+    async def run():
+        state = fleet("a", slots=1)
+        door = admission(state)
+        first = await door.admit(asks())
+        second = asyncio.create_task(door.admit(asks()))
+        await settle()
+        first.release()  # grants `second`, whose task has not run yet
+        assert state.instances["a"].in_flight == 1
+        second.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await second
+        assert (state.instances["a"].in_flight, state.instances["a"].bound) == (0, 0)
+
+    asyncio.run(run())
+
+
+@given(
+    script=st.lists(st.sampled_from(["arrive", "finish", "fail", "cancel", "die", "rise"])),
+    strategy=st.sampled_from(sorted(STRATEGIES)),
+)
+def test_leases_and_waiting_return_to_zero_whatever_happens(script, strategy):
+    async def run():
+        state = fleet("a", "b", slots=2)
+        door = admission(state, strategy=strategy, limit=5)
+        gates, tasks = [], []
+
+        async def visit(gate):
+            with await door.admit(asks()):
+                await gate
+
+        for step in script:
+            if step == "arrive":
+                gates.append(asyncio.get_running_loop().create_future())
+                tasks.append(asyncio.create_task(visit(gates[-1])))
+            elif step == "finish" and gates and not gates[0].done():
+                gates.pop(0).set_result(None)
+            elif step == "fail" and gates and not gates[-1].done():
+                gates.pop().set_exception(ConnectFailed("gone"))
+            elif step == "cancel" and tasks:
+                tasks[len(tasks) // 2].cancel()
+            elif step in ("die", "rise"):
+                phase = Phase.BACKOFF if step == "die" else Phase.READY
+                state.set_phase(state.instances["a"], phase, 0.0)
+            await settle()
+            for instance in state.instances.values():
+                assert 0 <= instance.in_flight <= 2
+                assert instance.bound >= 0
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert state.waiting == 0
+        for instance in state.instances.values():
+            assert (instance.in_flight, instance.bound) == (0, 0)
+            assert not instance.in_flight_of
+
+    asyncio.run(run())
