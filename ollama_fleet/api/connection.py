@@ -92,7 +92,7 @@ class FrontServer(web.Server):
             access_log=None,
             auto_decompress=False,
             keepalive_timeout=75.0,
-            lingering_time=5.0,
+            lingering_time=1.0,
             max_line_size=8190,
             max_field_size=8190,
             max_headers=100,

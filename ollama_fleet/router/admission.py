@@ -36,6 +36,7 @@ class Admission:
         self._numbers = count(1)
         self._planning = False
         self._again = False
+        self._closed = False
         state.on_change.append(self.replan)
 
     async def admit(self, request: Request, excluded: frozenset[str] = frozenset()) -> Lease:
@@ -43,6 +44,8 @@ class Admission:
 
         Raises QueueFull, QueueTimeout or NobodyLeft. A caller that is cancelled leaves the queue.
         """
+        if self._closed:
+            raise NobodyLeft("the fleet is stopping")
         waiter = Waiter(next(self._numbers), request, excluded)
         future: asyncio.Future[Lease] = asyncio.get_running_loop().create_future()
         self._futures[waiter.number] = future
@@ -60,6 +63,12 @@ class Admission:
             raise
         finally:
             self._leave(waiter)
+
+    def close(self) -> None:
+        """Refuse everybody, now and from now on: the fleet is stopping."""
+        self._closed = True
+        for waiter in tuple(self._room):
+            self._refuse(waiter, "the fleet is stopping")
 
     async def _wait(self, future: asyncio.Future[Lease]) -> Lease:
         if future.done():
@@ -101,7 +110,7 @@ class Admission:
             case Unbind(waiter):
                 self._unbind(waiter)
             case Refuse(waiter):
-                self._refuse(waiter)
+                self._refuse(waiter, "no instance is left that could serve the request")
 
     def _choose(self, action: Choose) -> None:
         waiter, instance = action.waiter, action.instance
@@ -117,11 +126,11 @@ class Admission:
             self._state.unbind(waiter.bound)
         self._room.unbind(waiter)
 
-    def _refuse(self, waiter: Waiter) -> None:
+    def _refuse(self, waiter: Waiter, reason: str) -> None:
         future = self._futures.get(waiter.number)
         self._leave(waiter)
         if future is not None and not future.done():
-            future.set_exception(NobodyLeft("no instance is left that could serve the request"))
+            future.set_exception(NobodyLeft(reason))
 
     def _give(self, waiter: Waiter, instance: Instance) -> None:
         future = self._futures.get(waiter.number)

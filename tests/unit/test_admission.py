@@ -89,6 +89,20 @@ def test_a_request_tried_everywhere_is_refused():
     asyncio.run(run())
 
 
+def test_a_fleet_that_stops_refuses_who_waits_and_who_comes():
+    async def run():
+        door = admission(fleet("a", slots=1))
+        with await door.admit(asks()):
+            waiting = asyncio.create_task(door.admit(asks()))
+            await settle()
+            door.close()
+            for refused in (waiting, door.admit(asks())):
+                with pytest.raises(NobodyLeft, match="stopping"):
+                    await refused
+
+    asyncio.run(run())
+
+
 def test_who_waits_moves_on_when_the_instance_leaves():
     async def run():
         state = fleet("a", "b", slots=1)

@@ -1,0 +1,151 @@
+"""From a configuration to what would be run: GPUs found, instances placed, nothing started."""
+
+import asyncio
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from ollama_fleet.config import Config, GroupConfig, Loaded
+from ollama_fleet.control.ports import find_listener, is_free
+from ollama_fleet.control.stores import model_sizes
+from ollama_fleet.directories import Directories
+from ollama_fleet.errors import FleetError, PortTaken, StartFailed
+from ollama_fleet.gpu import GpuSource, Inventory
+from ollama_fleet.gpu.discover import GpuReader, sources
+from ollama_fleet.placement import Placement, place
+from ollama_fleet.sim.hardware import SimulatedGpus
+from ollama_fleet.sim.ollama.profile import Profile, load
+
+FIRST_PORT = 11435  # the one behind Ollama's own
+INVENTORY_TIMEOUT_S = 20.0  # a driver that was asleep may take seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Everything that `fleet up` will carry out, and `fleet plan` prints.
+
+    `argv` is the command of every instance; `simulated` names the profile, "" for a real fleet.
+    """
+
+    config: Config
+    inventory: Inventory
+    placement: Placement
+    argv: tuple[str, ...]
+    simulated: str
+    reader: GpuReader
+
+
+def prepare(
+    loaded: Loaded,
+    *,
+    directories: Directories,
+    environ: Mapping[str, str],
+    simulate: str | None = None,
+) -> Prepared:
+    """Find the GPUs and place the instances. Raises FleetError."""
+    return asyncio.run(
+        prepared(loaded, directories=directories, environ=environ, simulate=simulate)
+    )
+
+
+async def prepared(
+    loaded: Loaded,
+    *,
+    directories: Directories,
+    environ: Mapping[str, str],
+    simulate: str | None = None,
+) -> Prepared:
+    """The same on a running loop; the driver is asked off it."""
+    config, inherited, found = loaded.config, dict(environ), sources()
+    argv: tuple[str, ...] = ()
+    if simulate is not None:
+        profile = _profile(simulate)
+        config, found = _simulated(loaded, profile, directories)
+        inherited |= _simulation_environment(simulate, directories)
+        argv = (sys.executable, "-m", "ollama_fleet.sim.ollama", "serve")
+    reader = GpuReader(found, time.monotonic)
+    inventory = await reader.inventory(INVENTORY_TIMEOUT_S)
+    placement = place(
+        config,
+        inventory,
+        ports=_ports(config),
+        inherited=inherited,
+        model_bytes=model_sizes(config.ollama.models),
+    )
+    own = any(not spec.external for spec in placement.instances)
+    return Prepared(
+        config=config,
+        inventory=inventory,
+        placement=placement,
+        argv=argv or (_command(config, environ) if own else ()),
+        simulated=simulate or "",
+        reader=reader,
+    )
+
+
+def _command(config: Config, environ: Mapping[str, str]) -> tuple[str, ...]:
+    binary = config.ollama.binary
+    found = shutil.which(binary, path=environ.get("PATH"))
+    if found is None:
+        raise StartFailed(
+            f"the ollama binary {binary!r} was not found",
+            "install Ollama (https://ollama.com/download), set `ollama.binary` in fleet.yaml, "
+            "or try a fleet without it: `fleet up --simulate`",
+        )
+    return (found, "serve")
+
+
+def _ports(config: Config) -> Iterator[int]:
+    """Ports for the instances, each free when it is drawn."""
+    if config.instance_ports == "auto":
+        return (port for port in count(FIRST_PORT) if is_free("127.0.0.1", port))
+    return map(_must_be_free, count(config.instance_ports))
+
+
+def _must_be_free(port: int) -> int:
+    if not is_free("127.0.0.1", port):
+        raise PortTaken(
+            f"port {port}, wanted for an instance, is taken by {find_listener(port)}",
+            "choose another `instance_ports`, or `auto`",
+        )
+    return port
+
+
+def _profile(name: str) -> Profile:
+    try:
+        return load(name)
+    except (ValueError, OSError) as error:
+        raise FleetError(
+            f"no simulation profile {name!r}: {error}",
+            "built in are 4-mixed, 8xH100 and 2x24GB; any other is the path of a YAML file",
+        ) from None
+
+
+def _simulated(
+    loaded: Loaded, profile: Profile, directories: Directories
+) -> tuple[Config, tuple[GpuSource, ...]]:
+    """The configuration on a simulated box: its own store; without a file, a group per GPU."""
+    store = directories.simulation / "models"
+    changes: dict[str, Any] = {
+        "ollama": loaded.config.ollama.model_copy(update={"models": store}),
+    }
+    if loaded.path is None:
+        changes["groups"] = tuple(
+            GroupConfig(name=f"gpu{node.index}", gpus=(node.index,), num_parallel=node.slots)
+            for node in profile.nodes
+        )
+    hardware = directories.simulation / "gpus"
+    return loaded.config.model_copy(update=changes), (SimulatedGpus(profile, hardware),)
+
+
+def _simulation_environment(name: str, directories: Directories) -> dict[str, str]:
+    path = Path(name)
+    return {
+        "OLLAMA_SIM_PROFILE": str(path.absolute()) if path.suffix else name,
+        "OLLAMA_SIM_HARDWARE": str(directories.simulation / "gpus"),
+    }

@@ -1,0 +1,244 @@
+"""A running fleet: everything is put together here, started in order and stopped in reverse."""
+
+import asyncio
+import logging
+import random
+import signal
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from ollama_fleet import __version__
+from ollama_fleet.api.admin import Admin, Commands
+from ollama_fleet.api.app import Api
+from ollama_fleet.api.connection import Front
+from ollama_fleet.config import Loaded
+from ollama_fleet.control.launcher import LocalLauncher, become_subreaper
+from ollama_fleet.control.library import Library
+from ollama_fleet.control.logs import ChildLogs
+from ollama_fleet.control.orphans import sweep
+from ollama_fleet.control.ports import find_listener, is_free
+from ollama_fleet.control.prober import Prober
+from ollama_fleet.control.supervisor import Supervisor, start_all
+from ollama_fleet.directories import Directories
+from ollama_fleet.errors import Exit, FleetError, PortTaken
+from ollama_fleet.fleet.hold import hold
+from ollama_fleet.fleet.prepare import Prepared, prepared
+from ollama_fleet.ollama import Ollama, new_session
+from ollama_fleet.router.admission import Admission
+from ollama_fleet.router.policy import STRATEGIES
+from ollama_fleet.router.relay import Relay, Timeouts
+from ollama_fleet.state import FleetFacts, FleetSnapshot, Instance, State, snapshot
+
+log = logging.getLogger(__name__)
+
+
+def run(
+    loaded: Loaded,
+    *,
+    directories: Directories,
+    environ: Mapping[str, str],
+    simulate: str | None = None,
+    ready: Callable[[], None] = lambda: None,
+) -> int:
+    """Run a fleet in this process until it is told to stop; `ready` is called once it serves.
+
+    Returns an exit code. Raises FleetError while nothing has been started yet.
+    """
+    directories.create()
+    with hold(directories.lock):
+        uvloop.run(_serve(loaded, directories, environ, simulate, ready))
+    return Exit.OK
+
+
+async def _serve(
+    loaded: Loaded,
+    directories: Directories,
+    environ: Mapping[str, str],
+    simulate: str | None,
+    ready: Callable[[], None],
+) -> None:
+    become_subreaper()
+    for line in await sweep(directories.runs, grace_s=loaded.config.supervision.stop_timeout_s):
+        log.warning("left over from an earlier fleet: %s", line)
+    listen = loaded.config.listen
+    if listen.port and not is_free(listen.host, listen.port):
+        raise PortTaken(
+            f"{listen} is taken by {find_listener(listen.port)}",
+            "stop it, or listen elsewhere: --listen 127.0.0.1:PORT; "
+            "`fleet init` says what to do about Ollama's own service",
+        )
+    plan = await prepared(loaded, directories=directories, environ=environ, simulate=simulate)
+    async with AsyncExitStack() as stack:
+        fleet = Fleet(plan, directories, stack)
+        await fleet.start()
+        ready()
+        await fleet.until_told_to_stop()
+        await fleet.stop()
+
+
+class Fleet:
+    """The parts of one running fleet and their order."""
+
+    def __init__(self, plan: Prepared, directories: Directories, stack: AsyncExitStack) -> None:
+        config = plan.config
+        self._plan = plan
+        self._directories = directories
+        self._stack = stack
+        self._clock = time.monotonic
+        self._told = asyncio.Event()
+        self._now = asyncio.Event()
+        self.state = State(plan.placement)
+        self._session = new_session()
+        self._prober = Prober(
+            self.state,
+            self._client,
+            config.supervision,
+            clock=self._clock,
+            read_gpus=lambda: plan.reader.read(config.supervision.probe_timeout_s),
+        )
+        self._library = Library(self.state, self._client, self._prober.refresh)
+        self._admission = Admission(
+            self.state,
+            STRATEGIES[config.routing.strategy],
+            limit=config.queue.limit,
+            timeout_s=config.queue.timeout_s,
+        )
+        self._relay = Relay(
+            self.state,
+            self._admission,
+            Timeouts(
+                connect_s=config.limits.connect_timeout_s,
+                first_byte_s=config.limits.first_byte_timeout_s,
+                idle_s=config.limits.idle_timeout_s,
+            ),
+        )
+        self._front = self._make_front()
+        self._supervisors: dict[str, Supervisor] = {}
+        self._starting: asyncio.Task[None] | None = None
+        self._facts = self._make_facts()
+
+    async def start(self) -> None:
+        """Serve first, so that requests wait instead of failing; then start the instances."""
+        stack, plan = self._stack, self._plan
+        stack.callback(plan.reader.close)
+        await stack.enter_async_context(self._session)
+        logs = ChildLogs(self._directories.logs, plan.config.logs.max_bytes, plan.config.logs.keep)
+        stack.callback(logs.close)
+        await stack.enter_async_context(self._front)
+        stack.callback(self._relay.close)
+        commands = Commands(
+            snapshot=self.snapshot, pull=self._pull, restart=self.restart, down=self._down
+        )
+        await stack.enter_async_context(Admin(self._directories.socket, self.state, commands))
+        await stack.enter_async_context(self._prober)
+        stack.push_async_callback(self._library.close)
+        self._supervise(LocalLauncher(logs))
+        self._listen_to_signals()
+        log.info("serving", extra={"listen": self._facts.listen, "simulated": plan.simulated})
+
+    async def until_told_to_stop(self) -> None:
+        """Wait for a signal or for `fleet down`."""
+        await self._told.wait()
+
+    async def stop(self) -> None:
+        """Take nothing new, let running answers end within the drain time, stop the instances."""
+        log.info("stopping")
+        self.state.stopping = True
+        await self._front.stop_accepting()
+        self._admission.close()
+        if self._starting is not None:
+            self._starting.cancel()
+            await asyncio.gather(self._starting, return_exceptions=True)
+        stops = asyncio.gather(*(s.stop(now=self._now) for s in self._supervisors.values()))
+        await stops
+        log.info("stopped")
+
+    def snapshot(self) -> FleetSnapshot:
+        """The fleet as it is."""
+        return snapshot(self.state, self._facts, self._clock())
+
+    async def restart(self, names: Sequence[str]) -> None:
+        """Restart instances one after another, each drained first; all of them if none is named."""
+        unknown = [name for name in names if name not in self._supervisors]
+        if unknown:
+            raise FleetError(
+                f"no instance of ours is called {', '.join(unknown)}",
+                f"there are {', '.join(self._supervisors)}",
+            )
+        for name in names or tuple(self._supervisors):
+            await self._supervisors[name].restart()
+
+    # -- parts ----------------------------------------------------------------------------------
+
+    def _client(self, instance: Instance) -> Ollama:
+        return Ollama(self._session, instance.spec.base_url)
+
+    def _pull(self, name: str, insecure: bool) -> AsyncGenerator[Mapping[str, Any], None]:  # noqa: FBT001 - the shape of the callback
+        return self._library.pull(name, insecure=insecure)
+
+    def _make_front(self) -> Front:
+        config = self._plan.config
+        api = Api(
+            self.state,
+            self._relay,
+            self._pull,
+            body_bytes=config.limits.body_bytes,
+            body_timeout_s=config.limits.body_timeout_s,
+        )
+        return Front(
+            api.handle,
+            config.listen.host,
+            config.listen.port,
+            header_timeout_s=config.limits.header_timeout_s,
+            drain_s=config.supervision.drain_timeout_s,
+        )
+
+    def _make_facts(self) -> FleetFacts:
+        plan = self._plan
+        return FleetFacts(
+            version=__version__,
+            listen=str(plan.config.listen),
+            strategy=plan.config.routing.strategy,
+            simulated=plan.inventory.simulated,
+            started_s=self._clock(),
+            gpus=plan.inventory.gpus,
+            notes=(*plan.inventory.notes, *plan.placement.notes),
+        )
+
+    def _supervise(self, launcher: LocalLauncher) -> None:
+        rng = random.Random()  # noqa: S311 - spreads restarts, guards nothing
+        for instance in self.state.instances.values():
+            if not instance.spec.external:
+                self._supervisors[instance.name] = Supervisor(
+                    instance,
+                    state=self.state,
+                    launcher=launcher,
+                    argv=self._plan.argv,
+                    settings=self._plan.config.supervision,
+                    client=self._client,
+                    runs=self._directories.runs,
+                    clock=self._clock,
+                    rng=rng,
+                )
+        key_file = Path("~/.ollama/id_ed25519").expanduser()
+        self._starting = asyncio.create_task(
+            start_all(tuple(self._supervisors.values()), key_file), name="start"
+        )
+
+    def _listen_to_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._signalled)
+
+    def _signalled(self) -> None:
+        self._down(self._told.is_set())
+
+    def _down(self, now: bool) -> None:  # noqa: FBT001 - the shape of the callback
+        self._told.set()
+        if now:
+            self._now.set()

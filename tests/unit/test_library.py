@@ -1,0 +1,184 @@
+"""Pulls in virtual time: a scripted instance says its records when a test lets it."""
+
+import asyncio
+
+import pytest
+from fleet_fixtures import fleet
+
+from ollama_fleet.control.library import Library
+from ollama_fleet.errors import OllamaError
+from ollama_fleet.state import Phase
+
+LAYER = {"status": "pulling abc", "digest": "sha256:abc", "total": 10}
+
+
+class Registry:
+    """Stands where an instance's API would: each pull takes its records from a queue."""
+
+    def __init__(self):
+        self.pulls = []
+        self.stopped = 0
+        self.records = asyncio.Queue()
+
+    def client(self, instance):
+        registry = self
+
+        class Client:
+            async def pull(self, name, *, insecure=False):
+                registry.pulls.append((instance.name, name, insecure))
+                try:
+                    while True:
+                        item = await registry.records.get()
+                        if isinstance(item, OllamaError):
+                            raise item
+                        yield item
+                        if item["status"] == "success":
+                            return
+                finally:
+                    registry.stopped += 1
+
+        return Client()
+
+    def say(self, *records):
+        for record in records:
+            self.records.put_nowait(record)
+
+
+def library(state, registry):
+    refreshed = []
+
+    async def refresh(store):
+        refreshed.append(store)
+
+    return Library(state, registry.client, refresh), refreshed
+
+
+async def collect(records, into):
+    async for record in records:
+        into.append(record["status"])
+
+
+async def settle():
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+def test_many_callers_share_one_download_and_all_see_its_end():
+    async def run():
+        state, registry = fleet("a", "b"), Registry()
+        lib, refreshed = library(state, registry)
+        seen = [[], [], []]
+        names = ["llama3", "LLAMA3:latest", "registry.ollama.ai/library/llama3"]
+        tasks = [
+            asyncio.create_task(collect(lib.pull(n), s)) for n, s in zip(names, seen, strict=True)
+        ]
+        await settle()
+        registry.say({"status": "pulling manifest"}, {**LAYER, "completed": 4})
+        await settle()
+        (pull,) = state.pulls.values()
+        assert (pull.completed_bytes, pull.total_bytes) == (4, 10)
+        registry.say({"status": "success"})
+        await asyncio.gather(*tasks)
+        assert len(registry.pulls) == 1
+        assert all(s[-1] == "success" for s in seen)
+        assert refreshed == ["/store"], "the stores are read again before anyone is told of success"
+        assert not state.pulls
+
+    asyncio.run(run())
+
+
+def test_a_late_caller_is_told_first_what_is_there_already():
+    async def run():
+        registry = Registry()
+        lib, _ = library(fleet("a"), registry)
+        first, late = [], []
+        one = asyncio.create_task(collect(lib.pull("m"), first))
+        await settle()
+        registry.say({**LAYER, "completed": 4}, {"status": "verifying sha256 digest"})
+        await settle()
+        two = asyncio.create_task(collect(lib.pull("m"), late))
+        await settle()
+        assert late == ["pulling abc", "verifying sha256 digest"]
+        registry.say({"status": "success"})
+        await asyncio.gather(one, two)
+
+    asyncio.run(run())
+
+
+def test_the_download_stops_only_when_the_last_caller_has_left():
+    async def run():
+        registry = Registry()
+        lib, _ = library(fleet("a"), registry)
+        tasks = [asyncio.create_task(collect(lib.pull("m"), [])) for _ in range(3)]
+        await settle()
+        for task in tasks[:2]:
+            task.cancel()
+        await settle()
+        assert registry.stopped == 0
+        tasks[2].cancel()
+        await settle()
+        assert registry.stopped == 1
+        again = []
+        task = asyncio.create_task(collect(lib.pull("m"), again))
+        await settle()
+        registry.say({"status": "success"})
+        await task
+        assert again[-1] == "success", "a later pull starts anew"
+
+    asyncio.run(run())
+
+
+def test_an_error_reaches_every_caller():
+    async def run():
+        registry = Registry()
+        lib, refreshed = library(fleet("a"), registry)
+        tasks = [asyncio.create_task(collect(lib.pull("m"), [])) for _ in range(2)]
+        await settle()
+        registry.say(OllamaError("file does not exist", status=200))
+        for task in tasks:
+            with pytest.raises(OllamaError, match="file does not exist"):
+                await task
+        assert not refreshed
+
+    asyncio.run(run())
+
+
+def test_if_the_downloading_instance_dies_another_takes_its_place():
+    async def run():
+        state, registry = fleet("a", "b"), Registry()
+        lib, _ = library(state, registry)
+        seen = []
+        task = asyncio.create_task(collect(lib.pull("m"), seen))
+        await settle()
+        (dead, _, _) = registry.pulls[0]
+        state.set_phase(state.instances[dead], Phase.BACKOFF, 0.0)
+        registry.say(OllamaError("connection lost"))
+        await settle()
+        registry.say({"status": "success"})
+        await task
+        assert [name for name, _, _ in registry.pulls] == ["a", "b"]
+        assert f"{dead} was lost, going on elsewhere" in seen
+
+    asyncio.run(run())
+
+
+def test_without_an_instance_that_is_up_the_reason_is_told():
+    async def run():
+        state = fleet("a")
+        state.set_phase(state.instances["a"], Phase.BACKOFF, 0.0)
+        lib, _ = library(state, Registry())
+        with pytest.raises(OllamaError, match="no instance of the fleet is up"):
+            await collect(lib.pull("m"), [])
+
+    asyncio.run(run())
+
+
+def test_a_name_that_is_none_is_refused_before_anything_happens():
+    async def run():
+        registry = Registry()
+        lib, _ = library(fleet("a"), registry)
+        with pytest.raises(ValueError, match="is not a model name"):
+            await collect(lib.pull("../etc"), [])
+        assert not registry.pulls
+
+    asyncio.run(run())
