@@ -51,6 +51,27 @@ class FrontConnection(RequestHandler):
         self.flow(None, None)
         super().connection_lost(exc)
 
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer a request that could not be read as Go's server does, and log no traceback of it.
+
+        Anyone can send such bytes: a log line for each would be a way to fill a disk.
+        """
+        if status != 400:
+            return super().handle_error(request, status, exc, message)
+        response = Answer(
+            status=400,
+            body=b"400 Bad Request",
+            headers={"Content-Type": "text/plain; charset=utf-8"},
+        )
+        response.force_close()
+        return response
+
     def pause_writing(self) -> None:
         """The client does not keep up."""
         super().pause_writing()

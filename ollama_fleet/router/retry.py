@@ -20,21 +20,22 @@ BUDGET_MIN = 3
 # of load, so they share a budget (Envoy's figures). A dead or wrong instance is different: its work
 # is gone from the fleet, and moving it adds nothing.
 _COSTLY = (Overloaded, UpstreamFailed, FirstByteTimeout)
-_FREE = (ConnectFailed, ModelMissing)
 
 
 def may_retry(failure: Failure, *, tries: int, others: int, active: int, retrying: int) -> bool:
-    """Whether a request that failed may be sent to another instance.
+    """Whether a request that failed may be sent again, to another instance if there is one.
 
-    `tries` attempts were made, `others` instances could still serve it, `active` requests are in
-    the fleet and `retrying` of them are costly retries already.
+    `tries` attempts were made, `others` instances have not been tried and could serve it, `active`
+    requests are in the fleet and `retrying` of them are costly retries already. An instance that was
+    lost is worth waiting for even where nobody else is left: it is being restarted.
     """
-    if others == 0:
-        return False
-    if isinstance(failure, _FREE):
-        return True
+    if isinstance(failure, ConnectFailed):
+        return others > 0 or tries < MAX_TRIES
+    if isinstance(failure, ModelMissing):
+        return others > 0
     if isinstance(failure, _COSTLY):
-        return tries < MAX_TRIES and retrying < max(BUDGET_MIN, BUDGET_RATIO * active)
+        budget = max(BUDGET_MIN, BUDGET_RATIO * active)
+        return others > 0 and tries < MAX_TRIES and retrying < budget
     return False
 
 

@@ -19,6 +19,8 @@ from router_fixtures import (
     stream,
 )
 
+from ollama_fleet.state import Phase
+
 
 def run(coroutine):
     return uvloop.run(coroutine)
@@ -184,6 +186,31 @@ def test_nobody_answers_means_502_in_the_shape_of_the_family():
             assert head.startswith(b"HTTP/1.1 502")
             assert json.loads(body)["error"]["type"] == "api_error"
 
+    run(check())
+
+
+def test_a_lost_connection_is_waited_out_where_nobody_else_is_left():
+    """An instance that is being restarted answers its requests late, not never."""
+
+    async def first_dies(backend, got, writer):
+        if len(backend.requests) == 1:
+            state.set_phase(state.instances["i0"], Phase.BACKOFF, 0.0)
+            asyncio.get_running_loop().call_later(
+                0.1, state.set_phase, state.instances["i0"], Phase.READY, 1.0
+            )
+            reset(writer)
+        else:
+            await stream(backend, got, writer)
+
+    async def check():
+        nonlocal state
+        async with Backend(first_dies) as backend, routed(backend) as router:
+            state = router.state
+            head, _ = split(await router.exchange(post("/api/generate")))
+            assert head.startswith(b"HTTP/1.1 200")
+            assert router.outcomes == [("i0", "ConnectFailed"), ("i0", "Completed")]
+
+    state = None
     run(check())
 
 

@@ -60,46 +60,56 @@ class Relay:
         Raises the last Failure if nothing of an answer has been sent; cancellation means that the
         client has left.
         """
-        tried: frozenset[str] = frozenset()
-        costly = 0
+        history = _History()
         self._active += 1
         try:
             while True:
-                with await self._admission.admit(request, tried) as lease:
-                    tried |= {lease.instance.name}
+                with await self._admission.admit(
+                    request, self._excluded(request, history)
+                ) as lease:
+                    history.note(lease.instance)
                     try:
-                        await self._attempt(lease, request, client, tried)
+                        await self._attempt(lease, request, client, history)
                     except Failure as failure:
                         self._state.outcome(lease, failure)
-                        if not self._may_retry(failure, request, tried):
+                        if not self._may_retry(failure, request, history):
                             raise
                         if is_costly(failure):
-                            costly += 1
+                            history.costly += 1
                             self._retrying += 1
                     else:
                         return
         finally:
             self._active -= 1
-            self._retrying -= costly
+            self._retrying -= history.costly
 
-    def _may_retry(self, failure: Failure, request: Request, tried: frozenset[str]) -> bool:
+    def _excluded(self, request: Request, history: "_History") -> frozenset[str]:
+        """Who must not get the request again: who had it, unless there is nobody else."""
+        if history.excluded and self._others(request, history):
+            return history.excluded
+        return frozenset()
+
+    def _others(self, request: Request, history: "_History") -> int:
+        return len(candidates(request, self._state, history.excluded))
+
+    def _may_retry(self, failure: Failure, request: Request, history: "_History") -> bool:
         return may_retry(
             failure,
-            tries=len(tried),
-            others=len(candidates(request, self._state, tried)),
+            tries=history.tries,
+            others=self._others(request, history),
             active=self._active,
             retrying=self._retrying,
         )
 
     async def _attempt(
-        self, lease: Lease, request: Request, client: Client, tried: frozenset[str]
+        self, lease: Lease, request: Request, client: Client, history: "_History"
     ) -> None:
         pool = self._pool(lease.instance)
         upstream: Upstream | None = None
         try:
             upstream, head = await self._exchange_heads(pool, request)
             failure = _classify(head, request, lease.instance)
-            if failure is not None and self._may_retry(failure, request, tried):
+            if failure is not None and self._may_retry(failure, request, history):
                 raise failure
             await self._pass_on(lease, request, client, upstream, head)
             if failure is not None:
@@ -188,6 +198,20 @@ class Relay:
             pool = Pool(instance.spec.base_url, connect_timeout_s=self._timeouts.connect_s)
             self._pools[instance.name] = pool
         return pool
+
+
+@dataclass(slots=True)
+class _History:
+    """What was tried for one request."""
+
+    tries: int = 0
+    excluded: frozenset[str] = frozenset()
+    costly: int = 0
+
+    def note(self, instance: Instance) -> None:
+        """One more attempt."""
+        self.tries += 1
+        self.excluded |= {instance.name}
 
 
 class _IdleWatch:
