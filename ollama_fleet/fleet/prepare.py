@@ -19,7 +19,9 @@ from ollama_fleet.gpu import GpuSource, Inventory
 from ollama_fleet.gpu.discover import GpuReader, sources
 from ollama_fleet.placement import Placement, place
 from ollama_fleet.sim.hardware import SimulatedGpus
+from ollama_fleet.sim.ollama.catalogue import install_profile
 from ollama_fleet.sim.ollama.profile import Profile, load
+from ollama_fleet.sim.ollama.store import Store
 
 FIRST_PORT = 11435  # the one behind Ollama's own
 INVENTORY_TIMEOUT_S = 20.0  # a driver that was asleep may take seconds
@@ -86,6 +88,14 @@ async def prepared(
         simulated=simulate or "",
         reader=reader,
     )
+
+
+def install_models(plan: Prepared) -> None:
+    """Put the models into a simulated store that its profile has from the start."""
+    if plan.simulated:
+        store = Store(plan.config.ollama.models)
+        store.create_directories()
+        install_profile(store, _profile(plan.simulated))
 
 
 def _command(config: Config, environ: Mapping[str, str]) -> tuple[str, ...]:

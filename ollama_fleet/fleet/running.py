@@ -27,7 +27,7 @@ from ollama_fleet.control.supervisor import Supervisor, start_all
 from ollama_fleet.directories import Directories
 from ollama_fleet.errors import Exit, FleetError, PortTaken
 from ollama_fleet.fleet.hold import hold
-from ollama_fleet.fleet.prepare import Prepared, prepared
+from ollama_fleet.fleet.prepare import Prepared, install_models, prepared
 from ollama_fleet.ollama import Ollama, new_session
 from ollama_fleet.router.admission import Admission
 from ollama_fleet.router.policy import STRATEGIES
@@ -73,6 +73,7 @@ async def _serve(
             "`fleet init` says what to do about Ollama's own service",
         )
     plan = await prepared(loaded, directories=directories, environ=environ, simulate=simulate)
+    install_models(plan)
     async with AsyncExitStack() as stack:
         fleet = Fleet(plan, directories, stack)
         await fleet.start()
