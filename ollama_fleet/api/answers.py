@@ -31,6 +31,11 @@ def plain(status: int, body: str, headers: Mapping[str, str] | None = None) -> w
     )
 
 
+def empty(status: int) -> web.Response:
+    """A status and nothing else."""
+    return Answer(status=status, headers={"Content-Length": "0"})
+
+
 def json(value: object, *, content_type: str = NATIVE_JSON) -> web.Response:
     """A JSON document."""
     return Answer(body=msgspec.json.encode(value), headers={"Content-Type": content_type})

@@ -5,7 +5,7 @@ route string, never the client's bytes.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
 from contextlib import aclosing
 from typing import Any
 from urllib.parse import quote
@@ -15,6 +15,7 @@ from aiohttp import web
 
 from ollama_fleet.api import answers, merged
 from ollama_fleet.api.connection import ClientStream, StreamAnswer
+from ollama_fleet.api.guests import host_allowed, origin_allowed
 from ollama_fleet.api.paths import MODEL_ROUTE, Found, Redirect, locate
 from ollama_fleet.errors import Failure, OllamaError
 from ollama_fleet.names import canonical
@@ -36,19 +37,32 @@ class BadBody(Exception):
 
 
 class Api:
-    """Answers requests on the front. `pull(name, insecure)` yields progress records."""
+    """Answers requests on the front. `pull(name, insecure)` yields progress records.
+
+    `hostnames` are this machine's own names where only it can reach the front, else None.
+    """
 
     def __init__(
-        self, state: State, relay: Relay, pull: Pull, *, body_bytes: int, body_timeout_s: float
+        self,
+        state: State,
+        relay: Relay,
+        pull: Pull,
+        *,
+        body_bytes: int,
+        body_timeout_s: float,
+        hostnames: Collection[str] | None,
     ) -> None:
         self._state = state
         self._relay = relay
         self._pull = pull
         self._body_bytes = body_bytes
         self._body_timeout_s = body_timeout_s
+        self._hostnames = hostnames
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
+        if not self._welcome(request):
+            return answers.empty(403)
         place = locate(request.raw_path, request.method, ROUTES)
         if isinstance(place, Redirect):
             return answers.plain(place.status, "", {"Location": place.location})
@@ -64,6 +78,12 @@ class Api:
             return await route(self, request, place)
         except BadBody as bad:
             return answers.error(_dialect(place.path), bad.status, str(bad))
+
+    def _welcome(self, request: web.BaseRequest) -> bool:
+        host = request.headers.get("Host", "")
+        if self._hostnames is not None and not host_allowed(host, self._hostnames):
+            return False
+        return origin_allowed(request.headers.get("Origin", ""), host)
 
     # -- local ----------------------------------------------------------------------------------
 

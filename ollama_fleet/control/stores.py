@@ -7,13 +7,13 @@ from ollama_fleet.names import ModelName
 
 
 def model_sizes(store: Path) -> dict[str, int]:
-    """Bytes of each model in a store by its key; what cannot be read is left out.
+    """Bytes of each model in a store by its key; what cannot be read is left out, even all of it.
 
     The layout is `manifests/<host>/<namespace>/<model>/<tag>`, each a JSON manifest.
     """
     sizes: dict[str, int] = {}
     root = store / "manifests"
-    for path in root.glob("*/*/*/*"):
+    for path in _manifests(root):
         host, namespace, model, tag = path.relative_to(root).parts
         try:
             manifest = json.loads(path.read_bytes())
@@ -23,3 +23,10 @@ def model_sizes(store: Path) -> dict[str, int]:
         except (OSError, ValueError, TypeError, KeyError):
             continue
     return sizes
+
+
+def _manifests(root: Path) -> list[Path]:
+    try:
+        return list(root.glob("*/*/*/*"))
+    except OSError:  # another user's store: the instances will say what is wrong with it
+        return []

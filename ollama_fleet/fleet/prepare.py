@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -113,8 +112,8 @@ def _command(config: Config, environ: Mapping[str, str]) -> tuple[str, ...]:
 def _ports(config: Config) -> Iterator[int]:
     """Ports for the instances, each free when it is drawn."""
     if config.instance_ports == "auto":
-        return (port for port in count(FIRST_PORT) if is_free("127.0.0.1", port))
-    return map(_must_be_free, count(config.instance_ports))
+        return (port for port in range(FIRST_PORT, 65536) if is_free("127.0.0.1", port))
+    return map(_must_be_free, range(config.instance_ports, 65536))
 
 
 def _must_be_free(port: int) -> int:

@@ -3,10 +3,12 @@
 import asyncio
 import logging
 import random
+import resource
 import signal
+import socket
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from ollama_fleet import __version__
 from ollama_fleet.api.admin import Admin, Commands
 from ollama_fleet.api.app import Api
 from ollama_fleet.api.connection import Front
+from ollama_fleet.api.guests import is_loopback
 from ollama_fleet.config import Loaded
 from ollama_fleet.control.launcher import LocalLauncher, become_subreaper
 from ollama_fleet.control.library import Library
@@ -50,6 +53,7 @@ def run(
     Returns an exit code. Raises FleetError while nothing has been started yet.
     """
     directories.create()
+    _raise_file_limit()
     with hold(directories.lock):
         uvloop.run(_serve(loaded, directories, environ, simulate, ready))
     return Exit.OK
@@ -190,6 +194,7 @@ class Fleet:
             self._pull,
             body_bytes=config.limits.body_bytes,
             body_timeout_s=config.limits.body_timeout_s,
+            hostnames=_own_names() if is_loopback(config.listen.host) else None,
         )
         return Front(
             api.handle,
@@ -243,3 +248,14 @@ class Fleet:
         self._told.set()
         if now:
             self._now.set()
+
+
+def _own_names() -> frozenset[str]:
+    return frozenset((socket.gethostname().lower(), socket.getfqdn().lower()))
+
+
+def _raise_file_limit() -> None:
+    """Take as many open files as we may: each request needs two connections."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # macOS may refuse its own hard limit
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -26,7 +26,7 @@ def may_retry(failure: Failure, *, tries: int, others: int, active: int, retryin
     """Whether a request that failed may be sent again, to another instance if there is one.
 
     `tries` attempts were made, `others` instances have not been tried and could serve it, `active`
-    requests are in the fleet and `retrying` of them are costly retries already. An instance that was
+    requests are in the fleet, `retrying` of them costly retries already. An instance that was
     lost is worth waiting for even where nobody else is left: it is being restarted.
     """
     if isinstance(failure, ConnectFailed):

@@ -55,7 +55,7 @@ class State:
         self.stopping = False
         self.gpu_sample = GpuSample()
         self.on_change: list[Callable[[], None]] = []
-        self.on_outcome: list[Callable[[Instance, Completed | Failure], None]] = []
+        self.on_outcome: list[Callable[[Lease, Completed | Failure], None]] = []
         self._holders: dict[str, dict[str, Instance]] = {}
         self._picks = 0
 
@@ -93,7 +93,7 @@ class State:
         elif isinstance(outcome, Failure) and not isinstance(outcome, ClientGone):
             instance.failures += 1
         for tell in self.on_outcome:
-            tell(instance, outcome)
+            tell(lease, outcome)
 
     def _released(self, lease: Lease) -> None:
         instance = lease.instance

@@ -121,8 +121,8 @@ class Router:
         self.outcomes = []
         state.on_outcome.append(self._note)
 
-    def _note(self, instance, outcome):
-        self.outcomes.append((instance.name, type(outcome).__name__))
+    def _note(self, lease, outcome):
+        self.outcomes.append((lease.instance.name, type(outcome).__name__))
         if isinstance(outcome, Completed):
             self.last = outcome
 
@@ -161,7 +161,7 @@ async def routed(*backends, slots=2, strategy="round_robin", limit=100, queue_s=
     door = Admission(state, STRATEGIES[strategy], limit=limit, timeout_s=queue_s)
     limits = {"connect_s": 1.0, "first_byte_s": 5.0, "idle_s": 5.0, **timeouts}
     relay = Relay(state, door, Timeouts(**limits))
-    api = Api(state, relay, None, body_bytes=2**20, body_timeout_s=1.0)
+    api = Api(state, relay, None, body_bytes=2**20, body_timeout_s=1.0, hostnames={"x"})
     async with Front(api.handle, "127.0.0.1", 0, header_timeout_s=1.0, drain_s=1.0) as front:
         try:
             yield Router(state, front)

@@ -68,7 +68,9 @@ def test_the_request_is_ours_its_body_the_clients():
     async def check():
         async with Backend(stream) as backend, routed(backend) as router:
             body = b'{"model":"m","prompt":"hi"}'
-            extra = b"Origin: http://evil\r\nX-Mine: 1\r\nX-Hop: 2\r\nConnection: X-Hop\r\n"
+            extra = (
+                b"Origin: http://localhost:3000\r\nX-Mine: 1\r\nX-Hop: 2\r\nConnection: X-Hop\r\n"
+            )
             raw = post("/api/%67enerate?a=b", body, extra=extra)
             await router.exchange(raw)
             head, got = backend.requests[0]
@@ -438,6 +440,21 @@ def test_a_full_queue_answers_with_ollamas_own_words():
             writer.close()
             while router.state.instances["i0"].in_flight:
                 await asyncio.sleep(0.005)
+
+    run(check())
+
+
+def test_a_web_page_lured_onto_the_loopback_address_is_turned_away():
+    """The relay rewrites Host and drops Origin: Ollama cannot judge them any more, so we do."""
+
+    async def check():
+        async with Backend(stream) as backend, routed(backend) as router:
+            for line in (b"Host: evil.example", b"Host: x\r\nOrigin: http://evil.example"):
+                raw = b"GET /api/tags HTTP/1.1\r\n" + line + b"\r\nConnection: close\r\n\r\n"
+                head, body = split(await router.exchange(raw))
+                assert head.startswith(b"HTTP/1.1 403")
+                assert body == b""
+            assert not backend.requests
 
     run(check())
 

@@ -1,0 +1,43 @@
+"""fleet.yaml, `FLEET_*` variables and flags -> one frozen Config, or every mistake in them.
+
+    text -> document -> layers (file, variables, flags) -> records and conflicts -> Config
+
+Importing this package costs the import of pydantic; nothing else in the program needs it.
+"""
+
+from ollama_fleet.config.address import Address
+from ollama_fleet.config.json_schema import schema
+from ollama_fleet.config.loading import Loaded, load
+from ollama_fleet.config.records import Config
+from ollama_fleet.config.sections import (
+    ExternalConfig,
+    GroupConfig,
+    LimitsConfig,
+    LogsConfig,
+    ModelConfig,
+    OllamaConfig,
+    QueueConfig,
+    RoutingConfig,
+    SupervisionConfig,
+)
+from ollama_fleet.config.settings import Settings
+from ollama_fleet.config.showing import show
+
+__all__ = [
+    "Address",
+    "Config",
+    "ExternalConfig",
+    "GroupConfig",
+    "LimitsConfig",
+    "Loaded",
+    "LogsConfig",
+    "ModelConfig",
+    "OllamaConfig",
+    "QueueConfig",
+    "RoutingConfig",
+    "Settings",
+    "SupervisionConfig",
+    "load",
+    "schema",
+    "show",
+]

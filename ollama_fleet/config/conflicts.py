@@ -1,0 +1,118 @@
+"""Rules between the parts of a configuration, checked on what was written.
+
+They look at plain values and pass over what is not of the right kind, so that a mistake elsewhere
+does not hide these.
+"""
+
+from collections.abc import Iterator, Mapping
+
+from ollama_fleet.config.address import Address
+from ollama_fleet.config.paths import KeyPath, show_path
+from ollama_fleet.config.problems import Problem, did_you_mean
+from ollama_fleet.config.scalars import show_value
+from ollama_fleet.names import canonical
+
+_TRUE = ("true", "yes", "on", "y", "t", "1")
+
+
+def conflicts(tree: object) -> Iterator[Problem]:
+    """Yield all contradictions between keys of a configuration as it stands in a file."""
+    if not isinstance(tree, Mapping):
+        return
+    yield from _open_listen(tree)
+    yield from _repeated_names(tree)
+    yield from _shared_gpus(tree)
+    yield from _second_auto(tree)
+    yield from _repeated_models(tree)
+    yield from _unknown_groups(tree)
+
+
+def _open_listen(tree: Mapping[str, object]) -> Iterator[Problem]:
+    try:
+        address = Address.parse(str(tree.get("listen", Address())))
+    except ValueError:
+        return
+    allowed = str(tree.get("insecure_no_auth", "")).strip().lower() in _TRUE
+    if not address.is_loopback and not allowed:
+        yield Problem(
+            ("listen",),
+            f"{address} can be reached by others, and this release knows no keys",
+            "listen on 127.0.0.1, or set insecure_no_auth: true to let every caller in",
+        )
+
+
+def _repeated_names(tree: Mapping[str, object]) -> Iterator[Problem]:
+    parts = (*_groups(tree), *_instances(tree))
+    named = [((*path, "name"), part.get("name")) for path, part in parts]
+    yield from _repeated([(path, name) for path, name in named if isinstance(name, str)])
+
+
+def _shared_gpus(tree: Mapping[str, object]) -> Iterator[Problem]:
+    gpus: list[tuple[KeyPath, str]] = [
+        ((*path, "gpus", index), str(gpu).lower())
+        for path, group in _groups(tree)
+        for index, gpu in enumerate(_list(group.get("gpus")))
+    ]
+    yield from _repeated(gpus, "a GPU serves one group; raise count for more instances on it")
+
+
+def _second_auto(tree: Mapping[str, object]) -> Iterator[Problem]:
+    autos = [path for path, group in _groups(tree) if group.get("gpus", "auto") == "auto"]
+    for path in autos[1:]:
+        yield Problem(
+            (*path, "gpus"),
+            f"{show_path(autos[0])} takes all remaining GPUs already",
+            "auto can stand in one group only; name the GPUs of the others",
+        )
+
+
+def _repeated_models(tree: Mapping[str, object]) -> Iterator[Problem]:
+    first: dict[str, str] = {}
+    for name in _mapping(tree.get("models")):
+        before = first.setdefault(canonical(name), name)
+        if before != name:
+            reason = f"is the same model as {show_path(('models', before))}"
+            yield Problem(("models", name), reason, on_key=True)
+
+
+def _unknown_groups(tree: Mapping[str, object]) -> Iterator[Problem]:
+    if "groups" in tree:
+        known = [str(group["name"]) for _, group in _groups(tree) if "name" in group]
+    else:
+        known = ["gpu"]
+    for model, entry in _mapping(tree.get("models")).items():
+        for index, group in enumerate(_list(_mapping(entry).get("groups"))):
+            if str(group) not in known:
+                path = ("models", model, "groups", index)
+                yield Problem(
+                    path, f"there is no group {show_value(group)}", did_you_mean(group, known)
+                )
+
+
+def _repeated(found: list[tuple[KeyPath, str]], hint: str = "") -> Iterator[Problem]:
+    first: dict[str, KeyPath] = {}
+    for path, value in found:
+        before = first.setdefault(value, path)
+        if before is not path:
+            yield Problem(path, f"{show_value(value)} stands in {show_path(before)} already", hint)
+
+
+def _groups(tree: Mapping[str, object]) -> list[tuple[KeyPath, Mapping[str, object]]]:
+    return _sections(tree, "groups")
+
+
+def _instances(tree: Mapping[str, object]) -> list[tuple[KeyPath, Mapping[str, object]]]:
+    return _sections(tree, "instances")
+
+
+def _sections(tree: Mapping[str, object], key: str) -> list[tuple[KeyPath, Mapping[str, object]]]:
+    numbered = enumerate(_list(tree.get(key)))
+    return [((key, index), part) for index, part in numbered if isinstance(part, Mapping)]
+
+
+def _list(value: object) -> list[object]:
+    return list(value) if isinstance(value, list | tuple) else []
+
+
+def _mapping(value: object) -> Mapping[str, object]:
+    return value if isinstance(value, Mapping) else {}

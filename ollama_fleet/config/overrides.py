@@ -1,0 +1,70 @@
+"""What is said outside the file: `FLEET_QUEUE__LIMIT=64` and flags, as values for paths."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from ollama_fleet.config.document import read_document, scalar
+from ollama_fleet.config.json_schema import kinds
+from ollama_fleet.config.locate import PATH_VARIABLE
+from ollama_fleet.config.paths import KeyPath, parse_path
+
+PREFIX = "FLEET_"
+STORE_VARIABLE = "OLLAMA_MODELS"
+STORE_PATH: KeyPath = ("ollama", "models")
+_NOT_KEYS = frozenset((PATH_VARIABLE, "FLEET_STATE_DIR"))  # they say where things are
+_NESTED = "__"
+_ENV = "env"  # below it keys are variables, whose case matters
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """The text for one key; `source` is the variable or the flag that gives it."""
+
+    path: KeyPath
+    text: str
+    source: str
+
+    def value(self) -> object:
+        """Return what the text means there: itself, or YAML where a list or section stands.
+
+        Raises ValueError if it is not YAML.
+        """
+        if not kinds(self.path) & {"array", "object"}:
+            return scalar(self.text)
+        document = read_document(self.text.encode(errors="replace"))
+        if document.problems:
+            raise ValueError(f"{self.text[:60]!r}: {document.problems[0].reason}")
+        return document.value
+
+
+def store_override(environ: Mapping[str, str]) -> Override | None:
+    """Return the model store that Ollama's own variable names, blanks and quotes stripped."""
+    text = environ.get(STORE_VARIABLE, "").strip().strip("\"'")
+    return Override(STORE_PATH, text, STORE_VARIABLE) if text else None
+
+
+def environment_overrides(environ: Mapping[str, str]) -> Iterator[Override]:
+    """Yield one override per `FLEET_*` variable that is not empty."""
+    for name, text in sorted(environ.items()):
+        if name.startswith(PREFIX) and name not in _NOT_KEYS and text:
+            yield Override(_path_of(name.removeprefix(PREFIX)), text, name)
+
+
+def flag_override(path: str, text: str) -> Override:
+    """Return the override of a flag for a dotted path. Raises ValueError if it is none."""
+    return Override(_with_indexes(parse_path(path)), text, f"--{path}")
+
+
+def _path_of(name: str) -> KeyPath:
+    head, env, variable = name.partition(f"{_NESTED}{_ENV.upper()}{_NESTED}")
+    steps = head.lower().split(_NESTED)
+    return _with_indexes((*steps, _ENV, variable) if env else tuple(steps))
+
+
+def _with_indexes(path: KeyPath) -> KeyPath:
+    """Turn digits into an index where a list stands."""
+    done: KeyPath = ()
+    for step in path:
+        index = str(step).isdecimal() and "array" in kinds(done)
+        done = (*done, int(step) if index else step)
+    return done

@@ -1,0 +1,77 @@
+"""The whole configuration as one frozen record, and the rules between its parts."""
+
+import itertools
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from ollama_fleet.config.address import Address
+from ollama_fleet.config.conflicts import conflicts
+from ollama_fleet.config.kinds import AddressText, InstancePorts, ModelText
+from ollama_fleet.config.paths import show_path
+from ollama_fleet.config.problems import MAX_PROBLEMS
+from ollama_fleet.config.sections import (
+    ExternalConfig,
+    GroupConfig,
+    LimitsConfig,
+    LogsConfig,
+    ModelConfig,
+    OllamaConfig,
+    QueueConfig,
+    RoutingConfig,
+    SupervisionConfig,
+)
+from ollama_fleet.config.settings import SHIPPED, Record, Settings, over_shipped
+
+CONFLICT = "conflict"
+
+
+def _one_group() -> tuple[GroupConfig, ...]:
+    return (GroupConfig(name="gpu", gpus="auto"),)
+
+
+class Config(Record):
+    """Everything that fleet.yaml can say, resolved: what is not said has its default."""
+
+    listen: AddressText = Address()
+    """Where the router answers; port 0 takes any that is free."""
+    insecure_no_auth: bool = False
+    """Allow a listen address that others can reach, though every caller is then let in."""
+    ollama: OllamaConfig = Field(default_factory=OllamaConfig)
+    """The Ollama that the fleet runs."""
+    instance_ports: InstancePorts = "auto"
+    """Ports of the instances: auto takes free ones from 11435 up, a number counts up from there."""
+    defaults: Annotated[Settings, BeforeValidator(over_shipped)] = Field(
+        default_factory=lambda: Settings.model_validate(SHIPPED),
+        json_schema_extra={"default": dict(SHIPPED)},
+    )
+    """How all instances serve, unless their group says otherwise."""
+    groups: tuple[GroupConfig, ...] = Field(
+        default_factory=_one_group,
+        json_schema_extra={"default": [{"name": "gpu", "gpus": "auto"}]},
+    )
+    """Which GPUs form groups, and how each serves."""
+    instances: tuple[ExternalConfig, ...] = ()
+    """Ollama servers that someone else runs."""
+    models: dict[ModelText, ModelConfig] = Field(default_factory=dict)
+    """Models by name: where they belong, and whether they are loaded in advance."""
+    routing: RoutingConfig = Field(default_factory=RoutingConfig)
+    """Which instance gets a request."""
+    queue: QueueConfig = Field(default_factory=QueueConfig)
+    """Requests that wait in the router for a free slot."""
+    limits: LimitsConfig = Field(default_factory=LimitsConfig)
+    """What a client may send, and how long each side may take."""
+    supervision: SupervisionConfig = Field(default_factory=SupervisionConfig)
+    """How instances are started, watched, restarted and stopped."""
+    logs: LogsConfig = Field(default_factory=LogsConfig)
+    """The log file of each instance."""
+
+    @model_validator(mode="after")
+    def _without_conflicts(self) -> "Config":
+        tree = self.model_dump(mode="json", by_alias=True)
+        found = list(itertools.islice(conflicts(tree), MAX_PROBLEMS))
+        if found:
+            reasons = "; ".join(f"{show_path(problem.path)}: {problem.reason}" for problem in found)
+            raise PydanticCustomError(CONFLICT, "{reasons}", {"reasons": reasons})
+        return self

@@ -1,0 +1,138 @@
+"""The sections of fleet.yaml that are not about serving: who, where, how much, how long."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from ollama_fleet.config.kinds import (
+    Count,
+    CountOrZero,
+    Duration,
+    DurationOrZero,
+    Folder,
+    Gpus,
+    ModelText,
+    Name,
+    Program,
+    Size,
+    Url,
+)
+from ollama_fleet.config.settings import Record, Settings
+
+
+class OllamaConfig(Record):
+    """The Ollama that the fleet runs."""
+
+    binary: Program = "ollama"
+    """The program: a name to look up on PATH, or a path."""
+    models: Folder = Field(Path("~/.ollama/models"), validate_default=True)
+    """The model store that all instances share. OLLAMA_MODELS sets it where no file does."""
+
+
+class GroupGpus(Record):
+    """Which GPUs a group has, and what runs on them."""
+
+    name: Name
+    """Its name; instances are called after it."""
+    gpus: Gpus = "auto"
+    """GPUs by index or UUID; auto takes all that no other group names; [] runs on the CPU."""
+    count: Count = 1
+    """How many instances: per GPU with auto, else of the whole list."""
+    models: tuple[ModelText, ...] = ()
+    """Models that are pinned to it: downloaded, kept loaded, and served only by such groups."""
+
+
+class GroupConfig(Settings, GroupGpus):  # pydantic puts the fields of the last base first
+    """A set of GPUs with the same settings; every key of `defaults` may be set here too."""
+
+
+class ExternalConfig(Record):
+    """An Ollama server that someone else runs, here or elsewhere."""
+
+    name: Name
+    """Its name, unique among groups and instances."""
+    url: Url
+    """Where it is: http or https, without a path."""
+    slots: Count = 1
+    """Requests that it works on at once per model: its OLLAMA_NUM_PARALLEL."""
+
+
+class ModelConfig(Record):
+    """Where a model belongs and whether it is loaded in advance."""
+
+    groups: tuple[Name, ...] = ()
+    """The only groups that serve it; none named means any."""
+    preload: bool = False
+    """Load it before an instance counts as ready."""
+    replicas: Count | None = None
+    """How many instances preload it; unset means all of its groups."""
+
+
+class RoutingConfig(Record):
+    """Which instance gets a request."""
+
+    strategy: Literal["least_conn", "round_robin"] = "least_conn"
+    """least_conn takes the instance with the fewest requests in flight, round_robin the next."""
+
+
+class QueueConfig(Record):
+    """Requests that wait in the router for a free slot."""
+
+    limit: CountOrZero = 512
+    """How many may wait; one more is answered 503. With 0 none waits."""
+    timeout_s: Duration = Field(120.0, alias="timeout")
+    """How long one may wait; then it is answered 503."""
+
+
+class LimitsConfig(Record):
+    """What a client may send, and how long each side may take."""
+
+    body_bytes: Size = Field(256 * 2**20, alias="body")
+    """The largest request body; a larger one is answered 413."""
+    header_timeout_s: Duration = Field(10.0, alias="header_timeout")
+    """Time for a client to send the head of a request."""
+    body_timeout_s: Duration = Field(30.0, alias="body_timeout")
+    """Time for a client to send more of a body that has stalled."""
+    connect_timeout_s: Duration = Field(2.0, alias="connect_timeout")
+    """Time for an instance to accept a connection."""
+    first_byte_timeout_s: Duration = Field(600.0, alias="first_byte_timeout")
+    """Time for an instance to begin its answer, the load of a model included."""
+    idle_timeout_s: Duration = Field(120.0, alias="idle_timeout")
+    """Time for an instance to send more of an answer that it has begun."""
+
+
+class SupervisionConfig(Record):
+    """How instances are started, watched, restarted and stopped."""
+
+    start_timeout_s: Duration = Field(60.0, alias="start_timeout")
+    """Time for a started instance to answer; then it is stopped and tried again."""
+    stop_timeout_s: Duration = Field(10.0, alias="stop_timeout")
+    """Time for an instance to end after TERM; then it is killed."""
+    drain_timeout_s: DurationOrZero = Field(30.0, alias="drain_timeout")
+    """Time for requests in flight to end before a stop; 0 does not wait for them."""
+    backoff_first_s: Duration = Field(0.5, alias="backoff_first")
+    """The pause before the first restart; it doubles each time."""
+    backoff_max_s: Duration = Field(60.0, alias="backoff_max")
+    """The longest pause before a restart."""
+    healthy_after_s: Duration = Field(60.0, alias="healthy_after")
+    """How long an instance must run for its failures to be forgotten."""
+    start_limit: Count = 5
+    """Starts within start_window after which an instance counts as failed."""
+    start_window_s: Duration = Field(60.0, alias="start_window")
+    """The time over which start_limit counts."""
+    probe_interval_s: Duration = Field(2.0, alias="probe_interval")
+    """The time between two probes of an instance."""
+    probe_timeout_s: Duration = Field(2.0, alias="probe_timeout")
+    """Time for an instance to answer a probe."""
+    probe_failures: Count = 3
+    """Failed probes in a row after which an instance gets no more requests."""
+
+
+class LogsConfig(Record):
+    """The log file of each instance."""
+
+    max_bytes: Size = Field(50 * 2**20, alias="max_size")
+    """The size at which a log file is put aside and a new one begun."""
+    keep: CountOrZero = 3
+    """How many of those put aside are kept."""

@@ -1,0 +1,91 @@
+"""What the doctor looks at: one record per subject. No judgement here."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ollama_fleet.control.orphans import RunRecord
+from ollama_fleet.control.ports import Listener
+from ollama_fleet.control.service import Service
+from ollama_fleet.gpu import Inventory
+
+
+@dataclass(frozen=True, slots=True)
+class BinaryFacts:
+    """The program the fleet would run: as fleet.yaml names it, and what came of trying it.
+
+    `path` is empty where there is none, `version` where it gives none; `trouble` says why.
+    """
+
+    wanted: str
+    path: str = ""
+    version: str = ""
+    trouble: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PortFacts:
+    """A port the fleet wants, for `purpose`: the key of fleet.yaml that asks for it.
+
+    `trouble` says why it cannot be had and is empty if it can; `holder` is who has it.
+    """
+
+    purpose: str
+    host: str
+    port: int
+    trouble: str = ""
+    holder: Listener | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoreFacts:
+    """The model store, or the nearest folder above where it is to be made.
+
+    `closed` are those of its folders that this user may not read, `read_only` may not write.
+    """
+
+    path: str
+    exists: bool = True
+    closed: tuple[str, ...] = ()
+    read_only: tuple[str, ...] = ()
+    free_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramFacts:
+    """The interpreter we run in, its libraries, and how many files it may open.
+
+    `uvloop` is its version, empty where it cannot be used; `files_soft` is None for no limit.
+    """
+
+    python: tuple[int, int, int]
+    yaml_in_c: bool
+    uvloop: str
+    files_soft: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Everything that was seen.
+
+    `runs_own` is whether fleet.yaml asks for instances of our own; `externals` maps the names of
+    the others to their versions, empty if they do not answer. `nvidia_cards` are those on the PCI
+    bus, whatever the driver says. `misplaced` is why the groups do not fit the GPUs. `running` are
+    instances that a run record says are alive, `fleet_pid` is the fleet that runs now, 0 if none
+    does. `files_wanted` may be open at once under full load.
+    """
+
+    binary: BinaryFacts
+    inventory: Inventory
+    store: StoreFacts
+    program: ProgramFacts
+    runs_own: bool = True
+    ports: tuple[PortFacts, ...] = ()
+    services: tuple[Service, ...] = ()
+    externals: Mapping[str, str] = field(default_factory=dict)
+    nvidia_cards: int = 0
+    misplaced: str = ""
+    misplaced_hint: str = ""
+    placement_notes: tuple[str, ...] = ()
+    running: tuple[RunRecord, ...] = ()
+    files_wanted: int = 0
+    fleet_pid: int = 0

@@ -1,0 +1,155 @@
+"""Judgements on the machine: GPUs, ports, the model store, and what runs there already. Pure."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from ollama_fleet.doctor.check import Check, Status
+from ollama_fleet.doctor.facts import Facts, PortFacts
+from ollama_fleet.gpu import Vendor
+from ollama_fleet.units import show_bytes
+
+FREE_BYTES: Final = 10 * 2**30
+
+
+def gpus(facts: Facts) -> Iterator[Check]:
+    """Whether the driver gives the cards that are there. Having none is well, too."""
+    found = facts.inventory.gpus
+    notes = "; ".join(facts.inventory.notes)
+    nvidia = sum(gpu.vendor is Vendor.NVIDIA for gpu in found)
+    shown = ", ".join(f"{gpu.index} = {gpu.name}" for gpu in found) or "none"
+    if nvidia < facts.nvidia_cards and not facts.inventory.simulated:
+        yield Check(
+            "gpus",
+            Status.WARN,
+            f"the driver gives {nvidia} of {facts.nvidia_cards} NVIDIA cards on the PCI bus:"
+            f" {notes or 'it does not say why'}",
+            "mend the driver (`nvidia-smi` and `dmesg` say more), or go on without those cards",
+        )
+    elif found and notes:
+        yield Check(
+            "gpus",
+            Status.WARN,
+            f"{shown}; but {notes}",
+            "see to what the driver says; `nvidia-smi` and `dmesg` say more",
+        )
+    elif found:
+        yield Check("gpus", Status.OK, shown)
+    else:
+        yield Check(
+            "gpus", Status.OK, f"no GPU, so models run on the CPU ({notes or 'none found'})"
+        )
+
+
+def placement(facts: Facts) -> Iterator[Check]:
+    """Whether the groups of fleet.yaml and the GPUs go together."""
+    if facts.misplaced:
+        fix = facts.misplaced_hint or "change `groups` in fleet.yaml"
+        yield Check("placement", Status.FAIL, facts.misplaced, fix)
+    else:
+        notes = "; ".join(facts.placement_notes)
+        yield Check("placement", Status.OK, notes or "the groups fit the GPUs")
+
+
+def store(facts: Facts) -> Iterator[Check]:
+    """Whether models can be read from the store and downloaded to it."""
+    place = facts.store
+    if not facts.runs_own:
+        return
+    own = "set `ollama.models` to a folder of your own"
+    if place.closed or (place.read_only and not place.exists):
+        yield Check(
+            "store",
+            Status.FAIL,
+            f"this user may not use {', '.join(place.closed or place.read_only)}",
+            f"run `fleet` as its owner, join the group that may use it, or {own}",
+        )
+    elif place.read_only:
+        yield Check(
+            "store",
+            Status.WARN,
+            f"this user may not write to {', '.join(place.read_only)}:"
+            " its models can be served, but none downloaded, made or removed",
+            f"run `fleet` as its owner, join a group that may write to it, or {own}",
+        )
+    elif place.free_bytes is not None and place.free_bytes < FREE_BYTES:
+        yield Check(
+            "store",
+            Status.WARN,
+            f"{place.path} has {show_bytes(place.free_bytes)} left, and one model may take more",
+            "remove models (`ollama rm`), or set `ollama.models` to a larger disk",
+        )
+    else:
+        left = "" if place.free_bytes is None else f", {show_bytes(place.free_bytes)} free"
+        new = "" if place.exists else ", to be made at the first start"
+        yield Check("store", Status.OK, f"{place.path}{left}{new}")
+
+
+def ports(facts: Facts) -> Iterator[Check]:
+    """Whether the ports fleet.yaml names can be had; those the fleet itself holds are."""
+    ours = {record.pid: f"its instance {record.name}" for record in facts.running}
+    if facts.fleet_pid:
+        ours[facts.fleet_pid] = "the fleet itself"
+    for wanted in facts.ports:
+        name = f"port {wanted.port}"
+        holder = wanted.holder.pid if wanted.holder else 0
+        if not wanted.trouble:
+            yield Check(name, Status.OK, f"free, for `{wanted.purpose}`")
+        elif holder in ours:
+            yield Check(name, Status.OK, f"held by {ours[holder]} (pid {holder})")
+        else:
+            by = f" by {wanted.holder}" if wanted.holder else ""
+            detail = f"not free for `{wanted.purpose}` on {wanted.host}: {wanted.trouble}{by}"
+            yield Check(name, Status.FAIL, detail, _free_port(facts, wanted))
+
+
+def _free_port(facts: Facts, wanted: PortFacts) -> str:
+    other = f"set `{wanted.purpose}` to another"
+    if wanted.holder is None:
+        return other
+    stops = (s.stop for s in facts.services if s.pid == wanted.holder.pid)
+    kill = f"kill {wanted.holder.pid}" if wanted.holder.pid else ""
+    stop = next(stops, kill) or f"`sudo ss -ltnp sport = :{wanted.port}` tells who it is"
+    return f"end it ({stop}), or {other}"
+
+
+def services(facts: Facts) -> Iterator[Check]:
+    """Whether other Ollama servers use the same GPUs and memory."""
+    for service in facts.services:
+        what = f"Ollama {service.version}" if service.version else "an Ollama of unknown version"
+        by = f", started by {service.managed_by}" if service.managed_by else ""
+        yield Check(
+            "other ollama",
+            Status.WARN,
+            f"{what} runs at {service.where} (pid {service.pid}, user {service.user}{by}) and"
+            " competes for the same GPUs and memory",
+            f"stop it ({service.stop}), or list it under `instances` in fleet.yaml",
+        )
+
+
+def left_over(facts: Facts) -> Iterator[Check]:
+    """Whether a fleet that was killed has left instances running."""
+    if facts.running and not facts.fleet_pid:
+        left = ", ".join(f"{record.name} (pid {record.pid})" for record in facts.running)
+        yield Check(
+            "left over",
+            Status.WARN,
+            f"a fleet that is gone has left running: {left}",
+            "`fleet up` ends them before it starts its own",
+        )
+
+
+def open_files(facts: Facts) -> Iterator[Check]:
+    """Whether the system lets us hold as many connections as fleet.yaml lets in."""
+    soft = facts.program.files_soft
+    if soft is not None and soft < facts.files_wanted:
+        yield Check(
+            "open files",
+            Status.WARN,
+            f"{soft} files may be open, but {facts.files_wanted} may be wanted: each request takes"
+            " a connection on both sides",
+            "`ulimit -n 65536` before `fleet up`, LimitNOFILE=65536 in a systemd unit, or a lower"
+            " `queue.limit`",
+        )
+    else:
+        limit = "any number of" if soft is None else str(soft)
+        yield Check("open files", Status.OK, f"{limit} files may be open at once")

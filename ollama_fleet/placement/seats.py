@@ -1,0 +1,145 @@
+"""Which GPUs each instance of each group is to have, and why. Pure."""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ollama_fleet.errors import PlacementError
+from ollama_fleet.gpu import Gpu, GpuKind, Inventory
+from ollama_fleet.placement.shares import Share, auto_shares, named_shares, room_bytes, show_gpus
+
+if TYPE_CHECKING:
+    from ollama_fleet.config import GroupConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """A place for one instance of a group: its GPUs, none meaning the CPU.
+
+    `sharers` is how many instances use those GPUs, itself included; `ordinal` counts within the
+    group from 0.
+    """
+
+    name: str
+    group: str
+    ordinal: int
+    gpus: tuple[Gpu, ...]
+    sharers: int
+    reasons: tuple[str, ...]
+
+    @property
+    def room_bytes(self) -> float:
+        """Its part of the GPU memory for models; infinite where nobody knows, as on the CPU."""
+        return room_bytes(self.gpus) / self.sharers if self.gpus else math.inf
+
+
+@dataclass(frozen=True, slots=True)
+class Seating:
+    """All seats in order of group and number, and what to tell about GPUs that got none."""
+
+    seats: tuple[Seat, ...]
+    notes: tuple[str, ...]
+
+
+def assign(
+    groups: Iterable["GroupConfig"], inventory: Inventory, need_bytes: Mapping[str, int]
+) -> Seating:
+    """Deal the GPUs to the instances of all groups; in what order these come changes nothing.
+
+    `need_bytes` says by model key how much memory a model takes, where that is known.
+    Raises PlacementError for GPUs that do not exist or cannot be used as a group asks.
+    """
+    by_name = sorted(groups, key=lambda group: group.name)
+    named = _named(by_name, inventory)
+    if not inventory.gpus and len(by_name) == 1 and by_name[0].gpus == "auto":
+        return _on_cpu(by_name[0], inventory)
+    taken = {gpu.uuid for gpus in named.values() for gpu in gpus}
+    free, passed_over = _worthwhile([gpu for gpu in inventory.gpus if gpu.uuid not in taken])
+    seats: list[Seat] = []
+    notes = list(inventory.notes)
+    for group in by_name:
+        if group.gpus == "auto":
+            seats += _seats(group.name, auto_shares(group, free, need_bytes))
+            notes += passed_over if free else _nothing_left(group.name, inventory)
+        else:
+            seats += _seats(group.name, named_shares(group, named[group.name]))
+    if all(group.gpus != "auto" for group in by_name):
+        notes += [f"{show_gpus([gpu])} is in no group and stays idle" for gpu in inventory.gpus
+                  if gpu.uuid not in taken]  # fmt: skip
+    return Seating(tuple(seats), tuple(notes))
+
+
+def _seats(group: str, shares: Sequence[Share]) -> Iterator[Seat]:
+    for ordinal, share in enumerate(shares):
+        name = group if len(shares) == 1 else f"{group}-{ordinal}"
+        yield Seat(name, group, ordinal, share.gpus, share.sharers, share.reasons)
+
+
+def _on_cpu(group: "GroupConfig", inventory: Inventory) -> Seating:
+    why = "; ".join(inventory.notes) or "the drivers list none"
+    note = f"group `{group.name}` runs on the CPU, because no GPU was found: {why}"
+    return Seating(tuple(_seats(group.name, [Share((), (note,))] * group.count)), (note,))
+
+
+def _worthwhile(gpus: Sequence[Gpu]) -> tuple[tuple[Gpu, ...], tuple[str, ...]]:
+    """The GPUs `auto` takes, and a note for each it does not: an integrated one beside others."""
+    cards = tuple(gpu for gpu in gpus if gpu.kind is not GpuKind.INTEGRATED)
+    if not cards:
+        return tuple(gpus), ()
+    return cards, tuple(
+        f"{show_gpus([gpu])} is integrated and stays idle beside the others; a group may name it"
+        for gpu in gpus
+        if gpu not in cards
+    )
+
+
+def _nothing_left(group: str, inventory: Inventory) -> tuple[str, ...]:
+    why = "the other groups name them all" if inventory.gpus else "no GPU was found"
+    return (f"group `{group}` has no instance: it takes the GPUs that are left, and {why}",)
+
+
+# -- the GPUs a group names ------------------------------------------------------------------------
+
+
+def _named(groups: Iterable["GroupConfig"], inventory: Inventory) -> dict[str, tuple[Gpu, ...]]:
+    """The GPUs each group names, by group; none of them twice."""
+    known = {gpu.uuid: gpu for gpu in inventory.gpus}
+    known |= {str(gpu.index): gpu for gpu in inventory.gpus}
+    owner: dict[str, str] = {}
+    named: dict[str, tuple[Gpu, ...]] = {}
+    for group in groups:
+        refs = () if group.gpus == "auto" else tuple(map(str, group.gpus))
+        for ref in refs:
+            if ref not in known:
+                raise _unknown(group.name, ref, inventory)
+            gpu = known[ref]
+            if gpu.uuid in owner:
+                raise _twice(owner[gpu.uuid], group.name, gpu)
+            owner[gpu.uuid] = group.name
+        named[group.name] = tuple(known[ref] for ref in refs)
+    return named
+
+
+def _unknown(group: str, ref: str, inventory: Inventory) -> PlacementError:
+    if not inventory.gpus:
+        why = "; ".join(inventory.notes) or "the drivers list none"
+        return PlacementError(
+            f"group `{group}` names GPU {ref}, but no GPU was found: {why}",
+            "`gpus: auto` takes what there is, `gpus: []` runs on the CPU",
+        )
+    there = "; ".join(f"{gpu.index} = {gpu.name} {gpu.uuid}" for gpu in inventory.gpus)
+    return PlacementError(
+        f"group `{group}` names GPU {ref}, which this machine does not have: it has {there}",
+        "name one of these by index or UUID, or write `gpus: auto`",
+    )
+
+
+def _twice(owner: str, group: str, gpu: Gpu) -> PlacementError:
+    card = f"GPU {gpu.index} ({gpu.uuid})"
+    if group == owner:
+        return PlacementError(f"group `{group}` names {card} twice", "name it once")
+    return PlacementError(
+        f"{card} is in two groups, `{owner}` and `{group}`",
+        "leave it in one of them; `count` runs several instances of one group on a GPU",
+    )

@@ -1,0 +1,142 @@
+"""How a group's GPUs are divided among its instances. Pure."""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from ollama_fleet.errors import PlacementError
+from ollama_fleet.gpu import Gpu, GpuKind
+from ollama_fleet.names import canonical
+from ollama_fleet.units import show_bytes
+
+if TYPE_CHECKING:
+    from ollama_fleet.config import GroupConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """The GPUs of one instance, none meaning the CPU, and how many instances use them with it."""
+
+    gpus: tuple[Gpu, ...]
+    reasons: tuple[str, ...]
+    sharers: int = 1
+
+
+def room_bytes(gpus: Iterable[Gpu]) -> float:
+    """Memory for models on all of these GPUs; infinite if one of them tells no size.
+
+    Such a GPU uses the memory of the system.
+    """
+    return sum(
+        max(0, gpu.memory_bytes - gpu.reserved_bytes) if gpu.memory_bytes else math.inf
+        for gpu in gpus
+    )
+
+
+def named_shares(group: "GroupConfig", gpus: Sequence[Gpu]) -> tuple[Share, ...]:
+    """`count` instances over GPUs that the group names: contiguous runs of them, as even as can be.
+
+    Where there are more instances than GPUs, each is on one GPU and they share. No GPUs: the CPU.
+    """
+    count, total = group.count, len(gpus)
+    if not gpus:
+        return (Share((), (f"runs on the CPU: group `{group.name}` has `gpus: []`",)),) * count
+    starts = [i * total // count for i in range(count + 1)]
+    runs = [tuple(gpus[a : max(b, a + 1)]) for a, b in pairwise(starts)]
+    users = Counter(run[0].uuid for run in runs)
+    shares = []
+    for run in runs:
+        _check_together(group.name, run)
+        reasons = [f"runs on {show_gpus(run)}: named by group `{group.name}`"]
+        if 1 < count <= total:
+            reasons.append(f"`count: {count}` divides the {total} GPUs of the group")
+        sharers = users[run[0].uuid]
+        shares.append(Share(run, (*reasons, *_sharing(sharers, count)), sharers))
+    return tuple(shares)
+
+
+def auto_shares(
+    group: "GroupConfig", gpus: Iterable[Gpu], need_bytes: Mapping[str, int]
+) -> tuple[Share, ...]:
+    """`count` instances on each GPU, or on those taken together for a pinned model's sake."""
+    needs = [(need_bytes.get(canonical(model), 0) * group.count, model) for model in group.models]
+    shares: list[Share] = []
+    for pool in _pools(gpus):
+        fitting = [(need, model) for need, model in needs if need <= room_bytes(pool)]
+        need, model = max(fitting, default=(0, ""))
+        for together in deal(pool, need):
+            reasons = (
+                f"runs on {show_gpus(together)}: group `{group.name}` takes what no other names",
+                *_size_reason(together, model, need),
+                *_sharing(group.count, group.count),
+            )
+            shares += [Share(together, reasons, group.count)] * group.count
+    return tuple(shares)
+
+
+def deal(gpus: Iterable[Gpu], need: float) -> tuple[tuple[Gpu, ...], ...]:
+    """Sets of GPUs that each have room for `need` bytes, and what is left over, one by one.
+
+    Each set takes the fewest GPUs that hold it, the largest first and among equals by index, so
+    none of them could be spared. Every GPU is in exactly one set.
+    """
+    left = sorted(gpus, key=lambda gpu: (-room_bytes([gpu]), gpu.index))
+    sets: list[tuple[Gpu, ...]] = []
+    while left:
+        enough = (n for n in range(1, len(left) + 1) if room_bytes(left[:n]) >= need)
+        size = next(enough, 1)
+        sets.append(tuple(sorted(left[:size], key=lambda gpu: gpu.index)))
+        del left[:size]
+    return tuple(sorted(sets, key=lambda together: together[0].index))
+
+
+def show_gpus(gpus: Sequence[Gpu]) -> str:
+    """GPUs for people: `GPUs 0, 1 (2 x NVIDIA A100, 160.0 GiB)`."""
+    kinds = Counter(gpu.name for gpu in gpus)
+    names = " and ".join(f"{n} x {name}" if n > 1 else name for name, n in kinds.items())
+    indices = ", ".join(str(gpu.index) for gpu in gpus)
+    memory_bytes = sum(gpu.memory_bytes for gpu in gpus)
+    memory = show_bytes(memory_bytes) if memory_bytes else "memory of the system"
+    return f"GPU{'s' if len(gpus) > 1 else ''} {indices} ({names}, {memory})"
+
+
+def _pools(gpus: Iterable[Gpu]) -> tuple[tuple[Gpu, ...], ...]:
+    """The GPUs that may be taken together: those of one vendor, but every slice by itself."""
+    pools: dict[tuple[str, str], list[Gpu]] = {}
+    for gpu in sorted(gpus, key=lambda gpu: gpu.index):
+        own = gpu.uuid if gpu.kind is GpuKind.SLICE else ""
+        pools.setdefault((gpu.vendor.value, own), []).append(gpu)
+    return tuple(map(tuple, pools.values()))
+
+
+def _check_together(group: str, run: Sequence[Gpu]) -> None:
+    if len({gpu.vendor for gpu in run}) > 1:
+        raise PlacementError(
+            f"group `{group}` gives one instance GPUs of two vendors, {show_gpus(run)};"
+            " Ollama loads a model on those of one vendor only",
+            "make a group for each vendor",
+        )
+    if len(run) > 1 and any(gpu.kind is GpuKind.SLICE for gpu in run):
+        raise PlacementError(
+            f"group `{group}` gives one instance several GPUs with slices among them,"
+            f" {show_gpus(run)}; a process sees one slice and nothing else",
+            "a `count` as large as the number of GPUs gives each its own instance",
+        )
+
+
+def _size_reason(together: Sequence[Gpu], model: str, need: int) -> tuple[str, ...]:
+    about = f"{model} needs about {show_bytes(need)}"
+    if len(together) > 1:
+        return (f"they are taken together: {about}, more than fewer of them have",)
+    if room_bytes(together) < need:
+        return (f"it stands alone: {about}, and the GPUs left could not hold it together",)
+    return ()
+
+
+def _sharing(sharers: int, count: int) -> tuple[str, ...]:
+    if sharers == 1:
+        return ()
+    return (f"shares them with {sharers - 1} more of its group, because of `count: {count}`",)

@@ -1,0 +1,312 @@
+"""The NVIDIA source through the real pynvml, against a stand-in for the driver's library."""
+
+import ctypes
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+_STANDIN = Path(__file__).with_name("nvml_standin.c")
+_DEADLINE_S = 20.0
+_MIB = 1024 * 1024
+
+_PROBE = """
+import asyncio, json, sys, threading, time
+from dataclasses import asdict
+from pathlib import Path
+from ollama_fleet.gpu.discover import GpuReader
+from ollama_fleet.gpu.nvml import NvmlGpus
+
+async def main():
+    reader = GpuReader([NvmlGpus(Path(sys.argv[1]))], time.monotonic)
+    for line in sys.stdin:
+        question, timeout_s = line.split()
+        began_s = time.monotonic()
+        answer = asdict(await getattr(reader, question)(float(timeout_s)))
+        answer |= {"took_s": time.monotonic() - began_s, "threads": threading.active_count()}
+        print(json.dumps(answer, default=lambda enum: enum.value), flush=True)
+    reader.close()
+
+asyncio.run(main())
+"""
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory):
+    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if compiler is None:
+        pytest.skip("no C compiler (cc, gcc or clang) to build the NVML stand-in with")
+    folder = tmp_path_factory.mktemp("nvml")
+    target = folder / "libnvidia-ml.so.1"
+    subprocess.run(
+        [compiler, "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o", target, _STANDIN],
+        check=True,
+    )
+    return folder
+
+
+class Machine:
+    """A program that asks the reader what it is told to, on a machine of the test's making."""
+
+    def __init__(self, folder: Path, library: Path) -> None:
+        self._state = folder / "state"
+        sysfs = folder / "sysfs"
+        for address, node in (("0000:3b:00.0", "1\n"), ("0000:3c:00.0", "-1\n")):
+            (sysfs / address).mkdir(parents=True)
+            (sysfs / address / "numa_node").write_text(node)
+        self.becomes()
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", _PROBE, sysfs],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"LD_LIBRARY_PATH": str(library), "NVML_STANDIN": str(self._state)},
+        )
+
+    def becomes(self, *rules: str, cards: int = 3) -> None:
+        draft = self._state.with_suffix(".draft")
+        draft.write_text("\n".join([f"cards {cards}", *rules, ""]))
+        draft.replace(self._state)
+
+    def ask(self, question: str, timeout_s: float = _DEADLINE_S) -> dict:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(f"{question} {timeout_s}\n")
+        self.process.stdin.flush()
+        return json.loads(self.process.stdout.readline())
+
+    def end(self) -> int:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.close()
+        try:
+            return self.process.wait(_DEADLINE_S)
+        finally:
+            self.process.kill()
+            self.process.wait()
+            self.process.stdout.close()
+
+
+@pytest.fixture
+def machine(library, tmp_path):
+    made = Machine(tmp_path, library)
+    yield made
+    assert made.end() == 0
+
+
+def _uuid(card):
+    return f"GPU-00000000-0000-0000-0000-{card:012}"
+
+
+def test_the_inventory_is_what_the_driver_says(machine):
+    """Every field comes from NVML, the NUMA node from the kernel; -1 there is no node."""
+    answer = machine.ask("inventory")
+    assert answer["notes"] == []
+    assert [gpu["index"] for gpu in answer["gpus"]] == [0, 1, 2]
+    assert answer["gpus"][0] == {
+        "uuid": _uuid(0),
+        "index": 0,
+        "name": "NVIDIA Stand-in 0",
+        "vendor": "nvidia",
+        "memory_bytes": 24576 * _MIB,
+        "driver": "999.42.01",
+        "kind": "discrete",
+        "parent_uuid": "",
+        "pci_bus_id": "00000000:3B:00.0",
+        "numa_node": 1,
+        "cpus": [],
+        "display_active": True,
+        "links": [],
+        "reserved_bytes": 512 * _MIB,
+    }
+    assert [gpu["numa_node"] for gpu in answer["gpus"]] == [1, None, None]
+    assert [gpu["display_active"] for gpu in answer["gpus"]] == [True, False, False]
+
+
+def test_a_reading_is_in_our_units_and_names_each_process_once(machine):
+    answer = machine.ask("read")
+    assert answer["error"] == ""
+    assert [reading["uuid"] for reading in answer["readings"]] == [_uuid(n) for n in range(3)]
+    assert answer["readings"][2] == {
+        "uuid": _uuid(2),
+        "memory_used_bytes": 2000 * _MIB,
+        "utilisation_ratio": 0.25,
+        "temperature_c": 42.0,
+        "power_w": 123.456,
+        "pids": [4999, 5000],
+    }
+    assert answer["readings"][0]["pids"] == []
+
+
+def test_sixteen_cards_are_sixteen_cards(machine):
+    machine.becomes(cards=16)
+    assert [gpu["index"] for gpu in machine.ask("inventory")["gpus"]] == list(range(16))
+    assert len(machine.ask("read")["readings"]) == 16
+
+
+def test_a_refused_value_is_none_and_costs_no_other(machine):
+    """Not supported, no permission, unknown error: each takes away its own value only."""
+    machine.becomes(
+        "nvmlDeviceGetPowerUsage * 3",
+        "nvmlDeviceGetUtilizationRates 1 999",
+        "nvmlDeviceGetComputeRunningProcesses_v3 2 4",
+    )
+    answer = machine.ask("read")
+    assert answer["error"] == ""
+    assert [reading["power_w"] for reading in answer["readings"]] == [None] * 3
+    assert [r["utilisation_ratio"] for r in answer["readings"]] == [0.25, None, 0.25]
+    assert [reading["pids"] for reading in answer["readings"]] == [[], [5000], []]
+    assert [reading["temperature_c"] for reading in answer["readings"]] == [40, 41, 42]
+
+
+def test_an_older_driver_is_asked_by_its_older_calls(machine):
+    """Without memory v2 and temperature v the first versions answer."""
+    machine.becomes("nvmlDeviceGetMemoryInfo_v2 * 13", "nvmlDeviceGetTemperatureV * 13")
+    reading = machine.ask("read")["readings"][2]
+    assert reading["memory_used_bytes"] == 2512 * _MIB
+    assert reading["temperature_c"] == 42
+    assert machine.ask("inventory")["gpus"][0]["reserved_bytes"] == 0
+
+
+def test_a_lost_card_is_named_and_the_others_are_read(machine):
+    """GPU_IS_LOST on one card: a reading of Nones for it; it is back when the driver says so."""
+    machine.ask("inventory")
+    machine.becomes("* 1 15")
+    answer = machine.ask("read")
+    assert f"GPU 1 ({_uuid(1)}) is lost" in answer["error"]
+    assert answer["readings"][1] == {
+        "uuid": _uuid(1),
+        "memory_used_bytes": None,
+        "utilisation_ratio": None,
+        "temperature_c": None,
+        "power_w": None,
+        "pids": [],
+    }
+    assert [r["temperature_c"] for r in answer["readings"]] == [40, None, 42]
+    listed = machine.ask("inventory")
+    assert [gpu["index"] for gpu in listed["gpus"]] == [0, 2]
+    assert listed["notes"][0].startswith("GPU 1 is lost")
+    machine.becomes()
+    assert machine.ask("read")["error"] == ""
+
+
+def test_a_card_lost_between_two_values_is_lost(machine):
+    """The last call of a reading failing does not leave half a reading."""
+    machine.becomes("nvmlDeviceGetComputeRunningProcesses_v3 1 15")
+    answer = machine.ask("read")
+    assert "is lost" in answer["error"]
+    assert answer["readings"][1]["memory_used_bytes"] is None
+
+
+@pytest.mark.parametrize(
+    ("code", "cause", "way_out"),
+    [
+        (9, "driver is not loaded", "modprobe nvidia"),
+        (18, "different versions", "reboot"),
+        (4, "may not talk", "/dev/nvidiactl"),
+        (999, "without saying why", "dmesg"),
+        (17, "does not answer", "nvidia-smi"),
+    ],
+)
+def test_no_driver_is_a_note_with_cause_and_way_out(machine, code, cause, way_out):
+    machine.becomes(f"nvmlInitWithFlags * {code}")
+    listed = machine.ask("inventory")
+    assert listed["gpus"] == []
+    assert cause in listed["notes"][0]
+    assert way_out in listed["notes"][0]
+    assert machine.ask("read")["error"] == listed["notes"][0]
+    machine.becomes()
+    assert len(machine.ask("inventory")["gpus"]) == 3
+
+
+def test_a_driver_that_went_away_is_taken_up_again_when_it_is_back(machine):
+    """An ended session costs the readings of the time without a driver and no others."""
+    assert machine.ask("read")["error"] == ""
+    machine.becomes("nvmlDeviceGetCount_v2 * 1", "nvmlInitWithFlags * 9")
+    assert machine.ask("read")["readings"] == []
+    assert "not loaded" in machine.ask("read")["error"]
+    machine.becomes()
+    assert len(machine.ask("read")["readings"]) == 3
+
+
+def test_a_session_that_ends_within_a_round_is_the_drivers_trouble(machine):
+    machine.becomes("nvmlDeviceGetPowerUsage 1 1")
+    answer = machine.ask("read")
+    assert answer["readings"] == []
+    assert "does not answer" in answer["error"]
+
+
+def test_a_driver_without_cards_says_so(machine):
+    machine.becomes(cards=0)
+    listed = machine.ask("inventory")
+    assert listed["gpus"] == []
+    assert "finds no card" in listed["notes"][0]
+
+
+def test_oddities_of_a_card_are_notes(machine):
+    """MIG mode, no memory size, a garbled name: the card stays in the list."""
+    machine.becomes(
+        "mig 0 1",
+        "nvmlDeviceGetMemoryInfo_v2 1 3",
+        "nvmlDeviceGetMemoryInfo 1 3",
+        "garbled-name 2 1",
+    )
+    listed = machine.ask("inventory")
+    assert [gpu["memory_bytes"] for gpu in listed["gpus"]] == [24576 * _MIB, 0, 24576 * _MIB]
+    assert [gpu["kind"] for gpu in listed["gpus"]] == ["discrete", "integrated", "discrete"]
+    assert listed["gpus"][2]["name"] == "NVIDIA GPU"
+    assert ["MIG mode" in note for note in listed["notes"]] == [True, False]
+    assert "no memory size" in listed["notes"][1]
+
+
+def test_a_hanging_driver_is_reported_at_once_costs_one_thread_and_recovers(machine):
+    """The first call waits for its timeout, later ones not at all, until the driver answers."""
+    threads = machine.ask("read")["threads"]
+    machine.becomes("nvmlDeviceGetTemperatureV 1 hang")
+    first = machine.ask("read", timeout_s=0.3)
+    assert "has not answered for" in first["error"]
+    assert 0.3 <= first["took_s"] < 5
+    for _ in range(20):
+        again = machine.ask("read", timeout_s=30)
+        assert "has not answered for" in again["error"]
+        assert again["took_s"] < 5
+        assert again["threads"] == threads
+    assert "has not answered for" in machine.ask("inventory", timeout_s=30)["notes"][0]
+    machine.becomes()
+    deadline_s = time.monotonic() + _DEADLINE_S
+    while machine.ask("read")["error"]:
+        assert time.monotonic() < deadline_s, "the reader did not recover"
+
+
+def test_a_program_ends_while_its_driver_hangs(machine):
+    """The `machine` fixture asserts that the program ends, with status 0."""
+    machine.becomes("nvmlDeviceGetPowerUsage * hang")
+    assert "has not answered" in machine.ask("read", timeout_s=0.1)["error"]
+    assert machine.process.poll() is None
+
+
+def test_a_library_that_does_not_load_is_told_from_one_that_is_missing(tmp_path):
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "libnvidia-ml.so.1").write_text("not a library, though long enough to have a head\n")
+    machine = Machine(tmp_path, broken)
+    assert "does not load" in machine.ask("inventory")["notes"][0]
+    assert machine.end() == 0
+
+
+def test_no_library_is_a_note_with_the_way_out(tmp_path):
+    try:
+        ctypes.CDLL("libnvidia-ml.so.1")
+    except OSError:
+        machine = Machine(tmp_path, tmp_path)
+        (note,) = machine.ask("inventory")["notes"]
+        assert "libnvidia-ml.so.1 is missing (install the driver, or run on CPU)" in note
+        assert machine.ask("read")["error"] == note
+        assert machine.end() == 0
+    else:
+        pytest.skip("this machine has an NVIDIA driver")

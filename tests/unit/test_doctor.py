@@ -1,0 +1,235 @@
+"""The doctor's judgements: what is well, what is not, and that each ill has a remedy."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ollama_fleet.control.orphans import RunRecord
+from ollama_fleet.control.ports import Listener
+from ollama_fleet.control.service import Service
+from ollama_fleet.doctor import Facts, Status, checks
+from ollama_fleet.doctor.facts import BinaryFacts, PortFacts, ProgramFacts, StoreFacts
+from ollama_fleet.doctor.gather import told_version
+from ollama_fleet.doctor.software import parse_version
+from ollama_fleet.gpu import Gpu, Inventory, Vendor
+
+GIB = 2**30
+CARD = Gpu("GPU-0", 0, "NVIDIA L4", Vendor.NVIDIA, 24 * GIB)
+RECORD = RunRecord("gpu-0", 70, 1, 11435, (), "", "")
+OTHER = Service(
+    812, "ollama", "127.0.0.1", 11434, "/m", "ollama.service", "sudo systemctl stop it", "0.20.0"
+)
+IN_USE = PortFacts("listen", "127.0.0.1", 11434, "Address already in use")
+WELL = Facts(
+    binary=BinaryFacts("ollama", "/bin/ollama", "0.20.0"),
+    inventory=Inventory((CARD,)),
+    store=StoreFacts("/models", free_bytes=500 * GIB),
+    program=ProgramFacts((3, 12, 1), yaml_in_c=True, uvloop="0.22.1", files_soft=65536),
+    ports=(PortFacts("listen", "127.0.0.1", 11434),),
+    externals={"attic": "0.20.0"},
+    nvidia_cards=1,
+    files_wanted=1200,
+)
+
+
+def amiss(facts):
+    return [check for check in checks(facts) if check.status is not Status.OK]
+
+
+def test_where_all_is_well_nothing_is_to_be_done():
+    assert amiss(WELL) == []
+    assert all(check.detail and not check.fix for check in checks(WELL))
+
+
+def program(**changes):
+    return {"program": replace(WELL.program, **changes)}
+
+
+def binary(**changes):
+    return {"binary": replace(WELL.binary, **changes), "externals": {}}
+
+
+def held(listener, **changes):
+    return {"ports": (replace(IN_USE, holder=listener),), **changes}
+
+
+@pytest.mark.parametrize(
+    ("changes", "name", "status", "words"),
+    [
+        (program(python=(3, 10, 9)), "python", "fail", ["3.10.9", "3.11"]),
+        (program(yaml_in_c=False), "yaml", "warn", ["C loader", "PyYAML"]),
+        (program(uvloop=""), "uvloop", "warn", ["pip install uvloop"]),
+        (program(files_soft=1024), "open files", "warn", ["1024", "1200", "ulimit", "LimitNOFILE"]),
+        (binary(path="", version=""), "ollama", "fail", ["`ollama`", "ollama.com/download"]),
+        (binary(version="", trouble="it hangs"), "ollama", "warn", ["unknown", "it hangs"]),
+        (binary(version="0.0.0"), "ollama", "warn", ["unknown", "0.0.0"]),
+        ({"externals": {"attic": ""}}, "external", "warn", ["attic", "url"]),
+        ({"externals": {"attic": "0.24.0"}}, "versions", "warn", ["0.20.0", "attic 0.24.0"]),
+        ({"nvidia_cards": 2}, "gpus", "warn", ["1 of 2", "nvidia-smi"]),
+        (
+            {"inventory": Inventory((), ("library and module differ",))},
+            "gpus",
+            "warn",
+            ["0 of 1", "library and module differ"],
+        ),
+        (
+            {"inventory": Inventory((CARD,), ("GPU 1 is lost",))},
+            "gpus",
+            "warn",
+            ["NVIDIA L4", "GPU 1 is lost"],
+        ),
+        ({"misplaced": "no GPU 7", "misplaced_hint": "name 0"}, "placement", "fail", ["name 0"]),
+        ({"store": StoreFacts("/m", closed=("/m/blobs",))}, "store", "fail", ["/m/blobs"]),
+        ({"store": StoreFacts("/m", read_only=("/m/blobs",))}, "store", "warn", ["/m/blobs"]),
+        ({"store": StoreFacts("/m", exists=False, read_only=("/",))}, "store", "fail", ["use /"]),
+        ({"store": StoreFacts("/models", free_bytes=9 * GIB)}, "store", "warn", ["9.0 GiB"]),
+        (held(Listener(99, "nginx")), "port 11434", "fail", ["pid 99 (nginx)", "kill 99"]),
+        (held(Listener()), "port 11434", "fail", ["in use by", "ss -ltnp"]),
+        (
+            {"ports": (replace(IN_USE, trouble="Permission denied"),)},
+            "port 11434",
+            "fail",
+            ["Permission denied", "`listen`"],
+        ),
+        ({"services": (OTHER,)}, "other ollama", "warn", ["pid 812", "ollama.service", "stop it"]),
+        ({"running": (RECORD,)}, "left over", "warn", ["gpu-0 (pid 70)", "`fleet up`"]),
+    ],
+)  # fmt: skip
+def test_each_ill_is_found_alone_and_has_a_remedy(changes, name, status, words):
+    (check,) = amiss(replace(WELL, **changes))
+    assert (check.name, check.status) == (name, status)
+    assert [word for word in words if word not in f"{check.detail} | {check.fix}"] == []
+
+
+@pytest.mark.parametrize(
+    ("version", "unsafe"), [("0.17.0", True), ("0.9.99", True), ("0.17.1", False), ("1.0.0", False)]
+)
+def test_ollama_before_0_17_1_is_named_with_its_vulnerability(version, unsafe):
+    ills = amiss(replace(WELL, **binary(version=version)))
+    assert [("CVE-2026-7482" in ill.detail, "0.17.1" in ill.fix) for ill in ills] == (
+        [(True, True)] if unsafe else []
+    )
+
+
+def test_no_gpu_is_well_and_says_why():
+    facts = replace(WELL, inventory=Inventory((), ("no driver",)), nvidia_cards=0)
+    assert amiss(facts) == []
+    assert any("no GPU" in check.detail and "no driver" in check.detail for check in checks(facts))
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        replace(WELL, fleet_pid=99, running=(RECORD,), **held(Listener(99, "fleet up"))),
+        replace(WELL, fleet_pid=99, running=(RECORD,), **held(Listener(70, "ollama serve"))),
+    ],
+)
+def test_what_the_running_fleet_holds_is_its_own(facts):
+    """Neither its ports nor its instances are in anyone's way."""
+    assert amiss(facts) == []
+
+
+def test_a_port_held_by_a_service_is_freed_by_ending_the_service():
+    facts = replace(WELL, services=(OTHER,), **held(Listener(812, "ollama serve")))
+    (port,) = [check for check in amiss(facts) if check.status is Status.FAIL]
+    assert "sudo systemctl stop it" in port.fix
+
+
+def test_a_fleet_of_external_instances_needs_no_ollama_and_no_store():
+    facts = replace(
+        WELL, runs_own=False, store=StoreFacts("/m", closed=("/m",)), **binary(path="", version="")
+    )
+    assert amiss(facts) == []
+
+
+words = st.text(st.characters(codec="ascii", categories=["L", "N"]), max_size=5)
+names = st.sampled_from(["", "0.1.0", "0.17.1", "v1.2.3", "dev", "0.0.0"])
+some_facts = st.builds(
+    Facts,
+    binary=st.builds(BinaryFacts, wanted=words, path=words, version=names, trouble=words),
+    inventory=st.builds(
+        Inventory,
+        gpus=st.sampled_from([(), (CARD,)]),
+        notes=st.sampled_from([(), ("a note",)]),
+        simulated=st.booleans(),
+    ),
+    store=st.builds(
+        StoreFacts,
+        path=st.just("/m"),
+        exists=st.booleans(),
+        closed=st.sampled_from([(), ("/m",)]),
+        read_only=st.sampled_from([(), ("/m",)]),
+        free_bytes=st.none() | st.integers(0, 2**50),
+    ),
+    program=st.builds(
+        ProgramFacts,
+        python=st.sampled_from([(3, 9, 0), (3, 13, 0)]),
+        yaml_in_c=st.booleans(),
+        uvloop=words,
+        files_soft=st.none() | st.integers(0, 2**20),
+    ),
+    runs_own=st.booleans(),
+    ports=st.lists(
+        st.builds(
+            PortFacts,
+            purpose=words,
+            host=words,
+            port=st.integers(1, 65535),
+            trouble=words,
+            holder=st.none() | st.builds(Listener, pid=st.integers(0, 99), command=words),
+        ),
+        max_size=3,
+    ).map(tuple),
+    services=st.sampled_from([(), (OTHER,)]),
+    externals=st.dictionaries(words, names, max_size=3),
+    nvidia_cards=st.integers(0, 2),
+    misplaced=words,
+    misplaced_hint=words,
+    placement_notes=st.sampled_from([(), ("a note",)]),
+    running=st.sampled_from([(), (RECORD,)]),
+    files_wanted=st.integers(0, 2**20),
+    fleet_pid=st.sampled_from([0, 70, 99]),
+)
+
+
+@given(some_facts)
+def test_whatever_is_seen_every_ill_has_a_remedy_and_nothing_else_has(facts):
+    for check in checks(facts):
+        assert check.name
+        assert check.detail
+        assert (check.status is Status.OK) == (not check.fix)
+
+
+@pytest.mark.parametrize(
+    ("output", "version"),
+    [
+        ("ollama version is 0.20.0\n", "0.20.0"),
+        (
+            "Warning: no connection to Ollama\nWarning: client version is 0.20.0\n",
+            "0.20.0",
+        ),
+        ("ollama version is 0.24.0\nWarning: client version is 0.20.0\n", "0.20.0"),
+        ("ollama version is \n", ""),
+        ("usage: ollama", ""),
+        ("", ""),
+    ],
+)
+def test_the_version_is_the_programs_own_not_that_of_a_server_it_reached(output, version):
+    assert told_version(output) == version
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [
+        ("0.17.1", (0, 17, 1)),
+        ("v0.17.1-rc0", (0, 17, 1)),
+        ("0.0.0", None),
+        ("1.2", None),
+        ("x", None),
+        ("", None),
+    ],
+)
+def test_versions_are_numbers_or_unknown(text, numbers):
+    assert parse_version(text) == numbers

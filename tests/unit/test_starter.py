@@ -1,0 +1,118 @@
+"""What `fleet init` writes: it loads, this machine can place it, and it tells what was found."""
+
+from dataclasses import replace
+from itertools import count
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ollama_fleet.config import load
+from ollama_fleet.control.service import Service
+from ollama_fleet.gpu import Gpu, GpuKind, Inventory, Vendor
+from ollama_fleet.layout import starter
+from ollama_fleet.placement import place
+
+GIB = 2**30
+
+cards = st.sampled_from(
+    ["NVIDIA A100-SXM4-80GB", "NVIDIA GeForce RTX 4090", "X", "X 1", "X-1", "null", ""]
+)
+gpu_facts = st.tuples(
+    cards | st.text(max_size=9),
+    st.sampled_from([0, 16, 24, 80]),
+    st.sampled_from(Vendor),
+    st.sampled_from(GpuKind),
+)
+services = st.builds(
+    Service,
+    pid=st.integers(1, 2**22),
+    user=st.text(max_size=9),
+    host=st.sampled_from(["127.0.0.1", "0.0.0.0", "::", "::1", ""]),
+    port=st.integers(1, 65535),
+    store=st.text(max_size=20),
+    managed_by=st.sampled_from(["", "ollama.service"]),
+    stop=st.text(max_size=20),
+    version=st.text(max_size=9),
+)
+
+
+@st.composite
+def inventories(draw):
+    facts = draw(st.lists(gpu_facts, max_size=6))
+    return Inventory(
+        tuple(
+            Gpu(f"GPU-{i}", i, name, vendor, gib * GIB, kind=kind)
+            for i, (name, gib, vendor, kind) in enumerate(facts)
+        ),
+        draw(st.tuples() | st.tuples(st.text(max_size=20))),
+    )
+
+
+def read(text, folder):
+    path = folder / "fleet.yaml"
+    path.write_text(text)
+    return load(path, environ={"HOME": "/home/me"}, cwd=folder, overrides={}).config
+
+
+def placed(config, inventory):
+    return place(config, inventory, ports=count(11435), inherited={}, model_bytes={})
+
+
+@given(inventories(), st.lists(services, max_size=2))
+def test_it_loads_and_gives_every_gpu_an_instance_of_its_own(tmp_path_factory, inventory, running):
+    """Whatever the names of cards, users and paths; integrated GPUs stay idle beside cards."""
+    config = read(starter(inventory, running), tmp_path_factory.mktemp("init"))
+    cards = [gpu for gpu in inventory.gpus if gpu.kind is not GpuKind.INTEGRATED]
+    wanted = {(gpu,) for gpu in cards or inventory.gpus} or {()}
+    instances = placed(config, inventory).instances
+    assert {spec.gpus for spec in instances} == wanted
+    assert len(instances) == len(wanted)
+
+
+def test_gpus_that_are_alike_form_a_group():
+    gpus = [
+        Gpu(f"GPU-{i}", i, name, Vendor.NVIDIA, gib * GIB)
+        for i, (name, gib) in enumerate([("RTX 3060", 12), ("A2", 16), ("RTX 3060", 12), ("A2", 8)])
+    ]
+    text = starter(Inventory(tuple(gpus)), ())
+    assert "name: rtx-3060-12g\n    gpus: [0, 2]" in text
+    assert "name: a2-16g\n    gpus: [1]" in text
+    assert "name: a2-8g\n    gpus: [3]" in text
+    assert "2 x RTX 3060, 12.0 GiB each" in text
+    assert "GPU-3" in text
+
+
+def test_without_gpus_it_says_why():
+    text = starter(Inventory((), ("no driver found (install it)",)), ())
+    assert "# no driver found (install it)" in text
+    assert "gpus: []" in text
+
+
+RUNNING = Service(
+    812, "ollama", "0.0.0.0", 11434, "/srv/models", "ollama.service", "sudo systemctl stop it"
+)
+
+
+def test_a_server_that_runs_is_told_with_three_ways_out(tmp_path):
+    """Stop it, share its store, or put the fleet in front: the last two are there to uncomment."""
+    text = starter(Inventory(), (RUNNING, replace(RUNNING, port=11500)))
+    assert "pid 812, user ollama, started by ollama.service" in text
+    assert "- stop it: sudo systemctl stop it" in text
+    loose = text.replace('# models: "/srv', 'models: "/srv').replace("# instances:", "instances:")
+    config = read(loose.replace("#   - { name: ollama", "  - { name: ollama"), tmp_path)
+    assert str(config.ollama.models) == "/srv/models"
+    assert [external.url for external in config.instances] == [
+        "http://127.0.0.1:11434",
+        "http://127.0.0.1:11500",
+    ]
+
+
+def test_the_examples_in_comments_can_be_used(tmp_path):
+    """Uncommented, the pinned model and the models section load too."""
+    text = starter(Inventory(), ())
+    for commented in ("# models: [", "# models: # loaded", '#   "qwen3'):
+        assert commented in text
+        text = text.replace(commented, commented.replace("# ", "", 1).replace("#  ", "  ", 1))
+    config = read(text, tmp_path)
+    assert config.groups[0].models == ("llama3.3:70b",)
+    assert config.models["qwen3:8b"].replicas == 2
