@@ -1,0 +1,228 @@
+"""A fleet of real Ollama processes on the CPU, from its command line and its port."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.error
+
+import aiohttp
+import psutil
+import pytest
+from conftest import call, free_port, until
+
+pytestmark = pytest.mark.real
+
+
+class Fleet:
+    """A fleet in the background, driven by `fleet`."""
+
+    def __init__(self, box, folder, config):
+        self.box, self.folder = box, folder
+        self.port = free_port()
+        self.base = f"http://127.0.0.1:{self.port}"
+        self.config = folder / "fleet.yaml"
+        self.config.write_text(
+            f"listen: 127.0.0.1:{self.port}\n"
+            f"ollama: {{ binary: {box.ollama}, models: {box.store} }}\n{config}"
+        )
+        self.environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(box.home),
+            "FLEET_STATE_DIR": str(folder / "state"),
+        }
+
+    def run(self, *arguments, check=True, timeout=60):
+        done = subprocess.run(
+            [sys.executable, "-m", "ollama_fleet", "-c", str(self.config), *arguments],
+            env=self.environment,
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+        if check:
+            assert done.returncode == 0, done.stderr + done.stdout
+        return done
+
+    def status(self):
+        return json.loads(self.run("status", "-o", "json", check=False).stdout)
+
+    def instances(self):
+        return {i["name"]: i for i in self.status()["instances"]}
+
+    def pid(self):
+        return int((self.folder / "state" / "lock").read_text())
+
+    def ollama(self, *arguments):
+        environment = {**self.environment, "OLLAMA_HOST": f"127.0.0.1:{self.port}"}
+        return subprocess.run(
+            [self.box.ollama, *arguments],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        ).stdout
+
+
+TWO = """
+groups:
+  - { name: a, gpus: [], num_parallel: 2, env: { FLEET_TEST_MARK: one } }
+  - { name: b, gpus: [], num_parallel: 4, context_length: 2048, env: { FLEET_TEST_MARK: two } }
+supervision: { backoff_first: 200ms }
+"""
+
+
+@pytest.fixture
+def fleet(box, tmp_path):
+    made = Fleet(box, tmp_path, TWO)
+    made.run("up", "-d", "--wait")
+    yield made
+    made.run("down", check=False)
+
+
+def processes_with(mark, value):
+    """Processes whose environment holds a variable: the instance, and the runners it started."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get(mark) == value and process.status() != "zombie":
+                found.append(process)
+        except (psutil.Error, OSError):
+            continue
+    return found
+
+
+def test_each_instance_has_an_environment_of_its_own(fleet):
+    marks = {}
+    for name, instance in fleet.instances().items():
+        environment = psutil.Process(instance["pid"]).environ()
+        marks[name] = environment["FLEET_TEST_MARK"], environment["OLLAMA_NUM_PARALLEL"]
+        assert environment["CUDA_VISIBLE_DEVICES"] in ("", "-1")
+        assert environment["OLLAMA_NOPRUNE"] == "1"
+    assert marks == {"a": ("one", "2"), "b": ("two", "4")}
+
+
+def test_the_ollama_command_line_works_at_the_router(fleet):
+    listed = fleet.ollama("list")
+    assert {"tiny:latest", "slow:latest", "tiny-embed:latest"} <= set(listed.split())
+    assert fleet.ollama("run", "tiny", "hello").strip()
+    assert "tiny:latest" in until(lambda: fleet.ollama("ps"), what="ollama ps")
+    assert "llama" in fleet.ollama("show", "tiny")
+
+
+def test_answers_stream_in_every_dialect(fleet):
+    message = [{"role": "user", "content": "hello"}]
+    body = {"model": "tiny", "messages": message, "options": {"num_predict": 5}, "stream": False}
+    assert call(f"{fleet.base}/api/chat", body)["done"]
+    answer = call(
+        f"{fleet.base}/v1/chat/completions", {"model": "tiny", "messages": message, "max_tokens": 5}
+    )
+    assert answer["usage"]["completion_tokens"] <= 5
+    embedded = call(f"{fleet.base}/api/embed", {"model": "tiny-embed", "input": ["a", "b"]})
+    assert len(embedded["embeddings"]) == 2
+
+    async def stream(path, end):
+        async with (
+            aiohttp.ClientSession() as session,
+            session.post(
+                fleet.base + path, json={"model": "tiny", "messages": message, "stream": True}
+            ) as got,
+        ):
+            assert got.status == 200
+            text = await got.text()
+            assert end in text
+            assert got.headers["X-Fleet-Instance"] in ("a", "b")
+
+    asyncio.run(stream("/api/chat", '"done":true'))
+    asyncio.run(stream("/v1/chat/completions", "data: [DONE]"))
+
+
+def test_an_unknown_model_is_answered_in_ollamas_words(fleet):
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        call(f"{fleet.base}/api/chat", {"model": "nope", "messages": []})
+    assert refused.value.code == 404
+    assert json.loads(refused.value.read()) == {"error": "model 'nope' not found"}
+
+
+async def ask(session, base, results):
+    """One streamed request; notes how it ended and whether a byte had come."""
+    body = {"model": "slow", "prompt": "tell me", "options": {"num_predict": 96}}
+    got = b""
+    try:
+        async with session.post(f"{base}/api/generate", json=body) as answer:
+            if answer.status != 200:
+                results.append(("refused", answer.status, await answer.text()))
+                return
+            async for piece in answer.content.iter_any():
+                got += piece
+    except aiohttp.ClientError as error:
+        results.append(("lost" if got else "failed", 0, str(error)))
+        return
+    last = json.loads(got.splitlines()[-1])
+    results.append(("whole" if last.get("done") else "broken", 200, last.get("error", "")))
+
+
+def test_a_killed_instance_costs_no_request_that_had_no_byte_and_is_back_within_5_s(fleet):
+    async def scenario():
+        results = []
+        async with aiohttp.ClientSession() as session:
+            tasks = [asyncio.create_task(ask(session, fleet.base, results)) for _ in range(50)]
+            await asyncio.sleep(1.5)
+            victim = (await asyncio.to_thread(fleet.instances))["b"]
+            assert victim["in_flight"] > 0
+            os.kill(victim["pid"], signal.SIGKILL)
+            killed = asyncio.get_running_loop().time()
+            while True:
+                now = (await asyncio.to_thread(fleet.instances))["b"]
+                if now["phase"] == "ready" and now["pid"] != victim["pid"]:
+                    back_s = asyncio.get_running_loop().time() - killed
+                    break
+                await asyncio.sleep(0.05)
+            await asyncio.gather(*tasks)
+        return results, back_s, victim["in_flight"]
+
+    results, back_s, in_flight = asyncio.run(scenario())
+    assert len(results) == 50
+    kinds = [kind for kind, _, _ in results]
+    assert kinds.count("whole") + kinds.count("broken") == 50, results
+    assert kinds.count("broken") <= in_flight
+    assert all("lost in the middle" in text for kind, _, text in results if kind == "broken")
+    assert back_s < 5
+
+
+def test_after_a_killed_supervisor_nothing_is_left_once_the_fleet_is_up_again(fleet):
+    call(f"{fleet.base}/api/generate", {"model": "slow", "prompt": "x", "stream": False})
+    before = {p.pid for mark in ("one", "two") for p in processes_with("FLEET_TEST_MARK", mark)}
+    assert len(before) >= 3, "two servers and a runner"
+    os.kill(fleet.pid(), signal.SIGKILL)
+    for mark in ("one", "two"):
+        until(
+            lambda mark=mark: (
+                not [p for p in processes_with("FLEET_TEST_MARK", mark) if "serve" in p.cmdline()]
+            ),
+            what="the servers' end",
+        )
+    fleet.run("up", "-d", "--wait")
+    after = {p.pid for mark in ("one", "two") for p in processes_with("FLEET_TEST_MARK", mark)}
+    assert not before & after, "runners of the killed fleet are still there"
+    assert {i["phase"] for i in fleet.instances().values()} == {"ready"}
+
+
+def test_down_leaves_nothing(fleet):
+    call(f"{fleet.base}/api/generate", {"model": "tiny", "prompt": "x", "stream": False})
+    fleet.run("down")
+    assert not processes_with("FLEET_TEST_MARK", "one") + processes_with("FLEET_TEST_MARK", "two")
+    assert fleet.run("status", check=False).returncode == 69
+
+
+def test_a_bad_file_is_refused_with_every_position(box, tmp_path):
+    made = Fleet(box, tmp_path, "grups: []\nqueue: { limit: many }\n")
+    done = made.run("up", "-d", check=False)
+    assert done.returncode == 78
+    assert "fleet.yaml:3:1: grups: unknown key" in done.stderr
+    assert "fleet.yaml:4:17: queue.limit" in done.stderr
