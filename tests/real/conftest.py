@@ -4,9 +4,7 @@ import hashlib
 import json
 import os
 import shutil
-import socket
 import subprocess
-import time
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
@@ -14,16 +12,11 @@ from pathlib import Path
 
 import pytest
 import tiny_gguf
+from fleet_process import free_port, until
 
 MODELFILE = {
     "template": "{{- range .Messages }}[{{ .Role }}] {{ .Content }}\n{{ end }}[assistant] "
 }
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def call(url, body=None, *, method=None, timeout=60):
@@ -33,16 +26,6 @@ def call(url, body=None, *, method=None, timeout=60):
     with urllib.request.urlopen(request, timeout=timeout) as answer:
         raw = answer.read()
     return json.loads(raw) if raw else None
-
-
-def until(check, *, seconds=20.0, what="it"):
-    """Poll a condition against a deadline; its first true value."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if value := check():
-            return value
-        time.sleep(0.02)
-    raise AssertionError(f"{what} did not come true within {seconds:g} s")
 
 
 @pytest.fixture(scope="session")

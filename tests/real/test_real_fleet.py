@@ -5,63 +5,32 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import urllib.error
 
 import aiohttp
 import psutil
 import pytest
-from conftest import call, free_port, until
+from conftest import call
+from fleet_process import FleetProcess, ask, until
 
 pytestmark = pytest.mark.real
 
 
-class Fleet:
-    """A fleet in the background, driven by `fleet`."""
+class Fleet(FleetProcess):
+    """A fleet of real processes on the box's store."""
 
     def __init__(self, box, folder, config):
-        self.box, self.folder = box, folder
-        self.port = free_port()
-        self.base = f"http://127.0.0.1:{self.port}"
-        self.config = folder / "fleet.yaml"
-        self.config.write_text(
-            f"listen: 127.0.0.1:{self.port}\n"
-            f"ollama: {{ binary: {box.ollama}, models: {box.store} }}\n{config}"
+        super().__init__(
+            folder,
+            config=f"ollama: {{ binary: {box.ollama}, models: {box.store} }}\n{config}",
+            HOME=str(box.home),
         )
-        self.environment = {
-            "PATH": os.environ["PATH"],
-            "HOME": str(box.home),
-            "FLEET_STATE_DIR": str(folder / "state"),
-        }
-
-    def run(self, *arguments, check=True, timeout=60):
-        done = subprocess.run(
-            [sys.executable, "-m", "ollama_fleet", "-c", str(self.config), *arguments],
-            env=self.environment,
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-        )
-        if check:
-            assert done.returncode == 0, done.stderr + done.stdout
-        return done
-
-    def status(self):
-        return json.loads(self.run("status", "-o", "json", check=False).stdout)
-
-    def instances(self):
-        return {i["name"]: i for i in self.status()["instances"]}
-
-    def pid(self):
-        return int((self.folder / "state" / "lock").read_text())
+        self.box = box
 
     def ollama(self, *arguments):
-        environment = {**self.environment, "OLLAMA_HOST": f"127.0.0.1:{self.port}"}
         return subprocess.run(
             [self.box.ollama, *arguments],
-            env=environment,
+            env={**self.environment, "OLLAMA_HOST": self.address},
             capture_output=True,
             text=True,
             timeout=60,
@@ -149,29 +118,12 @@ def test_an_unknown_model_is_answered_in_ollamas_words(fleet):
     assert json.loads(refused.value.read()) == {"error": "model 'nope' not found"}
 
 
-async def ask(session, base, results):
-    """One streamed request; notes how it ended and whether a byte had come."""
-    body = {"model": "slow", "prompt": "tell me", "options": {"num_predict": 96}}
-    got = b""
-    try:
-        async with session.post(f"{base}/api/generate", json=body) as answer:
-            if answer.status != 200:
-                results.append(("refused", answer.status, await answer.text()))
-                return
-            async for piece in answer.content.iter_any():
-                got += piece
-    except aiohttp.ClientError as error:
-        results.append(("lost" if got else "failed", 0, str(error)))
-        return
-    last = json.loads(got.splitlines()[-1])
-    results.append(("whole" if last.get("done") else "broken", 200, last.get("error", "")))
-
-
 def test_a_killed_instance_costs_no_request_that_had_no_byte_and_is_back_within_5_s(fleet):
     async def scenario():
-        results = []
         async with aiohttp.ClientSession() as session:
-            tasks = [asyncio.create_task(ask(session, fleet.base, results)) for _ in range(50)]
+            tasks = [
+                asyncio.create_task(ask(session, fleet.base, "slow", tokens=96)) for _ in range(50)
+            ]
             await asyncio.sleep(1.5)
             victim = (await asyncio.to_thread(fleet.instances))["b"]
             assert victim["in_flight"] > 0
@@ -183,15 +135,15 @@ def test_a_killed_instance_costs_no_request_that_had_no_byte_and_is_back_within_
                     back_s = asyncio.get_running_loop().time() - killed
                     break
                 await asyncio.sleep(0.05)
-            await asyncio.gather(*tasks)
+            results = await asyncio.gather(*tasks)
         return results, back_s, victim["in_flight"]
 
     results, back_s, in_flight = asyncio.run(scenario())
     assert len(results) == 50
-    kinds = [kind for kind, _, _ in results]
+    kinds = [kind for kind, _ in results]
     assert kinds.count("whole") + kinds.count("broken") == 50, results
     assert kinds.count("broken") <= in_flight
-    assert all("lost in the middle" in text for kind, _, text in results if kind == "broken")
+    assert all("lost in the middle" in text for kind, text in results if kind == "broken")
     assert back_s < 5
 
 
