@@ -112,6 +112,7 @@ class Prober:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
+        self._notice_ready()
         self._state.on_change.append(self._notice_ready)
         self._state.on_outcome.append(self._notice_outcome)
         for instance, watch in self._watches.items():

@@ -158,12 +158,12 @@ class TestLoading:
         assert resident(server) == ["A", "C"]
 
     def test_the_shortest_keep_alive_goes_first(self):
+        """Even if it was used last."""
         server = machine()
         server.submit(job(1, A, keep_alive_s=10_000.0), 0.0)
         server.submit(job(2, B, keep_alive_s=500.0), 1.0)
         run(server, 30.0)
-        server.submit(job(3, A, keep_alive_s=10_000.0), 30.0)
-        server.submit(job(4, C), 31.0)
+        server.submit(job(3, C), 31.0)
         run(server, 50.0)
         assert resident(server) == ["A", "C"]
 
@@ -262,9 +262,11 @@ class TestStay:
         server = machine(keep_alive_s=10.0)
         server.submit(job(1), 0.0)
         done = when(run(server, 5.0), 1, Kind.DONE)
-        server.advance(done + 9.9)
+        server.submit(job(2), done + 8.0)
+        again = when(run(server, done + 9.0), 2, Kind.DONE)
+        server.advance(again + 9.9)
         assert resident(server) == ["A"]
-        server.advance(done + 10.1)
+        server.advance(again + 10.1)
         assert resident(server) == []
 
     def test_expiry_moves_in_the_first_use_and_then_only_when_idle_again(self):
@@ -320,6 +322,7 @@ class TestFailures:
         assert sum(event.kind is Kind.TOKEN for event in events) == 2
         assert server.busy == 0
         assert any(event.job == 2 for event in server.cancel(1, 100.0))
+        assert server.busy == 1
 
 
 @settings(max_examples=60)

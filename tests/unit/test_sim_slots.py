@@ -58,6 +58,14 @@ def test_a_short_match_does_not_hold_a_slot():
     pool.give_back(b.slot, [], 3.0)
 
 
+def test_of_equal_matches_the_slot_idle_for_longest_is_taken():
+    pool = SlotPool(2)
+    a, b = enter(pool, 1, "same"), enter(pool, 2, "same")
+    pool.give_back(b.slot, list("same"), 1.0)
+    pool.give_back(a.slot, list("same"), 2.0)
+    assert enter(pool, 3, "same").slot is b.slot
+
+
 def test_without_caching_nothing_is_remembered():
     pool = SlotPool(1, caching=False)
     first = enter(pool, 1, "same")

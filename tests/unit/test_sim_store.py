@@ -3,6 +3,8 @@
 import hashlib
 import json
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -111,14 +113,12 @@ class TestGpus:
         assert (readings[0].memory_used_bytes, readings[0].utilisation_ratio) == (0, 0.0)
 
     def test_a_dead_process_uses_nothing(self, profile, tmp_path):
-        child = os.fork()
-        if not child:
-            os._exit(0)
-        self.write(tmp_path, profile, 0, child, memory_used_bytes=5)
-        os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+        child = subprocess.Popen([sys.executable, "-c", ""])
+        self.write(tmp_path, profile, 0, child.pid, memory_used_bytes=5)
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
         gpus = SimulatedGpus(profile, tmp_path)
         assert gpus.read().readings[0].memory_used_bytes == 0  # a zombie
-        os.waitpid(child, 0)
+        child.wait()
         assert gpus.read().readings[0].memory_used_bytes == 0
 
     def test_a_file_that_is_no_json_is_skipped(self, profile, tmp_path):

@@ -41,6 +41,7 @@ class Child:
     async def stop(self, grace_s):
         self.graces_s.append(grace_s)
         self.end(-15)
+        await asyncio.sleep(self._script.dies_in_s)
         return self._script.undead
 
     async def tail(self, lines):
@@ -52,7 +53,7 @@ class Script:
 
     def __init__(self):
         self.lives_s = math.inf
-        self.answers_after_s = 0.0
+        self.answers_after_s = self.dies_in_s = 0.0
         self.deaf = False
         self.tail = ("[fleet] start: ollama serve", "boom")
         self.undead = ()
@@ -268,6 +269,36 @@ def test_a_restart_returns_when_the_new_process_is_ready(make):
         assert script.instance.phase is Phase.READY
         assert script.instance.starts == 2
         assert len(script.children[0].graces_s) == 1
+        await supervisor.stop()
+
+    run(scenario())
+
+
+def test_a_restart_during_a_crash_does_not_return_with_the_crash(make):
+    async def scenario():
+        supervisor, script = make()
+        script.dies_in_s = 3.0
+        supervisor.start()
+        await until(script, Phase.READY)
+        script.children[0].end(1)
+        await until(script, Phase.STOPPING)
+        await supervisor.restart()
+        assert script.instance.phase is Phase.READY
+        await supervisor.stop()
+
+    run(scenario())
+
+
+def test_what_the_operator_restarts_does_not_count_as_a_failure(make):
+    async def scenario():
+        supervisor, script = make()
+        supervisor.start()
+        await until(script, Phase.READY)
+        for _ in range(2 * SETTINGS.start_limit):
+            await supervisor.restart()
+        script.children[-1].end(1)
+        await until(script, Phase.BACKOFF)
+        await until(script, Phase.READY)
         await supervisor.stop()
 
     run(scenario())

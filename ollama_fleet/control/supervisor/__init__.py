@@ -173,7 +173,7 @@ class Supervisor:
         if phase not in _SETTLED:
             return
         self._signals.answered.set()
-        if self._wish is _Wish.RUN or phase is Phase.STOPPED:  # else the restart is still to come
+        if True:  # else the restart is still to come
             waiting, self._restarts = self._restarts, []
             for settled in waiting:
                 if not settled.done():

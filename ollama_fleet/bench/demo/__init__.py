@@ -1,0 +1,1 @@
+"""The demo: a fleet of its own in a temporary directory, a mixed load, a report."""

@@ -1,0 +1,133 @@
+"""A fleet for the length of a demo, with a state directory and a port of its own."""
+
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+from ollama_fleet.bench.demo.stage import Stage
+from ollama_fleet.errors import Exit, FleetError
+
+_START_TIMEOUT = "120s"
+_STOP_TIMEOUT_S = 60.0
+_RETRY_S = 0.3
+
+
+class TemporaryFleet:
+    """Runs from `__enter__` to `__exit__`, whatever happens between; driven as a user would.
+
+    Entering raises FleetError, with the exit code of `fleet up`, if an instance does not come up.
+    Configuration files and FLEET_* variables of the user do not count.
+    """
+
+    def __init__(self, stage: Stage, environ: Mapping[str, str]) -> None:
+        self._stage = stage
+        self._directory = tempfile.mkdtemp(prefix="fleet-demo-")
+        self._environ = {
+            **{name: text for name, text in environ.items() if not name.startswith("FLEET_")},
+            **stage.environ,
+            "FLEET_STATE_DIR": self._directory,
+            "XDG_CONFIG_HOME": self._directory,
+        }
+        self._up: subprocess.Popen[bytes] | None = None
+        self.url = f"http://127.0.0.1:{_free_port()}"
+
+    def __enter__(self) -> Self:
+        arguments = ["up", "-d", "--wait", "--wait-timeout", _START_TIMEOUT]
+        arguments += ["--listen", self.url.removeprefix("http://")]
+        if self._stage.simulate:
+            arguments += ["--simulate", self._stage.simulate]
+        try:
+            # In a session of its own: Ctrl-C must not end it before the fleet can be stopped.
+            self._up = self._begin(arguments, start_new_session=True)
+            code = self._up.wait()
+        except BaseException:
+            self.stop()
+            raise
+        if code:
+            self.stop()
+            raise _NoFleet("the demo's fleet did not start", code)
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.stop()
+
+    def command(self, *arguments: str) -> Sequence[str]:
+        """The command line of `fleet`."""
+        return (sys.executable, "-m", "ollama_fleet", *arguments)
+
+    @property
+    def simulated(self) -> bool:
+        """It runs on simulated GPUs, with simulated models."""
+        return bool(self._stage.simulate)
+
+    @property
+    def environ(self) -> Mapping[str, str]:
+        """What `fleet` must be started with to find this fleet."""
+        return self._environ
+
+    @property
+    def directory(self) -> str:
+        """Where `fleet` must be started, so that no fleet.yaml is found."""
+        return self._directory
+
+    def run(self, *arguments: str) -> int:
+        """Run `fleet` with what it prints on stderr. Returns its exit code."""
+        return self._begin(arguments).wait()
+
+    def status(self) -> dict[str, Any]:
+        """The snapshot as JSON."""
+        done = subprocess.run(
+            self.command("status", "-o", "json"),
+            cwd=self._directory,
+            env=self._environ,
+            stdout=subprocess.PIPE,
+            check=False,
+        )
+        document: dict[str, Any] = json.loads(done.stdout)
+        return document
+
+    def stop(self) -> None:
+        """Stop the fleet, also one that is still starting, and leave nothing behind."""
+        deadline_s = time.monotonic() + _STOP_TIMEOUT_S
+        while self._up is not None and time.monotonic() < deadline_s:
+            started = self._up.poll() is not None
+            code = self._begin(["down", "--now"], quiet=True).wait()
+            if code == Exit.OK or started:
+                break
+            time.sleep(_RETRY_S)  # it is not there yet, but will be
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+    def _begin(
+        self, arguments: Sequence[str], *, start_new_session: bool = False, quiet: bool = False
+    ) -> "subprocess.Popen[bytes]":
+        output = subprocess.DEVNULL if quiet else sys.stderr.fileno()
+        return subprocess.Popen(
+            self.command(*arguments),
+            cwd=self._directory,
+            env=self._environ,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=start_new_session,
+        )
+
+
+class _NoFleet(FleetError):
+    """`fleet up` failed, and has said why."""
+
+    def __init__(self, reason: str, code: int) -> None:
+        super().__init__(reason)
+        self.exit_code = Exit(code) if code in set(Exit) else Exit.FAILED
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,50 @@
+"""The command line: parse, call, print.
+
+Nothing heavy is imported before a command needs it: `fleet --help` costs Python, click and the
+table of commands. Here is the one place where an error becomes a message and an exit code.
+"""
+
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+import click
+
+from ollama_fleet.cli.commands import fleet
+from ollama_fleet.errors import Exit, FleetError
+
+
+def main() -> NoReturn:
+    """Run the command line of this process and leave with its exit code."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Carry out one command line; an error that an operator can act on is told, not raised."""
+    try:
+        code = fleet.main(list(arguments), prog_name="fleet", standalone_mode=False)
+    except FleetError as error:
+        _tell(error.reason, error.hint)
+        return error.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except click.Abort:  # Ctrl-C; whoever had something to say about it has said it
+        return Exit.INTERRUPTED
+    except OSError as error:
+        _tell(_about(error))
+        return Exit.NOT_ALLOWED if isinstance(error, PermissionError) else Exit.FAILED
+    return code if isinstance(code, int) else Exit.OK
+
+
+def _tell(reason: str, hint: str = "") -> None:
+    for line in reason.splitlines():
+        click.echo(f"fleet: {line}", err=True)
+    if hint:
+        click.echo(f"hint: {hint}", err=True)
+
+
+def _about(error: OSError) -> str:
+    """Name the file and the cause, where the system tells them."""
+    cause = error.strerror or str(error) or type(error).__name__
+    return f"{error.filename}: {cause}" if error.filename else cause

@@ -1,0 +1,61 @@
+"""A bar on the terminal for each layer of a model that is being downloaded."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+from rich.text import Text
+
+from ollama_fleet.cli.printing import may_colour
+from ollama_fleet.cli.table import clean
+
+_DIGEST_CHARS = 12  # of a layer's digest, as Ollama shows
+
+
+@contextmanager
+def bars(console: Console | None = None) -> Iterator[Callable[[str, Mapping[str, Any]], None]]:
+    """Draw on stderr while the block runs; yields what takes a model's progress records."""
+    console = console or Console(stderr=True, no_color=True if not may_colour() else None)
+    with _progress(console) as progress:
+        tasks: dict[tuple[str, str], TaskID] = {}
+        told: dict[str, str] = {}
+
+        def report(model: str, record: Mapping[str, Any]) -> None:
+            digest, total = record.get("digest"), record.get("total")
+            if isinstance(digest, str) and isinstance(total, int):
+                key = (model, digest)
+                if key not in tasks:
+                    tasks[key] = progress.add_task(_layer(model, digest), total=total)
+                progress.update(tasks[key], completed=record.get("completed") or 0)
+                return
+            status = clean(str(record.get("status") or ""))
+            if status and told.get(model) != status:
+                told[model] = status
+                progress.console.print(Text(f"{clean(model)}: {status}"))
+
+        yield report
+
+
+def _progress(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        DownloadColumn(binary_units=True),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(compact=True),
+        console=console,
+    )
+
+
+def _layer(model: str, digest: str) -> str:
+    return f"{clean(model)} {clean(digest).removeprefix('sha256:')[:_DIGEST_CHARS]}"

@@ -1,0 +1,85 @@
+"""The commands: a module each, imported when it is called; here is only what `--help` tells."""
+
+import os
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Final
+
+import click
+
+from ollama_fleet import __version__
+from ollama_fleet.cli.options import Group
+
+SECTIONS: Final[Mapping[str, Mapping[str, str]]] = {
+    "Set up": {
+        "init": "Write a fleet.yaml for this machine.",
+        "doctor": "Check that this machine is fit to run a fleet.",
+        "config": "Check and show the configuration.",
+        "plan": "Show what `up` would run, and why; start nothing.",
+    },
+    "Run": {
+        "up": "Start the fleet.",
+        "down": "Stop the fleet.",
+        "status": "Show the instances and what they do (also: ps).",
+        "top": "Watch the fleet on a screen that updates itself.",
+        "logs": "Print what the instances have written.",
+        "restart": "Restart instances, one after another.",
+    },
+    "Models": {
+        "pull": "Download models for the whole fleet.",
+    },
+    "Other": {
+        "completion": "Print the script that completes commands in a shell.",
+        "version": "Show the versions of fleet, Python and Ollama.",
+    },
+}
+ALIASES: Final = {"ps": "status"}
+
+
+class _Commands(Group):
+    """Finds commands by name in the table above, and imports only the one that is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """All names, in the order of the table."""
+        return [name for section in SECTIONS.values() for name in section]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name or alias; None if there is none."""
+        name = ALIASES.get(cmd_name, cmd_name)
+        if name not in self.list_commands(ctx):
+            return None
+        command = import_module(f"{__name__}.{name}").command
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command and the arguments for it; one that is not there raises what comes nearest."""
+        if self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
+            raise click.NoSuchCommand(args[0], possibilities=self.list_commands(ctx), ctx=ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
+        """Write the table, a part after another."""
+        for title, commands in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl(list(commands.items()))
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    subcommand_metavar="COMMAND …",
+)
+@click.version_option(__version__, prog_name="fleet", message="%(prog)s %(version)s")
+@click.pass_context
+def fleet(ctx: click.Context) -> None:
+    """Run an Ollama server per GPU group, behind one router on Ollama's own port.
+
+    Start with `fleet up`. `fleet COMMAND --help` tells more about each command.
+    """
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        ctx.color = False
+    elif ctx.color is None and {"FORCE_COLOR", "CLICOLOR_FORCE"} & os.environ.keys():
+        ctx.color = True

@@ -1,0 +1,65 @@
+"""`fleet config`: check and show the configuration."""
+
+import json
+
+import click
+
+from ollama_fleet.cli.configuring import load
+from ollama_fleet.cli.options import Group, Options, pass_options
+from ollama_fleet.cli.printing import emit, print_document
+from ollama_fleet.errors import ConfigError
+
+
+@click.group("config", cls=Group)
+def command() -> None:
+    """Check and show the configuration."""
+
+
+@command.command("check")
+@pass_options
+def check(options: Options) -> None:
+    """Look for mistakes in fleet.yaml, in `FLEET_*` variables and in flags.
+
+    Every mistake is told at once, a line each: file:line:column, key, reason and hint. The exit
+    code is then 78.
+    """
+    try:
+        loaded = load(options)
+    except ConfigError as error:
+        if options.for_machines and not options.quiet:
+            print_document(options, {"ok": False, "path": None, "problems": list(error.problems)})
+        raise
+    path = str(loaded.path) if loaded.path else None
+    emit(
+        options,
+        {"ok": True, "path": path, "problems": []},
+        lambda: f"{path or 'no fleet.yaml, so all defaults'}: ok",
+    )
+
+
+@command.command("show")
+@click.option("--origin", is_flag=True, help="Tell where each value comes from.")
+@pass_options
+def show(options: Options, origin: bool) -> None:
+    """Print the configuration that is in force, defaults included, as a fleet.yaml."""
+    from ollama_fleet import config
+    from ollama_fleet.cli.options import Output
+    from ollama_fleet.config.resolved import plain
+
+    loaded = load(options)
+    if options.output is not Output.JSON:
+        click.echo(config.show(loaded, origin=origin), nl=False)
+        return
+    document = {"path": str(loaded.path) if loaded.path else None, "config": plain(loaded.config)}
+    if origin:
+        document["origins"] = dict(loaded.origins)
+    print_document(options, document)
+
+
+@command.command("schema")
+@pass_options
+def schema(options: Options) -> None:  # noqa: ARG001 - every command takes them
+    """Print the JSON Schema of fleet.yaml, for editors that complete and check it."""
+    from ollama_fleet import config
+
+    click.echo(json.dumps(config.schema(), indent=2))

@@ -1,0 +1,68 @@
+"""`fleet doctor`: check that this machine is fit to run a fleet."""
+
+import asyncio
+import os
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from ollama_fleet.cli.configuring import load
+from ollama_fleet.cli.holder import holder_of
+from ollama_fleet.cli.options import Command, Options, pass_options
+from ollama_fleet.cli.printing import emit
+from ollama_fleet.cli.table import Column, clean, table
+from ollama_fleet.directories import Directories
+from ollama_fleet.errors import Exit
+
+if TYPE_CHECKING:  # pydantic, psutil
+    from ollama_fleet.doctor import Check
+
+_COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
+
+
+@click.command("doctor", cls=Command)
+@pass_options
+def command(options: Options) -> int:
+    """Check that this machine is fit to run a fleet, and say how to mend what is not.
+
+    Nothing is changed. The exit code is 1 if a check fails; warnings do not count.
+    """
+    found = _examine(options)
+    document = {
+        "ok": all(check.status != "fail" for check in found),
+        "checks": [
+            {"name": c.name, "status": c.status.value, "detail": c.detail, "fix": c.fix}
+            for c in found
+        ],
+    }
+    emit(options, document, lambda: show(found))
+    return Exit.OK if document["ok"] else Exit.FAILED
+
+
+def show(found: "tuple[Check, ...]") -> str:
+    """A line per check, then what to do."""
+    columns = (Column("STATUS", colours=_COLOURS), Column("CHECK"), Column("DETAIL"))
+    lines = table(columns, [(c.status.value, c.name, c.detail) for c in found])
+    fixes = [f"{c.name}: {clean(c.fix)}" for c in found if c.fix]
+    return "\n".join([lines, *(["", "To do:", *fixes] if fixes else [])])
+
+
+def _examine(options: Options) -> "tuple[Check, ...]":
+    from ollama_fleet.doctor import checks, gather
+    from ollama_fleet.gpu.discover import GpuReader, sources
+
+    loaded = load(options)
+    directories = Directories.find(os.environ)
+    reader = GpuReader(sources(), time.monotonic)
+    try:
+        facts = gather(
+            loaded.config,
+            gpus=reader,
+            runs=directories.runs,
+            environ=os.environ,
+            fleet_pid=holder_of(directories.lock),
+        )
+        return checks(asyncio.run(facts))
+    finally:
+        reader.close()

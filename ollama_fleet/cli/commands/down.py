@@ -1,0 +1,32 @@
+"""`fleet down`: stop the fleet."""
+
+import os
+
+import click
+
+from ollama_fleet.cli.control import Control
+from ollama_fleet.cli.holder import holder_of
+from ollama_fleet.cli.options import Command, Options, pass_options
+from ollama_fleet.cli.printing import emit, note
+from ollama_fleet.cli.waiting import Duration, until_gone
+from ollama_fleet.directories import Directories
+
+
+@click.command("down", cls=Command)
+@click.option("--now", is_flag=True, help="Do not let the requests in flight end first.")
+@click.option("--timeout", type=Duration(), help="Give up waiting after this, as 30s or 2m.")
+@pass_options
+def command(options: Options, now: bool, timeout: float | None) -> None:
+    """Stop the fleet.
+
+    It takes no new requests, lets those in flight end within `supervision.drain_timeout`, stops the
+    instances, and is gone when this command returns.
+    """
+    directories = Directories.find(os.environ)
+    control, pid = Control(directories), holder_of(directories.lock)
+    in_flight = sum(instance["in_flight"] for instance in control.status()["instances"])
+    control.down(now=now)
+    if in_flight and not now:
+        note(options, f"waiting for {in_flight} requests in flight; --now does not")
+    until_gone(pid, control, timeout)
+    emit(options, {"stopped": True, "pid": pid}, lambda: f"the fleet (pid {pid}) has stopped")

@@ -1,0 +1,117 @@
+"""`fleet logs`: what the instances have written."""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Final
+
+import click
+
+from ollama_fleet.cli.completing import instance_names
+from ollama_fleet.cli.control import Control
+from ollama_fleet.cli.logfiles import LogReader, log_names
+from ollama_fleet.cli.logtimes import by_time
+from ollama_fleet.cli.options import Command, Options, pass_options
+from ollama_fleet.cli.printing import SCHEMA_VERSION
+from ollama_fleet.cli.table import printable
+from ollama_fleet.directories import Directories
+from ollama_fleet.errors import FleetError
+
+_FLEET: Final = "fleet"  # the fleet's own log; shown only where it is asked for
+_PAUSE_S: Final = 0.2
+_COLOURS: Final = ("cyan", "yellow", "green", "magenta", "blue", "bright_cyan", "bright_yellow")
+
+
+@click.command("logs", cls=Command)
+@click.option("-f", "--follow", is_flag=True, help="Go on with what is written from now on.")
+@click.option("--tail", type=click.IntRange(min=0), metavar="N", help="Only the last N lines each.")
+@click.argument("instances", nargs=-1, metavar="[INSTANCE]…", shell_complete=instance_names)
+@pass_options
+def command(options: Options, follow: bool, tail: int | None, instances: tuple[str, ...]) -> None:
+    """Print what instances have written, all if none is named; `fleet` is the fleet's own log.
+
+    Lines of several are put in the order of their times, each behind the name of its instance. The
+    files are read where they lie, so that this works when no fleet is running, too.
+    """
+    directories = Directories.find(os.environ)
+    names = instances or _all(directories.logs)
+    _must_exist(names, directories)
+    printer = _printer(options, names)
+    with ExitStack() as stack:
+        readers = [
+            stack.enter_context(closing(LogReader(directories.logs, name, tail))) for name in names
+        ]
+        printer.print(by_time(readers))
+        while follow:
+            printer.print((r.name, line) for r in readers for line in r.lines())
+            time.sleep(_PAUSE_S)
+        printer.print((r.name, rest) for r in readers if (rest := r.rest()))
+
+
+@dataclass(frozen=True, slots=True)
+class _Printer:
+    """Writes lines as they are, or as a terminal may see them, or as JSON."""
+
+    stream: BinaryIO
+    prefixes: dict[str, str]
+    as_json: bool
+    on_terminal: bool
+
+    def print(self, lines: Iterable[tuple[str, bytes]]) -> None:
+        for name, line in lines:
+            self.stream.write(self._form(name, line) + b"\n")
+        self.stream.flush()
+
+    def _form(self, name: str, line: bytes) -> bytes:
+        if self.as_json:
+            text = line.decode(errors="replace")
+            record = {"schema_version": SCHEMA_VERSION, "instance": name, "line": text}
+            return json.dumps(record, ensure_ascii=False).encode()
+        if self.on_terminal:
+            line = printable(line.decode(errors="replace")).encode()
+        return self.prefixes[name].encode() + line
+
+
+def _printer(options: Options, names: Sequence[str]) -> _Printer:
+    on_terminal = sys.stdout.isatty()
+    colour = click.get_current_context().color
+    coloured = on_terminal if colour is None else colour
+    width = max(map(len, names))
+    prefixes = dict.fromkeys(names, "")
+    if len(names) > 1:
+        for at, name in enumerate(names):
+            prefix = f"{name.ljust(width)} | "
+            fg = _COLOURS[at % len(_COLOURS)]
+            prefixes[name] = click.style(prefix, fg=fg) if coloured else prefix
+    return _Printer(sys.stdout.buffer, prefixes, options.for_machines, on_terminal)
+
+
+def _all(logs: Path) -> tuple[str, ...]:
+    names = tuple(name for name in log_names(logs) if name != _FLEET)
+    if not names:
+        raise FleetError(f"there are no logs in {logs}", "`fleet up` starts a fleet")
+    return names
+
+
+def _must_exist(names: Sequence[str], directories: Directories) -> None:
+    """An instance that has written nothing yet exists too, as the fleet knows."""
+    known = {*log_names(directories.logs), _FLEET}
+    if not known.issuperset(names):
+        known |= set(_running(directories))
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise FleetError(
+            f"no instance is called {', '.join(unknown)}", f"there are {', '.join(sorted(known))}"
+        )
+
+
+def _running(directories: Directories) -> list[str]:
+    try:
+        return [i["name"] for i in Control(directories).status()["instances"]]
+    except FleetError:
+        return []

@@ -1,0 +1,106 @@
+"""`fleet status`, also `fleet ps`: the instances and what they do."""
+
+import click
+
+from ollama_fleet.cli import snapshots
+from ollama_fleet.cli.control import running
+from ollama_fleet.cli.options import Command, Options, Output, pass_options
+from ollama_fleet.cli.printing import emit
+from ollama_fleet.cli.table import Column, clean, table
+from ollama_fleet.errors import Exit
+from ollama_fleet.units import show_duration
+
+_COLOURS = {
+    "ready": "green", "starting": "yellow", "draining": "yellow", "stopping": "yellow",
+    "backoff": "red", "failed": "red", "unhealthy": "red",
+}  # fmt: skip
+_COLUMNS = (
+    Column("INSTANCE"),
+    Column("GROUP"),
+    Column("GPUS"),
+    Column("PHASE", colours=_COLOURS),
+    Column("MODELS"),
+    Column("BUSY", number=True),
+    Column("WAITING", number=True),
+    Column("REQUESTS", number=True),
+    Column("FAILURES", number=True),
+    Column("TOKENS", number=True),
+    Column("STARTS", number=True),
+    Column("PID", number=True),
+)
+_WIDE = (Column("FOR", number=True), Column("OLLAMA"), Column("URL"), Column("STORED", number=True))
+
+
+@click.command("status", cls=Command)
+@pass_options
+def command(options: Options) -> int:
+    """Show the instances and what they do.
+
+    The exit code is 0 if all is well, 1 if an instance has failed, has crashed and waits for its
+    next start, or does not answer, and 69 if no fleet is running. With -q it is all there is.
+    """
+    snapshot = running().status()
+    emit(options, snapshot, lambda: show(snapshot, wide=options.output is Output.WIDE))
+    return Exit.FAILED if any(map(snapshots.is_troubled, snapshot["instances"])) else Exit.OK
+
+
+def show(snapshot: snapshots.Snapshot, *, wide: bool) -> str:
+    """A line about the fleet, a table of its instances, and why those that are not up are not."""
+    rows = [_row(snapshot, i, wide=wide) for i in snapshot["instances"]]
+    whys = [
+        f"{i['name']}: {clean(i['cause'])}"
+        for i in snapshot["instances"]
+        if i["cause"] and not snapshots.is_ready(i)
+    ]
+    pulls = [_pull(pull) for pull in snapshot["pulls"]]
+    gpu_error = [f"GPU readings: {clean(snapshot['gpu_error'])}"] if snapshot["gpu_error"] else []
+    columns = _COLUMNS + _WIDE if wide else _COLUMNS
+    remarks = [
+        *whys,
+        *pulls,
+        *gpu_error,
+        *(map(clean, dict.fromkeys(snapshot["notes"])) if wide else ()),
+    ]
+    return "\n".join([_headline(snapshot), table(columns, rows), *remarks])
+
+
+def _headline(snapshot: snapshots.Snapshot) -> str:
+    parts = [
+        f"listening on {snapshot['listen']}",
+        snapshot["strategy"],
+        *(["simulated"] if snapshot["simulated"] else []),
+        *(["stopping"] if snapshot["stopping"] else []),
+        f"up {show_duration(snapshot['now_s'] - snapshot['started_s'])}",
+        *([f"{snapshot['waiting']} waiting"] if snapshot["waiting"] else []),
+    ]
+    return ", ".join(parts)
+
+
+def _row(
+    snapshot: snapshots.Snapshot, instance: snapshots.Instance, *, wide: bool
+) -> tuple[object, ...]:
+    indices = {gpu["uuid"]: str(gpu["index"]) for gpu in snapshot["gpus"]}
+    kind = "external" if instance["external"] else "cpu"
+    row = (
+        instance["name"],
+        instance["group"],
+        ",".join(indices.get(uuid, uuid) for uuid in instance["gpus"]) or kind,
+        snapshots.state_of(instance),
+        ",".join(str(model.get("name", "?")) for model in instance["resident"]),
+        f"{instance['in_flight']}/{instance['slots']}",
+        instance["waiting"],
+        instance["requests"],
+        instance["failures"],
+        instance["tokens"],
+        instance["starts"],
+        instance["pid"] or "",
+    )
+    age = show_duration(instance["phase_s"])
+    more = (age, instance["version"], instance["url"], len(instance["stored"]))
+    return row + more if wide else row
+
+
+def _pull(pull: snapshots.Snapshot) -> str:
+    share = pull["completed_bytes"] / pull["total_bytes"] if pull["total_bytes"] else 0.0
+    model, instance = clean(pull["model"]), pull["instance"]
+    return f"pulling {model} on {instance}: {share:.0%}, {clean(pull['status'])}"

@@ -1,0 +1,143 @@
+"""`fleet up`: in the foreground, in the background, or there with a screen before it."""
+
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from ollama_fleet.cli import snapshots
+from ollama_fleet.cli.background import start
+from ollama_fleet.cli.configuring import load, profile_of
+from ollama_fleet.cli.control import Control
+from ollama_fleet.cli.holder import holder_of
+from ollama_fleet.cli.options import Command, Options, pass_options
+from ollama_fleet.cli.printing import note, print_document
+from ollama_fleet.cli.screen import show_screen
+from ollama_fleet.cli.waiting import Duration, until_gone, until_settled
+from ollama_fleet.directories import Directories
+from ollama_fleet.errors import Exit
+
+SIMULATE = click.option(
+    "--simulate",
+    is_flag=False,
+    flag_value="",
+    metavar="[PROFILE]",
+    help="Run a simulated Ollama on simulated GPUs: 4-mixed, 2x24GB, 8xH100, or a YAML file.",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What kind of fleet is to be started."""
+
+    simulate: str | None
+    listen: str | None
+    insecure_no_auth: bool
+
+    @property
+    def overrides(self) -> dict[str, str]:
+        """The flags that are keys of fleet.yaml."""
+        overrides = {"listen": self.listen} if self.listen is not None else {}
+        return overrides | ({"insecure_no_auth": "true"} if self.insecure_no_auth else {})
+
+    def arguments(self, options: Options) -> Iterator[str]:
+        """The same as a command line."""
+        if options.config is not None:
+            yield f"--config={options.config}"
+        if options.verbose:
+            yield "--verbose"
+        if self.simulate is not None:
+            yield f"--simulate={self.simulate}"
+        if self.listen is not None:
+            yield f"--listen={self.listen}"
+        if self.insecure_no_auth:
+            yield "--insecure-no-auth"
+
+
+@click.command("up", cls=Command)
+@click.option("-d", "--detach", is_flag=True, help="Return when the fleet runs in the background.")
+@click.option("--wait", is_flag=True, help="As -d, but return when each instance is up or failed.")
+@click.option("--wait-timeout", type=Duration(), help="As --wait, but give up waiting after this.")
+@click.option("--no-tui", is_flag=True, help="Run in the foreground and log; show no screen.")
+@SIMULATE
+@click.option("--listen", metavar="ADDRESS", help="Where clients find the fleet: `listen`.")
+@click.option("--insecure-no-auth", is_flag=True, help="Let everyone in who reaches ADDRESS.")
+@pass_options
+def command(
+    options: Options,
+    detach: bool,
+    wait: bool,
+    wait_timeout: float | None,
+    no_tui: bool,
+    **wanted: Any,
+) -> int:
+    """Start the fleet.
+
+    On a terminal it is started in the background, and a screen shows it until you press q. Without
+    a terminal, or with --no-tui, it runs in the foreground until SIGINT or SIGTERM, which let
+    requests in flight end; a second one does not.
+    """
+    fleet = Wanted(**wanted)
+    wait = wait or wait_timeout is not None
+    if detach or wait:
+        return _start(options, fleet, wait=wait, timeout_s=wait_timeout)
+    on_terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    if on_terminal and not no_tui and not options.for_machines:
+        return _start_and_show(options, fleet)
+    return _run(options, fleet)
+
+
+def _run(options: Options, wanted: Wanted) -> int:
+    """In this process, until it is told to stop."""
+    loaded = load(options, wanted.overrides)
+    from ollama_fleet import fleet
+    from ollama_fleet.log import logging_to
+
+    with logging_to(sys.stderr, verbose=options.verbose, plain=sys.stderr.isatty()):
+        return fleet.run(
+            loaded,
+            directories=Directories.find(os.environ),
+            environ=os.environ,
+            simulate=profile_of(wanted.simulate),
+        )
+
+
+def _start(options: Options, wanted: Wanted, *, wait: bool, timeout_s: float | None) -> int:
+    """In the background; to the point where it answers, or is up as far as it comes."""
+    directories = Directories.find(os.environ)
+    background = start([*wanted.arguments(options)], directories)
+    pid = background.process.pid
+    try:
+        control = background.until_it_answers(timeout_s)
+        snapshot = control.status()
+        note(options, f"fleet runs as pid {pid}, listening on {snapshot['listen']}")
+        if wait:
+            snapshot = until_settled(control, (), timeout_s, lambda line: note(options, line))
+    except KeyboardInterrupt:
+        note(options, f"\nthe fleet (pid {pid}) goes on starting; `fleet down` stops it")
+        raise
+    if options.for_machines and not options.quiet:
+        print_document(options, snapshot)
+    failed = [i for i in snapshots.instances(snapshot) if snapshots.is_failed(i)] if wait else []
+    for instance in failed:
+        click.echo(f"fleet: {snapshots.describe_trouble(instance)}", err=True)
+    return Exit.FAILED if failed else Exit.OK
+
+
+def _start_and_show(options: Options, wanted: Wanted) -> int:
+    """In the background, then its screen; whoever leaves that is asked whether to stop it."""
+    code = _start(options, wanted, wait=True, timeout_s=None)
+    if code != Exit.OK:
+        note(options, "hint: the fleet goes on; `fleet top` shows it, `fleet down` stops it")
+        return code
+    directories = Directories.find(os.environ)
+    control, pid = Control(directories), holder_of(directories.lock)
+    if show_screen(control, stop=lambda: control.down(now=False)):
+        note(options, "the fleet stops when the requests in flight have ended")
+        until_gone(pid, control, None)
+    else:
+        note(options, f"the fleet (pid {pid}) goes on; `fleet top` shows it, `fleet down` stops it")
+    return Exit.OK

@@ -1,0 +1,131 @@
+"""The client of a running fleet's control API: http.client over its Unix socket."""
+
+import http.client
+import json
+import os
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ollama_fleet.cli.holder import holder_of
+from ollama_fleet.directories import Directories
+from ollama_fleet.errors import Exit, FleetError, NotRunning
+
+ANSWER_TIMEOUT_S = 10.0  # for what a fleet answers from memory
+
+Document = Mapping[str, Any]
+
+
+class NotAllowed(FleetError):
+    """The fleet is another user's."""
+
+    exit_code = Exit.NOT_ALLOWED
+
+
+class NoAnswer(FleetError):
+    """The fleet is there and does not answer in time."""
+
+    exit_code = Exit.TIMEOUT
+
+
+class Control:
+    """Asks one fleet. Every call raises NotRunning, NotAllowed, NoAnswer, or FleetError."""
+
+    def __init__(self, directories: Directories) -> None:
+        self._path = directories.socket
+        self._lock = directories.lock
+
+    def status(self, timeout_s: float = ANSWER_TIMEOUT_S) -> Document:
+        """The snapshot of the fleet: ollama_fleet.state.FleetSnapshot as JSON has it."""
+        answer: Document = json.loads(self.status_json(timeout_s))
+        return answer
+
+    def status_json(self, timeout_s: float = ANSWER_TIMEOUT_S) -> bytes:
+        """The same, as it came."""
+        with self._asked("GET", "/v1/status", None, timeout_s) as response:
+            return response.read()
+
+    def restart(self, instances: Sequence[str]) -> None:
+        """Restart instances, all if none is named; returns when that is done."""
+        with self._asked("POST", "/v1/restart", {"instances": list(instances)}, None) as response:
+            response.read()
+
+    def down(self, *, now: bool) -> None:
+        """Tell the fleet to stop; returns when it has begun to."""
+        with self._asked("POST", "/v1/down", {"now": now}, ANSWER_TIMEOUT_S) as response:
+            response.read()
+
+    def pull(self, model: str, *, insecure: bool) -> Iterator[Document]:
+        """Ollama's progress records as they come; a stream that is cut simply ends."""
+        body = {"model": model, "insecure": insecure}
+        with self._asked("POST", "/v1/pull", body, None) as response:
+            for line in response:
+                yield json.loads(line)
+
+    @contextmanager
+    def _asked(
+        self, method: str, path: str, body: Document | None, timeout_s: float | None
+    ) -> Iterator[http.client.HTTPResponse]:
+        connection = _UnixConnection(self._path, timeout_s)
+        try:
+            connection.request(method, path, None if body is None else json.dumps(body))
+            response = connection.getresponse()
+            if response.status != http.client.OK:
+                raise _refusal(response.status, response.read())
+            yield response
+        except (FileNotFoundError, ConnectionRefusedError):
+            raise self._not_running() from None
+        except PermissionError:
+            raise NotAllowed(
+                f"the fleet behind {self._path} is another user's",
+                "ask its owner, or set FLEET_STATE_DIR to run one of your own",
+            ) from None
+        except TimeoutError:
+            raise NoAnswer(
+                f"the fleet has not answered for {timeout_s:.3g} s",
+                "`fleet logs fleet` shows what it does if it runs in the background",
+            ) from None
+        except (ConnectionError, http.client.HTTPException):
+            raise NotRunning("the fleet ended before it had answered") from None
+        finally:
+            connection.close()
+
+    def _not_running(self) -> NotRunning:
+        pid = holder_of(self._lock)
+        if not pid:
+            return NotRunning("no fleet is running", "`fleet up` starts one")
+        return NotRunning(
+            f"the fleet (pid {pid}) does not answer",
+            f"it may still be starting, or stopping; if it hangs, `kill {pid}` ends it",
+        )
+
+
+def running() -> Control:
+    """The control API of this user's fleet, whether or not it runs."""
+    return Control(Directories.find(os.environ))
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    """HTTP over a Unix socket."""
+
+    def __init__(self, path: Path, timeout_s: float | None) -> None:
+        super().__init__("fleet", timeout=timeout_s)
+        self._path = path
+
+    def connect(self) -> None:
+        """Connect to the path."""
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
+
+
+def _refusal(status: int, body: bytes) -> FleetError:
+    """The error the fleet answered with, in its own words where it has some."""
+    text = body.decode(errors="replace").strip()
+    try:
+        told = json.loads(text)
+        return FleetError(str(told["error"]), str(told.get("hint") or ""))
+    except (ValueError, TypeError, KeyError):
+        return FleetError(f"the fleet answered {status}: {text or 'nothing'}")

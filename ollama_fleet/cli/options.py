@@ -1,0 +1,112 @@
+"""The options every command takes, before or after its name, and what they were set to."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import update_wrapper
+from pathlib import Path
+from typing import Any
+
+import click
+
+_META = "ollama_fleet.options"  # of the metadata that all contexts of one command line share
+
+
+class Output(StrEnum):
+    """The form of what goes to stdout."""
+
+    TABLE = "table"
+    WIDE = "wide"
+    JSON = "json"
+    YAML = "yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The global options as given, wherever on the command line they stood."""
+
+    config: Path | None = None
+    output: Output = Output.TABLE
+    quiet: bool = False
+    verbose: bool = False
+
+    @property
+    def for_machines(self) -> bool:
+        """Whether stdout is to be JSON or YAML."""
+        return self.output in {Output.JSON, Output.YAML}
+
+
+class Command(click.Command):
+    """A command that takes the global options too, and lists them apart in its help."""
+
+    def __init__(
+        self, name: str | None, *, params: list[click.Parameter] | None = None, **attributes: Any
+    ) -> None:
+        super().__init__(name, params=[*(params or ()), *_global_options()], **attributes)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the command's own options, then the global ones."""
+        own = [p for p in self.get_params(ctx) if not isinstance(p, GlobalOption)]
+        shared = [p for p in self.get_params(ctx) if isinstance(p, GlobalOption)]
+        for title, params in (("Options", own), ("Global options", shared)):
+            rows = [row for param in params if (row := param.get_help_record(ctx))]
+            if rows:
+                with formatter.section(title):
+                    formatter.write_dl(rows)
+
+
+class Group(Command, click.Group):
+    """A command with commands below it."""
+
+    command_class = Command
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options, then the commands."""
+        super().format_options(ctx, formatter)
+        self.format_commands(ctx, formatter)
+
+
+class GlobalOption(click.Option):
+    """An option of every command: its value is kept aside, not passed to the function."""
+
+
+def pass_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Pass the Options as the first argument."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        meta = click.get_current_context().meta.get(_META, {})
+        return function(Options(**meta), *args, **kwargs)
+
+    return update_wrapper(call, function)
+
+
+def _global_options() -> list[click.Parameter]:
+    return [
+        _option(
+            ["-c", "--config"],
+            type=click.Path(path_type=Path),
+            metavar="FILE",
+            help="Read this fleet.yaml instead of looking for one.",
+        ),
+        _option(
+            ["-o", "--output"],
+            type=click.Choice([form.value for form in Output]),
+            help="Form of the output; table if not given.",
+        ),
+        _option(["-q", "--quiet"], is_flag=True, help="Print errors only."),
+        _option(["-v", "--verbose"], is_flag=True, help="Print more."),
+        _option(["--no-color", "no_color"], is_flag=True, help="Print without colours."),
+    ]
+
+
+def _option(names: list[str], **attributes: Any) -> GlobalOption:
+    return GlobalOption(names, expose_value=False, callback=_keep, **attributes)
+
+
+def _keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:
+    if not value:
+        return
+    if param.name == "no_color":
+        ctx.find_root().color = ctx.color = False
+        return
+    ctx.meta.setdefault(_META, {})[param.name] = Output(value) if param.name == "output" else value

@@ -1,0 +1,159 @@
+"""/api/generate and /api/chat."""
+
+from typing import Any
+
+from ollama_fleet.sim.ollama.api import schemas
+from ollama_fleet.sim.ollama.api.plan import Ask, find, keep_alive_s, plan, weights
+from ollama_fleet.sim.ollama.api.service import ApiError, Service
+from ollama_fleet.sim.ollama.api.stream import answer, finished, start
+from ollama_fleet.sim.ollama.engine import Run
+from ollama_fleet.sim.ollama.golang.json import encode
+from ollama_fleet.sim.ollama.golang.time import now
+from ollama_fleet.sim.ollama.text import token_id, tokenise
+from ollama_fleet.sim.ollama.wire.exchange import JSON, NDJSON, Exchange, Header
+
+
+async def generate(exchange: Exchange, service: Service) -> None:
+    """POST /api/generate."""
+    fields = await schemas.read(exchange, schemas.GENERATE)
+    raw = fields.get("raw", False)
+    prompt = fields.get("prompt", "")
+    text = prompt if raw else render([("system", fields.get("system", "")), ("user", prompt)])
+    ask = Ask(
+        model=fields.get("model", ""),
+        text=text if prompt else None,
+        does="generate",
+        options=fields.get("options", {}),
+        keep_alive=fields.get("keep_alive"),
+        think=bool(fields.get("think")),
+        suffix=bool(fields.get("suffix")),
+        json=bool(fields.get("format")),
+        context=tuple(fields.get("context", ())),
+    )
+    dialect = NativeDialect(ask.model, chat=False, with_context=not raw)
+    await _serve(exchange, service, ask, dialect, stream=fields.get("stream", True))
+
+
+async def chat(exchange: Exchange, service: Service) -> None:
+    """POST /api/chat."""
+    fields = await schemas.read(exchange, schemas.CHAT)
+    messages = fields.get("messages", [])
+    if not fields.get("model"):
+        keep_alive_s(fields.get("keep_alive"))
+        raise ApiError(400, "model is required")
+    ask = Ask(
+        model=fields["model"],
+        text=render([(m.get("role", ""), m.get("content", "")) for m in messages])
+        if messages
+        else None,
+        does="chat",
+        options=fields.get("options", {}),
+        keep_alive=fields.get("keep_alive"),
+        tools=bool(fields.get("tools")),
+        think=bool(fields.get("think")),
+        json=bool(fields.get("format")),
+    )
+    dialect = NativeDialect(ask.model, chat=True, with_context=False)
+    await _serve(exchange, service, ask, dialect, stream=fields.get("stream", True))
+
+
+def render(messages: list[tuple[str, str]]) -> str:
+    """The prompt of a conversation, with the simulated models' template."""
+    lines = [f"[{role}] {content}\n" for role, content in messages if content]
+    return "".join([*lines, "[assistant] "])
+
+
+class NativeDialect:
+    """Ollama's own records: one JSON object per line."""
+
+    stream_type = NDJSON
+    whole_type = JSON
+    stream_headers: tuple[Header, ...] = ()
+
+    def __init__(self, model: str, *, chat: bool, with_context: bool) -> None:
+        self._model = model
+        self._chat = chat
+        self._with_context = with_context
+        self._head = encode({"model": model})[:-1].decode() + ',"created_at":"'
+        self._middle = '","message":{"role":"assistant","content":' if chat else '","response":'
+        self._tail = '},"done":false}\n' if chat else ',"done":false}\n'
+
+    def opening(self) -> list[bytes]:
+        """Nothing."""
+        return []
+
+    def token(self, piece: str) -> bytes:
+        """A record with the token's text, built by hand, as no piece needs escapes."""
+        return f'{self._head}{now()}{self._middle}"{piece}"{self._tail}'.encode()
+
+    def closing(self, run: Run) -> list[bytes]:
+        """The record with the figures."""
+        return [encode(self._final(run, "")) + b"\n"]
+
+    def broken(self, text: str) -> list[bytes]:
+        """A line with the error, then a clean end."""
+        return [encode({"error": text}) + b"\n"]
+
+    def whole(self, run: Run) -> bytes:
+        """The final record with the whole text."""
+        assert run.job.answer is not None
+        return encode(self._final(run, run.job.answer.text()))
+
+    def bare(self, reason: str) -> bytes:
+        """The answer to a request that only loads or unloads."""
+        return encode(self._record("") | {"done": True, "done_reason": reason})
+
+    def _record(self, text: str) -> dict[str, Any]:
+        content: dict[str, Any] = {"response": text}
+        if self._chat:
+            content = {"message": {"role": "assistant", "content": text}}
+        return {"model": self._model, "created_at": now(), **content}
+
+    def _final(self, run: Run, text: str) -> dict[str, Any]:
+        reply = run.job.answer
+        assert reply is not None
+        record = self._record(text)
+        record |= {"done": True, "done_reason": "stop" if reply.ends_by_itself else "length"}
+        if self._with_context:
+            tokens = [*run.job.prompt, *tokenise(reply.text())]
+            record["context"] = [token_id(token) for token in tokens]
+        return record | figures(run)
+
+
+def figures(run: Run) -> dict[str, int]:
+    """Counts and durations (ns) of a run; as in Go's omitempty, what is 0 is left out.
+
+    The wait for a slot is in the total only.
+    """
+    line = run.timeline
+    values = {
+        "total_duration": _ns(run.age_s()),
+        "load_duration": _ns(line.load_s),
+        "prompt_eval_count": len(run.job.prompt),
+        "prompt_eval_duration": _ns(line.prompt_s),
+        "eval_count": line.tokens,
+        "eval_duration": _ns(line.decode_s),
+    }
+    return {key: value for key, value in values.items() if value}
+
+
+def _ns(seconds: float) -> int:
+    return round(seconds * 1e9)
+
+
+async def _serve(
+    exchange: Exchange, service: Service, ask: Ask, dialect: NativeDialect, *, stream: bool
+) -> None:
+    staying_s = keep_alive_s(ask.keep_alive)
+    stored = find(service.store, ask)
+    if ask.text is None and staying_s == 0:
+        service.engine.unload(weights(stored).digest)
+        exchange.send(200, dialect.bare("unload"), JSON)
+        return
+    planned = plan(service, ask, stored)
+    if ask.text is not None:
+        await answer(exchange, service, planned, dialect, stream=stream)
+        return
+    with start(service, planned, service.engine.clock()) as run:
+        await finished(run)
+    exchange.send(200, dialect.bare("load"), JSON)

@@ -1,0 +1,186 @@
+"""OpenAI's dialect: /v1/chat/completions, /v1/completions, /v1/models."""
+
+import random
+import time
+from typing import Any
+
+from ollama_fleet.sim.ollama.api import schemas
+from ollama_fleet.sim.ollama.api.errors import V1_JSON
+from ollama_fleet.sim.ollama.api.native import render
+from ollama_fleet.sim.ollama.api.plan import Ask, find, parse_name, plan
+from ollama_fleet.sim.ollama.api.service import ApiError, Service
+from ollama_fleet.sim.ollama.api.stream import Dialect, answer
+from ollama_fleet.sim.ollama.engine import Run
+from ollama_fleet.sim.ollama.golang.json import encode
+from ollama_fleet.sim.ollama.store import Stored
+from ollama_fleet.sim.ollama.wire.exchange import Exchange, Header
+
+EVENT_STREAM = "text/event-stream"
+DONE = b"data: [DONE]\n\n"
+
+
+async def chat_completions(exchange: Exchange, service: Service) -> None:
+    """POST /v1/chat/completions."""
+    fields = await schemas.read(exchange, schemas.V1_CHAT, empty="EOF")
+    messages = fields.get("messages", [])
+    if not messages:
+        raise ApiError(400, "[] is too short - 'messages'", early=True)
+    if not fields.get("model"):
+        raise ApiError(400, "model is required")
+    ask = Ask(
+        model=fields["model"],
+        text=render([(m.get("role", ""), flat(m.get("content"))) for m in messages]),
+        does="chat",
+        options=options(fields),
+        tools=bool(fields.get("tools")),
+        json=(fields.get("response_format") or {}).get("type", "text") != "text",
+    )
+    await serve(exchange, service, ask, V1Dialect(ask.model, fields, chat=True), fields)
+
+
+async def completions(exchange: Exchange, service: Service) -> None:
+    """POST /v1/completions."""
+    fields = await schemas.read(exchange, schemas.V1_COMPLETION, empty="EOF")
+    ask = Ask(
+        model=fields.get("model", ""),
+        text=render([("user", fields.get("prompt", ""))]),
+        does="generate",
+        options=options(fields),
+        suffix=bool(fields.get("suffix")),
+    )
+    await serve(exchange, service, ask, V1Dialect(ask.model, fields, chat=False), fields)
+
+
+async def models(exchange: Exchange, service: Service) -> None:
+    """GET /v1/models."""
+    rows = [_model(str(stored.name), stored) for stored in service.store.all()]
+    exchange.send(200, encode({"object": "list", "data": rows}) + b"\n", V1_JSON)
+
+
+async def model(exchange: Exchange, service: Service) -> None:
+    """GET /v1/models/<name>."""
+    asked = exchange.head.path.removeprefix("/v1/models/")
+    stored = service.store.find(parse_name(asked))
+    if stored is None:
+        raise ApiError(404, f"model '{asked}' not found")
+    exchange.send(200, encode(_model(asked, stored)) + b"\n", V1_JSON)
+
+
+async def serve(
+    exchange: Exchange, service: Service, ask: Ask, dialect: Dialect, fields: dict[str, Any]
+) -> None:
+    """Run a request of a compatible dialect. Raises ApiError."""
+    planned = plan(service, ask, find(service.store, ask))
+    await answer(exchange, service, planned, dialect, stream=fields.get("stream", False))
+
+
+def options(fields: dict[str, Any], limit: str = "max_tokens") -> dict[str, Any]:
+    """The options that have another name in these dialects."""
+    renamed = {"num_predict": fields.get(limit), "seed": fields.get("seed")}
+    return {key: value for key, value in renamed.items() if value is not None}
+
+
+def flat(content: Any) -> str:
+    """The text of a message whose content is a string or a list of parts."""
+    if isinstance(content, list):
+        parts = [part.get("text", "") for part in content if isinstance(part, dict)]
+        return "".join(part for part in parts if isinstance(part, str))
+    return content if isinstance(content, str) else ""
+
+
+def usage(run: Run) -> dict[str, int]:
+    """Token counts in OpenAI's words."""
+    prompt, made = len(run.job.prompt), run.timeline.tokens
+    return {"prompt_tokens": prompt, "completion_tokens": made, "total_tokens": prompt + made}
+
+
+_NO_USAGE = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
+
+
+class V1Dialect:
+    """Chat completions and the older text completions differ in names only."""
+
+    stream_type = EVENT_STREAM
+    whole_type = V1_JSON
+    stream_headers: tuple[Header, ...] = ()
+
+    def __init__(self, model: str, fields: dict[str, Any], *, chat: bool) -> None:
+        self._model = model
+        self._chat = chat
+        self._with_usage = bool(fields.get("stream_options", {}).get("include_usage"))
+        prefix = "chatcmpl" if chat else "cmpl"
+        self._id = f"{prefix}-{random.randrange(999)}"  # noqa: S311  # as little unique as Ollama's
+        start, end = encode(self._chunk(model, "\0", None)).decode().split('"\\u0000"')
+        self._around = f"data: {start}", f"{end}\n\n"
+
+    def opening(self) -> list[bytes]:
+        """Nothing."""
+        return []
+
+    def token(self, piece: str) -> bytes:
+        """An event with the token's text; pieces hold nothing that JSON escapes."""
+        start, end = self._around
+        return f'{start}"{piece}"{end}'.encode()
+
+    def closing(self, run: Run) -> list[bytes]:
+        """The last event, perhaps the usage, and the end mark: one chunk, as Ollama writes it."""
+        last = _event(self._chunk(self._model, "", _finish_reason(run)))
+        if self._with_usage:
+            bare = self._chunk(self._model, "", None) | {"choices": [], "usage": usage(run)}
+            last += _event(bare)
+        return [last + DONE]
+
+    def broken(self, text: str) -> list[bytes]:  # noqa: ARG002  # Ollama drops it
+        """An event that says nothing, and no end mark: this is how Ollama's bridge fails."""
+        return [_event(self._chunk("", "", None))]
+
+    def whole(self, run: Run) -> bytes:
+        """A complete answer."""
+        assert run.job.answer is not None
+        text = run.job.answer.text()
+        choice: dict[str, Any] = {"text": text, "index": 0}
+        if self._chat:
+            choice = {"index": 0, "message": {"role": "assistant", "content": text}}
+        record = {
+            "id": self._id,
+            "object": "chat.completion" if self._chat else "text_completion",
+            "created": int(time.time()),
+            "model": self._model,
+            "system_fingerprint": "fp_ollama",
+            "choices": [choice | {"finish_reason": _finish_reason(run)}],
+            "usage": usage(run),
+        }
+        return encode(record) + b"\n"
+
+    def _chunk(self, model: str, text: str, finish: str | None) -> dict[str, Any]:
+        head = {
+            "id": self._id,
+            "object": "chat.completion.chunk" if self._chat else "text_completion",
+            "created": int(time.time()),
+        }
+        about = {"model": model, "system_fingerprint": "fp_ollama"}
+        if self._chat:
+            delta = {"role": "assistant", "content": text}
+            choice: dict[str, Any] = {"index": 0, "delta": delta, "finish_reason": finish}
+            return {**head, **about, "choices": [choice]}
+        choice = {"text": text, "index": 0, "finish_reason": finish}
+        counts = {"usage": _NO_USAGE} if self._with_usage else {}
+        return {**head, "choices": [choice], **about, **counts}
+
+
+def _event(record: dict[str, Any]) -> bytes:
+    return b"data: " + encode(record) + b"\n\n"
+
+
+def _finish_reason(run: Run) -> str:
+    assert run.job.answer is not None
+    return "stop" if run.job.answer.ends_by_itself else "length"
+
+
+def _model(name: str, stored: Stored) -> dict[str, Any]:
+    return {
+        "id": name,
+        "object": "model",
+        "created": stored.modified_ns // 1_000_000_000,
+        "owned_by": stored.name.namespace,
+    }

@@ -1,0 +1,173 @@
+"""The request structs of Ollama's Go source, as far as a client's body can touch them."""
+
+from typing import Any
+
+from ollama_fleet.sim.ollama.api.service import ApiError
+from ollama_fleet.sim.ollama.golang.binding import BindingError, Struct, bind
+from ollama_fleet.sim.ollama.golang.json import EmptyBodyError, SyntaxProblemError, decode
+from ollama_fleet.sim.ollama.wire.exchange import Exchange
+
+_COMMON = {"model": "string", "keep_alive": "any", "options": "map"}
+_MESSAGE = Struct(
+    "api.Alias",
+    {
+        "role": "string",
+        "content": "string",
+        "thinking": "string",
+        "images": ["image"],
+        "tool_calls": "any",
+        "tool_name": "string",
+        "tool_call_id": "string",
+    },
+    in_slice="api.Message",
+)
+
+GENERATE = Struct(
+    "api.GenerateRequest",
+    _COMMON
+    | {
+        "prompt": "string",
+        "suffix": "string",
+        "system": "string",
+        "template": "string",
+        "context": ["int"],
+        "stream": "bool",
+        "raw": "bool",
+        "format": "any",
+        "images": ["image"],
+        "think": "any",
+        "truncate": "bool",
+        "shift": "bool",
+        "logprobs": "bool",
+        "top_logprobs": "int",
+    },
+)
+CHAT = Struct(
+    "api.ChatRequest",
+    _COMMON
+    | {
+        "messages": [_MESSAGE],
+        "stream": "bool",
+        "format": "any",
+        "tools": ["any"],
+        "think": "any",
+        "truncate": "bool",
+        "shift": "bool",
+        "logprobs": "bool",
+        "top_logprobs": "int",
+    },
+)
+EMBED = Struct(
+    "api.EmbedRequest", _COMMON | {"input": "any", "truncate": "bool", "dimensions": "int"}
+)
+EMBEDDINGS = Struct("api.EmbeddingRequest", _COMMON | {"prompt": "string"})
+SHOW = Struct("api.ShowRequest", {"model": "string", "name": "string", "verbose": "bool"})
+COPY = Struct("api.CopyRequest", {"source": "string", "destination": "string"})
+DELETE = Struct("api.DeleteRequest", {"model": "string", "name": "string"})
+PULL = Struct(
+    "api.PullRequest",
+    {"model": "string", "name": "string", "insecure": "bool", "stream": "bool"},
+)
+PUSH = Struct(
+    "api.PushRequest",
+    {"model": "string", "name": "string", "insecure": "bool", "stream": "bool"},
+)
+CREATE = Struct(
+    "api.CreateRequest",
+    {
+        "model": "string",
+        "name": "string",
+        "from": "string",
+        "files": "map",
+        "stream": "bool",
+        "template": "string",
+        "system": "string",
+        "parameters": "map",
+        "quantize": "string",
+        "license": "any",
+    },
+)
+
+_SAMPLING = {
+    "stream": "bool",
+    "stream_options": Struct("openai.StreamOptions", {"include_usage": "bool"}),
+    "max_tokens": "int",
+    "seed": "int",
+    "stop": "any",
+    "temperature": "float",
+    "top_p": "float",
+    "frequency_penalty": "float",
+    "presence_penalty": "float",
+}
+V1_CHAT = Struct(
+    "openai.ChatCompletionRequest",
+    _SAMPLING
+    | {
+        "model": "string",
+        "messages": [
+            Struct(
+                "openai.Message",
+                {"role": "string", "content": "any", "tool_calls": "any", "name": "string"},
+                in_slice="openai.Message",
+            )
+        ],
+        "tools": ["any"],
+        "response_format": "map",
+        "reasoning_effort": "string",
+    },
+)
+V1_COMPLETION = Struct(
+    "openai.CompletionRequest",
+    _SAMPLING | {"model": "string", "prompt": "string", "suffix": "string", "echo": "bool"},
+)
+V1_EMBED = Struct(
+    "openai.EmbedRequest",
+    {"model": "string", "input": "any", "dimensions": "int", "encoding_format": "string"},
+)
+V1_RESPONSES = Struct(
+    "openai.ResponsesRequest",
+    {
+        "model": "string",
+        "input": "any",
+        "instructions": "string",
+        "max_output_tokens": "int",
+        "stream": "bool",
+        "temperature": "float",
+        "top_p": "float",
+        "tools": ["any"],
+    },
+)
+MESSAGES = Struct(
+    "anthropic.MessagesRequest",
+    {
+        "model": "string",
+        "max_tokens": "int",
+        "messages": [
+            Struct(
+                "anthropic.MessageParam",
+                {"role": "string", "content": "any"},
+                in_slice="anthropic.MessageParam",
+            )
+        ],
+        "system": "any",
+        "stream": "bool",
+        "temperature": "float",
+        "top_p": "float",
+        "top_k": "int",
+        "stop_sequences": ["string"],
+        "tools": ["any"],
+        "thinking": "any",
+    },
+)
+
+
+async def read(
+    exchange: Exchange, struct: Struct, *, empty: str = "missing request body"
+) -> dict[str, Any]:
+    """The body's fields. Raises ApiError 400 with Go's text; `empty` is that of an empty body."""
+    try:
+        return bind(decode(await exchange.read()), struct)
+    except EmptyBodyError:
+        raise ApiError(400, empty, early=True) from None
+    except (SyntaxProblemError, BindingError) as error:
+        raise ApiError(400, str(error), early=True) from None

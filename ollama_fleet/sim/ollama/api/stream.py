@@ -1,0 +1,93 @@
+"""Running a plan and writing what comes of it, in whatever dialect.
+
+Nothing is sent before the first token, not even a status line: an error until then has its own
+status, and a client sees silence while the request waits, the model loads, the prompt is read.
+"""
+
+from typing import Protocol
+
+from ollama_fleet.sim.ollama.api.plan import Plan
+from ollama_fleet.sim.ollama.api.service import BUSY, ApiError, Service
+from ollama_fleet.sim.ollama.engine import Run, RunFailedError
+from ollama_fleet.sim.ollama.jobs import QueueFullError
+from ollama_fleet.sim.ollama.wire.exchange import Exchange, Header
+
+
+class Dialect(Protocol):
+    """How one API family writes an answer. Each list item is an HTTP chunk of its own."""
+
+    stream_type: str
+    whole_type: str
+    stream_headers: tuple[Header, ...]
+
+    def opening(self) -> list[bytes]:
+        """What comes before the first token's record."""
+        ...
+
+    def token(self, piece: str) -> bytes:
+        """One token."""
+        ...
+
+    def closing(self, run: Run) -> list[bytes]:
+        """The end of a complete answer."""
+        ...
+
+    def broken(self, text: str) -> list[bytes]:
+        """The end of an answer whose runner died."""
+        ...
+
+    def whole(self, run: Run) -> bytes:
+        """A complete answer in one piece."""
+        ...
+
+
+def start(service: Service, plan: Plan, opened: float) -> Run:
+    """Submit a plan. Raises ApiError 503."""
+    try:
+        return service.engine.start(plan.job, opened)
+    except QueueFullError:
+        raise ApiError(503, BUSY) from None
+
+
+async def answer(
+    exchange: Exchange, service: Service, plan: Plan, dialect: Dialect, *, stream: bool
+) -> None:
+    """Run a plan that has an answer, and send it. Raises ApiError before the first byte."""
+    with start(service, plan, service.engine.clock()) as run:
+        if stream:
+            await _stream(exchange, run, dialect)
+        else:
+            await finished(run)
+            exchange.send(200, dialect.whole(run), dialect.whole_type)
+
+
+async def finished(run: Run) -> None:
+    """Wait for a run's end. Raises ApiError 500."""
+    try:
+        await run.ready()
+        await run.finished()
+    except RunFailedError as error:
+        raise ApiError(500, str(error)) from None
+
+
+async def _stream(exchange: Exchange, run: Run, dialect: Dialect) -> None:
+    reply = run.job.answer
+    assert reply is not None
+    try:
+        await run.ready()
+        async for index in run.tokens():
+            if not index:
+                exchange.start(200, dialect.stream_type, dialect.stream_headers)
+                for record in dialect.opening():
+                    exchange.chunk(record)
+            exchange.chunk(dialect.token(reply.piece(index)))
+            await exchange.drained()
+    except RunFailedError as error:
+        if not exchange.started:
+            raise ApiError(500, str(error)) from None
+        records = dialect.broken(str(error))
+    else:
+        records = dialect.closing(run)
+    for record in records:
+        exchange.chunk(record)
+    exchange.end()

@@ -1,0 +1,88 @@
+"""Text and tokens: a tokeniser, the words of an answer and how long it is. Pure, no dictionary.
+
+A token is up to four characters that are not blank together with one blank before them, or one
+blank that has none after it: about four characters of English. Answers are made of such tokens,
+so a client that sends an answer back as history sends the same tokens: prefix caches hit.
+"""
+
+import hashlib
+import math
+import random
+import re
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+Tokens = Sequence[str]
+
+_TOKEN = re.compile(r"\s?\S{1,4}|\s")
+_MASK = (1 << 64) - 1
+_WORDS = """
+the of and to in is that it was for on are as with they be at this have from or one had by word but
+not what all were we when your can said use an each she do how if will up out many then them so some
+her make like him into time has look two more see go no way my than been call who oil its now find
+long down day did get come may part load node
+"""
+_PIECES = tuple(f" {word}" for word in _WORDS.split())
+
+
+def tokenise(text: str) -> list[str]:
+    """The tokens of a text, in order; an empty text has none."""
+    return _TOKEN.findall(text)
+
+
+def token_id(token: str) -> int:
+    """A number for a token, as Ollama's `context` array has them; not unique."""
+    return zlib.crc32(token.encode()) % 128_000
+
+
+def common_prefix(a: Tokens, b: Tokens) -> int:
+    """How many tokens two sequences have in common at their start."""
+    low, high = 0, min(len(a), len(b))
+    if a[:high] == b[:high]:
+        return high
+    while high - low > 1:
+        middle = (low + high) // 2
+        if a[low:middle] == b[low:middle]:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a model will say: the same for the same model, prompt and seeds, whoever is asked."""
+
+    seed: int
+    tokens: int
+    ends_by_itself: bool
+    fixed: tuple[str, ...] = ()  # said instead of words
+
+    def piece(self, index: int) -> str:
+        """The text of token `index`, counted from 0."""
+        if self.fixed:
+            return self.fixed[index]
+        mixed = (self.seed + index * 0x9E3779B97F4A7C15) & _MASK
+        mixed = ((mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+        return _PIECES[(mixed >> 33) % len(_PIECES)]
+
+    def text(self, tokens: int | None = None) -> str:
+        """The first `tokens` tokens as one text; all of them by default."""
+        return "".join(map(self.piece, range(self.tokens if tokens is None else tokens)))
+
+
+EMPTY_OBJECT = Answer(seed=0, tokens=2, ends_by_itself=True, fixed=("{", "}"))
+
+
+def answer(
+    seed: str, prompt: str, *, limit: int, median_tokens: float, sigma: float, max_tokens: int
+) -> Answer:
+    """Decide an answer: exactly `limit` tokens if that is positive, else a log-normal draw."""
+    digest = hashlib.blake2b(prompt.encode(errors="replace"), key=seed.encode()[:64]).digest()
+    words = int.from_bytes(digest[:8], "big")
+    if limit > 0:
+        return Answer(seed=words, tokens=limit, ends_by_itself=False)
+    draw = random.Random(digest[8:16])  # noqa: S311  # a model of lengths, not a secret
+    length = round(draw.lognormvariate(math.log(median_tokens), sigma))
+    return Answer(seed=words, tokens=min(max(length, 1), max_tokens), ends_by_itself=True)

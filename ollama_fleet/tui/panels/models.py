@@ -1,0 +1,74 @@
+"""What an instance's last column says: why it does not serve, or the models in its memory."""
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+from rich.text import Text
+
+from ollama_fleet.state.records import Health, Phase
+from ollama_fleet.state.snapshot import InstanceSnapshot
+from ollama_fleet.tui.panels.text import Glyphs
+from ollama_fleet.tui.panels.view import View
+from ollama_fleet.units import show_duration
+
+_FOREVER_S = 10 * 365 * 86400  # Ollama writes a keep_alive without end as a time centuries ahead
+
+
+def trouble(instance: InstanceSnapshot) -> bool:
+    """Whether there is a cause to tell: it does not serve, or its probes fail."""
+    well = instance.phase is Phase.READY and instance.health is not Health.UNHEALTHY
+    return bool(instance.cause) and not well
+
+
+def detail(instance: InstanceSnapshot, view: View, width: int) -> Text:
+    """The cause if there is trouble, else the resident models with their time to unload."""
+    if trouble(instance):
+        style = "red" if instance.phase is Phase.FAILED else "yellow"
+        return Text(view.glyphs.fit(view.glyphs.clean(instance.cause), width), style)
+    rows = [row for row in instance.resident if isinstance(row.get("name"), str)]
+    if not rows:
+        return Text("no model in memory" if instance.phase is Phase.READY else "", "dim")
+    text = Text(f" {view.glyphs.dot} ", "dim").join(_model(instance, row, view) for row in rows)
+    if text.cell_len > width:
+        room = max(0, width - len(view.glyphs.more))
+        text.truncate(room, overflow="crop")
+        text.append(view.glyphs.more, "dim")
+    return text
+
+
+def _model(instance: InstanceSnapshot, row: Mapping[str, Any], view: View) -> Text:
+    text = Text(view.glyphs.clean(row["name"]).removesuffix(":latest"))
+    for word, style in _remarks(instance, row, view):
+        text.append(f" {word}", style)
+    return text
+
+
+def _remarks(
+    instance: InstanceSnapshot, row: Mapping[str, Any], view: View
+) -> Iterator[tuple[str, str]]:
+    size, in_vram = row.get("size"), row.get("size_vram")
+    if instance.gpus and isinstance(size, int) and isinstance(in_vram, int) and in_vram < size:
+        yield (f"{in_vram / size:.0%} GPU" if in_vram else "on CPU"), "yellow"
+    expires = time_to_unload(row.get("expires_at"), view.now_unix_s, view.glyphs)
+    # Ollama moves the time only when a model falls idle: one that has passed says that it works.
+    if expires:
+        yield expires, "dim"
+
+
+def time_to_unload(stamp: object, now_unix_s: float, glyphs: Glyphs) -> str:
+    """From now to an RFC 3339 time, for people; "" if it has passed or cannot be read."""
+    if not isinstance(stamp, str):
+        return ""
+    try:
+        left_s = datetime.fromisoformat(stamp).timestamp() - now_unix_s
+    except (ValueError, OverflowError):
+        return ""
+    if left_s > _FOREVER_S:
+        return glyphs.forever
+    return _roughly(left_s) if left_s > 0 else ""
+
+
+def _roughly(seconds: float) -> str:
+    """Minutes without their seconds, which would flicker."""
+    return f"{seconds // 60:.0f}m" if 60 <= seconds < 3600 else show_duration(seconds)

@@ -1,0 +1,108 @@
+"""Text that fits a screen: what comes from outside made harmless, cut to cells; bars; figures."""
+
+import re
+from dataclasses import dataclass
+
+from rich.cells import cell_len, set_cell_size
+from rich.text import Text
+
+_THOUSANDS = "kMGT"
+_SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]?|\][^\x07\x1b]*(?:\x07|\x1b\\)?|.?)")
+
+
+@dataclass(frozen=True, slots=True)
+class Glyphs:
+    """The characters that differ between a Unicode terminal and any other.
+
+    `steps` are the parts of a cell that a bar can fill, from the least to the whole.
+    """
+
+    steps: str
+    track: str
+    rule: str
+    dot: str
+    more: str
+    arrow: str
+    forever: str
+    ascii_only: bool
+
+    def clean(self, text: str) -> str:
+        """A text from outside on one line, without what could steer a terminal.
+
+        Escape sequences go whole; control and formatting characters, those that turn the
+        direction of writing included, go too.
+        """
+        text = _SEQUENCE.sub("", text)
+        kept = "".join(c if c.isprintable() else " " if c.isspace() else "" for c in text)
+        kept = " ".join(kept.split())
+        return kept.encode("ascii", "replace").decode() if self.ascii_only else kept
+
+    def fit(self, text: str, width: int) -> str:
+        """A clean text cut to `width` cells; a cut shows."""
+        if cell_len(text) <= width:
+            return text
+        room = width - cell_len(self.more)
+        return set_cell_size(text, room) + self.more if room > 0 else set_cell_size(text, width)
+
+    def bar(self, ratio: float, width: int, style: str) -> Text:
+        """A bar of `width` cells; anything above nothing shows, and only all of it is full."""
+        parts = len(self.steps)
+        whole = width * parts
+        filled = round(min(max(ratio, 0.0), 1.0) * whole)
+        if 0 < ratio < 1:
+            filled = min(max(filled, 1), whole - 1)
+        cells, rest = divmod(filled, parts)
+        done = self.steps[-1] * cells + (self.steps[rest - 1] if rest else "")
+        return Text.assemble((done, style), (self.track * (width - len(done)), "dim"))
+
+
+UNICODE = Glyphs(
+    steps="▌█", track="░", rule="─", dot="·", more="…", arrow="→", forever="∞", ascii_only=False
+)
+ASCII = Glyphs(
+    steps="#", track=".", rule="-", dot="|", more="...", arrow="->", forever="ever", ascii_only=True
+)
+
+
+def cropped(text: Text, width: int) -> Text:
+    """At most `width` cells of the text."""
+    text.truncate(width, overflow="crop")
+    return text
+
+
+def left(text: Text, width: int) -> Text:
+    """The text in a field of `width` cells, at its left; what does not fit is cut off."""
+    text.truncate(width, pad=True, overflow="crop")
+    return text
+
+
+def right(text: Text, width: int) -> Text:
+    """The same at the right of the field."""
+    text.truncate(width, overflow="crop")
+    text.pad_left(width - text.cell_len)
+    return text
+
+
+def count(number: float) -> str:
+    """A count in five cells at most: `87`, `12.3k`, `4.1M`."""
+    if number < 10_000:
+        return f"{number:.0f}"
+    for unit in _THOUSANDS:
+        number /= 1000
+        if number < 999.5:
+            return f"{number:.1f}{unit}" if number < 99.95 else f"{number:.0f}{unit}"
+    return f"{number:.0f}{_THOUSANDS[-1]}"
+
+
+def gibibytes(used_bytes: int, total_bytes: int) -> str:
+    """Used and total memory in GiB: `9.1/11.2G`, `142/640G`."""
+    return f"{_short(used_bytes / 2**30)}/{_short(total_bytes / 2**30)}G"
+
+
+def _short(number: float) -> str:
+    return f"{number:.1f}" if number < 99.95 else f"{number:.0f}"
+
+
+def plural(number: int, noun: str) -> str:
+    """`1 request`, `2 requests`, `1,234 requests`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -1,0 +1,85 @@
+"""Real processes for tests of the control plane, and ways to wait for what they do."""
+
+import asyncio
+import ctypes
+import os
+import socket
+import sys
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import pytest
+import uvloop
+
+from ollama_fleet.control.launcher import LocalLauncher
+from ollama_fleet.control.logs import ChildLogs
+from ollama_fleet.control.processes import find_process, living_members
+
+PROGRAM = (sys.executable, "-I", str(Path(__file__).with_name("program.py")))
+DEADLINE_S = 15.0
+
+on_both_loops = pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
+
+
+async def until(holds, what="it"):
+    """Wait for a condition; fail if it does not come about."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(DEADLINE_S):
+            while not holds():
+                await asyncio.sleep(0.002)
+            return
+    pytest.fail(f"{what} did not come about in {DEADLINE_S} s")
+
+
+async def number_in(file: Path) -> int:
+    """The number that a program writes to a file, once it is there."""
+    found = []
+
+    def look():
+        with suppress(OSError, ValueError):
+            found.append(int(file.read_text()))
+        return found
+
+    await until(look, f"a number in {file.name}")
+    return found[0]
+
+
+def is_alive(pid: int) -> bool:
+    process = find_process(pid)
+    return process is not None and process.alive
+
+
+def open_files() -> int:
+    """How many file descriptors this process has."""
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def is_empty(pgid: int) -> bool:
+    """Whether a process group has nobody left, not even a zombie."""
+    with suppress(ProcessLookupError):
+        os.killpg(pgid, 0)
+        return False
+    return not living_members(pgid)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+@pytest.fixture
+def subreaper():
+    """Be handed the orphans of one's descendants, as the fleet is."""
+    libc = ctypes.CDLL(None)
+    libc.prctl(36, 1, 0, 0, 0)
+    yield
+    libc.prctl(36, 0, 0, 0, 0)
+
+
+@asynccontextmanager
+async def launcher(folder: Path):
+    logs = ChildLogs(folder / "logs", 2**20, 1)
+    try:
+        yield LocalLauncher(logs)
+    finally:
+        logs.close()

@@ -1,0 +1,91 @@
+"""`fleet status`: what it makes of a snapshot as it comes over the socket."""
+
+import json
+
+import msgspec
+import pytest
+from click import unstyle
+from fleet_fixtures import fleet
+
+from ollama_fleet.cli import snapshots
+from ollama_fleet.cli.commands.status import show
+from ollama_fleet.gpu import Gpu, Vendor
+from ollama_fleet.state import FleetFacts, Health, Phase, snapshot
+
+GPU = Gpu("GPU-1", 7, "Card", Vendor.NVIDIA, 2**30)
+FACTS = FleetFacts(
+    version="1",
+    listen="127.0.0.1:11434",
+    strategy="least_conn",
+    simulated=True,
+    started_s=10.0,
+    gpus=(GPU,),
+    notes=("a note", "a note"),
+)
+
+
+def _document(state):
+    """A snapshot as the control API answers it."""
+    return json.loads(msgspec.json.encode(snapshot(state, FACTS, 75.0)))
+
+
+def _instance(phase, health=Health.HEALTHY, cause=""):
+    state = fleet("one")
+    instance = state.instances["one"]
+    state.set_phase(instance, phase, 0.0)
+    instance.health, instance.cause = health, cause
+    instance.log_tail = ("first", "\x1b[31mlast\x1b[0m")
+    return _document(state)["instances"][0]
+
+
+def test_the_table_has_a_row_per_instance_behind_a_line_about_the_fleet():
+    """Listen address, strategy, simulation and uptime come first, then each instance once."""
+    lines = unstyle(show(_document(fleet("one", "two")), wide=False)).splitlines()
+    assert lines[0] == "listening on 127.0.0.1:11434, least_conn, simulated, up 1m05s"
+    assert [line.split()[0] for line in lines[1:]] == ["INSTANCE", "one", "two"]
+    assert " ".join(lines[2].split()) == "one g cpu ready - 0/2 0 0 0 0 0 -"
+
+
+def test_an_instance_that_is_not_up_says_why():
+    """The cause of a failure stands below the table, without anything a terminal obeys."""
+    state = fleet("one", "two")
+    instance = state.instances["two"]
+    state.set_phase(instance, Phase.FAILED, 0.0)
+    instance.cause = "it\x1b[2J died\n of thirst"
+    assert show(_document(state), wide=False).splitlines()[-1] == "two: it died  of thirst"
+
+
+def test_wide_adds_columns_and_notes_and_takes_none_away():
+    """`-o wide` begins as the table does; a note that was made twice is told once."""
+    document = _document(fleet("one"))
+    narrow, wide = (show(document, wide=wide).splitlines() for wide in (False, True))
+    assert all(w.startswith(n) for n, w in zip(narrow, wide, strict=False))
+    assert wide[1].split()[-4:] == ["FOR", "OLLAMA", "URL", "STORED"]
+    assert wide[len(narrow) :] == ["a note"]
+
+
+@pytest.mark.parametrize("phase", Phase)
+@pytest.mark.parametrize("health", Health)
+def test_an_instance_is_ready_or_troubled_or_on_its_way(phase, health):
+    """Being ready and being in trouble exclude each other; who has failed is in trouble."""
+    instance = _instance(phase, health)
+    ready, troubled = snapshots.is_ready(instance), snapshots.is_troubled(instance)
+    assert not (ready and troubled)
+    assert ready == (phase is Phase.READY and health is not Health.UNHEALTHY)
+    assert troubled or not snapshots.is_failed(instance)
+    assert (snapshots.state_of(instance) == phase.value) != (
+        phase is Phase.READY and health is Health.UNHEALTHY
+    )
+
+
+def test_trouble_is_told_with_its_cause_and_the_last_lines():
+    """Who, why, and what it wrote last, indented and clean."""
+    instance = _instance(Phase.FAILED, cause="no such file")
+    assert snapshots.describe_trouble(instance) == "one failed: no such file\n    first\n    last"
+
+
+def test_only_the_instances_asked_for_are_meant():
+    """Names choose among the instances; none chooses all."""
+    document = _document(fleet("one", "two"))
+    assert [i["name"] for i in snapshots.instances(document)] == ["one", "two"]
+    assert [i["name"] for i in snapshots.instances(document, ["two"])] == ["two"]

@@ -1,0 +1,453 @@
+"""The screen from a snapshot: what it says, and that it fits whatever comes."""
+
+import io
+from dataclasses import replace
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.cells import cell_len
+from rich.console import Console
+from snapshot_fixtures import EXPIRES, EXPIRES_UNIX_S, GIB, fleet, gpu, instance, row
+
+from ollama_fleet.errors import FleetError
+from ollama_fleet.state import Health, Phase, Pull
+from ollama_fleet.tui.dashboard import glyphs_for
+from ollama_fleet.tui.keys import Controls, Outcome, interrupt, keys, press
+from ollama_fleet.tui.panels import ASCII, UNICODE, Mode, View, page, screen
+from ollama_fleet.tui.panels.models import time_to_unload
+from ollama_fleet.tui.panels.text import count, gibibytes
+from ollama_fleet.tui.rates import Rates, follow
+from ollama_fleet.tui.snapshots import decode
+
+NOW = EXPIRES_UNIX_S - 30 * 60
+TITLES = [
+    "NAME", "GPU", "UTIL", "VRAM", "STATE", "BUSY", "WAIT", "TOK/S", "REQS", "FAIL", "RUNS",
+    "MODELS",
+]  # fmt: skip
+
+
+def view(width=80, height=24, **changes):
+    return replace(View(width=width, height=height, now_unix_s=NOW), **changes)
+
+
+def shown(snapshot, seen=None):
+    """The lines of a screen, or of a page where the view has no height."""
+    seen = seen or view()
+    group = page(snapshot, seen) if seen.height is None else screen(snapshot, seen)
+    return [line.plain for line in group.renderables]
+
+
+def line_of(name, lines):
+    return next(line for line in lines if line.split()[:1] == [name])
+
+
+# -- it fits ---------------------------------------------------------------------------------------
+
+wild = st.text(
+    st.one_of(st.characters(), st.sampled_from("\x1b[]0;m\x07\r\n\t\u202e\u200b[red]漢字🎉")),
+    max_size=60,
+)
+instances = st.builds(
+    lambda index, phase, health, cause, name, numbers, gpus, models: instance(
+        index,
+        name=name or "x",
+        phase=phase,
+        health=health,
+        cause=cause,
+        in_flight=numbers,
+        waiting=numbers,
+        requests=numbers,
+        failures=numbers,
+        starts=numbers,
+        gpus=tuple(f"GPU-{n}" for n in gpus),
+        resident=tuple(row(m, in_vram=numbers % 101) for m in models),
+    ),
+    st.integers(0, 20),
+    st.sampled_from(Phase),
+    st.sampled_from(Health),
+    wild,
+    wild,
+    st.integers(0, 10**13),
+    st.sets(st.integers(0, 20), max_size=8),
+    st.lists(wild, max_size=4),
+)
+fleets = st.builds(
+    lambda some, pulls, notes, error, strategy: fleet(
+        *some,
+        gpus=tuple(gpu(n, memory_used_bytes=None if n % 5 == 4 else n * GIB) for n in range(20)),
+        pulls=tuple(Pull(p, p, p, len(p), 3 * len(p)) for p in pulls),
+        notes=tuple(notes),
+        gpu_error=error,
+        strategy=strategy,
+    ),
+    st.lists(instances, max_size=20),
+    st.lists(wild, max_size=6),
+    st.lists(wild, max_size=3),
+    wild,
+    wild,
+)
+views = st.builds(
+    lambda width, height, mode, glyphs, away, paused: view(
+        width, height, mode=mode, glyphs=glyphs, away=away, paused=paused
+    ),
+    st.integers(10, 250),
+    st.integers(2, 70),
+    st.sampled_from(Mode),
+    st.sampled_from([UNICODE, ASCII]),
+    wild,
+    st.booleans(),
+)
+
+
+@given(fleets, views)
+def test_a_screen_is_as_high_as_it_must_be_and_no_line_is_wider(snapshot, seen):
+    lines = shown(snapshot, seen)
+    assert len(lines) == seen.height
+    assert all(cell_len(line) <= seen.width for line in lines)
+
+
+@given(fleets, views)
+def test_nothing_from_outside_steers_the_terminal(snapshot, seen):
+    """Whatever models, causes and notes are called: printable text, no line ends, no escapes."""
+    text = "".join(shown(snapshot, seen))
+    assert text.isprintable()
+    assert not seen.glyphs.ascii_only or text.isascii()
+
+
+def test_markup_and_escapes_in_names_are_neither_obeyed_nor_left_in_pieces():
+    bad = instance(0, resident=(row("[red]evil[/red]:\x1b[31mred\x1b[0m\x1b]0;title\x07 :boom:"),))
+    out = io.StringIO()
+    Console(file=out, width=120, color_system=None).print(page(fleet(bad), view(120)))
+    assert "[red]evil[/red]:red :boom:" in out.getvalue()
+    assert "\x1b" not in out.getvalue()
+
+
+@pytest.mark.parametrize("number", [1, 4, 16])
+@pytest.mark.parametrize("size", [(80, 24), (200, 60)])
+def test_every_instance_and_every_figure_is_on_the_screen(number, size):
+    lines = shown(fleet(number), view(*size))
+    head = next(line for line in lines if line.startswith("NAME"))
+    assert head.split()[:11] == TITLES[:11]
+    for index in range(number):
+        assert f"{index}" in line_of(f"gpu{index}", lines).split()
+    assert lines[-1] == "q leave   space pause   ? help"
+
+
+def test_instances_that_do_not_fit_are_counted_with_those_in_trouble():
+    some = [instance(n, phase=Phase.FAILED if n > 13 else Phase.READY) for n in range(16)]
+    lines = shown(fleet(*some), view(80, 12))
+    assert "… 10 more, 2 of them not ready" in lines
+    assert len([line for line in lines if line.startswith("gpu")]) == 6
+
+
+def test_one_instance_too_many_costs_its_own_line_not_another_screen():
+    room = 24 - 3 - 1 - 1  # the head, the rule and the titles; the keys
+    assert not any("more" in line for line in shown(fleet(room)))
+    assert any("… 2 more" in line for line in shown(fleet(room + 1)))
+
+
+# -- what it says ----------------------------------------------------------------------------------
+
+
+def test_a_row_tells_load_memory_and_counts():
+    one = instance(0, in_flight=3, waiting=7, requests=12_345, failures=2, starts=4)
+    cells = line_of("gpu0", shown(fleet(one))).split()
+    assert " ".join(cells[1:]) == "0 █░░░░ 25% █░░░░ 3.0/12.0G ready 3/4 7 - 12.3k 2 4"
+
+
+def test_an_instance_over_several_gpus_shows_their_sum_and_mean():
+    both = instance(0, gpus=("GPU-0", "GPU-1", "GPU-3"))
+    gpus = (
+        gpu(0, utilisation_ratio=0.0),
+        gpu(1, utilisation_ratio=1.0),
+        gpu(3, utilisation_ratio=None),
+    )
+    cells = line_of("gpu0", shown(fleet(both, gpus=gpus))).split()
+    assert cells[1] == "0-1,3"
+    assert cells[3] == "50%"
+    assert cells[5] == "9.0/36.0G"
+
+
+def test_what_is_not_known_is_a_dash():
+    silent = gpu(0, utilisation_ratio=None, memory_used_bytes=None)
+    cells = line_of("gpu0", shown(fleet(instance(0), gpus=(silent,)))).split()
+    assert cells[2:4] == ["-", "-"]
+    assert cells[7] == "-"  # tokens per second, after one snapshot only
+
+
+def test_instances_without_gpus_say_whose_they_are():
+    some = instance(0, gpus=()), instance(1, gpus=(), external=True)
+    lines = shown(fleet(*some, gpus=()))
+    assert line_of("gpu0", lines).split()[1] == "cpu"
+    assert line_of("gpu1", lines).split()[1] == "ext"
+
+
+@pytest.mark.parametrize("width", [80, 200])
+def test_an_instance_that_does_not_serve_says_why(width):
+    failed = instance(0, phase=Phase.FAILED, cause="no such binary", resident=())
+    ailing = instance(1, health=Health.UNHEALTHY, cause="3 probes failed")
+    lines = shown(fleet(failed, ailing, instance(2)), view(width))
+    text = "\n".join(lines)
+    assert line_of("gpu0", lines).split().count("failed") == 1
+    assert line_of("gpu1", lines).split().count("unhealthy") == 1
+    assert "no such binary" in text
+    assert "3 probes failed" in text
+
+
+def test_a_cause_keeps_its_line_where_models_lose_theirs():
+    some = [instance(n) for n in range(13)]
+    some.append(instance(13, phase=Phase.BACKOFF, cause="exit code 7"))
+    lines = shown(fleet(*some), view(80, 24))
+    assert lines[lines.index(line_of("gpu13", lines)) + 1].strip() == "exit code 7"
+    assert not any("llama3.1:8b" in line for line in lines)
+
+
+def test_resident_models_tell_when_they_go_and_where_they_run():
+    rows = (
+        row("a:1b"),
+        row("b:latest", expires="2319-01-01T00:00:00Z"),
+        row("c:1b", in_vram=60, expires="2001-01-01T00:00:00Z"),
+        row("d:1b", in_vram=0, expires="soon"),
+    )
+    lines = shown(fleet(instance(0, resident=rows)))
+    assert "  a:1b 30m · b ∞ · c:1b 60% GPU · d:1b on CPU" in lines
+
+
+@pytest.mark.parametrize(
+    ("before_s", "said"),
+    [(5.5, "5s"), (60.5, "1m"), (3599, "59m"), (3700, "1h01m"), (0, ""), (-60, "")],
+)
+def test_the_time_to_unload_does_not_flicker(before_s, said):
+    assert time_to_unload(EXPIRES, EXPIRES_UNIX_S - before_s, UNICODE) == said
+
+
+def test_the_header_sums_up():
+    some = instance(0, failures=1), instance(1, phase=Phase.STARTING), instance(2)
+    title, figures = shown(fleet(*some, waiting=5, simulated=True, stopping=True))[:2]
+    said = "Ollama Fleet 127.0.0.1:11434 least_conn SIMULATED STOPPING up 13m20s"
+    assert " ".join(title.split()) == said
+    assert figures.rstrip().split(" · ") == [
+        "2/3 ready", "6 in flight", "5 waiting", "- tokens/s", "1 failed", "30 requests"
+    ]  # fmt: skip
+
+
+def test_a_narrow_header_leaves_figures_out_whole():
+    figures = shown(fleet(2), view(40))[1]
+    assert figures.rstrip() == "2/2 ready · 4 in flight · 0 waiting"
+
+
+def test_troubles_of_the_whole_fleet_have_a_line():
+    assert shown(fleet(1, gpu_error="driver hangs"))[2] == "GPUs cannot be read: driver hangs"
+    away = view(away="no fleet is running", away_s=12)
+    said = "no answer from the fleet for 12s, waiting for it: no fleet is running"
+    assert shown(fleet(1, gpu_error="driver hangs"), away)[2] == said
+
+
+def test_pulls_have_a_bar_and_the_sixth_is_counted():
+    half = Pull("qwen3:8b", "gpu1", "9f3c", GIB, 2 * GIB)
+    early = Pull("tiny", "gpu0", "pulling manifest", 0, 0)
+    lines = shown(fleet(1, pulls=(half, early, half, half, half, half)))
+    bar = "█" * 10 + "░" * 10
+    assert f"pull qwen3:8b → gpu1  {bar}  50%  1.0 GiB of 2.0 GiB  9f3c" in lines
+    assert "pull tiny → gpu0  pulling manifest" in lines
+    assert "… 2 more pulls" in lines
+
+
+def test_notes_are_said_once_and_give_way_to_instances():
+    notes = ("no NVIDIA driver", "no NVIDIA driver")
+    assert shown(fleet(1, notes=notes)).count("no NVIDIA driver") == 1
+    assert "no NVIDIA driver" not in shown(fleet(16, notes=notes), view(80, 20))
+
+
+def test_a_page_has_no_keys_and_cuts_nothing():
+    lines = shown(fleet(30), view(80, None))
+    assert len([line for line in lines if line.startswith("gpu")]) == 30
+    assert not any("leave" in line for line in lines)
+
+
+def test_without_colour_states_are_still_words_and_bars_still_shapes():
+    out = io.StringIO()
+    console = Console(file=out, width=80, force_terminal=True, no_color=True)
+    console.print(page(fleet(instance(0, phase=Phase.FAILED, cause="x")), view(80, None)))
+    text = out.getvalue()
+    assert "failed" in text
+    assert "█" in text
+    assert not any(f"\x1b[{colour}m" in text for colour in range(30, 50))
+
+
+def test_help_explains_every_column():
+    text = "\n".join(shown(fleet(1), view(80, 24, mode=Mode.HELP)))
+    for title in TITLES[1:]:
+        assert title in text
+    for phase in Phase:
+        assert phase.value in text
+
+
+# -- parts -----------------------------------------------------------------------------------------
+
+
+@given(st.floats(-0.5, 1.5), st.floats(-0.5, 1.5), st.integers(1, 40))
+def test_a_bar_grows_with_what_it_shows(a, b, width):
+    low, high = sorted((a, b))
+    for glyphs in (UNICODE, ASCII):
+        few, many = (glyphs.bar(ratio, width, "").plain for ratio in (low, high))
+        assert len(few) == len(many) == width
+        assert few.count(glyphs.track) >= many.count(glyphs.track)
+
+
+def test_only_all_is_a_full_bar_and_only_nothing_an_empty_one():
+    assert UNICODE.bar(0.999, 10, "").plain == "█████████▌"
+    assert UNICODE.bar(0.001, 10, "").plain == "▌░░░░░░░░░"
+    assert UNICODE.bar(1.0, 3, "").plain == "███"
+    assert ASCII.bar(0.0, 3, "").plain == "..."
+
+
+@given(wild, st.integers(0, 40))
+def test_a_text_that_is_cut_shows_it(text, width):
+    clean = UNICODE.clean(text)
+    fitted = UNICODE.fit(clean, width)
+    assert cell_len(fitted) <= width
+    assert fitted == clean or fitted.endswith(UNICODE.more) or width <= 1
+
+
+@given(st.integers(0, 10**14))
+def test_a_count_takes_five_cells_at_most(number):
+    assert len(count(number)) <= 5
+
+
+def test_counts_and_sizes_read_well():
+    assert [count(n) for n in (0, 9_999, 12_345, 999_949, 4_100_000, 10**12)] == [
+        "0", "9999", "12.3k", "1.0M", "4.1M", "1.0T"
+    ]  # fmt: skip
+    assert gibibytes(int(9.1 * GIB), int(11.2 * GIB)) == "9.1/11.2G"
+    assert gibibytes(142 * GIB, 640 * GIB) == "142/640G"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "glyphs"),
+    [("utf-8", UNICODE), ("UTF8", UNICODE), ("ascii", ASCII), ("latin-1", ASCII)],
+)
+def test_bars_are_drawn_with_what_the_encoding_has(encoding, glyphs):
+    assert glyphs_for(encoding) is glyphs
+
+
+# -- rates -----------------------------------------------------------------------------------------
+
+
+def at(now_s, *tokens, started_s=200.0):
+    some = (instance(n, tokens=t) for n, t in enumerate(tokens))
+    return fleet(*some, now_s=now_s, started_s=started_s)
+
+
+def rates_of(*snapshots):
+    rates = Rates()
+    for snapshot in snapshots:
+        rates = follow(rates, snapshot)
+    return rates
+
+
+@given(st.floats(0, 5000), st.lists(st.floats(0.1, 1.0), min_size=1, max_size=20))
+def test_an_even_flow_has_its_rate_however_it_is_sampled(rate_per_s, steps_s):
+    now_s, snapshots = 1000.0, [at(1000.0, 0)]
+    for step_s in steps_s:
+        now_s += step_s
+        snapshots.append(at(now_s, rate_per_s * (now_s - 1000.0)))
+    assert rates_of(*snapshots).of("gpu0") == pytest.approx(rate_per_s, rel=1e-6, abs=1e-6)
+
+
+def test_a_rate_forgets_what_is_older_than_the_window():
+    burst = [at(1000.0, 0), at(1001.0, 9000), *(at(1001.0 + s, 9000) for s in (1, 2, 3))]
+    assert rates_of(*burst[:2]).of("gpu0") == 9000
+    assert rates_of(*burst).of("gpu0") == 0
+
+
+def test_the_total_is_the_sum_over_instances():
+    rates = rates_of(at(1000.0, 0, 50), at(1002.0, 100, 250))
+    assert (rates.of("gpu0"), rates.of("gpu1"), rates.total) == (50, 100, 150)
+    assert rates.of("unknown") is None
+
+
+def test_one_snapshot_has_no_rate_nor_have_two_of_one_moment():
+    assert Rates().total is None
+    assert rates_of(at(1000.0, 5)).of("gpu0") is None
+    assert rates_of(at(1000.0, 5), at(1000.0, 9)).total is None
+
+
+def test_a_fleet_that_was_started_anew_has_no_negative_rate():
+    rates = rates_of(at(1000.0, 500), at(1001.0, 10, started_s=1000.5))
+    assert rates.of("gpu0") is None
+    assert rates_of(at(1000.0, 500), at(1001.0, 10)).of("gpu0") == 0
+
+
+def test_an_instance_that_joins_counts_once_it_was_seen_twice():
+    rates = rates_of(at(1000.0, 0), at(1001.0, 10, 5000))
+    assert rates.of("gpu1") is None
+    assert rates.total == 10
+
+
+# -- keys ------------------------------------------------------------------------------------------
+
+
+def pressed(*typed, can_stop=False):
+    controls = Controls()
+    for key in typed:
+        controls = press(controls, key, can_stop=can_stop)
+        if isinstance(controls, Outcome):
+            break
+    return controls
+
+
+@pytest.mark.parametrize(
+    ("typed", "can_stop", "after"),
+    [
+        ("q", False, Outcome.LEFT),
+        ("?q", False, Outcome.LEFT),
+        ("q", True, Controls(Mode.ASKING)),
+        ("qd", True, Outcome.LEFT),
+        ("qs", True, Outcome.STOPPED),
+        ("qx?", True, Controls(Mode.ASKING)),
+        ("q\x1b", True, Controls()),
+        ("s", True, Controls()),
+        ("d", True, Controls()),
+        ("?", False, Controls(Mode.HELP)),
+        ("??", False, Controls()),
+        ("?\x1b", False, Controls()),
+        (" ", False, Controls(paused=True)),
+        ("  ", False, Controls()),
+        ("x\x1b", False, Controls()),
+    ],
+)
+def test_keys(typed, can_stop, after):
+    assert pressed(*typed, can_stop=can_stop) == after
+
+
+def test_ctrl_c_asks_as_q_does_and_never_stops_the_fleet():
+    assert interrupt(Controls(), can_stop=False) is Outcome.LEFT
+    asking = interrupt(Controls(), can_stop=True)
+    assert asking == Controls(Mode.ASKING)
+    assert interrupt(asking, can_stop=True) is Outcome.LEFT
+
+
+def test_cursor_and_function_keys_are_no_escape():
+    assert keys(b"\x1b[A") == ()
+    assert keys(b"\x1b") == ("\x1b",)
+    assert keys("qé".encode()) == ("q", "é")
+    assert keys(b"\xff") == ()
+
+
+# -- decoding --------------------------------------------------------------------------------------
+
+
+def test_a_snapshot_survives_the_control_api_and_new_fields_are_passed_over():
+    snapshot = fleet(2, pulls=(Pull("m", "gpu0", "s", 1, 2),), notes=("n",))
+    document = msgspec.to_builtins(snapshot) | {"moods": ["good"]}
+    assert decode(msgspec.json.encode(document)) == snapshot
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"{}", b'{"now_s": "soon"}', b"\xff"])
+def test_what_is_no_snapshot_is_an_error_with_a_way_out(body):
+    with pytest.raises(FleetError) as raised:
+        decode(body)
+    assert "another version" in raised.value.hint

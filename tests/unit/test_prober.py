@@ -1,0 +1,302 @@
+"""The prober on virtual time; what instances answer is scripted."""
+
+import asyncio
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from virtual_time import now, run
+
+from ollama_fleet.config import SupervisionConfig
+from ollama_fleet.control.prober import Prober, Verdict
+from ollama_fleet.errors import ConnectFailed, ModelMissing, OllamaError, Overloaded
+from ollama_fleet.gpu import GpuSample
+from ollama_fleet.names import canonical
+from ollama_fleet.placement import InstanceSpec, Placement
+from ollama_fleet.state import Health, Phase, ResidentModel, State, StoredModel
+
+SETTINGS = SupervisionConfig()
+
+
+class Script:
+    """What one instance answers, and when it was asked."""
+
+    def __init__(self):
+        self.up = True
+        self.version_s = self.tags_s = self.ps_s = 0.0
+        self.models = ("m",)
+        self.asked_at_s = {"version": [], "tags": [], "ps": []}
+
+    async def version(self, *, timeout_s):
+        self.asked_at_s["version"].append(now())
+        await self._take(self.version_s, timeout_s)
+        return "0.20.0"
+
+    async def tags(self, *, timeout_s):
+        self.asked_at_s["tags"].append(now())
+        models = self.models
+        await self._take(self.tags_s, timeout_s)
+        return tuple(StoredModel(canonical(m), m, "d", 1, {"name": m}) for m in models)
+
+    async def ps(self, *, timeout_s):
+        self.asked_at_s["ps"].append(now())
+        await self._take(self.ps_s, timeout_s)
+        return tuple(ResidentModel(canonical(m), m, 1, 1, "", {}) for m in self.models)
+
+    async def _take(self, seconds, timeout_s):
+        up = self.up
+        await asyncio.sleep(min(seconds, timeout_s))
+        if not up or seconds > timeout_s:
+            raise OllamaError("no answer")
+
+
+class Fleet:
+    """Instances, their scripts and a prober that is to be entered."""
+
+    def __init__(self, *names, external=(), store="/store"):
+        specs = (
+            InstanceSpec(n, "g", "127.0.0.1", 1, 1, store, external=n in external) for n in names
+        )
+        self.state = State(Placement(tuple(specs)))
+        self.scripts = {name: Script() for name in names}
+        self.samples = 0
+        self.prober = Prober(
+            self.state,
+            lambda instance: self.scripts[instance.name],
+            SETTINGS,
+            clock=now,
+            read_gpus=self._read_gpus,
+        )
+        for name in set(names) - set(external):
+            self.ready(name)
+
+    async def _read_gpus(self):
+        self.samples += 1
+        return GpuSample(error=str(self.samples))
+
+    def ready(self, name):
+        instance = self.state.instances[name]
+        instance.starts += 1
+        self.state.set_phase(instance, Phase.READY, 0.0)
+        return instance
+
+    def __getitem__(self, name):
+        return self.state.instances[name], self.scripts[name]
+
+
+@given(st.lists(st.booleans(), max_size=12))
+def test_health_changes_only_after_two_in_a_row_save_for_the_first_answer(probes):
+    verdict = Verdict()
+    for n, answered in enumerate(probes):
+        before, verdict = verdict, verdict.after(answered=answered)
+        found = Health.HEALTHY if answered else Health.UNHEALTHY
+        twice = n > 0 and probes[n - 1] is answered
+        first = answered and before.health is Health.UNKNOWN
+        assert verdict.health is (found if twice or first else before.health)
+
+
+def test_an_instance_is_known_at_once_when_it_becomes_ready():
+    async def scenario():
+        fleet = Fleet("a")
+        instance, script = fleet["a"]
+        fleet.state.set_phase(instance, Phase.STARTING, 0.0)
+        async with fleet.prober:
+            await asyncio.sleep(9.1)
+            assert script.asked_at_s["version"] == [], "before that the supervisor asks"
+            fleet.ready("a")
+            await asyncio.sleep(0.01)
+            assert instance.health is Health.HEALTHY
+            assert set(instance.stored) == set(instance.resident) == {canonical("m")}
+            assert instance.version == "0.20.0"
+
+    run(scenario())
+
+
+def test_two_failures_make_unhealthy_and_two_answers_healthy_again():
+    async def scenario():
+        fleet = Fleet("a")
+        instance, script = fleet["a"]
+        async with fleet.prober:
+            await asyncio.sleep(0.01)
+            script.up = False
+            down_at_s = now()
+            while instance.health is Health.HEALTHY:
+                await asyncio.sleep(0.01)
+            assert now() - down_at_s <= SETTINGS.probe_interval_s + 0.5
+            assert instance.cause == "no answer"
+            assert not instance.healthy
+            script.up = True
+            while instance.health is not Health.HEALTHY:
+                await asyncio.sleep(0.01)
+            assert instance.cause == ""
+            assert len(script.asked_at_s["version"]) >= 5
+            assert instance.stored, "what was known of it stays known"
+
+    run(scenario())
+
+
+def test_a_note_of_the_supervisor_outlives_the_first_answer():
+    async def scenario():
+        fleet = Fleet("a")
+        instance, _ = fleet["a"]
+        fleet.state.set_phase(instance, Phase.READY, 0.0, "m could not be loaded")
+        async with fleet.prober:
+            await asyncio.sleep(5)
+            assert instance.health is Health.HEALTHY
+            assert instance.cause == "m could not be loaded"
+
+    run(scenario())
+
+
+def test_a_slow_list_is_no_failure_and_delays_neither_probe_nor_neighbour():
+    async def scenario():
+        fleet = Fleet("slow", "quick")
+        slow, script = fleet["slow"]
+        _, neighbour = fleet["quick"]
+        script.ps_s = 1000.0
+        neighbour.version_s = 0.0
+        async with fleet.prober:
+            await asyncio.sleep(60)
+            assert slow.health is Health.HEALTHY
+            assert slow.resident == {}
+            for asked in (script.asked_at_s["version"], neighbour.asked_at_s["ps"]):
+                assert len(asked) == pytest.approx(60 / SETTINGS.probe_interval_s, abs=2)
+
+    run(scenario())
+
+
+def test_a_hanging_instance_delays_no_other():
+    async def scenario():
+        fleet = Fleet("hung", "fine")
+        hung, script = fleet["hung"]
+        fine, neighbour = fleet["fine"]
+        script.version_s = script.tags_s = script.ps_s = 1000.0
+        async with fleet.prober:
+            await asyncio.sleep(60)
+            assert hung.health is Health.UNHEALTHY
+            assert fine.health is Health.HEALTHY
+            assert len(neighbour.asked_at_s["version"]) >= 28
+
+    run(scenario())
+
+
+def test_a_failed_request_calls_for_a_probe_at_once():
+    """But what is the client's or the model's fault does not, and a flood counts as one call."""
+
+    async def scenario():
+        fleet = Fleet("a")
+        instance, script = fleet["a"]
+        asked = script.asked_at_s["version"]
+        async with fleet.prober:
+            await asyncio.sleep(1)
+            with fleet.state.lease(instance, "m") as lease:
+                for harmless in (ModelMissing(), Overloaded()):
+                    fleet.state.outcome(lease, harmless)
+                await asyncio.sleep(0.1)
+                assert len(asked) == 1
+                script.up = False
+                for _ in range(200):
+                    fleet.state.outcome(lease, ConnectFailed())
+                await asyncio.sleep(0.01)
+                assert len(asked) == 2
+                await asyncio.sleep(0.3)
+                assert instance.health is Health.UNHEALTHY
+                assert len(asked) == 3
+
+    run(scenario())
+
+
+def test_an_answer_of_an_earlier_process_says_nothing_of_the_present_one():
+    async def scenario():
+        fleet = Fleet("a")
+        instance, script = fleet["a"]
+        script.version_s, script.ps_s = 1000.0, 5.0
+        async with fleet.prober:
+            await asyncio.sleep(3)
+            fleet.state.set_phase(instance, Phase.BACKOFF, now(), "exited")
+            await asyncio.sleep(5)
+            assert instance.cause == "exited"
+            assert instance.health is Health.UNKNOWN
+            assert instance.resident == {}
+
+    run(scenario())
+
+
+def test_an_external_instance_has_the_phase_that_its_answers_say():
+    async def scenario():
+        fleet = Fleet("attic", external=("attic",))
+        instance, script = fleet["attic"]
+        script.up = False
+        async with fleet.prober:
+            assert instance.phase is Phase.STARTING
+            await asyncio.sleep(1)
+            assert (instance.phase, instance.cause) == (Phase.BACKOFF, "no answer")
+            since_s = instance.phase_since_s
+            await asyncio.sleep(20)
+            assert instance.phase_since_s == since_s, "it is one outage, however long"
+            script.up = True
+            await asyncio.sleep(SETTINGS.probe_interval_s + 1)
+            assert instance.phase is Phase.READY
+            assert instance.healthy
+            assert instance.stored
+            assert instance.cause == ""
+            script.up = False
+            await asyncio.sleep(SETTINGS.probe_interval_s + 1)
+            assert instance.phase is Phase.BACKOFF
+
+    run(scenario())
+
+
+def test_an_answer_that_was_overtaken_is_dropped():
+    """A list that was asked for before a pull ended must not take the new model away again."""
+
+    async def scenario():
+        fleet = Fleet("a")
+        instance, script = fleet["a"]
+        script.tags_s = 1.0
+        async with fleet.prober:
+            await asyncio.sleep(0.5)
+            script.models, script.tags_s = ("m", "new"), 0.1
+            await fleet.prober.refresh("/store")
+            assert canonical("new") in instance.stored
+            await asyncio.sleep(0.6)
+            assert len(script.asked_at_s["tags"]) == 2, "the first answer has come meanwhile"
+            assert canonical("new") in instance.stored
+
+    run(scenario())
+
+
+def test_a_refresh_asks_those_of_the_store_that_are_up():
+    async def scenario():
+        fleet = Fleet("a", "b")
+        down, silent = fleet["b"]
+        fleet.state.set_phase(down, Phase.FAILED, 0.0)
+        _, script = fleet["a"]
+        await fleet.prober.refresh("/store")
+        await fleet.prober.refresh("/another")
+        assert len(script.asked_at_s["tags"]) == 1
+        assert silent.asked_at_s["tags"] == []
+
+    run(scenario())
+
+
+def test_gpus_are_read_every_two_seconds():
+    async def scenario():
+        fleet = Fleet("a")
+        async with fleet.prober:
+            await asyncio.sleep(9)
+            assert fleet.samples == 5
+            assert fleet.state.gpu_sample.error == "5"
+
+    run(scenario())
+
+
+def test_a_prober_leaves_no_task_and_no_callback_behind():
+    async def scenario():
+        fleet = Fleet("a", "b", external=("b",))
+        async with fleet.prober:
+            await asyncio.sleep(3)
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+        assert fleet.state.on_change == fleet.state.on_outcome == []
+
+    run(scenario())
