@@ -56,6 +56,11 @@ class Directories:
         """Model store and GPU readings of a simulated fleet."""
         return self.state / "simulation"
 
+    @property
+    def ports(self) -> Path:
+        """Claims on ports, shared by all fleets of this user."""
+        return Path(tempfile.gettempdir()) / f"ollama-fleet-{os.getuid()}" / "ports"
+
     def create(self) -> None:
         """Make them, for this user alone."""
         for path in (self.state, self.runs, self.logs, self.socket.parent):
@@ -68,4 +73,7 @@ def _short(path: Path) -> Path:
     if len(os.fsencode(path)) <= MAX_SOCKET_PATH:
         return path
     digest = hashlib.blake2b(os.fsencode(path), digest_size=8).hexdigest()
-    return Path(tempfile.gettempdir()) / f"ollama-fleet-{os.getuid()}-{digest}" / "control.sock"
+    name = Path(f"ollama-fleet-{os.getuid()}") / digest / "control.sock"
+    chosen = Path(tempfile.gettempdir()) / name
+    # $TMPDIR can be long itself; /tmp is there on every system that has Unix sockets.
+    return chosen if len(os.fsencode(chosen)) <= MAX_SOCKET_PATH else Path("/tmp") / name  # noqa: S108 - made 0700 for this user

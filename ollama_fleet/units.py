@@ -3,11 +3,13 @@
 import re
 
 _SECONDS_PER = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_NUMBER = re.compile(r"(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?")
 _DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)")
 _BYTES_PER = {
     "": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12,
     "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40,
 }  # fmt: skip
+_MAX_DIGITS = 20  # of a size; a larger one is a mistake
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]i?)?b?", re.IGNORECASE)
 
 
@@ -22,14 +24,11 @@ def parse_duration(text: str | float) -> float:
     body = text.strip()
     sign = -1.0 if body.startswith("-") else 1.0
     body = body.lstrip("+-")
-    try:
+    if _NUMBER.fullmatch(body):
         return sign * float(body)
-    except ValueError:
-        pass
     parts = _DURATION.findall(body)
     if not parts or "".join(n + u for n, u in parts) != body:
-        msg = f"{text!r} is not a duration such as 30s, 10m or 1h30m"
-        raise ValueError(msg)
+        raise ValueError(f"{text!r} is not a duration such as 30s, 10m or 1h30m")
     return sign * sum(float(n) * _SECONDS_PER[u] for n, u in parts)
 
 
@@ -38,9 +37,8 @@ def parse_size(text: str | int) -> int:
     if isinstance(text, int):
         return text
     match = _SIZE.fullmatch(text.strip())
-    if match is None:
-        msg = f"{text!r} is not a size such as 24GiB or 800MB"
-        raise ValueError(msg)
+    if match is None or len(match[1]) > _MAX_DIGITS:
+        raise ValueError(f"{text[:40]!r} is not a size such as 24GiB or 800MB")
     return round(float(match[1]) * _BYTES_PER[(match[2] or "").lower()])
 
 

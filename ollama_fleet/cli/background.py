@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ollama_fleet.cli.control import Control
-from ollama_fleet.cli.holder import holder_of
+from ollama_fleet.cli.holder import pid_in
 from ollama_fleet.cli.table import clean
 from ollama_fleet.cli.waiting import Late, until
 from ollama_fleet.directories import Directories
@@ -56,7 +56,7 @@ class Background:
 
     def _answers(self) -> bool:
         # Another fleet may hold the directory; ours has yet to find out.
-        if holder_of(self.directories.lock) != self.process.pid:
+        if pid_in(self.directories.lock) != self.process.pid:
             return False
         try:
             Control(self.directories).status()

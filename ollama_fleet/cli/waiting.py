@@ -64,7 +64,7 @@ def until_settled(
     def late() -> FleetError:
         open_ = [i["name"] for i in _own(snapshot, names) if not _settled(i)]
         return Late(
-            f"after {go_duration(timeout_s or 0)}, not ready: {', '.join(open_)}",
+            f"not ready in time: {', '.join(open_)}",
             "the fleet goes on; `fleet status` shows it, `fleet down` stops it",
         )
 

@@ -120,14 +120,15 @@ def _end_of(text: str) -> Mark:
 def _syntax_problem(error: yaml.YAMLError, text: str) -> Problem:
     found = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     reason = getattr(error, "problem", None) or getattr(error, "context", None) or str(error)
-    mark = min(_mark(found), _end_of(text)) if found else Mark(1, 1)  # libyaml goes past the end
+    mark = _mark(found, _end_of(text)) if found else Mark(1, 1)
     lines = _LINE_END.split(text)
     tab = lines[mark.line - 1][mark.column - 1 :].startswith("\t")
     return Problem((), f"not YAML: {reason}", "indent with blanks" if tab else "", mark=mark)
 
 
-def _mark(mark: Any) -> Mark:
-    return Mark(mark.line + 1, mark.column + 1)
+def _mark(mark: Any, end: Mark) -> Mark:
+    """Count from 1, and no further than the text: libyaml ends one line below it."""
+    return min(Mark(mark.line + 1, mark.column + 1), end)
 
 
 class _Reader:
@@ -137,6 +138,7 @@ class _Reader:
         self._events: Any = EventReader(text)  # the stubs do not tell one event from another
         self._anchors: dict[str, _Branch | None] = {}
         self._nodes = 0
+        self._end = _end_of(text)
         self.problems: list[Problem] = []
 
     def document(self) -> _Branch:
@@ -147,13 +149,13 @@ class _Reader:
         branch = self._node(())
         self._events.get_event()  # its end
         if not self._events.check_event(yaml.StreamEndEvent):
-            mark = _mark(self._events.peek_event().start_mark)
+            mark = self._start(self._events.peek_event())
             self.problems.append(Problem((), "a second document begins", mark=mark))
         return _Branch({} if branch.value is None else branch.value, branch.places)
 
     def _node(self, path: KeyPath) -> _Branch:
         event = self._events.get_event()
-        mark = _mark(event.start_mark)
+        mark = self._start(event)
         if isinstance(event, yaml.AliasEvent):
             return self._alias(str(event.anchor), path, mark)
         self._count(1, len(path), mark)
@@ -189,7 +191,7 @@ class _Reader:
         values: dict[str, object] = {}
         places: dict[KeyPath, Place] = {(): Place(mark, mark)}
         while not self._events.check_event(yaml.MappingEndEvent):
-            at = _mark(self._events.peek_event().start_mark)
+            at = self._start(self._events.peek_event())
             key = self._key(path, at)
             entry = self._node((*path, key))
             if key in values:
@@ -217,6 +219,9 @@ class _Reader:
             raise _Unreadable(Problem(path, f"the alias *{anchor[:60]} {reason}", mark=mark))
         self._count(len(branch.places), len(path) + branch.height(), mark)
         return _Branch(copy.deepcopy(branch.value), branch.places)
+
+    def _start(self, event: Any) -> Mark:
+        return _mark(event.start_mark, self._end)
 
     def _count(self, nodes: int, depth: int, mark: Mark) -> None:
         self._nodes += nodes

@@ -50,7 +50,7 @@ def load(
     """Resolve the configuration: flags over `FLEET_*` variables over the first file that is found.
 
     `path` is the file asked for, None to look for one; `overrides` are flags, dotted path -> text.
-    Raises ConfigError with every problem at once, whatever the file holds.
+    `cwd` is absolute. Raises ConfigError with every problem at once, whatever the file holds.
     """
     file = locate(path, environ, cwd)
     document, name = Document({}), ""
@@ -105,11 +105,8 @@ def _validated(
     layers: Layers, context: Mapping[str, object]
 ) -> tuple[Config | None, Sequence[Problem]]:
     tree = layers.tree
-    if isinstance(tree, dict):
-        tree = {
-            "ollama": {},
-            **tree,
-        }  # defaults see no context, those of a section that is there do
+    if isinstance(tree, dict):  # only a section that stands there sees the context
+        tree = {"ollama": {}, **tree}
     try:
         config = Config.model_validate(tree, context=dict(context), by_alias=True, by_name=False)
     except ValidationError as error:

@@ -12,7 +12,8 @@ from ollama_fleet.config.paths import KeyPath
 from ollama_fleet.config.scalars import show_value
 
 MAX_PROBLEMS = 100
-_MAX_KNOWN = 100
+_MAX_KNOWN = 100  # comparing is slow
+_MAX_LISTED = 15
 _KEY = "[key]"  # how pydantic says that the key of a mapping is at fault, not its value
 
 
@@ -49,10 +50,11 @@ def problem_of(error: ErrorDetails, known_keys: Callable[[KeyPath], Sequence[str
 
 
 def did_you_mean(word: object, known: Sequence[str]) -> str:
-    """Name the known word that comes nearest, or all of them where none is near."""
-    known = known[:_MAX_KNOWN]
-    near = difflib.get_close_matches(str(word)[:60].lower(), known, n=1)
-    return f"did you mean {near[0]}?" if near else f"known: {', '.join(sorted(known))}"
+    """Name the known word that comes nearest; all of them where none is near, if they are few."""
+    near = difflib.get_close_matches(str(word)[:60].lower(), known[:_MAX_KNOWN], n=1)
+    if near:
+        return f"did you mean {near[0]}?"
+    return f"known: {', '.join(sorted(known))}" if 0 < len(known) <= _MAX_LISTED else ""
 
 
 def _unknown_key(path: KeyPath, known: Sequence[str]) -> Problem:

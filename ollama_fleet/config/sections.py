@@ -38,9 +38,9 @@ class GroupGpus(Record):
     gpus: Gpus = "auto"
     """GPUs by index or UUID; auto takes all that no other group names; [] runs on the CPU."""
     count: Count = 1
-    """How many instances: per GPU with auto, else of the whole list."""
+    """How many instances: per GPU with auto; else the listed GPUs are dealt out to them."""
     models: tuple[ModelText, ...] = ()
-    """Models that are pinned to it: downloaded, kept loaded, and served only by such groups."""
+    """Models that are pinned to it: loaded at its start, and served only by such groups."""
 
 
 class GroupConfig(Settings, GroupGpus):  # pydantic puts the fields of the last base first

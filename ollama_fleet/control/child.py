@@ -77,7 +77,8 @@ class LocalChild:
         """The last lines of its log, with all that it has printed until now."""
         flushed = asyncio.wrap_future(self._logs.flush(self._name))
         with suppress(TimeoutError):  # a disk that hangs: then without the very last
-            await asyncio.wait_for(flushed, _FLUSH_S)
+            async with asyncio.timeout(_FLUSH_S):
+                await flushed
         return self._logs.tail(self._name, lines)
 
     # -- the exit of the child ------------------------------------------------------------------

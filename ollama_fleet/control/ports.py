@@ -1,9 +1,13 @@
 """Who listens on a port of this machine, for errors that name the culprit."""
 
 import errno
+import fcntl
+import os
 import socket
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 
@@ -31,6 +35,38 @@ def is_free(host: str, port: int) -> bool:
         except OSError as error:
             return error.errno != errno.EADDRINUSE
     return True
+
+
+class Claims:
+    """Ports that are free and that no other fleet of this user has drawn; held until released.
+
+    Between the drawing of a port and the moment its instance listens another fleet could draw it
+    too. A claim is a locked file, so it ends with its holder, however that ends.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._held: list[int] = []
+
+    def draw(self, host: str, first: int) -> Iterator[int]:
+        """Yield free ports from `first` up, each claimed."""
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return (p for p in range(first, 65536) if is_free(host, p) and self._claim(p))
+
+    def release(self) -> None:
+        """Give all of them up."""
+        while self._held:
+            os.close(self._held.pop())
+
+    def _claim(self, port: int) -> bool:
+        descriptor = os.open(self._directory / str(port), os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return False
+        self._held.append(descriptor)
+        return True
 
 
 def find_listener(port: int) -> Listener:

@@ -241,7 +241,9 @@ async def _rest(call: asyncio.Event, pause_s: float) -> None:
     """Wait, unless called; calls that come in a flood are taken together."""
     await asyncio.sleep(min(_GAP_S, pause_s))
     with suppress(TimeoutError):
-        await asyncio.wait_for(call.wait(), max(0.0, pause_s - _GAP_S))
+        # Not wait_for: before Python 3.12 it loses a cancellation that comes with the call.
+        async with asyncio.timeout(max(0.0, pause_s - _GAP_S)):
+            await call.wait()
 
 
 def _complain(task: asyncio.Task[None]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ollama_fleet.config import Config, GroupConfig, Loaded
-from ollama_fleet.control.ports import find_listener, is_free
+from ollama_fleet.control.ports import Claims, find_listener, is_free
 from ollama_fleet.control.stores import model_sizes
 from ollama_fleet.directories import Directories
 from ollama_fleet.errors import FleetError, PortTaken, StartFailed
@@ -30,7 +30,8 @@ INVENTORY_TIMEOUT_S = 20.0  # a driver that was asleep may take seconds
 class Prepared:
     """Everything that `fleet up` will carry out, and `fleet plan` prints.
 
-    `argv` is the command of every instance; `simulated` names the profile, "" for a real fleet.
+    `argv` is the command of every instance, empty if the ollama binary is not there; `simulated`
+    names the profile, "" for a real fleet; `claims` holds the instances' ports.
     """
 
     config: Config
@@ -39,6 +40,12 @@ class Prepared:
     argv: tuple[str, ...]
     simulated: str
     reader: GpuReader
+    claims: Claims
+
+    def close(self) -> None:
+        """Let go of the ports and the drivers."""
+        self.claims.release()
+        self.reader.close()
 
 
 def prepare(
@@ -48,10 +55,12 @@ def prepare(
     environ: Mapping[str, str],
     simulate: str | None = None,
 ) -> Prepared:
-    """Find the GPUs and place the instances. Raises FleetError."""
-    return asyncio.run(
+    """Find the GPUs and place the instances; holds nothing afterwards. Raises FleetError."""
+    plan = asyncio.run(
         prepared(loaded, directories=directories, environ=environ, simulate=simulate)
     )
+    plan.close()
+    return plan
 
 
 async def prepared(
@@ -63,29 +72,30 @@ async def prepared(
 ) -> Prepared:
     """The same on a running loop; the driver is asked off it."""
     config, inherited, found = loaded.config, dict(environ), sources()
-    argv: tuple[str, ...] = ()
+    argv = _command(config, environ)
     if simulate is not None:
         profile = _profile(simulate)
         config, found = _simulated(loaded, profile, directories)
         inherited |= _simulation_environment(simulate, directories)
         argv = (sys.executable, "-m", "ollama_fleet.sim.ollama", "serve")
+    claims = Claims(directories.ports)
     reader = GpuReader(found, time.monotonic)
     inventory = await reader.inventory(INVENTORY_TIMEOUT_S)
     placement = place(
         config,
         inventory,
-        ports=_ports(config),
+        ports=_ports(config, claims),
         inherited=inherited,
         model_bytes=model_sizes(config.ollama.models),
     )
-    own = any(not spec.external for spec in placement.instances)
     return Prepared(
         config=config,
         inventory=inventory,
         placement=placement,
-        argv=argv or (_command(config, environ) if own else ()),
+        argv=argv,
         simulated=simulate or "",
         reader=reader,
+        claims=claims,
     )
 
 
@@ -98,21 +108,24 @@ def install_models(plan: Prepared) -> None:
 
 
 def _command(config: Config, environ: Mapping[str, str]) -> tuple[str, ...]:
-    binary = config.ollama.binary
-    found = shutil.which(binary, path=environ.get("PATH"))
-    if found is None:
+    found = shutil.which(config.ollama.binary, path=environ.get("PATH"))
+    return (found, "serve") if found else ()
+
+
+def require_binary(plan: Prepared) -> None:
+    """Raise StartFailed if instances are to be started and there is no program for them."""
+    if not plan.argv and any(not spec.external for spec in plan.placement.instances):
         raise StartFailed(
-            f"the ollama binary {binary!r} was not found",
+            f"the ollama binary {plan.config.ollama.binary!r} was not found",
             "install Ollama (https://ollama.com/download), set `ollama.binary` in fleet.yaml, "
             "or try a fleet without it: `fleet up --simulate`",
         )
-    return (found, "serve")
 
 
-def _ports(config: Config) -> Iterator[int]:
+def _ports(config: Config, claims: Claims) -> Iterator[int]:
     """Ports for the instances, each free when it is drawn."""
     if config.instance_ports == "auto":
-        return (port for port in range(FIRST_PORT, 65536) if is_free("127.0.0.1", port))
+        return claims.draw("127.0.0.1", FIRST_PORT)
     return map(_must_be_free, range(config.instance_ports, 65536))
 
 

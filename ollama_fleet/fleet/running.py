@@ -30,7 +30,7 @@ from ollama_fleet.control.supervisor import Supervisor, start_all
 from ollama_fleet.directories import Directories
 from ollama_fleet.errors import Exit, FleetError, PortTaken
 from ollama_fleet.fleet.hold import hold
-from ollama_fleet.fleet.prepare import Prepared, install_models, prepared
+from ollama_fleet.fleet.prepare import Prepared, install_models, prepared, require_binary
 from ollama_fleet.ollama import Ollama, new_session
 from ollama_fleet.router.admission import Admission
 from ollama_fleet.router.policy import STRATEGIES
@@ -77,6 +77,7 @@ async def _serve(
             "`fleet init` says what to do about Ollama's own service",
         )
     plan = await prepared(loaded, directories=directories, environ=environ, simulate=simulate)
+    require_binary(plan)
     install_models(plan)
     async with AsyncExitStack() as stack:
         fleet = Fleet(plan, directories, stack)
@@ -130,7 +131,7 @@ class Fleet:
     async def start(self) -> None:
         """Serve first, so that requests wait instead of failing; then start the instances."""
         stack, plan = self._stack, self._plan
-        stack.callback(plan.reader.close)
+        stack.callback(plan.close)
         await stack.enter_async_context(self._session)
         logs = ChildLogs(self._directories.logs, plan.config.logs.max_bytes, plan.config.logs.keep)
         stack.callback(logs.close)
@@ -213,7 +214,7 @@ class Fleet:
             simulated=plan.inventory.simulated,
             started_s=self._clock(),
             gpus=plan.inventory.gpus,
-            notes=(*plan.inventory.notes, *plan.placement.notes),
+            notes=plan.placement.notes,
         )
 
     def _supervise(self, launcher: LocalLauncher) -> None:

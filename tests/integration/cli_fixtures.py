@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,6 +91,16 @@ class Cli:
         return subprocess.Popen(
             [*FLEET, *arguments], cwd=self.folder, env=self.environ, **(pipes | attributes)
         )
+
+    @contextmanager
+    def running(self, *arguments: str, **attributes):
+        """Start a command that does not outlive the block, however that ends."""
+        process = self.start(*arguments, **attributes)
+        with process:
+            try:
+                yield process
+            finally:
+                process.kill()
 
     def status(self) -> dict:
         """The snapshot of the fleet, which must be running."""

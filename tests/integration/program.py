@@ -1,7 +1,7 @@
 """A program for tests of the control plane: answers like Ollama, or misbehaves as it is told.
 
-python program.py [--say TEXT] [--exit CODE] [--exit-after S] [--ignore-term] [--runner FILE]
-                  [--deaf-if FILE] [--tell FILE]
+python program.py [--say TEXT] [--exit CODE] [--exit-after S] [--ignore-term] [--obey-term]
+                  [--runner FILE] [--deaf-if FILE] [--tell FILE]
 """
 
 import argparse
@@ -79,12 +79,15 @@ def main():
     parser.add_argument("--exit", type=int)
     parser.add_argument("--exit-after", type=float)
     parser.add_argument("--ignore-term", action="store_true")
+    parser.add_argument("--obey-term", action="store_true")
     parser.add_argument("--runner", type=Path)
     parser.add_argument("--deaf-if", type=Path, default=Path("/nonexistent"))
     parser.add_argument("--tell", type=Path)
     options = parser.parse_args()
     if options.ignore_term:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if options.obey_term:
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     if options.tell:
         facts = told()
         options.tell.write_text(json.dumps(facts))

@@ -74,8 +74,7 @@ def test_a_reader_that_has_seen_enough_ends_us_quietly(cli):
     """`fleet logs | head -1` leaves no traceback."""
     (cli.state / "logs").mkdir(parents=True)
     (cli.state / "logs" / "gpu0.log").write_text("hello\n" * 200_000)
-    process = cli.start("logs")
-    with process:
+    with cli.running("logs") as process:
         assert process.stdout.readline() == b"hello\n"
         process.stdout.close()
         assert process.stderr.read() == b""

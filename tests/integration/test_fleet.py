@@ -85,6 +85,27 @@ def test_a_killed_instance_costs_no_request_that_had_no_byte_and_comes_back(make
     assert {i["in_flight"] for i in fleet.instances().values()} == {0}
 
 
+def test_every_instance_works_on_its_own_gpu(make):
+    fleet = make()
+    up(fleet)
+    asyncio.run(crowd(fleet, 8, tokens=2))
+
+    def resident():
+        rows = [i["resident"] for i in fleet.instances().values()]
+        return rows if all(rows) else None
+
+    for (row,) in until(resident, what="a resident model everywhere"):
+        assert row["size_vram"] == row["size"], "all of it on the GPU"
+
+    def busy():
+        gpus = fleet.status()["gpus"]
+        return gpus if all(g["memory_used_bytes"] for g in gpus) else None
+
+    gpus = until(busy, what="memory in use on every GPU")
+    owners = [i["gpus"] for i in fleet.instances().values()]
+    assert sorted(owners) == [[g["uuid"]] for g in gpus]
+
+
 def test_a_killed_fleet_leaves_nothing_once_it_is_up_again(make):
     fleet = make()
     up(fleet)

@@ -23,6 +23,7 @@ from control_fixtures import (  # noqa: F401 - subreaper is a fixture
 )
 
 from ollama_fleet.control import shim
+from ollama_fleet.control.processes import find_process
 
 pytestmark = pytest.mark.usefixtures("subreaper")
 
@@ -160,16 +161,17 @@ def test_grandchildren_end_with_a_child_and_none_stays_a_zombie(run, tmp_path):
 
 
 def test_a_stopped_program_can_still_be_asked_to_end(tmp_path):
-    """TERM is followed by CONT: without it this would take the whole grace."""
+    """TERM is followed by CONT: one that handles TERM, as Ollama does, would wait for that."""
 
     async def scenario():
         async with launcher(tmp_path) as start:
             ready = tmp_path / "ready"
-            child = start.start("i", (*PROGRAM, "--tell", str(ready)), {})
+            child = start.start("i", (*PROGRAM, "--obey-term", "--tell", str(ready)), {})
             await until(ready.exists)
             os.kill(child.pid, signal.SIGSTOP)
+            await until(lambda: find_process(child.pid).state == "T", "the stop")
             assert await child.stop(60) == ()
-            assert await child.wait() == -signal.SIGTERM
+            assert await child.wait() == 0
 
     asyncio.run(scenario())
 

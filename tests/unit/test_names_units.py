@@ -48,13 +48,21 @@ def test_a_shown_name_means_the_same_model(text):
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("10m", 600), ("1h30m", 5400), ("90", 90), (2.5, 2.5), ("-1", -1), ("250ms", 0.25)],
+    [
+        ("10m", 600),
+        ("1h30m", 5400),
+        ("90", 90),
+        (2.5, 2.5),
+        ("-1", -1),
+        ("250ms", 0.25),
+        ("1e3", 1000),
+    ],
 )
 def test_durations(text, seconds):
     assert parse_duration(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "soon", "1x", "1m garbage", "m", "1 m"])
+@pytest.mark.parametrize("text", ["", "soon", "1x", "1m garbage", "m", "1 m", "inf", "nan", "1e"])
 def test_what_is_no_duration_says_so(text):
     with pytest.raises(ValueError, match="is not a duration"):
         parse_duration(text)
@@ -72,9 +80,10 @@ def test_sizes(text, count):
     assert parse_size(text) == count
 
 
-def test_what_is_no_size_says_so():
+@pytest.mark.parametrize("text", ["big", "", "1.2.3", "9" * 400, "-1"])
+def test_what_is_no_size_says_so(text):
     with pytest.raises(ValueError, match="is not a size"):
-        parse_size("big")
+        parse_size(text)
 
 
 def test_figures_for_people():

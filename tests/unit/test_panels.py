@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
@@ -101,6 +101,7 @@ views = st.builds(
 )
 
 
+@settings(max_examples=40)  # a whole screen each
 @given(fleets, views)
 def test_a_screen_is_as_high_as_it_must_be_and_no_line_is_wider(snapshot, seen):
     lines = shown(snapshot, seen)
@@ -108,6 +109,7 @@ def test_a_screen_is_as_high_as_it_must_be_and_no_line_is_wider(snapshot, seen):
     assert all(cell_len(line) <= seen.width for line in lines)
 
 
+@settings(max_examples=40)  # a whole screen each
 @given(fleets, views)
 def test_nothing_from_outside_steers_the_terminal(snapshot, seen):
     """Whatever models, causes and notes are called: printable text, no line ends, no escapes."""
@@ -133,6 +135,11 @@ def test_every_instance_and_every_figure_is_on_the_screen(number, size):
     for index in range(number):
         assert f"{index}" in line_of(f"gpu{index}", lines).split()
     assert lines[-1] == "q leave   space pause   ? help"
+
+
+def test_where_a_terminal_is_narrow_the_least_columns_go_first():
+    titles = [shown(fleet(1), view(width))[3].split() for width in (80, 60, 40, 20)]
+    assert titles == [TITLES[:11], TITLES[:9], TITLES[:3] + TITLES[4:7], ["NAME", "STATE", "BUSY"]]
 
 
 def test_instances_that_do_not_fit_are_counted_with_those_in_trouble():

@@ -33,8 +33,9 @@ def test_gpus_are_chosen_by_uuid_up_to_the_first_unknown(value, expected):
     assert seen(CUDA_VISIBLE_DEVICES=value) == expected
 
 
-def test_the_rocm_variable_wins():
-    assert seen(ROCR_VISIBLE_DEVICES="1", CUDA_VISIBLE_DEVICES="2") == [1]
+def test_rocms_variable_cannot_hide_a_cuda_card():
+    assert seen(ROCR_VISIBLE_DEVICES="-1", CUDA_VISIBLE_DEVICES="2") == [2]
+    assert seen(ROCR_VISIBLE_DEVICES="1") == [1]
 
 
 def test_defaults_are_ollamas():

@@ -308,7 +308,7 @@ def test_a_demo_succeeds_only_without_errors_and_on_two_instances(samples, simul
 
 def test_the_summary_tells_what_the_report_has():
     text = summary(report([GOOD, Sample(latency_s=1, error="the answer was cut off")]))
-    assert "2 requests, 1 errors, 5 tokens, on 1 instances" in text
+    assert "2 requests, 1 errors, 5 tokens, instances that served: 1" in text
     assert "1 x the answer was cut off" in text
     assert [line.split() for line in text.splitlines()[-2:]] == [
         ["INSTANCE", "REQUESTS", "SHARE"],

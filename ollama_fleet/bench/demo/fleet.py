@@ -2,12 +2,14 @@
 
 import json
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Self
 
 from ollama_fleet.bench.demo.stage import Stage
@@ -15,6 +17,7 @@ from ollama_fleet.errors import Exit, FleetError
 
 _START_TIMEOUT = "120s"
 _STOP_TIMEOUT_S = 60.0
+_STOP_TRIES = 3  # once `fleet up` has returned
 _RETRY_S = 0.3
 
 
@@ -27,31 +30,20 @@ class TemporaryFleet:
 
     def __init__(self, stage: Stage, environ: Mapping[str, str]) -> None:
         self._stage = stage
-        self._directory = tempfile.mkdtemp(prefix="fleet-demo-")
         self._environ = {
             **{name: text for name, text in environ.items() if not name.startswith("FLEET_")},
             **stage.environ,
-            "FLEET_STATE_DIR": self._directory,
-            "XDG_CONFIG_HOME": self._directory,
         }
+        self._directory = ""
         self._up: subprocess.Popen[bytes] | None = None
         self.url = f"http://127.0.0.1:{_free_port()}"
 
     def __enter__(self) -> Self:
-        arguments = ["up", "-d", "--wait", "--wait-timeout", _START_TIMEOUT]
-        arguments += ["--listen", self.url.removeprefix("http://")]
-        if self._stage.simulate:
-            arguments += ["--simulate", self._stage.simulate]
         try:
-            # In a session of its own: Ctrl-C must not end it before the fleet can be stopped.
-            self._up = self._begin(arguments, start_new_session=True)
-            code = self._up.wait()
+            self._start()
         except BaseException:
             self.stop()
             raise
-        if code:
-            self.stop()
-            raise _NoFleet("the demo's fleet did not start", code)
         return self
 
     def __exit__(self, *_exc: object) -> None:
@@ -95,17 +87,36 @@ class TemporaryFleet:
     def stop(self) -> None:
         """Stop the fleet, also one that is still starting, and leave nothing behind."""
         deadline_s = time.monotonic() + _STOP_TIMEOUT_S
-        while self._up is not None and time.monotonic() < deadline_s:
-            started = self._up.poll() is not None
-            code = self._begin(["down", "--now"], quiet=True).wait()
-            if code == Exit.OK or started:
-                break
-            time.sleep(_RETRY_S)  # it is not there yet, but will be
-        shutil.rmtree(self._directory, ignore_errors=True)
+        tries = _STOP_TRIES
+        with _signals_held():
+            while self._up is not None and tries and time.monotonic() < deadline_s:
+                ended = self._up.poll() is not None
+                tries -= ended
+                down = self._begin(["down", "--now"], start_new_session=True, quiet=True)
+                code = down.wait()
+                if code == Exit.OK or (ended and code == Exit.NOT_RUNNING):
+                    break
+                time.sleep(_RETRY_S)  # it is not there yet, but will be
+            shutil.rmtree(self._directory, ignore_errors=True)
+
+    def _start(self) -> None:
+        arguments = ["up", "-d", "--wait", "--wait-timeout", _START_TIMEOUT]
+        arguments += ["--listen", self.url.removeprefix("http://")]
+        if self._stage.simulate:
+            arguments += ["--simulate", self._stage.simulate]
+        with _signals_held():
+            self._directory = tempfile.mkdtemp(prefix="fleet-demo-")
+            self._environ["FLEET_STATE_DIR"] = self._directory
+            self._environ["XDG_CONFIG_HOME"] = self._directory
+            self._up = self._begin(arguments, start_new_session=True)
+        code = self._up.wait()
+        if code:
+            raise _NoFleet("the demo's fleet did not start", code)
 
     def _begin(
         self, arguments: Sequence[str], *, start_new_session: bool = False, quiet: bool = False
     ) -> "subprocess.Popen[bytes]":
+        """Start `fleet`; in a session of its own it is out of reach of Ctrl-C."""
         output = subprocess.DEVNULL if quiet else sys.stderr.fileno()
         return subprocess.Popen(
             self.command(*arguments),
@@ -124,6 +135,23 @@ class _NoFleet(FleetError):
     def __init__(self, reason: str, code: int) -> None:
         super().__init__(reason)
         self.exit_code = Exit(code) if code in set(Exit) else Exit.FAILED
+
+
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """Signals that would end the program act once the block is over, not in its middle."""
+    came: list[int] = []
+    handlers = {
+        number: signal.signal(number, lambda number, _frame: came.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    if came:
+        signal.raise_signal(came[0])
 
 
 def _free_port() -> int:

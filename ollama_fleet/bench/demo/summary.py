@@ -23,8 +23,8 @@ def verdict(report: Report, *, simulated: bool) -> str:
 
 def _lines(report: Report) -> Iterator[str]:
     yield (
-        f"{report.requests:,} requests, {report.errors:,} errors, "
-        f"{report.tokens:,} tokens, on {len(report.instances)} instances"
+        f"{report.requests:,} requests, {report.errors:,} errors, {report.tokens:,} tokens, "
+        f"instances that served: {len(report.instances)}"
     )
     for reason, times in report.reasons.items():
         yield f"  {times} x {reason}"

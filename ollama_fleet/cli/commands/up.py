@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -107,6 +108,7 @@ def _run(options: Options, wanted: Wanted) -> int:
 
 def _start(options: Options, wanted: Wanted, *, wait: bool, timeout_s: float | None) -> int:
     """In the background; to the point where it answers, or is up as far as it comes."""
+    begun_s = time.monotonic()
     directories = Directories.find(os.environ)
     background = start([*wanted.arguments(options)], directories)
     pid = background.process.pid
@@ -115,7 +117,9 @@ def _start(options: Options, wanted: Wanted, *, wait: bool, timeout_s: float | N
         snapshot = control.status()
         note(options, f"fleet runs as pid {pid}, listening on {snapshot['listen']}")
         if wait:
-            snapshot = until_settled(control, (), timeout_s, lambda line: note(options, line))
+            spent_s = time.monotonic() - begun_s
+            rest_s = None if timeout_s is None else max(0.0, timeout_s - spent_s)
+            snapshot = until_settled(control, (), rest_s, lambda line: note(options, line))
     except KeyboardInterrupt:
         note(options, f"\nthe fleet (pid {pid}) goes on starting; `fleet down` stops it")
         raise

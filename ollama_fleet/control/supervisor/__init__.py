@@ -160,9 +160,10 @@ class Supervisor:
             await self._signals.asked.wait()
             return Starts()
         self._publish(Phase.BACKOFF, end.cause)
+        pause_s = backoff(starts.failures, self._settings, self._rng)
         with suppress(TimeoutError):
-            pause_s = backoff(starts.failures, self._settings, self._rng)
-            await asyncio.wait_for(self._signals.asked.wait(), pause_s)
+            async with asyncio.timeout(pause_s):
+                await self._signals.asked.wait()
         return starts
 
     def _publish(self, phase: Phase, cause: str) -> None:
@@ -173,7 +174,7 @@ class Supervisor:
         if phase not in _SETTLED:
             return
         self._signals.answered.set()
-        if True:  # else the restart is still to come
+        if self._wish is _Wish.RUN or phase is Phase.STOPPED:  # else the restart is still to come
             waiting, self._restarts = self._restarts, []
             for settled in waiting:
                 if not settled.done():

@@ -93,11 +93,12 @@ def visible(
     """The GPUs a process with this environment sees, and the variables that chose them.
 
     As the drivers have it: no variable means all, the list ends at the first unknown entry.
-    Entries are UUIDs or indices; the ROCm variable wins.
+    Entries are UUIDs or indices. The cards count as NVIDIA's where CUDA's variable is set, which
+    ROCm's then cannot hide; else as AMD's.
     """
     chosen = tuple(
         (name, environment[name])
-        for name in ("ROCR_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES")
+        for name in ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
         if name in environment
     )
     if not chosen:

@@ -227,6 +227,52 @@ def test_an_operator_without_patience_cuts_drain_and_grace_short(make):
     run(scenario())
 
 
+def test_impatience_reaches_a_process_that_is_being_ended(make):
+    async def scenario():
+        supervisor, script = make(stop_timeout_s=50)
+        script.dies_in_s = 50.0
+        supervisor.start()
+        await until(script, Phase.READY)
+        impatient = asyncio.Event()
+        asyncio.get_running_loop().call_later(2, impatient.set)
+        await supervisor.stop(now=impatient)
+        assert script.children[0].graces_s == [50, 1]
+
+    run(scenario())
+
+
+def test_a_stop_is_not_taken_back_by_a_restart(make):
+    async def scenario():
+        supervisor, script = make()
+        supervisor.start()
+        await until(script, Phase.READY)
+        lease = script.state.lease(script.instance, "m")
+        supervisor.request_stop()
+        await until(script, Phase.DRAINING)
+        restart = asyncio.create_task(supervisor.restart())
+        await asyncio.sleep(1)
+        lease.release()
+        await restart
+        assert script.instance.phase is Phase.STOPPED
+        assert script.instance.starts == 1
+
+    run(scenario())
+
+
+def test_nobody_listens_to_the_state_any_more_after_a_stop(make):
+    async def scenario():
+        supervisor, script = make()
+        supervisor.start()
+        await until(script, Phase.READY)
+        await supervisor.restart()
+        await supervisor.stop()
+        assert script.state.on_change == []
+        await asyncio.sleep(0)
+        assert asyncio.all_tasks() <= {asyncio.current_task(), supervisor._task}
+
+    run(scenario())
+
+
 def test_a_stop_is_obeyed_in_every_phase_and_is_for_good(make):
     async def scenario():
         for phase in (Phase.STARTING, Phase.READY, Phase.BACKOFF, Phase.FAILED):
@@ -373,8 +419,10 @@ def test_a_process_that_cannot_be_killed_is_not_replaced(make):
 
 
 def test_without_ollamas_key_one_starts_alone_until_it_answers(make, tmp_path):
+    """Not until its models are loaded: by then it has long written the key."""
+
     async def scenario(key_file):
-        pairs = [make(f"gpu{n}") for n in range(3)]
+        pairs = [make(f"gpu{n}", preload=("m",)) for n in range(3)]
         for _, script in pairs:
             script.answers_after_s = 5.0
         began_s = now()

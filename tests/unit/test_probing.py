@@ -222,6 +222,39 @@ def test_an_answer_of_an_earlier_process_says_nothing_of_the_present_one():
     run(scenario())
 
 
+def test_failures_that_go_on_do_not_become_a_flood_of_probes():
+    async def scenario():
+        fleet = Fleet("a")
+        instance, script = fleet["a"]
+        script.up = False
+        async with fleet.prober:
+            with fleet.state.lease(instance, "m") as lease:
+                for _ in range(1000):
+                    fleet.state.outcome(lease, ConnectFailed())
+                    await asyncio.sleep(0.001)
+            assert len(script.asked_at_s["version"]) == pytest.approx(1 / 0.05, abs=2)
+
+    run(scenario())
+
+
+def test_a_new_process_is_not_blamed_for_the_silence_of_the_last():
+    async def scenario():
+        fleet = Fleet("a")
+        instance, script = fleet["a"]
+        script.up = False
+        async with fleet.prober:
+            await asyncio.sleep(1)
+            assert instance.health is Health.UNHEALTHY
+            fleet.state.set_phase(instance, Phase.BACKOFF, now(), "it hung")
+            await asyncio.sleep(1)
+            script.up = True
+            fleet.ready("a")
+            await asyncio.sleep(0.06)
+            assert instance.health is Health.HEALTHY, "its first answer counts"
+
+    run(scenario())
+
+
 def test_an_external_instance_has_the_phase_that_its_answers_say():
     async def scenario():
         fleet = Fleet("attic", external=("attic",))

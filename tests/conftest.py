@@ -1,0 +1,15 @@
+"""What all tests share.
+
+The simulated Ollama of `ollama_fleet.sim` is part of the product; tests use it as a program that is
+started like the real one.
+"""
+
+import os
+
+from hypothesis import HealthCheck, settings
+
+# Time says nothing about a law on a busy machine. CI draws the same examples every time, so that it
+# fails for a change and never for a draw; other runs go on looking for new ones.
+settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("ci", settings.get_profile("suite"), derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "suite")
