@@ -151,7 +151,7 @@ class Settings(Record):
     llm_library: Text | None = None
     """The one backend to load, by its folder: cuda_v12, cuda_v13, rocm, vulkan."""
     vulkan: bool | None = None
-    """The Vulkan backend, for instances without GPUs; elsewhere it would bring back hidden cards."""
+    """The Vulkan backend, for instances without GPUs: elsewhere it brings back hidden cards."""
     igpu_enable: bool | None = None
     """Use integrated GPUs; unset, Ollama decides by their kind."""
     hsa_override_gfx_version: Text | None = None
