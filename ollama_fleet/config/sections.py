@@ -126,7 +126,7 @@ class SupervisionConfig(Record):
     probe_timeout_s: Duration = Field(2.0, alias="probe_timeout")
     """Time for an instance to answer a probe."""
     probe_failures: Count = 3
-    """Failed probes in a row after which an instance gets no more requests."""
+    """Unanswered probes in a row after which it is restarted; two keep requests away from it."""
 
 
 class LogsConfig(Record):

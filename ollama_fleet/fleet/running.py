@@ -31,6 +31,7 @@ from ollama_fleet.directories import Directories
 from ollama_fleet.errors import Exit, FleetError, PortTaken
 from ollama_fleet.fleet.hold import hold
 from ollama_fleet.fleet.prepare import Prepared, install_models, prepared, require_binary
+from ollama_fleet.gpu import GpuSample
 from ollama_fleet.ollama import Ollama, new_session
 from ollama_fleet.router.admission import Admission
 from ollama_fleet.router.policy import STRATEGIES
@@ -105,7 +106,7 @@ class Fleet:
             self._client,
             config.supervision,
             clock=self._clock,
-            read_gpus=lambda: plan.reader.read(config.supervision.probe_timeout_s),
+            read_gpus=self._read_gpus,
         )
         self._library = Library(self.state, self._client, self._prober.refresh)
         self._admission = Admission(
@@ -181,6 +182,9 @@ class Fleet:
 
     # -- parts ----------------------------------------------------------------------------------
 
+    async def _read_gpus(self) -> GpuSample:
+        return await self._plan.reader.read(self._plan.config.supervision.probe_timeout_s)
+
     def _client(self, instance: Instance) -> Ollama:
         return Ollama(self._session, instance.spec.base_url)
 
@@ -231,6 +235,7 @@ class Fleet:
                     runs=self._directories.runs,
                     clock=self._clock,
                     rng=rng,
+                    read_gpus=self._read_gpus,
                 )
         key_file = Path("~/.ollama/id_ed25519").expanduser()
         self._starting = asyncio.create_task(

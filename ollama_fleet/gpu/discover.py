@@ -117,7 +117,8 @@ class _Lane:
         call = _Call(make, timeout_s, refuse, Future())
         self._calls.put(call)
         try:
-            return await asyncio.wait_for(asyncio.wrap_future(call.answer), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                return await asyncio.wrap_future(call.answer)
         except TimeoutError:
             return refuse(_silence(timeout_s))
 

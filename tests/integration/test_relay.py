@@ -312,7 +312,7 @@ async def silence(backend, _request, _writer):
     await backend.closed.wait()
 
 
-@pytest.mark.parametrize("where", ["queued", "prefill", "stream"])
+@pytest.mark.parametrize("where", ["queued", "prefill", "stream", "whole"])
 def test_a_client_that_leaves_closes_the_upstream_at_once(where):
     async def starts(backend, _request, writer):
         writer.write(NDJSON + chunk(TOKEN))
@@ -323,7 +323,8 @@ def test_a_client_that_leaves_closes_the_upstream_at_once(where):
         script = starts if where == "stream" else silence
         async with Backend(script) as backend, routed(backend, slots=1) as router:
             reader, writer = await asyncio.open_connection("127.0.0.1", router.front.port)
-            writer.write(post("/api/generate"))
+            asked = b'{"model":"m","stream":false}' if where == "whole" else b'{"model":"m"}'
+            writer.write(post("/api/generate", asked))
             async with asyncio.timeout(5):
                 await backend.arrived.wait()
                 if where == "stream":

@@ -14,6 +14,7 @@ from ollama_fleet.control.supervisor import Supervisor, life, start_all
 from ollama_fleet.control.supervisor.endings import explain
 from ollama_fleet.control.supervisor.restarts import Starts, backoff
 from ollama_fleet.errors import OllamaError, StartFailed
+from ollama_fleet.gpu import Gpu, GpuReading, GpuSample, Vendor
 from ollama_fleet.placement import InstanceSpec, Placement
 from ollama_fleet.state import Phase, State
 
@@ -59,11 +60,16 @@ class Script:
         self.undead = ()
         self.children, self.started_at_s, self.loaded = [], [], []
         self.refuses = set()
+        self.freed_after_s = 0.0
 
     def start(self, _name, _argv, _environment):
         self.started_at_s.append(now())
         self.children.append(Child(100 + len(self.children), self))
         return self.children[-1]
+
+    async def read_gpus(self):
+        held = now() < self.freed_after_s
+        return GpuSample((GpuReading("GPU-1", pids=(100,) if held else ()),))
 
     async def version(self, *, timeout_s):
         if self.deaf or now() < self.started_at_s[-1] + self.answers_after_s:
@@ -87,8 +93,8 @@ def _no_sockets(monkeypatch):
 def make(tmp_path):
     """Make a supervisor with its script and its state."""
 
-    def made(name="gpu0", preload=(), **settings):
-        spec = InstanceSpec(name, "g", "127.0.0.1", 1, 1, "/store", preload=preload)
+    def made(name="gpu0", preload=(), gpus=(), **settings):
+        spec = InstanceSpec(name, "g", "127.0.0.1", 1, 1, "/store", gpus=gpus, preload=preload)
         script, state = Script(), State(Placement((spec,)))
         supervisor = Supervisor(
             state.instances[name],
@@ -101,6 +107,7 @@ def make(tmp_path):
             clock=now,
             rng=random.Random(7),
             loading=lambda: script.loading,
+            read_gpus=script.read_gpus,
         )
         script.loading = False
         script.state, script.instance = state, state.instances[name]
@@ -416,6 +423,20 @@ def test_a_process_that_cannot_be_killed_is_not_replaced(make):
         await supervisor.stop()
 
     run(scenario())
+
+
+def test_the_next_process_starts_only_when_the_memory_of_the_last_is_free(make):
+    async def check():
+        gpu = Gpu("GPU-1", 0, "card", Vendor.NVIDIA, 2**34)
+        supervisor, script = make(gpus=(gpu,))
+        supervisor.start()
+        await until(script, Phase.READY)
+        script.freed_after_s = now() + 4
+        await supervisor.restart()
+        assert script.started_at_s[1] >= script.freed_after_s
+        await supervisor.stop()
+
+    run(check())
 
 
 def test_without_ollamas_key_one_starts_alone_until_it_answers(make, tmp_path):

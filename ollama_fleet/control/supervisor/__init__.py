@@ -9,7 +9,7 @@ start > answers > preload > READY > ended > BACKOFF and again, or FAILED
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from enum import Enum
 from pathlib import Path
@@ -19,7 +19,9 @@ from ollama_fleet.config import SupervisionConfig
 from ollama_fleet.control.launcher import Launcher
 from ollama_fleet.control.supervisor.life import Client, Life, Means, Signals
 from ollama_fleet.control.supervisor.restarts import Starts, backoff
+from ollama_fleet.control.supervisor.vram import no_reading
 from ollama_fleet.errors import StartFailed
+from ollama_fleet.gpu import GpuSample
 from ollama_fleet.state import Instance, Phase, State
 
 __all__ = ["Client", "Supervisor", "start_all"]
@@ -42,7 +44,8 @@ class Supervisor:
 
     `client` makes a client of an instance; `runs` is the directory of run records; `clock` gives
     seconds. `loading` says whether the instance works at the load of a model, and is not to be
-    blamed for silence. A model in `spec.preload` may take `load_timeout_s`.
+    blamed for silence. A model in `spec.preload` may take `load_timeout_s`. `read_gpus` tells
+    whether the memory of a process that has ended is free again.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class Supervisor:
         rng: random.Random,
         loading: Callable[[], bool] = lambda: False,
         load_timeout_s: float = 600.0,
+        read_gpus: Callable[[], Awaitable[GpuSample]] = no_reading,
     ) -> None:
         self.instance = instance
         self._state, self._settings = state, settings
@@ -74,6 +78,7 @@ class Supervisor:
             loading=loading,
             load_timeout_s=load_timeout_s,
             publish=self._publish,
+            read_gpus=read_gpus,
         )
         self._wish = _Wish.RUN
         self._signals = Signals()

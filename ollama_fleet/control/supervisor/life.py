@@ -1,8 +1,9 @@
 """One process of an instance: launched, waited for, preloaded, watched, drained and buried."""
 
 import asyncio
+import logging
 import math
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -11,10 +12,15 @@ from ollama_fleet.config import SupervisionConfig
 from ollama_fleet.control.launcher import Child, Launcher
 from ollama_fleet.control.orphans import remove_record, run_record, write_record
 from ollama_fleet.control.ports import find_listener, is_free
+from ollama_fleet.control.processes import living_members
 from ollama_fleet.control.supervisor.endings import Ending, explain
+from ollama_fleet.control.supervisor.vram import until_freed
 from ollama_fleet.errors import OllamaError
+from ollama_fleet.gpu import GpuSample
 from ollama_fleet.state import Instance, Phase, State
 from ollama_fleet.units import show_duration
+
+log = logging.getLogger(__name__)
 
 _FIRST_POLL_S: Final = 0.02
 _LAST_POLL_S: Final = 0.25
@@ -48,6 +54,7 @@ class Means:
     loading: Callable[[], bool]
     load_timeout_s: float
     publish: Callable[[Phase, str], None]
+    read_gpus: Callable[[], Awaitable[GpuSample]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +202,7 @@ class Life:
     async def _bury(self, child: Child, end: Ending | None) -> tuple[int, ...]:
         """End whatever is left of the process; returns who would not die."""
         self._means.publish(Phase.STOPPING, end.cause if end else "")
+        members = frozenset(self._members(child))
         hurry = asyncio.create_task(self._shorten(child))
         try:
             undead = await child.stop(self._settings.stop_timeout_s)
@@ -203,7 +211,23 @@ class Life:
         self._instance.pid = 0
         if not undead:
             remove_record(self._means.runs, self._instance.name)
+            await self._memory_back(members)
         return undead
+
+    def _members(self, child: Child) -> Iterator[int]:
+        """The processes that may hold memory of our GPUs."""
+        if self._instance.spec.gpus:
+            yield child.pid
+            yield from (process.pid for process in living_members(child.pid))
+
+    async def _memory_back(self, pids: frozenset[int]) -> None:
+        uuids = frozenset(gpu.uuid for gpu in self._instance.spec.gpus)
+        if not pids or self._signals.hurried.is_set():
+            return
+        held = await until_freed(pids, uuids, self._means.read_gpus)
+        if held:
+            extra = {"instance": self._instance.name, "pids": held}
+            log.warning("VRAM is still held by processes that have ended", extra=extra)
 
     async def _shorten(self, child: Child) -> None:
         await self._signals.hurried.wait()

@@ -1,0 +1,47 @@
+from virtual_time import now, run
+
+from ollama_fleet.control.supervisor.vram import FREED_WITHIN_S, no_reading, until_freed
+from ollama_fleet.gpu import GpuReading, GpuSample
+
+
+def readings(*samples):
+    """A driver that gives these samples in turn, the last one for ever."""
+    left = list(samples)
+
+    async def read():
+        sample = left.pop(0) if len(left) > 1 else left[0]
+        return GpuSample(tuple(GpuReading(uuid, pids=pids) for uuid, pids in sample.items()))
+
+    return read
+
+
+ON_A = frozenset("a")
+
+
+def test_it_waits_until_the_driver_has_let_go_of_the_dead():
+    async def check():
+        read = readings({"a": (7, 8)}, {"a": (8,)}, {"a": ()})
+        assert await until_freed(frozenset({7, 8}), ON_A, read) == ()
+        assert 0 < now() < FREED_WITHIN_S
+
+    run(check())
+
+
+def test_who_holds_on_for_too_long_is_named():
+    async def check():
+        pids = frozenset({7, 9})
+        assert await until_freed(pids, ON_A, readings({"a": (9, 7, 5)})) == (7, 9)
+        assert now() >= FREED_WITHIN_S
+
+    run(check())
+
+
+def test_strangers_and_other_gpus_are_not_waited_for():
+    async def check():
+        pids = frozenset({7})
+        assert await until_freed(pids, ON_A, readings({"a": (8,)})) == ()
+        assert await until_freed(pids, ON_A, readings({"b": (7,)})) == ()
+        assert await until_freed(pids, ON_A, no_reading) == ()
+        assert now() == 0
+
+    run(check())
