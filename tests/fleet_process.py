@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 import aiohttp
@@ -25,6 +26,15 @@ def until(check, *, seconds=20.0, what="it"):
             return value
         time.sleep(0.02)
     raise AssertionError(f"{what} did not come true within {seconds:g} s")
+
+
+def call(url, body=None, *, method=None, timeout=60):
+    """Call an API; the JSON of its answer (None if it is empty)."""
+    data = body if isinstance(body, bytes | None) else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, method=method)
+    with urllib.request.urlopen(request, timeout=timeout) as answer:
+        raw = answer.read()
+    return json.loads(raw) if raw else None
 
 
 class FleetProcess:

@@ -1,31 +1,20 @@
 """Real Ollama: by OLLAMA_BIN or on the PATH, else every test here is skipped with a reason."""
 
 import hashlib
-import json
 import os
 import shutil
 import subprocess
 import urllib.error
-import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import tiny_gguf
-from fleet_process import free_port, until
+from fleet_process import call, free_port, until
 
 MODELFILE = {
     "template": "{{- range .Messages }}[{{ .Role }}] {{ .Content }}\n{{ end }}[assistant] "
 }
-
-
-def call(url, body=None, *, method=None, timeout=60):
-    """Call an API; the JSON of its answer (None if it is empty)."""
-    data = body if isinstance(body, bytes | None) else json.dumps(body).encode()
-    request = urllib.request.Request(url, data, method=method)
-    with urllib.request.urlopen(request, timeout=timeout) as answer:
-        raw = answer.read()
-    return json.loads(raw) if raw else None
 
 
 @pytest.fixture(scope="session")

@@ -10,8 +10,7 @@ import urllib.error
 import aiohttp
 import psutil
 import pytest
-from conftest import call
-from fleet_process import FleetProcess, ask, until
+from fleet_process import FleetProcess, ask, call, until
 
 pytestmark = pytest.mark.real
 
