@@ -20,8 +20,8 @@ from ollama_fleet.api.app import Api
 from ollama_fleet.api.connection import Front
 from ollama_fleet.api.guests import is_loopback
 from ollama_fleet.config import Loaded
+from ollama_fleet.control import library
 from ollama_fleet.control.launcher import LocalLauncher, become_subreaper
-from ollama_fleet.control.library import Library
 from ollama_fleet.control.logs import ChildLogs
 from ollama_fleet.control.orphans import sweep
 from ollama_fleet.control.ports import find_listener, is_free
@@ -108,7 +108,7 @@ class Fleet:
             clock=self._clock,
             read_gpus=self._read_gpus,
         )
-        self._library = Library(self.state, self._client, self._prober.refresh)
+        self._library = library.Library(self.state, self._client, self._prober.refresh)
         self._admission = Admission(
             self.state,
             STRATEGIES[config.routing.strategy],

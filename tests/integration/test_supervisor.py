@@ -365,9 +365,17 @@ def test_what_a_killed_fleet_leaves_behind_is_ended_by_the_next(tmp_path):
 
 def test_ten_starts_and_ends_leave_nothing_behind():
     """The short form of the soak: no process, descriptor, task or thread more than before."""
-    soak = Path(__file__).parents[2] / "scripts" / "soak"
     ran = subprocess.run(
-        [sys.executable, str(soak), "restarts", "--cycles", "10", "-o", "json"],
+        [
+            sys.executable,
+            "-m",
+            "ollama_fleet.bench.soak",
+            "restarts",
+            "--cycles",
+            "10",
+            "-o",
+            "json",
+        ],
         check=False,
         capture_output=True,
         text=True,

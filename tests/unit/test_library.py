@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from fleet_fixtures import fleet
 
-from ollama_fleet.control.library import Library
+from ollama_fleet.control import library as pulls
 from ollama_fleet.errors import OllamaError
 from ollama_fleet.state import Phase
 
@@ -50,7 +50,7 @@ def library(state, registry):
     async def refresh(store):
         refreshed.append(store)
 
-    return Library(state, registry.client, refresh), refreshed
+    return pulls.Library(state, registry.client, refresh), refreshed
 
 
 async def collect(records, into):

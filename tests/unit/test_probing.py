@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from virtual_time import now, run
+from virtual_time import now, passes, run
 
 from ollama_fleet.config import SupervisionConfig
 from ollama_fleet.control.prober import Prober, Verdict
@@ -45,7 +45,7 @@ class Script:
 
     async def _take(self, seconds, timeout_s):
         up = self.up
-        await asyncio.sleep(min(seconds, timeout_s))
+        await passes(min(seconds, timeout_s))
         if not up or seconds > timeout_s:
             raise OllamaError("no answer")
 
@@ -101,10 +101,10 @@ def test_an_instance_is_known_at_once_when_it_becomes_ready():
         instance, script = fleet["a"]
         fleet.state.set_phase(instance, Phase.STARTING, 0.0)
         async with fleet.prober:
-            await asyncio.sleep(9.1)
+            await passes(9.1)
             assert script.asked_at_s["version"] == [], "before that the supervisor asks"
             fleet.ready("a")
-            await asyncio.sleep(0.01)
+            await passes(0.01)
             assert instance.health is Health.HEALTHY
             assert set(instance.stored) == set(instance.resident) == {canonical("m")}
             assert instance.version == "0.20.0"
@@ -117,17 +117,17 @@ def test_two_failures_make_unhealthy_and_two_answers_healthy_again():
         fleet = Fleet("a")
         instance, script = fleet["a"]
         async with fleet.prober:
-            await asyncio.sleep(0.01)
+            await passes(0.01)
             script.up = False
             down_at_s = now()
             while instance.health is Health.HEALTHY:
-                await asyncio.sleep(0.01)
+                await passes(0.01)
             assert now() - down_at_s <= SETTINGS.probe_interval_s + 0.5
             assert instance.cause == "no answer"
             assert not instance.healthy
             script.up = True
             while instance.health is not Health.HEALTHY:
-                await asyncio.sleep(0.01)
+                await passes(0.01)
             assert instance.cause == ""
             assert len(script.asked_at_s["version"]) >= 5
             assert instance.stored, "what was known of it stays known"
@@ -141,7 +141,7 @@ def test_a_note_of_the_supervisor_outlives_the_first_answer():
         instance, _ = fleet["a"]
         fleet.state.set_phase(instance, Phase.READY, 0.0, "m could not be loaded")
         async with fleet.prober:
-            await asyncio.sleep(5)
+            await passes(5)
             assert instance.health is Health.HEALTHY
             assert instance.cause == "m could not be loaded"
 
@@ -156,7 +156,7 @@ def test_a_slow_list_is_no_failure_and_delays_neither_probe_nor_neighbour():
         script.ps_s = 1000.0
         neighbour.version_s = 0.0
         async with fleet.prober:
-            await asyncio.sleep(60)
+            await passes(60)
             assert slow.health is Health.HEALTHY
             assert slow.resident == {}
             for asked in (script.asked_at_s["version"], neighbour.asked_at_s["ps"]):
@@ -172,7 +172,7 @@ def test_a_hanging_instance_delays_no_other():
         fine, neighbour = fleet["fine"]
         script.version_s = script.tags_s = script.ps_s = 1000.0
         async with fleet.prober:
-            await asyncio.sleep(60)
+            await passes(60)
             assert hung.health is Health.UNHEALTHY
             assert fine.health is Health.HEALTHY
             assert len(neighbour.asked_at_s["version"]) >= 28
@@ -188,18 +188,18 @@ def test_a_failed_request_calls_for_a_probe_at_once():
         instance, script = fleet["a"]
         asked = script.asked_at_s["version"]
         async with fleet.prober:
-            await asyncio.sleep(1)
+            await passes(1)
             with fleet.state.lease(instance, "m") as lease:
                 for harmless in (ModelMissing(), Overloaded()):
                     fleet.state.outcome(lease, harmless)
-                await asyncio.sleep(0.1)
+                await passes(0.1)
                 assert len(asked) == 1
                 script.up = False
                 for _ in range(200):
                     fleet.state.outcome(lease, ConnectFailed())
-                await asyncio.sleep(0.01)
+                await passes(0.01)
                 assert len(asked) == 2
-                await asyncio.sleep(0.3)
+                await passes(0.3)
                 assert instance.health is Health.UNHEALTHY
                 assert len(asked) == 3
 
@@ -212,9 +212,9 @@ def test_an_answer_of_an_earlier_process_says_nothing_of_the_present_one():
         instance, script = fleet["a"]
         script.version_s, script.ps_s = 1000.0, 5.0
         async with fleet.prober:
-            await asyncio.sleep(3)
+            await passes(3)
             fleet.state.set_phase(instance, Phase.BACKOFF, now(), "exited")
-            await asyncio.sleep(5)
+            await passes(5)
             assert instance.cause == "exited"
             assert instance.health is Health.UNKNOWN
             assert instance.resident == {}
@@ -231,7 +231,7 @@ def test_failures_that_go_on_do_not_become_a_flood_of_probes():
             with fleet.state.lease(instance, "m") as lease:
                 for _ in range(1000):
                     fleet.state.outcome(lease, ConnectFailed())
-                    await asyncio.sleep(0.001)
+                    await passes(0.001)
             assert len(script.asked_at_s["version"]) == pytest.approx(1 / 0.05, abs=2)
 
     run(scenario())
@@ -243,13 +243,13 @@ def test_a_new_process_is_not_blamed_for_the_silence_of_the_last():
         instance, script = fleet["a"]
         script.up = False
         async with fleet.prober:
-            await asyncio.sleep(1)
+            await passes(1)
             assert instance.health is Health.UNHEALTHY
             fleet.state.set_phase(instance, Phase.BACKOFF, now(), "it hung")
-            await asyncio.sleep(1)
+            await passes(1)
             script.up = True
             fleet.ready("a")
-            await asyncio.sleep(0.06)
+            await passes(0.06)
             assert instance.health is Health.HEALTHY, "its first answer counts"
 
     run(scenario())
@@ -262,19 +262,19 @@ def test_an_external_instance_has_the_phase_that_its_answers_say():
         script.up = False
         async with fleet.prober:
             assert instance.phase is Phase.STARTING
-            await asyncio.sleep(1)
+            await passes(1)
             assert (instance.phase, instance.cause) == (Phase.BACKOFF, "no answer")
             since_s = instance.phase_since_s
-            await asyncio.sleep(20)
+            await passes(20)
             assert instance.phase_since_s == since_s, "it is one outage, however long"
             script.up = True
-            await asyncio.sleep(SETTINGS.probe_interval_s + 1)
+            await passes(SETTINGS.probe_interval_s + 1)
             assert instance.phase is Phase.READY
             assert instance.healthy
             assert instance.stored
             assert instance.cause == ""
             script.up = False
-            await asyncio.sleep(SETTINGS.probe_interval_s + 1)
+            await passes(SETTINGS.probe_interval_s + 1)
             assert instance.phase is Phase.BACKOFF
 
     run(scenario())
@@ -288,11 +288,11 @@ def test_an_answer_that_was_overtaken_is_dropped():
         instance, script = fleet["a"]
         script.tags_s = 1.0
         async with fleet.prober:
-            await asyncio.sleep(0.5)
+            await passes(0.5)
             script.models, script.tags_s = ("m", "new"), 0.1
             await fleet.prober.refresh("/store")
             assert canonical("new") in instance.stored
-            await asyncio.sleep(0.6)
+            await passes(0.6)
             assert len(script.asked_at_s["tags"]) == 2, "the first answer has come meanwhile"
             assert canonical("new") in instance.stored
 
@@ -317,7 +317,7 @@ def test_gpus_are_read_every_two_seconds():
     async def scenario():
         fleet = Fleet("a")
         async with fleet.prober:
-            await asyncio.sleep(9)
+            await passes(9)
             assert fleet.samples == 5
             assert fleet.state.gpu_sample.error == "5"
 
@@ -328,7 +328,7 @@ def test_a_prober_leaves_no_task_and_no_callback_behind():
     async def scenario():
         fleet = Fleet("a", "b", external=("b",))
         async with fleet.prober:
-            await asyncio.sleep(3)
+            await passes(3)
         assert asyncio.all_tasks() == {asyncio.current_task()}
         assert fleet.state.on_change == fleet.state.on_outcome == []
 

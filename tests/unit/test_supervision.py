@@ -7,7 +7,7 @@ import random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from virtual_time import now, run
+from virtual_time import now, passes, run
 
 from ollama_fleet.config import SupervisionConfig
 from ollama_fleet.control.supervisor import Supervisor, life, start_all
@@ -42,7 +42,7 @@ class Child:
     async def stop(self, grace_s):
         self.graces_s.append(grace_s)
         self.end(-15)
-        await asyncio.sleep(self._script.dies_in_s)
+        await passes(self._script.dies_in_s)
         return self._script.undead
 
     async def tail(self, lines):
@@ -73,12 +73,12 @@ class Script:
 
     async def version(self, *, timeout_s):
         if self.deaf or now() < self.started_at_s[-1] + self.answers_after_s:
-            await asyncio.sleep(min(timeout_s, 0.1))
+            await passes(min(timeout_s, 0.1))
             raise OllamaError("no answer")
         return "0.20.0"
 
     async def load(self, name, *, timeout_s):
-        await asyncio.sleep(min(timeout_s, 30))
+        await passes(min(timeout_s, 30))
         if name in self.refuses:
             raise OllamaError(f"model '{name}' not found", 404)
         self.loaded.append(name)
@@ -170,7 +170,7 @@ def test_a_crash_loop_makes_as_many_starts_as_allowed_and_then_waits_for_an_oper
         gaps_s = [b - a for a, b in zip(script.started_at_s, script.started_at_s[1:], strict=False)]
         for n, gap_s in enumerate(gaps_s):
             assert gap_s <= 0.02 + SETTINGS.backoff_first_s * 2**n
-        await asyncio.sleep(10_000)
+        await passes(10_000)
         assert script.instance.starts == SETTINGS.start_limit
         script.lives_s = math.inf
         await supervisor.restart()
@@ -185,7 +185,7 @@ def test_crashes_that_are_far_apart_never_lead_to_failed(make):
         supervisor, script = make(probe_interval_s=900)
         script.lives_s = 3600
         supervisor.start()
-        await asyncio.sleep(3600 * 50)
+        await passes(3600 * 50)
         assert script.instance.starts > 45
         gaps_s = [b - a for a, b in zip(script.started_at_s, script.started_at_s[1:], strict=False)]
         assert max(gaps_s) <= 3600 + 0.1 + SETTINGS.backoff_first_s, "the pause does not grow"
@@ -257,7 +257,7 @@ def test_a_stop_is_not_taken_back_by_a_restart(make):
         supervisor.request_stop()
         await until(script, Phase.DRAINING)
         restart = asyncio.create_task(supervisor.restart())
-        await asyncio.sleep(1)
+        await passes(1)
         lease.release()
         await restart
         assert script.instance.phase is Phase.STOPPED
@@ -305,7 +305,7 @@ def test_a_stop_before_the_start_prevents_it(make):
         supervisor.request_stop()
         await supervisor.stop()
         await until(script, Phase.STOPPED)
-        await asyncio.sleep(100)
+        await passes(100)
         assert script.instance.starts == 0
 
     run(scenario())
@@ -383,7 +383,7 @@ def test_silence_ends_a_process_unless_there_is_another_sign_of_life(make, sign)
         deaf_at_s = now()
         for _ in range(100):
             script.instance.tokens += sign == "tokens"
-            await asyncio.sleep(0.5)
+            await passes(0.5)
             if script.instance.phase is not Phase.READY:
                 break
         replaced = script.instance.phase is not Phase.READY

@@ -38,3 +38,8 @@ def run(scenario):
 def now():
     """The seconds that have passed."""
     return asyncio.get_running_loop().time()
+
+
+async def passes(seconds):
+    """Let time pass, all at once."""
+    await asyncio.sleep(seconds)
