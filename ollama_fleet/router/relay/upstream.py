@@ -50,6 +50,7 @@ class Upstream(asyncio.Protocol):
         self._decode = False
         self._left: int | None = None
         self._done: asyncio.Future[End] | None = None
+        self._paused = False
         self.answered = False
         self.exchanges = 0
         self.last_data_s = 0.0
@@ -90,16 +91,20 @@ class Upstream(asyncio.Protocol):
         early, self._buffer = self._buffer, b""
         if early or (self._left == 0 and not head.chunked):
             self._body(early)
+        if self._transport is None:  # it was lost between the head and now
+            self._lost()
         return done
 
     def pause(self) -> None:
-        """Read no more until `resume`: the client does not keep up."""
-        if self._transport is not None:
+        """Read no more until `resume`, or the end: the client does not keep up."""
+        if self._transport is not None and self._done is not None:
+            self._paused = True
             self._transport.pause_reading()
 
     def resume(self) -> None:
         """Read on."""
-        if self._transport is not None:
+        if self._transport is not None and self._paused:
+            self._paused = False
             self._transport.resume_reading()
 
     def abort(self) -> None:
@@ -142,6 +147,9 @@ class Upstream(asyncio.Protocol):
         if self._head is not None and not self._head.done():
             reason = f"the connection was lost before an answer came ({exc or 'closed'})"
             self._head.set_exception(ConnectFailed(reason))
+        self._lost()
+
+    def _lost(self) -> None:
         if self._done is not None and not self._done.done():
             framed = self._scanner is not None or self._left is not None
             self._finish(End.CUT if framed else End.COMPLETE)
@@ -210,6 +218,7 @@ class Upstream(asyncio.Protocol):
 
     def _finish(self, end: End) -> None:
         done, self._done = self._done, None
+        self.resume()  # a connection that goes back to the pool must hear its next answer
         keep = self._parsed is not None and self._parsed.keep_alive
         self._sink = self._scanner = self._parsed = None
         if not keep:
