@@ -82,6 +82,11 @@ class Ollama:
                 raise
             await self._call("POST", "/api/embed", wanted, timeout_s=timeout_s)
 
+    async def unload(self, name: str, *, timeout_s: float) -> None:
+        """Unload a model as soon as it is idle; harmless where it is not loaded."""
+        wanted = {"model": name, "keep_alive": 0}
+        await self._call("POST", "/api/generate", wanted, timeout_s=timeout_s)
+
     async def pull(
         self, name: str, *, insecure: bool = False, idle_s: float = 600.0
     ) -> AsyncGenerator[dict[str, Any], None]:

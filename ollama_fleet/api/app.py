@@ -25,6 +25,7 @@ from ollama_fleet.router.relay import Relay
 from ollama_fleet.state import State
 
 Pull = Callable[[str, bool], AsyncGenerator[Mapping[str, Any], None]]
+Unload = Callable[[str, str], Awaitable[None]]
 Route = Callable[["Api", web.BaseRequest, Found], Awaitable[web.StreamResponse]]
 
 
@@ -37,8 +38,9 @@ class BadBody(Exception):
 
 
 class Api:
-    """Answers requests on the front. `pull(name, insecure)` yields progress records.
+    """Answers requests on the front.
 
+    `pull(name, insecure)` yields progress records; `unload(key, name)` unloads a model everywhere.
     `hostnames` are this machine's own names where only it can reach the front, else None.
     """
 
@@ -47,6 +49,7 @@ class Api:
         state: State,
         relay: Relay,
         pull: Pull,
+        unload: Unload,
         *,
         body_bytes: int,
         body_timeout_s: float,
@@ -55,6 +58,7 @@ class Api:
         self._state = state
         self._relay = relay
         self._pull = pull
+        self._unload = unload
         self._body_bytes = body_bytes
         self._body_timeout_s = body_timeout_s
         self._hostnames = hostnames
@@ -116,16 +120,20 @@ class Api:
 
     async def infer(self, request: web.BaseRequest, place: Found) -> web.StreamResponse:
         """An inference request: by its model to the instance the strategy prefers."""
-        dialect = _dialect(place.path)
-        wanted = inference(
+        dialect, body = _dialect(place.path), await self._body(request)
+        streams = dialect is Dialect.OLLAMA and "embed" not in place.path
+        wanted = read_body(body, stream_default=streams)
+        asked = inference(
             place.path,
             dialect,
-            await self._body(request),
-            stream_default=dialect is Dialect.OLLAMA and "embed" not in place.path,
+            body,
+            wanted,
             headers=request.raw_headers,
             client=request.remote or "",
         )
-        return await self._forward(wanted, request)
+        if wanted.unload and place.path in _UNLOADING:
+            await self._unload(asked.key, wanted.model)
+        return await self._forward(asked, request)
 
     async def show(self, request: web.BaseRequest, place: Found) -> web.StreamResponse:
         """Metadata of a model: from any instance whose store has it."""
@@ -232,6 +240,7 @@ class Api:
 
 
 NOT_FOUND = "404 page not found"
+_UNLOADING = frozenset(("/api/generate", "/api/chat"))  # embed routes load before they unload
 GET, POST = ("GET", "HEAD"), ("POST",)
 
 

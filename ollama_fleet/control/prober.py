@@ -142,6 +142,10 @@ class Prober:
             )
         )
 
+    def look_again(self, instance: Instance) -> None:
+        """Read anew, soon, what an instance has in memory: something was just changed there."""
+        self._watches[instance].list_now.set()
+
     # -- what calls for a look at once ----------------------------------------------------------
 
     def _notice_ready(self) -> None:

@@ -38,6 +38,8 @@ from ollama_fleet.router.policy import STRATEGIES
 from ollama_fleet.router.relay import Relay, Timeouts
 from ollama_fleet.state import FleetFacts, FleetSnapshot, Instance, State, snapshot
 
+UNLOAD_TIMEOUT_S = 10.0
+
 log = logging.getLogger(__name__)
 
 
@@ -191,12 +193,21 @@ class Fleet:
     def _pull(self, name: str, insecure: bool) -> AsyncGenerator[Mapping[str, Any], None]:  # noqa: FBT001 - the shape of the callback
         return self._library.pull(name, insecure=insecure)
 
+    async def _unload(self, key: str, name: str) -> None:
+        """Unload a model everywhere: where it is not loaded that does no harm."""
+        holders = [i for i in self.state.holders(key) if i.healthy]
+        asks = (self._client(i).unload(name, timeout_s=UNLOAD_TIMEOUT_S) for i in holders)
+        await asyncio.gather(*asks, return_exceptions=True)
+        for instance in holders:
+            self._prober.look_again(instance)
+
     def _make_front(self) -> Front:
         config = self._plan.config
         api = Api(
             self.state,
             self._relay,
             self._pull,
+            self._unload,
             body_bytes=config.limits.body_bytes,
             body_timeout_s=config.limits.body_timeout_s,
             hostnames=_own_names() if is_loopback(config.listen.host) else None,

@@ -8,6 +8,7 @@ import msgspec
 
 from ollama_fleet.names import canonical
 from ollama_fleet.router.dialect import Dialect
+from ollama_fleet.units import parse_duration
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +38,21 @@ class _Fields(msgspec.Struct):
     model: str | None = None
     name: str | None = None
     stream: bool | None = None
+    keep_alive: float | str | None = None
+    prompt: msgspec.Raw = msgspec.Raw()
+    messages: msgspec.Raw = msgspec.Raw()
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a body asks for: its model as written ("" where none can be read), streamed or not."""
+    """What a body asks for: its model as written ("" where none can be read), streamed or not.
+
+    `unload`: nothing is to be generated and nothing kept, which is how a model is unloaded.
+    """
 
     model: str
     stream: bool
+    unload: bool = False
 
 
 _decoder = msgspec.json.Decoder(_Fields)
@@ -63,7 +71,22 @@ def read_body(body: bytes, *, stream_default: bool) -> Wanted:
     if fields.model is None or _is_ambiguous(body):
         return _exact(body, stream_default=stream_default)
     stream = stream_default if fields.stream is None else fields.stream
-    return Wanted(fields.model or fields.name or "", stream)
+    empty = bytes(fields.prompt) in _NOTHING and bytes(fields.messages) in _NOTHING
+    unload = empty and _is_zero(fields.keep_alive)
+    return Wanted(fields.model or fields.name or "", stream, unload)
+
+
+_NOTHING = frozenset((b"", b"null", b'""', b"[]"))
+
+
+def _is_zero(keep_alive: object) -> bool:
+    """Whether a keep_alive says "not at all": 0, "0", "0s"."""
+    if not isinstance(keep_alive, int | float | str):
+        return False
+    try:
+        return parse_duration(keep_alive) == 0
+    except ValueError:
+        return False
 
 
 def _is_ambiguous(body: bytes) -> bool:
@@ -94,7 +117,10 @@ def _exact(body: bytes, *, stream_default: bool) -> Wanted:
             found[key.casefold()] = value
     model = found.get("model") or found.get("name") or ""
     stream = found.get("stream", stream_default)
-    return Wanted(model if isinstance(model, str) else "", stream is True)
+    unload = (
+        not found.get("prompt") and not found.get("messages") and _is_zero(found.get("keep_alive"))
+    )
+    return Wanted(model if isinstance(model, str) else "", stream is True, unload)
 
 
 class _Pairs:
@@ -111,13 +137,12 @@ def inference(
     path: str,
     dialect: Dialect,
     body: bytes,
+    wanted: Wanted,
     *,
-    stream_default: bool,
     headers: tuple[tuple[bytes, bytes], ...] = (),
     client: str = "",
 ) -> Request:
-    """The record of an inference request: one that takes a slot of the model it names."""
-    wanted = read_body(body, stream_default=stream_default)
+    """The record of an inference request: it takes a slot of the model it names, if it runs one."""
     key = canonical(wanted.model) if wanted.model.strip() else ""
     return Request(
         method="POST",
@@ -125,7 +150,7 @@ def inference(
         dialect=dialect,
         model=wanted.model,
         key=key,
-        slot=key,
+        slot="" if wanted.unload else key,
         stream=wanted.stream,
         body=body,
         headers=headers,

@@ -161,10 +161,17 @@ async def routed(*backends, slots=2, strategy="round_robin", limit=100, queue_s=
     door = Admission(state, STRATEGIES[strategy], limit=limit, timeout_s=queue_s)
     limits = {"connect_s": 1.0, "first_byte_s": 5.0, "idle_s": 5.0, **timeouts}
     relay = Relay(state, door, Timeouts(**limits))
-    api = Api(state, relay, None, body_bytes=2**20, body_timeout_s=1.0, hostnames={"x"})
+    unloaded = []
+
+    async def unload(key, name):
+        unloaded.append((key, name))
+
+    api = Api(state, relay, None, unload, body_bytes=2**20, body_timeout_s=1.0, hostnames={"x"})
     async with Front(api.handle, "127.0.0.1", 0, header_timeout_s=1.0, drain_s=1.0) as front:
         try:
-            yield Router(state, front)
+            router = Router(state, front)
+            router.unloaded = unloaded
+            yield router
         finally:
             relay.close()
     for instance in state.instances.values():

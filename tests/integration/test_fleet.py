@@ -7,7 +7,7 @@ import signal
 import aiohttp
 import psutil
 import pytest
-from fleet_process import FleetProcess, ask, until
+from fleet_process import FleetProcess, ask, call, until
 
 from ollama_fleet.errors import Exit
 
@@ -104,6 +104,17 @@ def test_every_instance_works_on_its_own_gpu(make):
     gpus = until(busy, what="memory in use on every GPU")
     owners = [i["gpus"] for i in fleet.instances().values()]
     assert sorted(owners) == [[g["uuid"]] for g in gpus]
+
+
+def test_an_unload_frees_the_model_on_every_instance(make):
+    fleet = make()
+    up(fleet)
+    asyncio.run(crowd(fleet, 8, tokens=2))
+    until(lambda: all(i["resident"] for i in fleet.instances().values()), what="models everywhere")
+    answer = call(f"{fleet.base}/api/generate", {"model": MODEL, "keep_alive": 0})
+    assert answer["done_reason"] == "unload"
+    until(lambda: not any(i["resident"] for i in fleet.instances().values()), what="models nowhere")
+    assert call(f"{fleet.base}/api/ps") == {"models": []}
 
 
 def test_a_killed_fleet_leaves_nothing_once_it_is_up_again(make):

@@ -19,6 +19,7 @@ from router_fixtures import (
     stream,
 )
 
+from ollama_fleet.names import canonical
 from ollama_fleet.state import Phase
 
 
@@ -441,6 +442,19 @@ def test_a_full_queue_answers_with_ollamas_own_words():
             writer.close()
             while router.state.instances["i0"].in_flight:
                 await asyncio.sleep(0.005)
+
+    run(check())
+
+
+def test_an_unload_goes_everywhere_and_one_answer_comes_back():
+    async def check():
+        async with Backend(answer(200, b"{}")) as backend, routed(backend, slots=1) as router:
+            body = b'{"model":"M","keep_alive":0}'
+            _, got = split(await router.exchange(post("/api/generate", body)))
+            assert got == b"{}"
+            assert router.unloaded == [(canonical("m"), "M")]
+            await router.exchange(post("/api/embed", b'{"model":"m","keep_alive":0}'))
+            assert len(router.unloaded) == 1, "embed loads before it unloads"
 
     run(check())
 

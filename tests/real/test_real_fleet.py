@@ -81,6 +81,8 @@ def test_the_ollama_command_line_works_at_the_router(fleet):
     assert fleet.ollama("run", "tiny", "hello").strip()
     assert "tiny:latest" in until(lambda: fleet.ollama("ps"), what="ollama ps")
     assert "llama" in fleet.ollama("show", "tiny")
+    fleet.ollama("stop", "tiny")
+    until(lambda: "tiny" not in fleet.ollama("ps"), what="its end")
 
 
 def test_answers_stream_in_every_dialect(fleet):

@@ -66,6 +66,32 @@ def test_a_plain_object_gives_the_model_it_names(fields, model):
 
 
 def test_a_request_takes_the_slot_of_its_models_key():
-    request = inference("/api/chat", Dialect.OLLAMA, b'{"model":"Llama3"}', stream_default=True)
+    request = record(b'{"model":"Llama3"}')
     assert request.slot == request.key == canonical("llama3:latest")
-    assert inference("/api/chat", Dialect.OLLAMA, b"{}", stream_default=True).slot == ""
+    assert record(b"{}").slot == ""
+    assert record(b'{"model":"m","keep_alive":0}').slot == "", "an unload runs nothing"
+
+
+def record(body):
+    wanted = read_body(body, stream_default=True)
+    return inference("/api/chat", Dialect.OLLAMA, body, wanted)
+
+
+@pytest.mark.parametrize(
+    ("body", "unload"),
+    [
+        (b'{"model":"m","keep_alive":0}', True),
+        (b'{"model":"m","keep_alive":"0s","prompt":""}', True),
+        (b'{"model":"m","keep_alive":0,"messages":[]}', True),
+        (b'{"Model":"m","keep_alive":0,"messages":[]}', True),
+        (b'{"model":"m","keep_alive":0,"prompt":"x"}', False),
+        (b'{"model":"m","keep_alive":0,"messages":[{}]}', False),
+        (b'{"Model":"m","keep_alive":0,"messages":[{}]}', False),
+        (b'{"model":"m","keep_alive":"5m"}', False),
+        (b'{"model":"m","keep_alive":"soon"}', False),
+        (b'{"model":"m","keep_alive":-1}', False),
+        (b'{"model":"m"}', False),
+    ],
+)
+def test_an_unload_is_an_empty_request_that_keeps_nothing(body, unload):
+    assert read_body(body, stream_default=True).unload is unload
