@@ -5,8 +5,14 @@ started like the real one.
 """
 
 import os
+import signal
 
 from hypothesis import HealthCheck, settings
+
+# A suite in the background of a script has inherited ignored interrupts; the programs it starts
+# must not inherit them in turn, since some tests are about being interrupted.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 # Time says nothing about a law on a busy machine. CI draws the same examples every time, so that it
 # fails for a change and never for a draw; other runs go on looking for new ones.
