@@ -1,6 +1,8 @@
 """Answers of our own, in the shape Ollama would give them."""
 
 from collections.abc import Mapping
+from html import escape
+from http import HTTPStatus
 
 import msgspec
 from aiohttp import web
@@ -31,14 +33,37 @@ def plain(status: int, body: str, headers: Mapping[str, str] | None = None) -> w
     )
 
 
+def redirect(method: str, status: int, location: str) -> web.Response:
+    """As Go's net/http writes it: a page for GET, its head for HEAD, nothing for the rest."""
+    headers = {"Location": location}
+    if method not in ("GET", "HEAD"):
+        return Answer(status=status, headers={**headers, "Content-Length": "0"})
+    headers["Content-Type"] = "text/html; charset=utf-8"
+    page = f'<a href="{escape(location)}">{HTTPStatus(status).phrase}</a>.\n\n'
+    return Answer(status=status, body=page.encode() if method == "GET" else None, headers=headers)
+
+
+def malformed() -> web.Response:
+    """What Go's server says to a target that is none; the connection ends with it."""
+    answer = text(400, "400 Bad Request")
+    answer.force_close()
+    return answer
+
+
 def empty(status: int) -> web.Response:
     """A status and nothing else."""
     return Answer(status=status, headers={"Content-Length": "0"})
 
 
 def json(value: object, *, content_type: str = NATIVE_JSON) -> web.Response:
-    """A JSON document."""
-    return Answer(body=msgspec.json.encode(value), headers={"Content-Type": content_type})
+    """A JSON document; those for OpenAI's clients end with a line break."""
+    end = b"\n" if content_type == OPENAI_JSON else b""
+    return Answer(body=msgspec.json.encode(value) + end, headers={"Content-Type": content_type})
+
+
+def whole(record: object) -> web.Response:
+    """The last record of a stream that was not to be one: no charset, no line break."""
+    return Answer(body=msgspec.json.encode(record), headers={"Content-Type": OPENAI_JSON})
 
 
 def error(

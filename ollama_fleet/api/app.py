@@ -5,26 +5,23 @@ route string, never the client's bytes.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
-from contextlib import aclosing
-from typing import Any
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from urllib.parse import quote
 
-import msgspec
 from aiohttp import web
 
-from ollama_fleet.api import answers, merged
-from ollama_fleet.api.connection import ClientStream, StreamAnswer
+from ollama_fleet.api import answers, merged, pulling
+from ollama_fleet.api.connection import ClientStream
 from ollama_fleet.api.guests import host_allowed, origin_allowed
 from ollama_fleet.api.paths import MODEL_ROUTE, Found, Redirect, locate
-from ollama_fleet.errors import Failure, OllamaError
+from ollama_fleet.errors import Failure
 from ollama_fleet.names import canonical
 from ollama_fleet.router.dialect import Dialect
 from ollama_fleet.router.intake import Request, inference, read_body
 from ollama_fleet.router.relay import Relay
 from ollama_fleet.state import State
 
-Pull = Callable[[str, bool], AsyncGenerator[Mapping[str, Any], None]]
+Pull = Callable[[str, bool], pulling.Records]
 Unload = Callable[[str, str], Awaitable[None]]
 Route = Callable[["Api", web.BaseRequest, Found], Awaitable[web.StreamResponse]]
 
@@ -69,14 +66,13 @@ class Api:
             return answers.empty(403)
         place = locate(request.raw_path, request.method, ROUTES)
         if isinstance(place, Redirect):
-            return answers.plain(place.status, "", {"Location": place.location})
+            return answers.redirect(request.method, place.status, place.location)
         if not isinstance(place, Found):
-            status = 400 if place.malformed else 404
-            return answers.plain(status, "400 bad request" if status == 400 else NOT_FOUND)
+            return answers.malformed() if place.malformed else answers.plain(404, NOT_FOUND)
         methods = ROUTES[place.path]
         route = methods.get(request.method)
         if route is None:
-            allow = {"Allow": ", ".join(sorted(methods))}
+            allow = {"Allow": ", ".join(sorted(methods, key=GIN_ORDER.index))}
             return answers.plain(405, "405 method not allowed", allow)
         try:
             return await route(self, request, place)
@@ -143,7 +139,7 @@ class Api:
 
     async def model(self, request: web.BaseRequest, place: Found) -> web.StreamResponse:
         """The same, for OpenAI clients, the model in the path."""
-        path = "/v1/models/" + quote(place.model, safe="")
+        path = "/v1/models/" + quote(place.model, safe="").replace(".", "%2E")
         return await self._metadata(request, path, place.model, b"")
 
     async def _metadata(
@@ -176,45 +172,20 @@ class Api:
 
     # -- all instances --------------------------------------------------------------------------
 
-    async def pull(self, request: web.BaseRequest, _place: Found) -> web.StreamResponse:
+    async def pull(self, request: web.BaseRequest, place: Found) -> web.StreamResponse:
         """One download for the whole fleet, with Ollama's own progress records."""
         body = await self._body(request)
+        options = pulling.read_options(body)
+        if options is None:
+            return await self._metadata(request, place.path, "", body)
         wanted = read_body(body, stream_default=True)
         try:
-            records = self._pull(wanted.model, _insecure(body))
+            records = self._pull(wanted.model, options.insecure)
             if not wanted.stream:
-                return await self._pull_whole(records)
-            return await self._pull_stream(request, records)
+                return await pulling.whole(records)
+            return await pulling.stream(request, records)
         except ValueError:
             return answers.error(Dialect.OLLAMA, 400, "invalid model name")
-
-    async def _pull_whole(
-        self, records: AsyncGenerator[Mapping[str, Any], None]
-    ) -> web.StreamResponse:
-        last: Mapping[str, Any] = {}
-        try:
-            async for record in records:
-                last = record
-        except OllamaError as error:
-            return answers.error(Dialect.OLLAMA, 500, error.reason)
-        return answers.json(last)
-
-    async def _pull_stream(
-        self, request: web.BaseRequest, records: AsyncGenerator[Mapping[str, Any], None]
-    ) -> web.StreamResponse:
-        response = StreamAnswer(headers={"Content-Type": "application/x-ndjson"})
-        async with aclosing(records) as progress:
-            try:
-                async for record in progress:
-                    if not response.prepared:
-                        await response.prepare(request)
-                    await response.write(msgspec.json.encode(record) + b"\n")
-            except OllamaError as error:
-                if not response.prepared:
-                    await response.prepare(request)
-                await response.write(msgspec.json.encode({"error": error.reason}) + b"\n")
-        await response.write_eof()
-        return response
 
     async def _body(self, request: web.BaseRequest) -> bytes:
         """The whole body, within its limit; its next piece must come in time."""
@@ -240,6 +211,7 @@ class Api:
 
 
 NOT_FOUND = "404 page not found"
+GIN_ORDER = ("HEAD", "GET", "POST", "DELETE")  # in which it names the methods of a path
 _UNLOADING = frozenset(("/api/generate", "/api/chat"))  # embed routes load before they unload
 GET, POST = ("GET", "HEAD"), ("POST",)
 
@@ -250,17 +222,6 @@ def _dialect(path: str) -> Dialect:
     if path == "/v1/responses":
         return Dialect.RESPONSES
     return Dialect.OPENAI if path.startswith("/v1/") else Dialect.OLLAMA
-
-
-class _PullOptions(msgspec.Struct):
-    insecure: bool = False
-
-
-def _insecure(body: bytes) -> bool:
-    try:
-        return msgspec.json.decode(body, type=_PullOptions).insecure
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return False
 
 
 def _route(methods: tuple[str, ...], route: Route) -> Mapping[str, Route]:

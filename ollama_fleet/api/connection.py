@@ -172,7 +172,7 @@ class ClientStream:
         """Compose the head; it goes out with the first bytes of the body, or at the end."""
         self.started = True
         keep = self._request.keep_alive and self.speaks_chunked
-        lines = [b"HTTP/1.1 %d %s" % (head.status, head.reason)]
+        lines = [b"HTTP/%d.%d %d %s" % (*self._request.version, head.status, head.reason)]
         lines += [n + b": " + v for n, v in (*head.headers, *extra) if n.lower() != b"server"]
         if head.chunked and self.speaks_chunked:
             lines.append(b"Transfer-Encoding: chunked")

@@ -5,7 +5,8 @@ unclean path is redirected to the clean one, a trailing slash to the path withou
 """
 
 import posixpath
-from collections.abc import Container
+import re
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from urllib.parse import quote, unquote_to_bytes
 
@@ -35,41 +36,36 @@ class Unknown:
 
 MODEL_ROUTE = "v1/models/:model"  # no leading slash, so that no path can be equal to it
 _MODEL_PREFIX = "/v1/models/"
+_BAD_ESCAPE = re.compile(r"%(?![0-9a-fA-F]{2})")
+
+Routes = Mapping[str, Container[str]]  # a path's methods
 
 
-def locate(target: str, method: str, routes: Container[str]) -> Found | Redirect | Unknown:
+def locate(target: str, method: str, routes: Routes) -> Found | Redirect | Unknown:
     """Find a request target (as the client wrote it, query and all) in a route table."""
-    raw, _, query = target.partition("?")
-    path = _decode(raw)
-    if path is None:
+    raw, mark, query = target.partition("?")
+    if not raw.startswith("/") or _BAD_ESCAPE.search(raw):
         return Unknown(malformed=True)
-    clean = _clean(path)
-    if clean != path:
-        return Redirect(307, quote(clean) + (f"?{query}" if query else ""))
-    return _match(path, method, routes)
+    clean = _clean(raw)
+    if clean != raw:  # Go cleans the escaped path, and escapes the result once more
+        return Redirect(307, quote(clean) + mark + query)
+    path = unquote_to_bytes(raw).decode(errors="replace")
+    found = _match(path, routes)
+    if found is not None:
+        return found
+    bare = _match(path.removesuffix("/"), routes) if path.endswith("/") else None
+    if bare is None or method not in routes[bare.path]:
+        return Unknown()
+    return Redirect(301 if method == "GET" else 307, quote(path[:-1]) + mark + query)
 
 
-def _decode(raw: str) -> str | None:
-    """The path's percent escapes decoded once; None if it is not a path in origin form."""
-    if not raw.startswith("/"):
-        return None  # absolute form, authority form, `*`
-    try:
-        path = unquote_to_bytes(raw).decode()
-    except UnicodeDecodeError:
-        return None
-    return None if any(ord(c) < 0x20 or c == "\x7f" for c in path) else path
-
-
-def _match(path: str, method: str, routes: Container[str]) -> Found | Redirect | Unknown:
+def _match(path: str, routes: Routes) -> Found | None:
     if path in routes:
         return Found(path)
-    bare = path.rstrip("/")
-    if path != bare and bare in routes:
-        return Redirect(301 if method == "GET" else 307, quote(bare))
     model = path.removeprefix(_MODEL_PREFIX)
     if model != path and model and "/" not in model:
         return Found(MODEL_ROUTE, model)
-    return Unknown()
+    return None
 
 
 def _clean(path: str) -> str:

@@ -31,7 +31,7 @@ class _Job:
     name: str
     insecure: bool
     layers: dict[str, Record] = field(default_factory=dict)
-    status: Record = field(default_factory=lambda: {"status": "pulling manifest"})
+    status: Record = field(default_factory=dict)
     watchers: set["asyncio.Queue[Record | OllamaError | None]"] = field(default_factory=set)
     task: "asyncio.Task[None] | None" = None
 
@@ -76,7 +76,7 @@ class Library:
             job = self._jobs[key] = _Job(name, insecure)
             job.task = asyncio.create_task(self._run(key, job), name=f"pull {name}")
         queue: asyncio.Queue[Record | OllamaError | None] = asyncio.Queue()
-        for record in (*job.layers.values(), job.status):
+        for record in (*job.layers.values(), *([job.status] if job.status else [])):
             queue.put_nowait(record)
         job.watchers.add(queue)
         try:
@@ -141,7 +141,7 @@ class Library:
         self._state.pulls[key] = Pull(
             model=job.name,
             instance=instance.name,
-            status=str(job.status.get("status", "")),
+            status=str(job.status.get("status", "pulling manifest")),
             completed_bytes=_sum(job, "completed"),
             total_bytes=_sum(job, "total"),
         )

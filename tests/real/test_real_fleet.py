@@ -12,7 +12,7 @@ import psutil
 import pytest
 from fleet_process import FleetProcess, ask, call, until
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]  # real weights, on a CPU that others use
 
 
 class Fleet(FleetProcess):
@@ -25,6 +25,10 @@ class Fleet(FleetProcess):
             HOME=str(box.home),
         )
         self.box = box
+
+    def mark(self, name):
+        """What an instance's environment holds, and no other fleet's on this machine."""
+        return f"{self.folder}-{name}"
 
     def ollama(self, *arguments):
         return subprocess.run(
@@ -39,30 +43,38 @@ class Fleet(FleetProcess):
 
 TWO = """
 groups:
-  - { name: a, gpus: [], num_parallel: 2, env: { FLEET_TEST_MARK: one } }
-  - { name: b, gpus: [], num_parallel: 4, context_length: 2048, env: { FLEET_TEST_MARK: two } }
+  - { name: a, gpus: [], num_parallel: 2, env: { FLEET_TEST_MARK: MARK-one } }
+  - { name: b, gpus: [], num_parallel: 4, context_length: 2048, env: { FLEET_TEST_MARK: MARK-two } }
 supervision: { backoff_first: 200ms }
 """
 
 
 @pytest.fixture
 def fleet(box, tmp_path):
-    made = Fleet(box, tmp_path, TWO)
+    made = Fleet(box, tmp_path, TWO.replace("MARK-", f"{tmp_path}-"))
     made.run("up", "-d", "--wait")
     yield made
     made.run("down", check=False)
 
 
-def processes_with(mark, value):
-    """Processes whose environment holds a variable: the instance, and the runners it started."""
+def processes_of(fleet):
+    """The living processes of this very fleet: its servers, and the runners they started."""
+    marks = {fleet.mark("one"), fleet.mark("two")}
     found = []
     for process in psutil.process_iter():
         try:
-            if process.environ().get(mark) == value and process.status() != "zombie":
+            if process.environ().get("FLEET_TEST_MARK") in marks and process.status() != "zombie":
                 found.append(process)
         except (psutil.Error, OSError):
             continue
     return found
+
+
+def is_server(process):
+    try:
+        return "serve" in process.cmdline()
+    except psutil.Error:
+        return False
 
 
 def test_each_instance_has_an_environment_of_its_own(fleet):
@@ -72,7 +84,7 @@ def test_each_instance_has_an_environment_of_its_own(fleet):
         marks[name] = environment["FLEET_TEST_MARK"], environment["OLLAMA_NUM_PARALLEL"]
         assert environment["CUDA_VISIBLE_DEVICES"] in ("", "-1")
         assert environment["OLLAMA_NOPRUNE"] == "1"
-    assert marks == {"a": ("one", "2"), "b": ("two", "4")}
+    assert marks == {"a": (fleet.mark("one"), "2"), "b": (fleet.mark("two"), "4")}
 
 
 def test_the_ollama_command_line_works_at_the_router(fleet):
@@ -123,7 +135,7 @@ def test_a_killed_instance_costs_no_request_that_had_no_byte_and_is_back_within_
     async def scenario():
         async with aiohttp.ClientSession() as session:
             tasks = [
-                asyncio.create_task(ask(session, fleet.base, "slow", tokens=96)) for _ in range(50)
+                asyncio.create_task(ask(session, fleet.base, "slow", tokens=48)) for _ in range(50)
             ]
             await asyncio.sleep(1.5)
             victim = (await asyncio.to_thread(fleet.instances))["b"]
@@ -150,18 +162,12 @@ def test_a_killed_instance_costs_no_request_that_had_no_byte_and_is_back_within_
 
 def test_after_a_killed_supervisor_nothing_is_left_once_the_fleet_is_up_again(fleet):
     call(f"{fleet.base}/api/generate", {"model": "slow", "prompt": "x", "stream": False})
-    before = {p.pid for mark in ("one", "two") for p in processes_with("FLEET_TEST_MARK", mark)}
+    before = {p.pid for p in processes_of(fleet)}
     assert len(before) >= 3, "two servers and a runner"
     os.kill(fleet.pid(), signal.SIGKILL)
-    for mark in ("one", "two"):
-        until(
-            lambda mark=mark: (
-                not [p for p in processes_with("FLEET_TEST_MARK", mark) if "serve" in p.cmdline()]
-            ),
-            what="the servers' end",
-        )
+    until(lambda: not any(map(is_server, processes_of(fleet))), what="the servers' end")
     fleet.run("up", "-d", "--wait")
-    after = {p.pid for mark in ("one", "two") for p in processes_with("FLEET_TEST_MARK", mark)}
+    after = {p.pid for p in processes_of(fleet)}
     assert not before & after, "runners of the killed fleet are still there"
     assert {i["phase"] for i in fleet.instances().values()} == {"ready"}
 
@@ -169,7 +175,7 @@ def test_after_a_killed_supervisor_nothing_is_left_once_the_fleet_is_up_again(fl
 def test_down_leaves_nothing(fleet):
     call(f"{fleet.base}/api/generate", {"model": "tiny", "prompt": "x", "stream": False})
     fleet.run("down")
-    assert not processes_with("FLEET_TEST_MARK", "one") + processes_with("FLEET_TEST_MARK", "two")
+    assert not processes_of(fleet)
     assert fleet.run("status", check=False).returncode == 69
 
 

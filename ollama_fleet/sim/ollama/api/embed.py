@@ -36,6 +36,8 @@ async def embeddings(exchange: Exchange, service: Service) -> None:
     """POST /api/embeddings, the older of the two: one text, and names only as they are stored."""
     fields = await schemas.read(exchange, schemas.EMBEDDINGS)
     asked = fields.get("model", "")
+    if not asked:
+        raise ApiError(400, "model is required")
     if asked != asked.lower():
         raise ApiError(404, NOT_FOUND.format(asked))
     texts = [fields["prompt"]] if fields.get("prompt") else []

@@ -2,7 +2,9 @@
 
 import posixpath
 from collections.abc import Callable, Coroutine
+from html import escape
 from typing import Any
+from urllib.parse import quote
 
 from ollama_fleet.sim.ollama.api import (
     anthropic,
@@ -106,19 +108,19 @@ class Routes:
         if endpoints is None or head.method not in endpoints:
             exchange.send(404, b"404 page not found", TEXT)
             return
-        target = head.path.rstrip("/")
+        target = quote(head.path.rstrip("/"))
         _redirect(exchange, 301 if head.method == "GET" else 307, target)
 
 
 def _redirect_unclean(exchange: Exchange) -> bool:
     """Go redirects a path with empty, `.` or `..` elements before anything else sees it."""
-    path = exchange.head.path
+    path = exchange.head.escaped_path
     clean = posixpath.normpath("/" + path.lstrip("/"))
     if path.endswith("/") and clean != "/":
         clean += "/"
     if clean == path or exchange.head.method == "CONNECT":
         return False
-    _redirect(exchange, 307, clean)
+    _redirect(exchange, 307, quote(clean))  # it escapes what is escaped already
     return True
 
 
@@ -128,6 +130,10 @@ def _redirect(exchange: Exchange, status: int, target: str) -> None:
     if exchange.head.method not in {"GET", "HEAD"}:
         exchange.send(status, headers=headers)
         return
+    if exchange.head.method == "HEAD":
+        exchange.common_headers += [*headers, ("Content-Type", "text/html; charset=utf-8")]
+        exchange.bare(status)
+        return
     phrase = "Moved Permanently" if status == 301 else "Temporary Redirect"
-    body = f'<a href="{target}{query}">{phrase}</a>.\n\n'
+    body = f'<a href="{escape(target + query)}">{phrase}</a>.\n\n'
     exchange.send(status, body.encode(), "text/html; charset=utf-8", headers)

@@ -1,9 +1,13 @@
 """Request heads: bytes to a record. Pure."""
 
+import re
 from dataclasses import dataclass
 from urllib.parse import unquote
 
 MAX_HEAD_BYTES = 1 << 20  # Go's default
+
+
+_BAD_ESCAPE = re.compile(r"%(?![0-9a-fA-F]{2})")
 
 
 class BadHeadError(Exception):
@@ -17,6 +21,7 @@ class Head:
     method: str
     target: str
     path: str
+    escaped_path: str
     query: str
     minor: int  # of HTTP/1.x
     headers: dict[str, str]
@@ -55,4 +60,6 @@ def parse(data: bytes) -> Head:
     if target.startswith("http://"):
         target = "/" + target[7:].partition("/")[2]
     path, _, query = target.partition("?")
-    return Head(method, target, unquote(path), query, minor, headers)
+    if _BAD_ESCAPE.search(path):
+        raise BadHeadError
+    return Head(method, target, unquote(path), path, query, minor, headers)

@@ -1,0 +1,158 @@
+"""The same request straight to one Ollama and through the router: the same answer."""
+
+import re
+from pathlib import Path
+
+import pytest
+from compare import answers, differences, kinds
+from fleet_process import until
+from known_differences import MEANT, NOT_MEANT
+from request_table import CHAT, Row, get, post
+from rows_errors import BODIES, EVERYWHERE, PULLS, REFUSED
+from rows_inference import LOADS, OPTIONS, ROUTES, SPELLINGS
+from rows_not_yet import NOT_YET
+from rows_plain import FRAMING, HEADS, LISTS, METHODS, PATHS
+
+from ollama_fleet.api import app
+
+TABLE = (
+    *LISTS, *PATHS, *METHODS, *HEADS, *FRAMING, *ROUTES, *OPTIONS, *SPELLINGS, *LOADS,
+    *EVERYWHERE, *BODIES, *REFUSED, *PULLS,
+)  # fmt: skip
+PS = get("ps", "/api/ps")
+LOADED = post("load", "/api/generate", {"model": CHAT, "keep_alive": "1h", "stream": False})
+UNLOADED = post("unload", "/api/generate", {"model": CHAT, "keep_alive": 0})
+SOUGHT = "none is loaded", "one is loaded"
+
+
+class Differs(AssertionError):
+    """What the router answered is not what one Ollama answers."""
+
+
+def cases(kind, rows):
+    """The rows that a kind of Ollama can be asked; those with a known difference must fail."""
+    return [
+        pytest.param(row, id=row.name.replace(" ", "-"), marks=_known(kind, row))
+        for row in rows
+        if kind in row.on
+    ]
+
+
+def _known(kind, row):
+    known = NOT_MEANT.get(row.name)
+    return [_xfail(known.reason)] if known and kind in known.on else []
+
+
+def _xfail(reason):
+    return pytest.mark.xfail(strict=True, raises=Differs, reason=reason)
+
+
+def not_yet(kind):
+    """What the router has not: all of it must fail, for that reason alone."""
+    return [
+        pytest.param(
+            entry, id=entry.row.name.replace(" ", "-"), marks=_xfail("the router has no such route")
+        )
+        for entry in NOT_YET
+        if kind in entry.row.on
+    ]
+
+
+def check(pair, row: Row, body: bytes = b""):
+    """Raise Differs unless both answer the same; the one Ollama as the table says it does."""
+    straight, routed = pair.ask(row)
+    last = answers(straight, row.methods)[-1]
+    assert last.status == row.status, "the table is wrong about the one Ollama"
+    kind = last.header(b"content-type") or b""
+    assert row.stream == kind.startswith((b"application/x-ndjson", b"text/event-stream"))
+    assert body in last.body, "the table is wrong about the one Ollama's words"
+    found = differences(straight, routed, row.methods, deterministic=row.deterministic)
+    if kinds(found) != MEANT.get(row.name, frozenset()):
+        raise Differs("\n".join(found) or "nothing differs, though it was meant to")
+
+
+@pytest.mark.parametrize("row", cases("sim", TABLE))
+def test_the_router_answers_as_one_simulated_ollama(simulated, row):
+    """Status line, headers, framing and body are those of one Ollama."""
+    check(simulated, row)
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("row", cases("real", TABLE))
+def test_the_router_answers_as_one_real_ollama(real, row):
+    """The same beside the program that the simulation imitates."""
+    check(real, row)
+
+
+@pytest.mark.parametrize("entry", not_yet("sim"))
+def test_what_the_router_has_not_a_simulated_ollama_has(simulated, entry):
+    """One Ollama answers as recorded; the router is to answer so one day."""
+    check(simulated, entry.row, entry.body)
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("entry", not_yet("real"))
+def test_what_the_router_has_not_a_real_ollama_has(real, entry):
+    """The records of what is to come are a real one's."""
+    check(real, entry.row, entry.body)
+
+
+@pytest.mark.parametrize("change", [UNLOADED, LOADED], ids=SOUGHT)
+def test_the_router_lists_what_a_simulated_ollama_has_in_memory(simulated, change):
+    """After a load or an unload, as soon as the router has looked."""
+    check_ps(simulated, change)
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("change", [UNLOADED, LOADED], ids=SOUGHT)
+def test_the_router_lists_what_a_real_ollama_has_in_memory(real, change):
+    """The same beside the program that the simulation imitates."""
+    check_ps(real, change)
+
+
+def check_ps(pair, change):
+    check(pair, change)
+
+    def agree():
+        straight, routed = pair.ask(PS)
+        (listed,) = answers(straight, PS.methods)
+        shown = b'"name":"tiny:latest"' in listed.body
+        return shown == (change is LOADED) and not differences(straight, routed, PS.methods)
+
+    until(agree, what="the same list of models in memory")
+
+
+def test_relayed_answers_name_their_instance_and_others_do_not(simulated):
+    """X-Fleet-Instance stands where an instance answered, and is all that is added."""
+    relayed, own = post("", "/api/show", {"model": CHAT}), get("", "/api/tags")
+    for row, expected in ((relayed, b"one"), (own, None)):
+        straight, routed = (answers(raw, row.methods)[0] for raw in simulated.ask(row))
+        assert routed.header(b"x-fleet-instance") == expected
+        assert straight.header(b"x-fleet-instance") is None
+
+
+def test_the_table_asks_for_every_route_and_no_row_twice():
+    """A route without a row is a route that may differ unseen."""
+    names = [row.name for row in TABLE] + [entry.row.name for entry in NOT_YET]
+    assert len(set(names)) == len(names)
+    assert {*NOT_MEANT, *MEANT} <= set(names)
+    for path, methods in app.ROUTES.items():
+        sent = {s.method for row in (*TABLE, PS) for s in row.sent if _leads_to(path, s.target)}
+        assert set(methods) <= sent, path
+
+
+def _leads_to(path, target):
+    if path == app.MODEL_ROUTE:
+        return target.startswith("/v1/models/")
+    return target.partition("?")[0] == path
+
+
+def test_every_difference_that_is_meant_names_a_test_and_every_row_of_its_own():
+    """A reference to a test that is gone, or a row that may differ unsaid, is a lie."""
+    root = Path(__file__).parents[2]
+    text = (root / "docs" / "differences.md").read_text()
+    references = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", text)
+    assert len(references) >= 10
+    for file, test in references:
+        assert f"def {test}(" in (root / file).read_text(), f"{file}::{test}"
+    assert all(f"`{row}`" in text for row in MEANT)
