@@ -1,8 +1,9 @@
-"""Figures of this machine. `scripts/bench cli [-o json]`: how long the command line takes.
+"""Figures of this machine: `scripts/bench relay` (bench/relay) and `scripts/bench cli [-o json]`.
 
-Each figure is the wall time of whole processes, the median of `--runs`; `python -c pass`, run in
-turn with the others, tells how much of it is the interpreter's own and how loaded the machine is.
-`fleet status` asks a simulated fleet that is started for this and stopped afterwards.
+`cli` is how long the command line takes. Each figure is the wall time of whole processes, the
+median of `--runs`; `python -c pass`, run in turn with the others, tells how much of it is the
+interpreter's own and how loaded the machine is. `fleet status` asks a simulated fleet that is
+started for this and stopped afterwards.
 """
 
 import argparse
@@ -18,6 +19,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from ollama_fleet.bench.relay import command as relay
 
 PYTHON, FLEET = sys.executable, str(Path(sys.executable).parent / "fleet")
 COMMANDS = {
@@ -56,13 +59,20 @@ class Figure:
 
 
 def main() -> int:
-    """Parse, measure, print; 1 if a target is missed."""
+    """Parse, measure, print; the exit code."""
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__.splitlines()[0])
     benchmarks = parser.add_subparsers(required=True)
     cli = benchmarks.add_parser("cli", help="how long the command line takes")
     cli.add_argument("-o", "--output", choices=("table", "json"), default="table")
     cli.add_argument("--runs", type=int, default=15, help="of each command; 15 if not given")
+    cli.set_defaults(run=time_commands)
+    relay.add_to(benchmarks)
     arguments = parser.parse_args()
+    return int(arguments.run(arguments))
+
+
+def time_commands(arguments: argparse.Namespace) -> int:
+    """Time the command line and print; 1 if a target is missed."""
     with simulated_fleet() as environment:
         walls_ms = measure(arguments.runs, environment)
     figures = [Figure.of(name, walls) for name, walls in walls_ms.items()]
