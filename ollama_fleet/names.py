@@ -7,6 +7,7 @@ model[:tag]`, defaults `registry.ollama.ai/library/…:latest`, look-up without 
 import re
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 
 DEFAULT_HOST = "registry.ollama.ai"
 DEFAULT_NAMESPACE = "library"
@@ -87,6 +88,7 @@ class ModelName:
         return f"{self.model}:{self.tag}"
 
 
+@lru_cache(1024)
 def canonical(text: str) -> str:
     """The comparison key of a reference; an invalid one is its own key, in lower case."""
     try:

@@ -5,7 +5,7 @@ route string, never the client's bytes.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from urllib.parse import quote
 
 from aiohttp import web
@@ -50,7 +50,7 @@ class Api:
         *,
         body_bytes: int,
         body_timeout_s: float,
-        hostnames: Collection[str] | None,
+        hostnames: frozenset[str] | None,
     ) -> None:
         self._state = state
         self._relay = relay
@@ -194,6 +194,11 @@ class Api:
             raise too_large
         if request.headers.get("Expect", "").lower() == "100-continue":
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if request.content.is_eof():  # it came with the head, as most do
+            body = request.content.read_nowait()
+            if len(body) > self._body_bytes:
+                raise too_large
+            return body
         pieces: list[bytes] = []
         size = 0
         while True:

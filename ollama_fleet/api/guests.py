@@ -6,7 +6,7 @@ Ollama's server/routes.go and envconfig/config.go.
 """
 
 import ipaddress
-from collections.abc import Collection
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 _LOCAL_SUFFIXES = (".localhost", ".local", ".internal")
@@ -14,7 +14,8 @@ _LOCAL_ORIGINS = frozenset(("localhost", "127.0.0.1", "0.0.0.0", "::1"))  # noqa
 _APP_SCHEMES = frozenset(("app", "file", "tauri", "vscode-webview", "vscode-file"))
 
 
-def host_allowed(header: str, hostnames: Collection[str]) -> bool:
+@lru_cache(256)
+def host_allowed(header: str, hostnames: frozenset[str]) -> bool:
     """Whether a Host header names this machine; `hostnames` are its own names, in lower case.
 
     To be asked where the front listens on loopback only: elsewhere any name may be right.

@@ -88,9 +88,12 @@ class Admission:
 
     def replan(self) -> None:
         """Decide anew. A change that a decision brings about is dealt with in the same call."""
-        self._again = True
         if self._planning:
+            self._again = True
             return
+        if not self._room:
+            return  # as at the end of most leases: nobody waits
+        self._again = True
         self._planning = True
         try:
             while self._again:

@@ -28,6 +28,9 @@ class WaitingRoom:
     def __len__(self) -> int:
         return len(self.unbound) + sum(map(len, self.fifos.values()))
 
+    def __bool__(self) -> bool:
+        return bool(self.unbound or self.fifos)
+
     def enter(self, waiter: Waiter) -> None:
         """Let a request in: at the end, or at the front if it has been tried elsewhere already."""
         self.unbound[waiter.number] = waiter

@@ -148,7 +148,9 @@ def post(path, body=b'{"model":"m"}', *, extra=b"", version=b"1.1"):
 
 
 @asynccontextmanager
-async def routed(*backends, slots=2, strategy="round_robin", limit=100, queue_s=5.0, **timeouts):
+async def routed(
+    *backends, slots=2, strategy="round_robin", limit=100, queue_s=5.0, body_bytes=2**20, **timeouts
+):
     """A router over backends, each an instance `i0`, `i1`… that holds the model `m`."""
     specs = tuple(
         InstanceSpec(f"i{n}", "g", "127.0.0.1", b.port, slots, "/store")
@@ -166,7 +168,15 @@ async def routed(*backends, slots=2, strategy="round_robin", limit=100, queue_s=
     async def unload(key, name):
         unloaded.append((key, name))
 
-    api = Api(state, relay, None, unload, body_bytes=2**20, body_timeout_s=1.0, hostnames={"x"})
+    api = Api(
+        state,
+        relay,
+        None,
+        unload,
+        body_bytes=body_bytes,
+        body_timeout_s=1.0,
+        hostnames=frozenset({"x"}),
+    )
     async with Front(api.handle, "127.0.0.1", 0, header_timeout_s=1.0, drain_s=1.0) as front:
         try:
             router = Router(state, front)

@@ -427,6 +427,20 @@ def test_a_body_over_the_limit_is_refused_before_it_is_read():
     run(check())
 
 
+def test_the_limit_holds_for_a_body_that_comes_at_once_and_in_chunks():
+    async def check():
+        async with Backend(stream) as backend, routed(backend, body_bytes=100) as router:
+            raw = (
+                b"POST /api/chat HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+                b"Transfer-Encoding: chunked\r\n\r\n" + chunk(b"x" * 101) + b"0\r\n\r\n"
+            )
+            head, _ = split(await router.exchange(raw))
+            assert head.startswith(b"HTTP/1.1 413")
+            assert not backend.requests
+
+    run(check())
+
+
 def test_a_full_queue_answers_with_ollamas_own_words():
     async def check():
         async with Backend(silence) as backend, routed(backend, slots=1, limit=0) as router:

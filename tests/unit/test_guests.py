@@ -28,7 +28,7 @@ from ollama_fleet.api.guests import host_allowed, is_loopback, origin_allowed
     ],
 )
 def test_hosts_are_judged_as_ollama_judges_them(host, allowed):
-    assert host_allowed(host, {"box"}) is allowed
+    assert host_allowed(host, frozenset({"box"})) is allowed
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_origins_are_judged_as_ollama_judges_them(origin, allowed):
 
 @given(st.text(), st.text())
 def test_no_header_raises(host, origin):
-    host_allowed(host, set())
+    host_allowed(host, frozenset())
     origin_allowed(origin, host)
 
 
