@@ -53,6 +53,12 @@ class PortTaken(FleetError):
     exit_code = Exit.CONFIG
 
 
+class CannotListen(FleetError):
+    """The address is not ours to listen on."""
+
+    exit_code = Exit.CONFIG
+
+
 class FleetHeld(FleetError):
     """Another fleet runs on this state directory."""
 

@@ -7,7 +7,7 @@ import resource
 import signal
 import socket
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from ollama_fleet.control.ports import find_listener, is_free
 from ollama_fleet.control.prober import Prober
 from ollama_fleet.control.supervisor import Supervisor, start_all
 from ollama_fleet.directories import Directories
-from ollama_fleet.errors import Exit, FleetError, PortTaken
+from ollama_fleet.errors import CannotListen, Exit, FleetError, PortTaken
 from ollama_fleet.fleet.hold import hold
 from ollama_fleet.fleet.prepare import Prepared, install_models, prepared, require_binary
 from ollama_fleet.gpu import GpuSample
@@ -49,16 +49,15 @@ def run(
     directories: Directories,
     environ: Mapping[str, str],
     simulate: str | None = None,
-    ready: Callable[[], None] = lambda: None,
 ) -> int:
-    """Run a fleet in this process until it is told to stop; `ready` is called once it serves.
+    """Run a fleet in this process until it is told to stop.
 
     Returns an exit code. Raises FleetError while nothing has been started yet.
     """
     directories.create()
     _raise_file_limit()
     with hold(directories.lock):
-        uvloop.run(_serve(loaded, directories, environ, simulate, ready))
+        uvloop.run(_serve(loaded, directories, environ, simulate))
     return Exit.OK
 
 
@@ -67,7 +66,6 @@ async def _serve(
     directories: Directories,
     environ: Mapping[str, str],
     simulate: str | None,
-    ready: Callable[[], None],
 ) -> None:
     become_subreaper()
     for line in await sweep(directories.runs, grace_s=loaded.config.supervision.stop_timeout_s):
@@ -85,7 +83,6 @@ async def _serve(
     async with AsyncExitStack() as stack:
         fleet = Fleet(plan, directories, stack)
         await fleet.start()
-        ready()
         await fleet.until_told_to_stop()
         await fleet.stop()
 
@@ -138,7 +135,7 @@ class Fleet:
         await stack.enter_async_context(self._session)
         logs = ChildLogs(self._directories.logs, plan.config.logs.max_bytes, plan.config.logs.keep)
         stack.callback(logs.close)
-        await stack.enter_async_context(self._front)
+        await self._open_front()
         stack.callback(self._relay.close)
         commands = Commands(
             snapshot=self.snapshot, pull=self._pull, restart=self.restart, down=self._down
@@ -149,6 +146,15 @@ class Fleet:
         self._supervise(LocalLauncher(logs))
         self._listen_to_signals()
         log.info("serving", extra={"listen": self._facts.listen, "simulated": plan.simulated})
+
+    async def _open_front(self) -> None:
+        try:
+            await self._stack.enter_async_context(self._front)
+        except OSError as error:
+            raise CannotListen(
+                f"cannot listen on {self._facts.listen}: {error.strerror or error}",
+                "`listen` must be an address of this machine and a port that is free",
+            ) from None
 
     async def until_told_to_stop(self) -> None:
         """Wait for a signal or for `fleet down`."""

@@ -94,6 +94,11 @@ class Instance:
         """It is up, takes requests, and no probe says otherwise."""
         return self.phase is Phase.READY and self.health is not Health.UNHEALTHY
 
+    @property
+    def loading(self) -> bool:
+        """A request is in flight there for a model that is not known to be in its memory."""
+        return any(key not in self.resident for key in self.in_flight_of if key)
+
     def full(self, key: str) -> bool:
         """Every slot it has for that model is taken; "" needs none."""
         return bool(key) and self.in_flight_of[key] >= self.spec.slots

@@ -162,6 +162,14 @@ def test_a_port_that_is_taken_is_an_error_that_names_its_holder_and_leaves_nothi
     assert not of_this_fleet(late)
 
 
+def test_an_address_that_is_not_ours_is_a_mistake_in_the_configuration(make):
+    fleet = make(FLEET_LISTEN="192.0.2.1:11434", FLEET_INSECURE_NO_AUTH="true")
+    refused = fleet.run("up", "--no-tui", "--simulate", "4-mixed", check=False)
+    assert refused.returncode == Exit.CONFIG
+    assert "cannot listen on 192.0.2.1:11434" in refused.stderr
+    assert not of_this_fleet(fleet)
+
+
 def test_a_rolling_restart_under_load_loses_no_request(make):
     fleet = make()
     up(fleet)

@@ -16,9 +16,10 @@ from ollama_fleet.control.supervisor.restarts import Starts, backoff
 from ollama_fleet.errors import OllamaError, StartFailed
 from ollama_fleet.gpu import Gpu, GpuReading, GpuSample, Vendor
 from ollama_fleet.placement import InstanceSpec, Placement
-from ollama_fleet.state import Phase, State
+from ollama_fleet.state import Phase, ResidentModel, State
 
 SETTINGS = SupervisionConfig()
+RESIDENT = ResidentModel("m", "m", 1, 1, "", {})
 
 
 class Child:
@@ -106,10 +107,8 @@ def make(tmp_path):
             runs=tmp_path,
             clock=now,
             rng=random.Random(7),
-            loading=lambda: script.loading,
             read_gpus=script.read_gpus,
         )
-        script.loading = False
         script.state, script.instance = state, state.instances[name]
         return supervisor, script
 
@@ -379,7 +378,11 @@ def test_silence_ends_a_process_unless_there_is_another_sign_of_life(make, sign)
         supervisor.start()
         await until(script, Phase.READY)
         script.deaf = True
-        script.loading = sign == "loading"
+        if sign == "loading":
+            script.state.lease(script.instance, "a model that is not resident")
+        if sign == "none":
+            script.state.set_resident(script.instance, [RESIDENT])
+            script.state.lease(script.instance, RESIDENT.key)
         deaf_at_s = now()
         for _ in range(100):
             script.instance.tokens += sign == "tokens"

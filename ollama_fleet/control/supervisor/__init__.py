@@ -43,9 +43,8 @@ class Supervisor:
     """Runs one instance and publishes its phases.
 
     `client` makes a client of an instance; `runs` is the directory of run records; `clock` gives
-    seconds. `loading` says whether the instance works at the load of a model, and is not to be
-    blamed for silence. A model in `spec.preload` may take `load_timeout_s`. `read_gpus` tells
-    whether the memory of a process that has ended is free again.
+    seconds. A model in `spec.preload` may take `load_timeout_s`. `read_gpus` tells whether the
+    memory of a process that has ended is free again.
     """
 
     def __init__(
@@ -60,7 +59,6 @@ class Supervisor:
         runs: Path,
         clock: Callable[[], float],
         rng: random.Random,
-        loading: Callable[[], bool] = lambda: False,
         load_timeout_s: float = 600.0,
         read_gpus: Callable[[], Awaitable[GpuSample]] = no_reading,
     ) -> None:
@@ -75,7 +73,6 @@ class Supervisor:
             client=client,
             runs=runs,
             clock=clock,
-            loading=loading,
             load_timeout_s=load_timeout_s,
             publish=self._publish,
             read_gpus=read_gpus,

@@ -51,7 +51,6 @@ class Means:
     client: Callable[[Instance], Client]
     runs: Path
     clock: Callable[[], float]
-    loading: Callable[[], bool]
     load_timeout_s: float
     publish: Callable[[Phase, str], None]
     read_gpus: Callable[[], Awaitable[GpuSample]]
@@ -171,7 +170,7 @@ class Life:
             try:
                 await client.version(timeout_s=self._settings.probe_timeout_s)
             except OllamaError:
-                at_work = self._means.loading() or self._instance.tokens != tokens
+                at_work = self._instance.loading or self._instance.tokens != tokens
                 missed = 0 if at_work else missed + 1
             else:
                 missed = 0
