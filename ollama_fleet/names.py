@@ -88,9 +88,16 @@ class ModelName:
         return f"{self.model}:{self.tag}"
 
 
-@lru_cache(1024)
 def canonical(text: str) -> str:
     """The comparison key of a reference; an invalid one is its own key, in lower case."""
+    return _canonical(text) if len(text) <= _LONGEST else text.strip().lower()
+
+
+_LONGEST = 1024  # characters; no valid reference is longer, and the cache keeps what it is asked
+
+
+@lru_cache(1024)
+def _canonical(text: str) -> str:
     try:
         return ModelName.parse(text).key
     except ValueError:

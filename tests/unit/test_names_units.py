@@ -2,6 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ollama_fleet import names
 from ollama_fleet.names import ModelName, Source, canonical
 from ollama_fleet.units import go_duration, parse_duration, parse_size, show_bytes, show_duration
 
@@ -35,6 +36,12 @@ def test_what_ollama_refuses_is_refused(text):
     with pytest.raises(ValueError, match="is not a model name"):
         ModelName.parse(text)
     assert canonical(text) == text.strip().lower()
+
+
+def test_a_reference_of_any_length_has_a_key_and_only_short_ones_are_kept():
+    kept = names._canonical.cache_info().currsize
+    assert canonical("X" * 10**6) == "x" * 10**6
+    assert names._canonical.cache_info().currsize == kept
 
 
 @given(st.text(max_size=30))
