@@ -1,0 +1,162 @@
+"""What routing reads of a JSON body, assigned as Go's encoding/json assigns an object's members."""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from ollama_fleet.state import Profile
+from ollama_fleet.units import parse_duration
+
+
+class Wanted(msgspec.Struct, frozen=True):  # one per request: a seventh of a dataclass's time
+    """What a body asks for: its model as written ("" where none can be read), streamed or not.
+
+    `empty`: nothing is to be generated, only a model to be loaded; `unload`: nor to be kept, which
+    is how a model is unloaded. `profile` are the runner options it names. `source` and
+    `destination` are what a copy or create works on.
+    """
+
+    model: str
+    stream: bool
+    unload: bool = False
+    empty: bool = False
+    profile: Profile = ()
+    source: str = ""
+    destination: str = ""
+
+
+# Go leaves a string as it is where null is assigned to it, and clears what can be nil.
+STRINGS: Final = frozenset(("model", "name", "prompt", "from", "source", "destination"))
+WORK: Final = ("prompt", "messages", "input")
+NAMES: Final = STRINGS | {*WORK, "stream", "keep_alive", "options"}
+
+KEPT_BYTES: Final = 64 * 1024
+
+# What makes a runner be started anew where it differs (the runner's part of Ollama's options).
+_RUNNER_NUMBERS: Final = frozenset(
+    ("draft_num_predict", "main_gpu", "num_batch", "num_ctx", "num_gpu", "num_thread")
+)
+_RUNNER_FLAGS: Final = frozenset(("use_mmap",))
+_INT64: Final = 2**63
+
+
+def fold(key: str) -> str:
+    """A key as Go compares it: to it the long s and the Kelvin sign are letters of ASCII too."""
+    return key.replace("\u017f", "s").lower()
+
+
+class Fields:
+    """The wanted members of one object, by folded key; those of a wrong type count as not there.
+
+    Ollama refuses a body in which one has a wrong type, so it does not matter which instance does.
+    """
+
+    __slots__ = ("_values",)
+
+    def __init__(self) -> None:
+        self._values: dict[str, Any] = {}
+
+    def assign(self, name: str, text: bytes) -> None:
+        """Note a member whose key folds to `name`, with its value as written.
+
+        Of a value beyond KEPT_BYTES the beginning is enough: it is too long for anything but work.
+        """
+        if text == b"null":
+            if name not in STRINGS:
+                self._values.pop(name, None)
+        elif len(text) <= KEPT_BYTES or name in WORK:
+            value = _READ[name](text)
+            if name == "options":  # a map that is there already is added to
+                value = {**self._values.get(name, {}), **value}
+            if value is not None:
+                self._values[name] = value
+
+    def wanted(self, *, stream_default: bool, work: str = "") -> Wanted:
+        """What they ask for. `work` is the one key that holds the work, where a route has one."""
+        get = self._values.get
+        empty = not (get(work) if work else any(map(get, WORK)))
+        options = get("options")
+        return Wanted(
+            get("model") or get("name") or "",
+            get("stream", stream_default),
+            empty and _is_zero(get("keep_alive")),
+            empty,
+            profile(options) if options else (),
+            get("from") or get("source") or "",
+            get("destination") or "",
+        )
+
+
+def profile(options: Mapping[str, Any]) -> Profile:
+    """The options profile: the runner's options by name, sorted; wrong types left out.
+
+    Numbers are whole to Ollama, which cuts a fraction off; a negative num_gpu means none is asked.
+    """
+    found: list[tuple[str, int | float | bool]] = []
+    for name, value in options.items():
+        if name in _RUNNER_NUMBERS:
+            if type(value) in (int, float) and abs(value) < _INT64:
+                found.append((name, int(value)))
+        elif name in _RUNNER_FLAGS and isinstance(value, bool):
+            found.append((name, value))
+    return tuple(sorted(pair for pair in found if pair[0] != "num_gpu" or pair[1] >= 0))
+
+
+def decode(text: bytes) -> object:
+    """A JSON value as Go reads it: what is no Unicode becomes U+FFFD. None for what is no JSON."""
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        pass
+    try:
+        value = json.loads(text.decode(errors="replace"))
+    except (ValueError, RecursionError):
+        return None
+    if isinstance(value, str):  # a lone half of a surrogate pair
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return value
+
+
+def _text(text: bytes) -> str | None:
+    value = decode(text)
+    return value if isinstance(value, str) else None
+
+
+def _flag(text: bytes) -> bool | None:
+    return {b"true": True, b"false": False}.get(text)
+
+
+def _is_work(text: bytes) -> bool:
+    """Anything but an empty string or array."""
+    return text != b'""' and (text[:1] != b"[" or bool(text[1:-1].strip()))
+
+
+def _keep_alive(text: bytes) -> float | str | None:
+    value = decode(text)
+    return value if isinstance(value, int | float | str) and not isinstance(value, bool) else None
+
+
+def _options(text: bytes) -> dict[str, Any]:
+    value = decode(text)
+    return value if isinstance(value, dict) else {}
+
+
+_READ: Final[dict[str, Callable[[bytes], Any]]] = {
+    **dict.fromkeys(STRINGS, _text),
+    **dict.fromkeys(WORK, _is_work),
+    "stream": _flag,
+    "keep_alive": _keep_alive,
+    "options": _options,
+}
+
+
+def _is_zero(keep_alive: float | str | None) -> bool:
+    """Whether a keep_alive says "not at all": 0, "0", "0s"."""
+    if keep_alive is None:
+        return False
+    try:
+        return parse_duration(keep_alive) == 0
+    except ValueError:
+        return False
