@@ -12,6 +12,8 @@ from functools import lru_cache
 DEFAULT_HOST = "registry.ollama.ai"
 DEFAULT_NAMESPACE = "library"
 DEFAULT_TAG = "latest"
+_LOCAL = "local"
+_CLOUD = "cloud"
 
 _HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,349}")
 _NAMESPACE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,79}")
@@ -22,16 +24,17 @@ class Source(Enum):
     """Where a reference asks to be run, by its suffix."""
 
     ANY = ""
-    LOCAL = "local"
-    CLOUD = "cloud"
+    LOCAL = _LOCAL
+    CLOUD = _CLOUD
 
 
 @dataclass(frozen=True, slots=True)
 class ModelName:
     """A complete model reference, every part in lower case: equal names mean the same model.
 
-    `scheme` is empty unless the reference carried one (`http://…`), which Ollama takes as leave
-    to speak plain HTTP to that registry.
+    A cloud model's tag is that of the stub which Ollama stores for it (`x:cloud`, `x:120b-cloud`),
+    so that it is never taken for the local model. `scheme` is empty unless the reference carried
+    one (`http://…`), which Ollama takes as leave to speak plain HTTP to that registry.
     """
 
     host: str
@@ -45,22 +48,21 @@ class ModelName:
     def parse(cls, text: str) -> "ModelName":
         """Read a reference as a client writes it. Raises ValueError where Ollama refuses it."""
         rest, source = _split_source(text.strip())
-        scheme, mark, after = rest.partition("://")
-        scheme, rest = (scheme, after) if mark else ("", rest)
-        path, slash, last = rest.rpartition("/")
-        model, colon, tag = last.partition(":")
-        if colon and not tag:
+        if source is not Source.ANY and _split_source(rest)[1] is not Source.ANY:
             raise _invalid(text)
-        host, _, namespace = path.rpartition("/") if slash else ("", "", "")
+        scheme, mark, after = rest.partition("://")
+        host, namespace, model, tag = _parts(after if mark else rest)
+        if source is Source.CLOUD:
+            tag = _CLOUD if tag is None else f"{tag}-{_CLOUD}"
         name = cls(
-            host=(host or DEFAULT_HOST).lower(),
-            namespace=(namespace or DEFAULT_NAMESPACE).lower(),
+            host=(DEFAULT_HOST if host is None else host).lower(),
+            namespace=(DEFAULT_NAMESPACE if namespace is None else namespace).lower(),
             model=model.lower(),
-            tag=(tag or DEFAULT_TAG).lower(),
+            tag=(DEFAULT_TAG if tag is None else tag).lower(),
             source=source,
-            scheme=scheme.lower(),
+            scheme=scheme.lower() if mark else "",
         )
-        if not name.is_valid() or (slash and not namespace):
+        if not name.is_valid():
             raise _invalid(text)
         return name
 
@@ -88,6 +90,23 @@ class ModelName:
         return f"{self.model}:{self.tag}"
 
 
+def manifest_path(shown: str) -> str:
+    """Where Ollama keeps the manifest of a model that it lists by that name, below its manifests.
+
+    The case of a file is the case of the name. Raises ValueError for what is no name.
+    """
+    ModelName.parse(shown)
+    host, namespace, model, tag = _parts(shown.strip())
+    return "/".join(
+        (host or DEFAULT_HOST, namespace or DEFAULT_NAMESPACE, model, tag or DEFAULT_TAG)
+    )
+
+
+def is_cloud(key: str) -> bool:
+    """Whether the model of a key runs in Ollama's cloud, wherever it is asked for."""
+    return key.endswith((f":{_CLOUD}", f"-{_CLOUD}"))
+
+
 def canonical(text: str) -> str:
     """The comparison key of a reference; an invalid one is its own key, in lower case."""
     return _canonical(text) if len(text) <= _LONGEST else text.strip().lower()
@@ -106,13 +125,26 @@ def _canonical(text: str) -> str:
 
 def _split_source(text: str) -> tuple[str, Source]:
     head, colon, suffix = text.rpartition(":")
-    if colon and "/" not in suffix:
-        lowered = suffix.lower()
-        if lowered in ("local", "cloud"):
-            return head, Source(lowered)
-        if lowered.endswith("-cloud"):
-            return f"{head}:{suffix[: -len('-cloud')]}", Source.CLOUD
+    suffix = suffix.strip()
+    lowered = suffix.lower()
+    if colon and lowered in (_LOCAL, _CLOUD):
+        return head, Source(lowered)
+    if colon and "/" not in suffix and lowered.endswith(f"-{_CLOUD}"):
+        return f"{head}:{suffix[: -len(_CLOUD) - 1]}", Source.CLOUD
     return text, Source.ANY
+
+
+def _parts(reference: str) -> tuple[str | None, str | None, str, str | None]:
+    """Host, namespace, model and tag as they are written; None for what is left out."""
+    path, slash, last = reference.rpartition("/")
+    model, colon, tag = last.partition(":")
+    host, second, namespace = path.rpartition("/")
+    return (
+        (host or None) if second else None,
+        namespace if slash else None,
+        model,
+        tag if colon else None,
+    )
 
 
 def _invalid(text: str) -> ValueError:

@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import Any, Final
 
 import aiohttp
@@ -74,13 +75,17 @@ class Ollama:
 
     async def load(self, name: str, *, timeout_s: float) -> None:
         """Load a model; how long it then stays is what the instance was started with."""
-        wanted = {"model": name}
         try:
-            await self._call("POST", "/api/generate", wanted, timeout_s=timeout_s)
+            await self.load_by("/api/generate", name, {}, timeout_s=timeout_s)
         except OllamaError as error:
             if "does not support generate" not in error.reason:
                 raise
-            await self._call("POST", "/api/embed", wanted, timeout_s=timeout_s)
+            await self.load_by("/api/embed", name, {}, timeout_s=timeout_s)
+
+    async def load_by(self, path: str, name: str, options: Record, *, timeout_s: float) -> None:
+        """Load a model by an empty request at that route, with these options for its runner."""
+        wanted = {"model": name, "options": options} if options else {"model": name}
+        await self._call("POST", path, wanted, timeout_s=timeout_s)
 
     async def unload(self, name: str, *, timeout_s: float) -> None:
         """Unload a model as soon as it is idle; harmless where it is not loaded."""
@@ -187,6 +192,7 @@ def resident_models(answer: Record) -> tuple[ResidentModel, ...]:
             vram_bytes=_size(row, "size_vram"),
             expires_at=_text(row, "expires_at"),
             row=row,
+            expires_s=_unix_s(_text(row, "expires_at")),
         )
         for name, row in _rows(answer)
     )
@@ -228,6 +234,14 @@ def _size(record: Record, field: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < _SIZE_LIMIT:
         raise OllamaError(f"the answer's `{field}` is not a size in bytes")
     return value
+
+
+def _unix_s(stamp: str) -> float:
+    """Unix seconds of an RFC 3339 time; infinite if it cannot be read."""
+    try:
+        return datetime.fromisoformat(stamp).timestamp()
+    except (ValueError, OverflowError):
+        return math.inf
 
 
 def _finite(text: str) -> float:

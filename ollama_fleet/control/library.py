@@ -4,11 +4,12 @@ First form: all own instances share one store, so one of them pulls and all can 
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from ollama_fleet.control.mutations import Mutations
 from ollama_fleet.errors import OllamaError
 from ollama_fleet.names import ModelName
 from ollama_fleet.state import Instance, Pull, State
@@ -50,17 +51,14 @@ class _Job:
 
 
 class Library:
-    """Pulls, single flight per model; `refresh(store)` re-reads what a store's instances have."""
+    """Pulls, single flight per model, through the instance that changes the store."""
 
     def __init__(
-        self,
-        state: State,
-        client: Callable[[Instance], Puller],
-        refresh: Callable[[str], Awaitable[None]],
+        self, state: State, client: Callable[[Instance], Puller], mutations: Mutations
     ) -> None:
         self._state = state
         self._client = client
-        self._refresh = refresh
+        self._mutations = mutations
         self._jobs: dict[str, _Job] = {}
 
     async def pull(self, name: str, *, insecure: bool = False) -> AsyncGenerator[Record, None]:
@@ -88,6 +86,7 @@ class Library:
             job.watchers.discard(queue)
             if not job.watchers and job.task is not None:
                 job.task.cancel()
+                self._forget(key, job)  # a caller that comes now must not join what is over
 
     async def close(self) -> None:
         """Stop all pulls."""
@@ -103,39 +102,50 @@ class Library:
         except OllamaError as error:
             job.send(error)
         finally:
+            self._forget(key, job)
+
+    def _forget(self, key: str, job: _Job) -> None:
+        if self._jobs.get(key) is job:
+            del self._jobs[key]
             self._state.pulls.pop(key, None)
-            if self._jobs.get(key) is job:
-                del self._jobs[key]
 
     async def _download(self, key: str, job: _Job) -> None:
-        """Let one instance download; if it is lost, another goes on from what the store holds."""
+        """Let one instance download; if it is lost, another goes on from what the store holds.
+
+        What was removed from the store in the meantime may have taken layers along that this pull
+        had found there: then it is asked for once more, which fetches what is missing.
+        """
+        store = next(iter(self._mutations.stores()), "")
         tried: set[str] = set()
         while True:
-            instance = self._designated(tried)
-            tried.add(instance.name)
+            removals = await self._mutations.removals(store)
+            instance = self._designated(store, tried)
             try:
-                await self._follow(key, job, instance)
+                success = await self._follow(key, job, instance)
             except OllamaError as error:
-                if error.status or instance.healthy or not self._others(tried):
+                tried.add(instance.name)
+                others = self._mutations.designated(store, tried) is not None
+                if error.status or instance.healthy or not others:
                     raise
                 job.tell({"status": f"{instance.name} was lost, going on elsewhere"})
-            else:
-                return
+                continue
+            if removals == await self._mutations.removals(store):
+                break
+        await self._mutations.refresh(store)
+        job.tell(success)
 
-    async def _follow(self, key: str, job: _Job, instance: Instance) -> None:
+    async def _follow(self, key: str, job: _Job, instance: Instance) -> Record:
+        """Tell of one download; its last record, of the success, is returned."""
         self._note(key, job, instance)
-        success: Record = {"status": "success"}
         async with aclosing(
             self._client(instance).pull(job.name, insecure=job.insecure)
         ) as records:
             async for record in records:
                 if record.get("status") == "success":
-                    success = record
-                else:
-                    job.tell(record)
-                    self._note(key, job, instance)
-        await self._refresh(instance.spec.store)
-        job.tell(success)
+                    return record
+                job.tell(record)
+                self._note(key, job, instance)
+        return {"status": "success"}
 
     def _note(self, key: str, job: _Job, instance: Instance) -> None:
         self._state.pulls[key] = Pull(
@@ -146,15 +156,11 @@ class Library:
             total_bytes=_sum(job, "total"),
         )
 
-    def _others(self, tried: set[str]) -> list[Instance]:
-        own = (i for i in self._state.instances.values() if not i.spec.external)
-        return [i for i in own if i.healthy and i.name not in tried]
-
-    def _designated(self, tried: set[str]) -> Instance:
-        others = self._others(tried)
-        if not others:
+    def _designated(self, store: str, tried: set[str]) -> Instance:
+        instance = self._mutations.designated(store, tried)
+        if instance is None:
             raise OllamaError("no instance of the fleet is up to pull a model", status=503)
-        return min(others, key=lambda i: i.in_flight)
+        return instance
 
 
 def _sum(job: _Job, field_name: str) -> int:

@@ -1,20 +1,22 @@
 """The one mutable store: what is known of every instance. Facts and arithmetic on facts.
 
-Control writes phases, health and models; the router tells it `lease`, `progress` and `outcome`;
-everyone else reads snapshots. No clock, no I/O, no policy: times are arguments.
+Control writes phases, health and models; the router tells it `lease`, `progress`, `outcome` and
+`want`; everyone else reads snapshots. No clock, no I/O, no policy: times are arguments.
 """
 
+from ollama_fleet.state.instance import Instance, Runner
 from ollama_fleet.state.records import (
     Completed,
     Health,
-    Instance,
     Phase,
+    Profile,
     Pull,
+    Residency,
     ResidentModel,
     StoredModel,
 )
 from ollama_fleet.state.snapshot import FleetFacts, FleetSnapshot, snapshot
-from ollama_fleet.state.store import Lease, State
+from ollama_fleet.state.store import Lease, State, Want
 
 __all__ = [
     "Completed",
@@ -24,9 +26,13 @@ __all__ = [
     "Instance",
     "Lease",
     "Phase",
+    "Profile",
     "Pull",
+    "Residency",
     "ResidentModel",
+    "Runner",
     "State",
     "StoredModel",
+    "Want",
     "snapshot",
 ]

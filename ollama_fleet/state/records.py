@@ -1,12 +1,10 @@
-"""The live records of the store: phases, models, outcomes, and one `Instance` per instance."""
+"""Facts as frozen records: phases, models on disk and in memory, residencies, outcomes, pulls."""
 
-from collections import Counter
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
-
-from ollama_fleet.placement import InstanceSpec
 
 
 class Phase(StrEnum):
@@ -29,20 +27,58 @@ class Health(StrEnum):
     UNHEALTHY = "unhealthy"
 
 
+Profile = tuple[tuple[str, int | float | bool | str], ...]
+"""Runner options that differ from the defaults, by name: num_ctx, num_gpu, ...
+
+A request's has what the client wrote. A residency's has the Modelfile's options under it, and
+the digests of the adapters and projectors that the runner is started with.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Residency:
+    """What is in an instance's memory: weights (a blob's digest) under an options profile.
+
+    Another profile of the same weights is another runner: Ollama reloads the model for it.
+    """
+
+    weights: str
+    profile: Profile = ()
+
+
 @dataclass(frozen=True, slots=True)
 class StoredModel:
-    """A model in an instance's store: `key` to compare by, `row` as /api/tags lists it."""
+    """A model in an instance's store: `key` to compare by, `row` as /api/tags lists it.
+
+    `blob` is the digest of its weights, "" until that is known; `profile` is what its Modelfile
+    asks of the runner.
+    """
 
     key: str
     name: str
     digest: str
     size_bytes: int
     row: Mapping[str, Any]
+    blob: str = ""
+    profile: Profile = ()
+
+    @property
+    def weights(self) -> str:
+        """What its residency is known by: two names over one blob are one."""
+        return self.blob or self.digest or self.key
+
+    @property
+    def remote(self) -> bool:
+        """It is a stub: Ollama has another server run it, and nothing of it comes into memory."""
+        return bool(self.row.get("remote_host"))
 
 
 @dataclass(frozen=True, slots=True)
 class ResidentModel:
-    """A model in an instance's memory: `row` as /api/ps lists it."""
+    """A model in an instance's memory: `row` as /api/ps lists it.
+
+    `expires_s` is when it will go, in Unix time by the instance's clock, if nobody uses it.
+    """
 
     key: str
     name: str
@@ -50,6 +86,13 @@ class ResidentModel:
     vram_bytes: int
     expires_at: str
     row: Mapping[str, Any]
+    expires_s: float = math.inf
+
+    @property
+    def context_length(self) -> int:
+        """Tokens that one slot of it takes; 0 where the instance does not say."""
+        length = self.row.get("context_length")
+        return length if isinstance(length, int) else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,53 +102,6 @@ class Completed:
     status: int
     prompt_tokens: int = 0
     output_tokens: int = 0
-
-
-@dataclass(slots=True, eq=False)
-class Instance:
-    """The live record of one instance. Read it through what it means: healthy, available, full."""
-
-    spec: InstanceSpec
-    phase: Phase = Phase.STOPPED
-    phase_since_s: float = 0.0
-    health: Health = Health.UNKNOWN
-    cause: str = ""
-    log_tail: tuple[str, ...] = ()
-    pid: int = 0
-    starts: int = 0
-    version: str = ""
-    stored: Mapping[str, StoredModel] = field(default_factory=dict)
-    resident: Mapping[str, ResidentModel] = field(default_factory=dict)
-    in_flight: int = 0
-    in_flight_of: Counter[str] = field(default_factory=Counter)
-    bound: int = 0  # requests that wait in the router for this instance
-    picked: int = 0  # sequence number of the last request bound to it
-    requests: int = 0
-    failures: int = 0
-    tokens: int = 0
-
-    @property
-    def name(self) -> str:
-        """Its name, unique in the fleet."""
-        return self.spec.name
-
-    @property
-    def healthy(self) -> bool:
-        """It is up, takes requests, and no probe says otherwise."""
-        return self.phase is Phase.READY and self.health is not Health.UNHEALTHY
-
-    @property
-    def loading(self) -> bool:
-        """A request is in flight there for a model that is not known to be in its memory."""
-        return any(key not in self.resident for key in self.in_flight_of if key)
-
-    def full(self, key: str) -> bool:
-        """Every slot it has for that model is taken; "" needs none."""
-        return bool(key) and self.in_flight_of[key] >= self.spec.slots
-
-    def available(self, key: str) -> bool:
-        """It may start a request for that model now."""
-        return self.healthy and not self.full(key)
 
 
 @dataclass(frozen=True, slots=True)

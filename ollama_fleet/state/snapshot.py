@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ollama_fleet.gpu import Gpu, GpuReading
-from ollama_fleet.state.records import Health, Instance, Phase, Pull
+from ollama_fleet.state.instance import Instance
+from ollama_fleet.state.records import Health, Phase, Pull
 from ollama_fleet.state.store import State
 
 

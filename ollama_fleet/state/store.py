@@ -1,33 +1,48 @@
 """The store itself: leases and counts from the router, phases and models from control."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
 from ollama_fleet.errors import ClientGone, Failure, ModelMissing
 from ollama_fleet.gpu import GpuSample
 from ollama_fleet.placement import Placement
+from ollama_fleet.state import memory
+from ollama_fleet.state.instance import Instance, Runner
 from ollama_fleet.state.records import (
     Completed,
     Health,
-    Instance,
     Phase,
+    Profile,
     Pull,
+    Residency,
     ResidentModel,
     StoredModel,
 )
+from ollama_fleet.state.rosters import Rosters
 
 
 class Lease:
-    """A place held on an instance. A context manager: leaving it gives the place back, once."""
+    """A place held on an instance. A context manager: leaving it gives the place back, once.
 
-    __slots__ = ("_held", "_state", "instance", "key")
+    `key` is the model's, `listed` whether the instance was known to have it; `residency` is what
+    the request needs in memory, None if it needs nothing and takes no slot; `tokens` counts those
+    of its answer, once that has begun.
+    """
 
-    def __init__(self, state: "State", instance: Instance, key: str) -> None:
+    __slots__ = ("_held", "_state", "instance", "key", "listed", "residency", "tokens")
+
+    def __init__(
+        self, state: "State", instance: Instance, key: str, residency: Residency | None
+    ) -> None:
         self._state = state
         self._held = True
         self.instance = instance
         self.key = key
+        self.listed = key in instance.stored
+        self.residency = residency
+        self.tokens: Callable[[], int] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -37,6 +52,11 @@ class Lease:
     ) -> None:
         self.release()
 
+    @property
+    def runner(self) -> Runner | None:
+        """What its instance has of the weights; None if it needs none."""
+        return self.instance.runners.get(self.residency.weights) if self.residency else None
+
     def release(self) -> None:
         """Give the place back. Doing it again does nothing."""
         if self._held:
@@ -44,64 +64,146 @@ class Lease:
             self._state._released(self)  # noqa: SLF001 - a lease is the store's own hand
 
 
+@dataclass(frozen=True, slots=True)
+class Want:
+    """Something to be loaded: what is to be in memory where, and how to ask for it.
+
+    `name` is the model, `path` the route whose empty request loads it, `options` the runner's
+    options of the request that waits.
+    """
+
+    instance: Instance
+    residency: Residency
+    name: str
+    path: str
+    options: Profile
+
+
 class State:
-    """All instances of the fleet, and who wants to know when something changed."""
+    """All instances of the fleet, and who wants to know when something changed.
+
+    `on_change`: the fleet is not what it was (a phase, a health, a store); `on_phase`: an
+    instance's phase was published. `on_release`: a lease has ended; `on_outcome`: an attempt has.
+    `on_want` and `on_load`: something is to be loaded; that has come to its end.
+    """
 
     def __init__(self, placement: Placement) -> None:
-        self.instances: dict[str, Instance] = {s.name: Instance(s) for s in placement.instances}
+        self.instances: dict[str, Instance] = {
+            spec.name: Instance(spec, number) for number, spec in enumerate(placement.instances)
+        }
         self.routes = placement.routes
         self.pulls: dict[str, Pull] = {}
         self.waiting = 0
         self.stopping = False
         self.gpu_sample = GpuSample()
         self.on_change: list[Callable[[], None]] = []
+        self.on_phase: list[Callable[[Instance], None]] = []
+        self.on_release: list[Callable[[Lease], None]] = []
         self.on_outcome: list[Callable[[Lease, Completed | Failure], None]] = []
-        self._holders: dict[str, dict[str, Instance]] = {}
+        self.on_want: list[Callable[[Want], None]] = []
+        self.on_load: list[Callable[[Want, Failure | None], None]] = []
+        self._rosters = Rosters(placement.routes)
         self._picks = 0
 
     # -- what the router tells ------------------------------------------------------------------
 
-    def lease(self, instance: Instance, key: str) -> Lease:
-        """Take a place under `key`, a model's or "" for a request that needs no slot.
+    def lease(
+        self, instance: Instance, key: str, profile: Profile = (), *, slot: bool = True
+    ) -> Lease:
+        """Take a place for a model's request; without `slot` for one that only passes through.
 
         Whoever chose the instance calls this next, with nothing awaited in between.
         """
         instance.in_flight += 1
-        instance.in_flight_of[key] += 1
         instance.requests += 1
-        return Lease(self, instance, key)
+        residency = instance.residency(key, profile) if slot else None
+        if residency is not None:
+            runner = instance.runner(residency.weights)
+            runner.ask(residency.profile)
+            runner.in_flight += 1
+            runner.running = residency.profile
+            if runner.in_flight == instance.spec.slots:
+                self._rosters.slots(instance, residency.weights)
+        return Lease(self, instance, key, residency)
 
-    def bind(self, instance: Instance) -> None:
-        """Count a request that will run there, though it may have to wait in the router first."""
+    def pick(self, instance: Instance) -> None:
+        """Note that a request was given to it, now or to wait for it."""
         self._picks += 1
         instance.picked = self._picks
-        instance.bound += 1
 
-    def unbind(self, instance: Instance) -> None:
+    def bind(self, instance: Instance, residency: Residency | None = None) -> None:
+        """Count a request that waits in the router for that instance."""
+        self.pick(instance)
+        instance.bound += 1
+        if residency is not None:
+            instance.runner(residency.weights).ask(residency.profile)
+
+    def unbind(self, instance: Instance, residency: Residency | None = None) -> None:
         """Count it no longer as waiting: it starts, moves or has left."""
         instance.bound -= 1
+        if residency is not None:
+            self._unask(instance, residency)
 
-    def progress(self, lease: Lease, tokens: int) -> None:
-        """Count tokens that just passed."""
-        lease.instance.tokens += tokens
+    def progress(self, lease: Lease, tokens: Callable[[], int]) -> None:
+        """Say where the tokens of its answer are counted: nothing more is done for each of them."""
+        lease.tokens = tokens
+        lease.instance.counters.add(tokens)
 
     def outcome(self, lease: Lease, outcome: Completed | Failure) -> None:
         """Say how an attempt ended. A client that left is nobody's failure."""
         instance = lease.instance
-        if isinstance(outcome, ModelMissing):
+        if isinstance(outcome, Completed):
+            self._served(lease)
+        elif isinstance(outcome, ModelMissing):
             self.set_stored(instance, [m for m in instance.stored.values() if m.key != lease.key])
-        elif isinstance(outcome, Failure) and not isinstance(outcome, ClientGone):
+        elif not isinstance(outcome, ClientGone):
             instance.failures += 1
         for tell in self.on_outcome:
             tell(lease, outcome)
 
+    def want(self, want: Want) -> bool:
+        """Have something loaded that a request waits for. False if nobody is there to do it.
+
+        What is being loaded already is not asked for again; the end of it is told to `on_load`.
+        """
+        if not self.on_want:
+            return False
+        runner = want.instance.runner(want.residency.weights)
+        if not (runner.loading and runner.profile == want.residency.profile):
+            runner.load(want.residency.profile)
+            self._rosters.slots(want.instance, want.residency.weights)
+            for tell in self.on_want:
+                tell(want)
+        return True
+
+    def _served(self, lease: Lease) -> None:
+        """An answer came: what it needed is in memory, whoever had it loaded."""
+        runner, residency = lease.runner, lease.residency
+        if runner and residency and not runner.loading and not runner.has(residency.profile):
+            runner.loaded(residency.profile)
+            self._rosters.slots(lease.instance, residency.weights)
+
     def _released(self, lease: Lease) -> None:
-        instance = lease.instance
+        instance, residency = lease.instance, lease.residency
         instance.in_flight -= 1
-        instance.in_flight_of[lease.key] -= 1
-        if not instance.in_flight_of[lease.key]:
-            del instance.in_flight_of[lease.key]
-        self.changed()
+        if lease.tokens is not None:
+            instance.counters.discard(lease.tokens)
+            instance.counted += lease.tokens()
+        if residency is not None:
+            runner = instance.runners[residency.weights]
+            runner.in_flight -= 1
+            runner.expires_s = float("inf")
+            self._unask(instance, residency)
+            if runner.in_flight == instance.spec.slots - 1:
+                self._rosters.slots(instance, residency.weights)
+        for tell in self.on_release:
+            tell(lease)
+
+    def _unask(self, instance: Instance, residency: Residency) -> None:
+        runner = instance.runners[residency.weights]
+        runner.unask(residency.profile)
+        if runner.idle:
+            del instance.runners[residency.weights]
 
     # -- what control tells ---------------------------------------------------------------------
 
@@ -113,7 +215,10 @@ class State:
         if phase is not Phase.READY:
             instance.health = Health.UNKNOWN
         if phase in (Phase.STOPPED, Phase.BACKOFF, Phase.FAILED):
-            instance.resident = {}
+            memory.forget(instance)
+        self._rosters.health(instance)
+        for tell in self.on_phase:
+            tell(instance)
         self.changed()
 
     def set_health(self, instance: Instance, health: Health, cause: str = "") -> None:
@@ -121,6 +226,7 @@ class State:
         if instance.health is not health:
             instance.health = health
             instance.cause = cause
+            self._rosters.health(instance)
             self.changed()
 
     def set_stored(self, instance: Instance, models: Iterable[StoredModel]) -> None:
@@ -128,16 +234,41 @@ class State:
         stored = {m.key: m for m in models}
         if stored == instance.stored:
             return
-        for key in instance.stored:
-            self._holders.get(key, {}).pop(instance.name, None)
-        instance.stored = stored
-        for key in instance.stored:
-            self._holders.setdefault(key, {})[instance.name] = instance
+        before, in_memory = instance.stored, memory.listed(instance).keys()
+        instance.store(stored)
+        self._rosters.stored(instance, before, stored)
+        if memory.listed(instance).keys() != in_memory:  # the same rows mean other weights now
+            memory.look(instance)
+        self._rosters.memory(instance)
         self.changed()
 
     def set_resident(self, instance: Instance, models: Iterable[ResidentModel]) -> None:
-        """Publish which models are in an instance's memory."""
+        """Publish which models are in an instance's memory, as it lists them."""
         instance.resident = {m.key: m for m in models}
+        memory.look(instance)
+        self._rosters.memory(instance)
+
+    def loaded(self, want: Want) -> None:
+        """What was wanted is in memory; the instance's own list will confirm it."""
+        self._load_ended(want, None, resident=True)
+
+    def not_loaded(self, want: Want, failure: Failure | None) -> None:
+        """It could not be loaded: the instance failed, or (None) the request is to blame."""
+        self._load_ended(want, failure, resident=False)
+
+    def _load_ended(self, want: Want, failure: Failure | None, *, resident: bool) -> None:
+        instance, weights = want.instance, want.residency.weights
+        instance.loads += 1
+        runner = instance.runners.get(weights)
+        if runner is not None and runner.loading and runner.profile == want.residency.profile:
+            runner.forget()
+            if resident:
+                runner.loaded(want.residency.profile)
+            if runner.idle:
+                del instance.runners[weights]
+            self._rosters.slots(instance, weights)
+        for tell in self.on_load:
+            tell(want, failure)
 
     def changed(self) -> None:
         """Tell everyone who asked that the fleet is not what it was."""
@@ -146,11 +277,18 @@ class State:
 
     # -- what anyone may read -------------------------------------------------------------------
 
-    def holders(self, key: str) -> Iterable[Instance]:
+    def holders(self, key: str) -> Sequence[Instance]:
         """The instances whose store is known to hold a model, whatever their health."""
-        return self._holders.get(key, {}).values()
+        return self._rosters.holders(key)
+
+    def ready(self, key: str) -> Sequence[Instance]:
+        """The healthy instances that may be given a request for a model."""
+        return self._rosters.ready(key)
+
+    def free(self, key: str, profile: Profile) -> Sequence[Instance]:
+        """The healthy instances with that model in memory under that profile, and a free slot."""
+        return self._rosters.free(key, profile)
 
     def may_serve(self, instance: Instance, key: str) -> bool:
         """Whether the configuration lets that instance serve that model."""
-        allowed = self.routes.get(key)
-        return allowed is None or instance.name in allowed
+        return self._rosters.may_serve(instance, key)

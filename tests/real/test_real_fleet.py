@@ -1,6 +1,7 @@
 """A fleet of real Ollama processes on the CPU, from its command line and its port."""
 
 import asyncio
+import hashlib
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ import urllib.error
 import aiohttp
 import psutil
 import pytest
+import tiny_gguf
 from fleet_process import FleetProcess, ask, call, until
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]  # real weights, on a CPU that others use
@@ -95,6 +97,41 @@ def test_the_ollama_command_line_works_at_the_router(fleet):
     assert "llama" in fleet.ollama("show", "tiny")
     fleet.ollama("stop", "tiny")
     until(lambda: "tiny" not in fleet.ollama("ps"), what="its end")
+
+
+def test_a_model_is_made_copied_used_and_removed_by_the_ollama_command_line(fleet, tmp_path):
+    """Each command sees at once what the one before it has done, on whichever instance."""
+    weights = tmp_path / "made.gguf"
+    tiny_gguf.write(weights, tiny_gguf.Shape(), seed=77)
+    recipe = tmp_path / "Modelfile"
+    template = "{{- range .Messages }}[{{ .Role }}] {{ .Content }}{{ end }}"
+    recipe.write_text(f"FROM {weights}\nPARAMETER num_predict 8\nTEMPLATE {template}\n")
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+
+    fleet.ollama("create", "made", "-f", str(recipe))
+    assert (fleet.box.store / "blobs" / f"sha256-{digest}").exists()
+    assert "made:latest" in fleet.ollama("list")
+    assert "num_predict" in fleet.ollama("show", "made")
+    fleet.ollama("create", "made", "-f", str(recipe))  # its blob is there: nothing is sent again
+
+    fleet.ollama("cp", "made", "Copied:1")
+    assert {"made:latest", "Copied:1"} <= set(fleet.ollama("list").split())
+    assert fleet.ollama("run", "copied:1", "hello").strip()
+    until(lambda: "opied:1" in fleet.ollama("ps"), what="the copy in memory")
+    fleet.ollama("stop", "copied:1")
+    until(lambda: "opied:1" not in fleet.ollama("ps"), what="its end")
+
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        fleet.ollama("push", "made")
+    assert "registry.ollama.ai" in refused.value.stderr
+
+    assert "deleted" in fleet.ollama("rm", "made", "copied:1")
+    left = fleet.ollama("list")
+    assert "made" not in left
+    assert "opied" not in left
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        fleet.ollama("rm", "made")
+    assert "not found" in refused.value.stderr
 
 
 def test_answers_stream_in_every_dialect(fleet):

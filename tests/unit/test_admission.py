@@ -1,4 +1,5 @@
 import asyncio
+import random
 from contextlib import suppress
 
 import pytest
@@ -8,12 +9,14 @@ from hypothesis import strategies as st
 
 from ollama_fleet.errors import ConnectFailed
 from ollama_fleet.router.admission import Admission, NobodyLeft, QueueFull, QueueTimeout
+from ollama_fleet.router.plan import HORIZON
 from ollama_fleet.router.policy import STRATEGIES
-from ollama_fleet.state import Phase
+from ollama_fleet.state import Completed, Phase
 
 
 def admission(state, *, limit=8, timeout_s=60.0, strategy="least_conn"):
-    return Admission(state, STRATEGIES[strategy], limit=limit, timeout_s=timeout_s)
+    rng = random.Random(1)
+    return Admission(state, STRATEGIES[strategy], limit=limit, timeout_s=timeout_s, rng=rng)
 
 
 async def settle():
@@ -24,8 +27,10 @@ async def settle():
 def test_a_free_slot_is_given_at_once_and_comes_back_with_the_lease():
     async def run():
         state = fleet("a", slots=1)
-        with await admission(state).admit(asks()) as lease:
+        with await admission(state).admit(asks()) as place:
+            lease = place.lease
             assert lease.instance.in_flight == 1
+            assert [name for name, _ in place.scores] == ["a"]
         assert (lease.instance.in_flight, lease.instance.bound, state.waiting) == (0, 0, 0)
         lease.release()
         assert lease.instance.in_flight == 0, "releasing twice must not count twice"
@@ -114,9 +119,8 @@ def test_who_waits_moves_on_when_the_instance_leaves():
             assert state.instances["a"].bound == 1
             state.set_phase(state.instances["b"], Phase.READY, 1.0)
             state.set_phase(state.instances["a"], Phase.BACKOFF, 1.0)
-            lease = await second
-            assert lease.instance.name == "b"
-            lease.release()
+            with await second as place:
+                assert place.lease.instance.name == "b"
 
     asyncio.run(run())
 
@@ -129,7 +133,7 @@ def test_a_request_waits_while_no_instance_is_up_and_starts_with_the_first():
         await settle()
         assert not waiting.done()
         state.set_phase(state.instances["a"], Phase.READY, 1.0)
-        (await waiting).release()
+        (await waiting).lease.release()
 
     asyncio.run(run())
 
@@ -141,7 +145,7 @@ def test_a_caller_cancelled_in_the_moment_of_the_grant_gives_its_place_back():
         first = await door.admit(asks())
         second = asyncio.create_task(door.admit(asks()))
         await settle()
-        first.release()  # grants `second`, whose task has not run yet
+        first.lease.release()  # grants `second`, whose task has not run yet
         assert state.instances["a"].in_flight == 1
         second.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -188,6 +192,154 @@ def test_leases_and_waiting_return_to_zero_whatever_happens(script, strategy):
         assert state.waiting == 0
         for instance in state.instances.values():
             assert (instance.in_flight, instance.bound) == (0, 0)
-            assert not instance.in_flight_of
+            assert not instance.runners
+
+    asyncio.run(run())
+
+
+def test_who_waited_for_an_instance_that_left_goes_on_in_order_of_arrival():
+    async def run():
+        state = fleet("a", "b", slots=1)
+        a, b = state.instances.values()
+        state.set_phase(b, Phase.BACKOFF, 0.0)
+        door = admission(state)
+        order = []
+
+        async def visit(number):
+            with await door.admit(asks()) as place:
+                order.append((number, place.lease.instance.name))
+                await settle()
+
+        first = await door.admit(asks())
+        visits = [asyncio.create_task(visit(n)) for n in range(4)]
+        await settle()
+        state.set_phase(a, Phase.BACKOFF, 1.0)
+        await settle()
+        assert (a.bound, state.waiting) == (0, 4)
+        first.lease.release()
+        state.set_phase(b, Phase.READY, 2.0)
+        await asyncio.gather(*visits)
+        assert order == [(n, "b") for n in range(4)]
+
+    asyncio.run(run())
+
+
+def test_more_than_a_plan_holds_are_placed_when_the_fleet_comes_up_and_in_order():
+    """And who arrives while they are being placed comes after them."""
+
+    async def run():
+        state = fleet("a", slots=1)
+        (instance,) = state.instances.values()
+        state.set_phase(instance, Phase.STARTING, 0.0)
+        door = admission(state, limit=999)
+        order = []
+
+        async def visit(number):
+            with await door.admit(asks()):
+                order.append(number)
+
+        visits = [asyncio.create_task(visit(n)) for n in range(3 * HORIZON)]
+        await settle()
+        state.set_phase(instance, Phase.READY, 1.0)
+        visits.append(asyncio.create_task(visit(3 * HORIZON)))
+        await asyncio.gather(*visits)
+        assert order == list(range(3 * HORIZON + 1))
+
+    asyncio.run(run())
+
+
+def test_a_waiter_that_leaves_lets_those_behind_it_start():
+    async def run():
+        state = fleet("a", slots=2)
+        door = admission(state)
+        with await door.admit(asks()):
+            other = asyncio.create_task(door.admit(asks(num_ctx=8)))
+            behind = asyncio.create_task(door.admit(asks()))
+            await settle()
+            assert not behind.done()
+            other.cancel()
+            (await behind).lease.release()
+
+    asyncio.run(run())
+
+
+ARRIVALS = st.lists(st.sampled_from(["p", "q", "finish", "cancel"]), max_size=60)
+CONTEXT = {"p": 0, "q": 8192}
+
+
+class Clients:
+    """Clients of two profiles at a door. Notes who starts where, in order, and who is inside."""
+
+    def __init__(self, state, door):
+        self.state, self.door = state, door
+        self.started, self.inside = [], []
+        self.tasks, self.gates = [], []
+
+    async def visit(self, number, profile):
+        with await self.door.admit(asks(num_ctx=CONTEXT[profile])) as place:
+            name, gate = place.lease.instance.name, asyncio.Event()
+            self.started.append((number, profile, name))
+            self.inside.append((name, profile))
+            self.gates.append(gate)
+            self.state.outcome(place.lease, Completed(200))
+            try:
+                await gate.wait()
+            finally:
+                self.gates.remove(gate)
+                self.inside.remove((name, profile))
+
+    def check(self):
+        for name, instance in self.state.instances.items():
+            profiles = [profile for at, profile in self.inside if at == name]
+            assert len(profiles) == instance.in_flight <= instance.spec.slots
+            assert len(set(profiles)) <= 1, "they would reload each other's model"
+
+    async def play(self, script):
+        for number, step in enumerate(script):
+            if step in CONTEXT:
+                self.tasks.append(asyncio.create_task(self.visit(number, step)))
+            elif step == "finish" and self.gates:
+                self.gates[0].set()
+            elif step == "cancel" and self.tasks:
+                self.tasks.pop().cancel()
+            await settle()
+            self.check()
+        while self.gates:
+            self.gates[0].set()
+            await settle()
+            self.check()
+        await asyncio.gather(*self.tasks)
+
+
+@given(ARRIVALS, st.sampled_from(sorted(STRATEGIES)))
+def test_two_profiles_that_have_settled_on_two_instances_never_reload_again(script, strategy):
+    """Whatever arrives in whatever order: each goes where its own profile is in memory."""
+
+    async def run():
+        state = fleet("a", "b", slots=2)
+        clients = Clients(state, admission(state, strategy=strategy, limit=999))
+        await clients.play(["p", "q"])
+        home = {profile: name for _, profile, name in clients.started}
+        assert set(home.values()) == {"a", "b"}
+        clients.started.clear()
+        await clients.play(script)
+        assert all(home[profile] == name for _, profile, name in clients.started)
+
+    asyncio.run(run())
+
+
+@given(ARRIVALS)
+def test_a_lone_instance_serves_all_profiles_in_order_of_arrival_one_at_a_time(script):
+    """So a waiting profile has its turn however many of the running one arrive after it."""
+
+    async def run():
+        state = fleet("a", slots=2)
+        clients = Clients(state, admission(state, limit=999))
+        await clients.play(script)
+        numbers = [number for number, _, _ in clients.started]
+        assert numbers == sorted(numbers)
+        asked = sum(step in CONTEXT for step in script)
+        assert len(numbers) + script.count("cancel") >= asked
+        assert (state.waiting, state.instances["a"].bound) == (0, 0)
 
     asyncio.run(run())

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ollama_fleet import names
-from ollama_fleet.names import ModelName, Source, canonical
+from ollama_fleet.names import ModelName, Source, canonical, is_cloud, manifest_path
 from ollama_fleet.units import go_duration, parse_duration, parse_size, show_bytes, show_duration
 
 
@@ -17,7 +17,10 @@ from ollama_fleet.units import go_duration, parse_duration, parse_size, show_byt
         ("localhost:5000/a/b", "localhost:5000/a/b:latest", "localhost:5000/a/b:latest"),
         ("http://h:1/a/b:c", "h:1/a/b:c", "h:1/a/b:c"),
         ("x:local", "registry.ollama.ai/library/x:latest", "x:latest"),
-        ("x:tag:cloud", "registry.ollama.ai/library/x:tag", "x:tag"),
+        ("x:tag:local", "registry.ollama.ai/library/x:tag", "x:tag"),
+        ("x:Cloud", "registry.ollama.ai/library/x:cloud", "x:cloud"),
+        ("x:tag:cloud", "registry.ollama.ai/library/x:tag-cloud", "x:tag-cloud"),
+        ("x:tag-cloud", "registry.ollama.ai/library/x:tag-cloud", "x:tag-cloud"),
     ],
 )
 def test_names_are_completed_as_ollama_completes_them(text, key, shown):
@@ -27,11 +30,39 @@ def test_names_are_completed_as_ollama_completes_them(text, key, shown):
 
 def test_a_source_suffix_is_told_apart_from_a_tag():
     assert ModelName.parse("x:120b-cloud").source is Source.CLOUD
-    assert ModelName.parse("x:120b-cloud").tag == "120b"
+    assert ModelName.parse("x:120b:local").source is Source.LOCAL
     assert ModelName.parse("my-cloud-model").source is Source.ANY
+    assert ModelName.parse("my-cloud").source is Source.ANY
+    assert ModelName.parse("localhost:5000/a-cloud/b").source is Source.ANY
 
 
-@pytest.mark.parametrize("text", ["", "a b", "a/../b", "a:", "/a", "a//b", "x" * 81, "a@sha256:1"])
+def test_a_cloud_model_is_never_taken_for_the_local_one():
+    """Its key is that of the stub which Ollama lists for it."""
+    for text in ("x:cloud", "x:120b-cloud", "x:120b:cloud"):
+        assert is_cloud(canonical(text))
+        assert canonical(text) != canonical(text.replace(":cloud", "").replace("-cloud", ""))
+    for text in ("x", "my-cloud", "cloud", "x:local", "x:cloudy"):
+        assert not is_cloud(canonical(text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "a b",
+        "a/../b",
+        "a:",
+        "/a",
+        "a//b",
+        "x" * 81,
+        "a@sha256:1",
+        "x:cloud:local",
+        "x:local:cloud",
+        "x:local-cloud",
+        ":cloud",
+        "x::cloud",
+    ],
+)
 def test_what_ollama_refuses_is_refused(text):
     with pytest.raises(ValueError, match="is not a model name"):
         ModelName.parse(text)
@@ -42,6 +73,25 @@ def test_a_reference_of_any_length_has_a_key_and_only_short_ones_are_kept():
     kept = names._canonical.cache_info().currsize
     assert canonical("X" * 10**6) == "x" * 10**6
     assert names._canonical.cache_info().currsize == kept
+
+
+@pytest.mark.parametrize(
+    ("shown", "path"),
+    [
+        ("llama3:latest", "registry.ollama.ai/library/llama3/latest"),
+        ("Me/Mine:7B", "registry.ollama.ai/Me/Mine/7B"),
+        ("hf.co/You/It:Q4", "hf.co/You/It/Q4"),
+        ("x:120b-cloud", "registry.ollama.ai/library/x/120b-cloud"),
+    ],
+)
+def test_a_manifest_lies_under_its_name_as_it_is_written(shown, path):
+    assert manifest_path(shown) == path
+
+
+def test_no_name_leads_out_of_the_manifests():
+    for shown in ("../x:y", "x:../y", "a/../../b", "x:.."):
+        with pytest.raises(ValueError, match="is not a model name"):
+            manifest_path(shown)
 
 
 @given(st.text(max_size=30))

@@ -9,11 +9,20 @@ from virtual_time import now, passes, run
 
 from ollama_fleet.config import SupervisionConfig
 from ollama_fleet.control.prober import Prober, Verdict
+from ollama_fleet.control.weights import Weights
 from ollama_fleet.errors import ConnectFailed, ModelMissing, OllamaError, Overloaded
 from ollama_fleet.gpu import GpuSample
 from ollama_fleet.names import canonical
 from ollama_fleet.placement import InstanceSpec, Placement
-from ollama_fleet.state import Health, Phase, ResidentModel, State, StoredModel
+from ollama_fleet.state import (
+    Health,
+    Phase,
+    Residency,
+    ResidentModel,
+    State,
+    StoredModel,
+    Want,
+)
 
 SETTINGS = SupervisionConfig()
 
@@ -26,6 +35,7 @@ class Script:
         self.version_s = self.tags_s = self.ps_s = 0.0
         self.models = ("m",)
         self.asked_at_s = {"version": [], "tags": [], "ps": []}
+        self.show_s, self.shown, self.described = 0.0, [], {}
 
     async def version(self, *, timeout_s):
         self.asked_at_s["version"].append(now())
@@ -36,12 +46,17 @@ class Script:
         self.asked_at_s["tags"].append(now())
         models = self.models
         await self._take(self.tags_s, timeout_s)
-        return tuple(StoredModel(canonical(m), m, "d", 1, {"name": m}) for m in models)
+        return tuple(StoredModel(canonical(m), m, "d-" + m, 1, {"name": m}) for m in models)
 
     async def ps(self, *, timeout_s):
         self.asked_at_s["ps"].append(now())
         await self._take(self.ps_s, timeout_s)
         return tuple(ResidentModel(canonical(m), m, 1, 1, "", {}) for m in self.models)
+
+    async def show(self, name, *, timeout_s):
+        self.shown.append(name)
+        await self._take(self.show_s, timeout_s)
+        return {"modelfile": self.described.get(name, "")}
 
     async def _take(self, seconds, timeout_s):
         up = self.up
@@ -59,16 +74,21 @@ class Fleet:
         )
         self.state = State(Placement(tuple(specs)))
         self.scripts = {name: Script() for name in names}
-        self.samples = 0
+        self.samples, self.read = 0, []
         self.prober = Prober(
             self.state,
             lambda instance: self.scripts[instance.name],
             SETTINGS,
             clock=now,
             read_gpus=self._read_gpus,
+            read_weights=self._read_weights,
         )
         for name in set(names) - set(external):
             self.ready(name)
+
+    async def _read_weights(self, store, models):
+        self.read.append((store, [model.name for model in models]))
+        return {m.digest: Weights("sha256:of-" + m.name) for m in models}
 
     async def _read_gpus(self):
         self.samples += 1
@@ -330,6 +350,81 @@ def test_a_prober_leaves_no_task_and_no_callback_behind():
         async with fleet.prober:
             await passes(3)
         assert asyncio.all_tasks() == {asyncio.current_task()}
-        assert fleet.state.on_change == fleet.state.on_outcome == []
+        state = fleet.state
+        for listeners in (state.on_change, state.on_phase, state.on_outcome, state.on_load):
+            assert listeners == []
+
+
+def test_the_weights_of_a_model_are_read_once_and_known_before_it_can_be_asked_for():
+    async def scenario():
+        fleet = Fleet("a", "b")
+        a, script = fleet["a"]
+        async with fleet.prober:
+            await passes(0.01)
+            assert a.stored[canonical("m")].weights == "sha256:of-m"
+            await passes(9)
+            script.models = ("m", "new")
+            await passes(9)
+            assert a.stored[canonical("new")].weights == "sha256:of-new"
+        names = [name for _, names in fleet.read for name in names]
+        assert names.count("new") == 1
+        assert 1 <= names.count("m") <= 2, "two instances may have looked at the same time"
+
+    run(scenario())
+
+
+def test_an_external_instance_is_asked_once_what_each_of_its_models_runs():
+    """One after the other; if it does not answer, it is asked again later."""
+    hexadecimal = "0" * 64
+
+    async def scenario():
+        fleet = Fleet("attic", external=("attic",))
+        instance, script = fleet["attic"]
+        script.models = ("m", "n", "odd")
+        script.described = {
+            "m": f"FROM /blobs/sha256-{hexadecimal}",
+            "n": f"FROM /blobs/sha256-{hexadecimal}",
+        }
+        script.show_s = 1000.0
+        async with fleet.prober:
+            await passes(40)
+            weights = {m.weights for m in instance.stored.values()}
+            assert weights == {"d-m", "d-n", "d-odd"}, "until it is known"
+            assert set(script.shown) == {"m"}, "no answer: no further question"
+            script.show_s = 0.1
+            await passes(20)
+            script.shown.clear()
+            await passes(20)
+            assert script.shown == []
+            m, n, odd = (instance.stored[canonical(name)].weights for name in script.models)
+            assert m == n == f"sha256:{hexadecimal}"
+            assert odd == "d-odd"
+
+    run(scenario())
+
+
+def test_a_list_asked_for_before_a_load_ended_does_not_take_the_model_away():
+    async def scenario():
+        fleet = Fleet("a")
+        instance, script = fleet["a"]
+        script.models = ()
+        residency = Residency("w")
+        want = Want(instance, residency, "m", "/api/generate", ())
+        fleet.state.on_want.append(lambda _: None)
+        async with fleet.prober:
+            await passes(1)
+            script.ps_s = 1.0
+            fleet.prober.look_again(instance)
+            await passes(0.5)
+            fleet.state.want(want)
+            fleet.state.loaded(want)
+            asked = len(script.asked_at_s["ps"])
+            await passes(0.6)
+            assert instance.runners["w"].resident
+            assert len(script.asked_at_s["ps"]) > asked, "it is asked again at once"
+            await passes(1)
+            assert not instance.runners, "and that answer counts"
+
+    run(scenario())
 
     run(scenario())

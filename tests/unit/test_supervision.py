@@ -385,7 +385,7 @@ def test_silence_ends_a_process_unless_there_is_another_sign_of_life(make, sign)
             script.state.lease(script.instance, RESIDENT.key)
         deaf_at_s = now()
         for _ in range(100):
-            script.instance.tokens += sign == "tokens"
+            script.instance.counted += sign == "tokens"
             await passes(0.5)
             if script.instance.phase is not Phase.READY:
                 break

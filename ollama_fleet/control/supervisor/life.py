@@ -17,7 +17,7 @@ from ollama_fleet.control.supervisor.endings import Ending, explain
 from ollama_fleet.control.supervisor.vram import until_freed
 from ollama_fleet.errors import OllamaError
 from ollama_fleet.gpu import GpuSample
-from ollama_fleet.state import Instance, Phase, State
+from ollama_fleet.state import Instance, Lease, Phase, State
 from ollama_fleet.units import show_duration
 
 log = logging.getLogger(__name__)
@@ -181,12 +181,12 @@ class Life:
         """Give the requests in flight the time to end, while nothing new is sent to it."""
         idle = asyncio.Event()
 
-        def look() -> None:
+        def look(_lease: Lease | None = None) -> None:
             if not self._instance.in_flight:
                 idle.set()
 
         self._means.publish(Phase.DRAINING, "")
-        self._means.state.on_change.append(look)
+        self._means.state.on_release.append(look)
         look()
         waits = [asyncio.create_task(event.wait()) for event in (idle, self._signals.hurried)]
         ends: list[asyncio.Future[Any]] = [exited, *waits]
@@ -194,7 +194,7 @@ class Life:
         try:
             await asyncio.wait(ends, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            self._means.state.on_change.remove(look)
+            self._means.state.on_release.remove(look)
             for wait in waits:
                 wait.cancel()
 

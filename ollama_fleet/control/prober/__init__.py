@@ -1,6 +1,6 @@
 """Asks every instance how it is, which models it has and which it has loaded; reads the GPUs.
 
-Two loops per instance, so that a list which is slow to come delays no sign of life. What is
+Separate loops per instance, so that a list which is slow to come delays no sign of life. What is
 learnt goes to state; what could not be learnt leaves state as it was.
 """
 
@@ -8,12 +8,13 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from itertools import count
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final, Protocol, Self
 
 from ollama_fleet.config import SupervisionConfig
+from ollama_fleet.control.prober.lists import UP, Lister, Lists, ReadWeights, read_off_loop
+from ollama_fleet.control.prober.verdict import Verdict
 from ollama_fleet.errors import (
     ConnectFailed,
     Failure,
@@ -22,59 +23,24 @@ from ollama_fleet.errors import (
     StreamBroken,
 )
 from ollama_fleet.gpu import GpuSample
-from ollama_fleet.state import (
-    Completed,
-    Health,
-    Instance,
-    Lease,
-    Phase,
-    ResidentModel,
-    State,
-    StoredModel,
-)
+from ollama_fleet.state import Completed, Health, Instance, Lease, Phase, State, Want
 
-_ENOUGH: Final = 2  # answers, or failures, in a row that settle the matter
-_LIST_TIMEOUT_S: Final = 12.0  # an instance that loads or unloads answers /api/ps late
+__all__ = ["Client", "Prober", "Verdict"]
+
 _GAP_S: Final = 0.05  # at least, between probes that failing requests call for
 _DOUBT_S: Final = 0.25  # until the second probe that settles it
 _GPU_INTERVAL_S: Final = 2.0
-_UP: Final = (Phase.READY, Phase.DRAINING)
 _SUSPICIOUS: Final = (ConnectFailed, FirstByteTimeout, StreamBroken)
 
 log = logging.getLogger(__name__)
 
 
-class Client(Protocol):
+class Client(Lister, Protocol):
     """What the prober needs of an instance's API. Raises OllamaError."""
 
     async def version(self, *, timeout_s: float) -> str:
         """Return its version."""
         ...
-
-    async def tags(self, *, timeout_s: float) -> tuple[StoredModel, ...]:
-        """List the models in its store."""
-        ...
-
-    async def ps(self, *, timeout_s: float) -> tuple[ResidentModel, ...]:
-        """List the models in its memory."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """The health of an instance, and how many of the last probes in a row speak against it."""
-
-    health: Health = Health.UNKNOWN
-    contrary: int = 0
-
-    def after(self, *, answered: bool) -> "Verdict":
-        """One more probe. The first answer ever counts at once, else it takes two in a row."""
-        found = Health.HEALTHY if answered else Health.UNHEALTHY
-        if found is self.health:
-            return Verdict(found)
-        enough = 1 if answered and self.health is Health.UNKNOWN else _ENOUGH
-        contrary = self.contrary + 1
-        return Verdict(found) if contrary >= enough else replace(self, contrary=contrary)
 
 
 @dataclass(slots=True)
@@ -84,7 +50,6 @@ class _Watch:
     verdict: Verdict = field(default_factory=Verdict)
     starts: int = 0  # which of its processes the verdict is about
     was_ready: bool = False
-    listed: int = 0  # the number of the latest question whose answer is in state
     probe_now: asyncio.Event = field(default_factory=asyncio.Event)
     list_now: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -104,43 +69,43 @@ class Prober:
         *,
         clock: Callable[[], float],
         read_gpus: Callable[[], Awaitable[GpuSample]],
+        read_weights: ReadWeights = read_off_loop,
     ) -> None:
         self._state, self._client, self._settings = state, client, settings
         self._clock, self._read_gpus = clock, read_gpus
+        self._lists = Lists(state, client, read_weights)
         self._watches = {instance: _Watch() for instance in state.instances.values()}
-        self._numbers = count(1)
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
-        self._notice_ready()
-        self._state.on_change.append(self._notice_ready)
+        self._state.on_phase.append(self._notice_phase)
         self._state.on_outcome.append(self._notice_outcome)
+        self._state.on_load.append(self._notice_load)
         for instance, watch in self._watches.items():
+            self._notice_phase(instance)
             if instance.spec.external:
                 self._state.set_phase(instance, Phase.STARTING, self._clock())
             self._run(self._keep_probing(instance, watch), f"probe {instance.name}")
             self._run(self._keep_listing(instance, watch), f"list {instance.name}")
+            if instance.spec.external:
+                self._run(self._keep_asking(instance), f"ask {instance.name} of its models")
         self._run(self._keep_reading_gpus(), "read GPUs")
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
-        self._state.on_change.remove(self._notice_ready)
+        self._state.on_phase.remove(self._notice_phase)
         self._state.on_outcome.remove(self._notice_outcome)
+        self._state.on_load.remove(self._notice_load)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def refresh(self, store: str) -> None:
         """Read anew which models a store has, from every instance on it that is up."""
-        await asyncio.gather(
-            *(
-                self._list_stored(instance, watch)
-                for instance, watch in self._watches.items()
-                if instance.spec.store == store and instance.phase in _UP
-            )
-        )
+        sharing = [i for i in self._watches if i.spec.store == store and i.phase in UP]
+        await asyncio.gather(*map(self._lists.on_disk, sharing))
 
     def look_again(self, instance: Instance) -> None:
         """Read anew, soon, what an instance has in memory: something was just changed there."""
@@ -148,27 +113,29 @@ class Prober:
 
     # -- what calls for a look at once ----------------------------------------------------------
 
-    def _notice_ready(self) -> None:
-        for instance, watch in self._watches.items():
-            ready = instance.phase is Phase.READY
-            if ready and not watch.was_ready:
-                watch.probe_now.set()
-                watch.list_now.set()
-            watch.was_ready = ready
+    def _notice_phase(self, instance: Instance) -> None:
+        watch, ready = self._watches[instance], instance.phase is Phase.READY
+        if ready and not watch.was_ready:
+            watch.probe_now.set()
+            watch.list_now.set()
+        watch.was_ready = ready
 
     def _notice_outcome(self, lease: Lease, outcome: Completed | Failure) -> None:
-        watch = self._watches[lease.instance]
+        watch, runner = self._watches[lease.instance], lease.runner
         if isinstance(outcome, _SUSPICIOUS):
             watch.probe_now.set()
-        elif lease.key and lease.key not in lease.instance.resident:
+        elif runner is not None and not runner.listed:
             watch.list_now.set()  # it has just been loaded
+
+    def _notice_load(self, want: Want, _failure: Failure | None) -> None:
+        self._watches[want.instance].list_now.set()
 
     # -- health ---------------------------------------------------------------------------------
 
     async def _keep_probing(self, instance: Instance, watch: _Watch) -> None:
         while True:
             watch.probe_now.clear()
-            if instance.spec.external or instance.phase in _UP:
+            if instance.spec.external or instance.phase in UP:
                 await self._probe(instance, watch)
             pause_s = _DOUBT_S if watch.verdict.contrary else self._settings.probe_interval_s
             await _rest(watch.probe_now, pause_s)
@@ -181,7 +148,7 @@ class Prober:
             version = await client.version(timeout_s=self._settings.probe_timeout_s)
         except OllamaError as error:
             answered, cause = False, str(error)
-        if instance.starts != starts or not (instance.spec.external or instance.phase in _UP):
+        if instance.starts != starts or not (instance.spec.external or instance.phase in UP):
             return  # it was another process that was asked
         if watch.starts != starts:
             watch.starts, watch.verdict = starts, Verdict()
@@ -207,26 +174,16 @@ class Prober:
     async def _keep_listing(self, instance: Instance, watch: _Watch) -> None:
         while True:
             watch.list_now.clear()
-            if instance.phase in _UP:
-                await asyncio.gather(
-                    self._list_stored(instance, watch), self._list_resident(instance)
-                )
+            if instance.phase in UP:
+                await asyncio.gather(self._lists.on_disk(instance), self._lists.in_memory(instance))
             await _rest(watch.list_now, self._settings.probe_interval_s)
 
-    async def _list_stored(self, instance: Instance, watch: _Watch) -> None:
-        number = next(self._numbers)
-        with suppress(OllamaError):
-            models = await self._client(instance).tags(timeout_s=_LIST_TIMEOUT_S)
-            if number > watch.listed:  # no question asked later has been answered before
-                watch.listed = number
-                self._state.set_stored(instance, models)
-
-    async def _list_resident(self, instance: Instance) -> None:
-        starts = instance.starts
-        with suppress(OllamaError):
-            models = await self._client(instance).ps(timeout_s=_LIST_TIMEOUT_S)
-            if instance.starts == starts and instance.phase in _UP:
-                self._state.set_resident(instance, models)
+    async def _keep_asking(self, instance: Instance) -> None:
+        """What its models run, where its store is not ours to read."""
+        while True:
+            if instance.phase in UP:
+                await self._lists.weights(instance)
+            await asyncio.sleep(self._settings.probe_interval_s)
 
     # -- the rest -------------------------------------------------------------------------------
 

@@ -1,0 +1,118 @@
+"""Loads what requests wait for, on the fleet's own connections: no client's leaving ends a load.
+
+Ollama gives a load to the request that triggers it, and aborts it when that client goes away. Here
+one load serves all who wait for the same, and runs on if none of them is left.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any, Final, Protocol, Self
+
+from ollama_fleet.errors import (
+    ConnectFailed,
+    Failure,
+    FirstByteTimeout,
+    OllamaError,
+    Overloaded,
+    UpstreamFailed,
+)
+from ollama_fleet.placement import InstanceSpec
+from ollama_fleet.state import Instance, Residency, State, Want
+from ollama_fleet.units import parse_duration
+
+_STALL: Final = "OLLAMA_LOAD_TIMEOUT"
+
+log = logging.getLogger(__name__)
+
+
+class Loader(Protocol):
+    """What a load needs of an instance's API."""
+
+    async def load_by(
+        self, path: str, name: str, options: Mapping[str, Any], *, timeout_s: float
+    ) -> None:
+        """Load a model by an empty request at a route. Raises OllamaError."""
+        ...
+
+
+class Loads:
+    """Carries out what state says is wanted, while it is entered as a context manager.
+
+    `answer_s` is how long an instance may take to begin an answer; a group may be given longer to
+    load its models.
+    """
+
+    def __init__(
+        self, state: State, client: Callable[[Instance], Loader], *, answer_s: float
+    ) -> None:
+        self._state, self._client, self._answer_s = state, client, answer_s
+        self._running: dict[tuple[Instance, Residency], asyncio.Task[None]] = {}
+
+    async def __aenter__(self) -> Self:
+        self._state.on_want.append(self._wanted)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self._state.on_want.remove(self._wanted)
+        tasks = tuple(self._running.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _wanted(self, want: Want) -> None:
+        what = want.instance, want.residency
+        if what not in self._running:
+            name = f"load {want.name} on {want.instance.name}"
+            self._running[what] = asyncio.create_task(self._load(want), name=name)
+
+    async def _load(self, want: Want) -> None:
+        failure: Failure | None = ConnectFailed("the fleet is stopping")
+        loaded = False
+        timeout_s = deadline_s(want.instance.spec, self._answer_s)
+        try:
+            await self._client(want.instance).load_by(
+                want.path, want.name, dict(want.options), timeout_s=timeout_s
+            )
+            loaded = True
+        except OllamaError as error:
+            failure = blamed(error, want.instance.name)
+            level = logging.WARNING if failure is not None else logging.DEBUG
+            extra = {"instance": want.instance.name, "model": want.name}
+            log.log(level, "a model could not be loaded: %s", error, extra=extra)
+        finally:
+            del self._running[want.instance, want.residency]
+            if loaded:
+                self._state.loaded(want)
+            else:
+                self._state.not_loaded(want, failure)
+
+
+def deadline_s(spec: InstanceSpec, answer_s: float) -> float:
+    """Seconds a load may take in all: what an answer may, or the group's `load_timeout` if longer.
+
+    To Ollama itself that is how long a load may make no progress.
+    """
+    try:
+        return max(answer_s, parse_duration(spec.environment.get(_STALL, "")))
+    except ValueError:
+        return answer_s
+
+
+def blamed(error: OllamaError, name: str) -> Failure | None:
+    """How the instance failed, in the router's words; None if the request itself is to blame.
+
+    Such a request is sent all the same: what is wrong with it is for Ollama to say.
+    """
+    if 400 <= error.status < 500:
+        return None
+    if error.status == 503:
+        return Overloaded(f"{name} answered 503 to a load")
+    if error.status:
+        return UpstreamFailed(f"{name} could not load the model: {error.reason}")
+    if isinstance(error.__cause__, TimeoutError):
+        return FirstByteTimeout(f"the model was not loaded in time: {error.reason}")
+    return ConnectFailed(f"{name} was lost while it loaded the model: {error.reason}")

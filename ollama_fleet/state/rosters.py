@@ -1,0 +1,154 @@
+"""Who may be asked, kept up to date at every change, so that no arrival looks at all instances."""
+
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import TypeVar
+
+from ollama_fleet.state.instance import Instance
+from ollama_fleet.state.records import Profile
+
+_Key = TypeVar("_Key", bound=Hashable)
+
+
+class Roster:
+    """A set of instances in the order of the fleet, to walk through or to draw from."""
+
+    __slots__ = ("_numbers", "instances")
+
+    def __init__(self) -> None:
+        self._numbers: list[int] = []
+        self.instances: list[Instance] = []
+
+    def add(self, instance: Instance) -> None:
+        """Take it in; nothing if it is there."""
+        at = bisect_left(self._numbers, instance.number)
+        if at == len(self._numbers) or self._numbers[at] != instance.number:
+            self._numbers.insert(at, instance.number)
+            self.instances.insert(at, instance)
+
+    def remove(self, instance: Instance) -> None:
+        """Leave it out; nothing if it is not there."""
+        at = bisect_left(self._numbers, instance.number)
+        if at < len(self._numbers) and self._numbers[at] == instance.number:
+            del self._numbers[at]
+            del self.instances[at]
+
+
+class Rosters:
+    """The indexes of the store: who holds a model, who of them is up, who has it ready to run.
+
+    `routes` are the names of the instances that may serve a model, where not all may.
+    """
+
+    def __init__(self, routes: Mapping[str, frozenset[str]]) -> None:
+        self._routes = routes
+        self._holders: dict[str, Roster] = {}
+        self._ready: dict[str, Roster] = {}
+        self._up = Roster()
+        self._free: dict[tuple[str, Profile], Roster] = {}
+        self._free_at: dict[str, dict[str, tuple[Profile, tuple[str, ...]]]] = defaultdict(dict)
+
+    def holders(self, key: str) -> Sequence[Instance]:
+        """The instances whose store is known to hold a model, whatever their health."""
+        return _of(self._holders, key)
+
+    def ready(self, key: str) -> Sequence[Instance]:
+        """The healthy instances that may be given a request for a model.
+
+        Those that hold it; anyone where nobody is known to.
+        """
+        if key in self._holders:
+            return _of(self._ready, key)
+        allowed = self._routes.get(key)
+        if allowed is None:
+            return self._up.instances
+        return [i for i in self._up.instances if i.name in allowed]
+
+    def free(self, key: str, profile: Profile) -> Sequence[Instance]:
+        """The healthy instances that could start a request for that model at once.
+
+        They have it in memory under that profile and a slot for it that is free.
+        """
+        return _of(self._free, (key, profile))
+
+    def may_serve(self, instance: Instance, key: str) -> bool:
+        """Whether the configuration lets that instance serve that model."""
+        allowed = self._routes.get(key)
+        return allowed is None or instance.name in allowed
+
+    def stored(self, instance: Instance, before: Iterable[str], now: Iterable[str]) -> None:
+        """Its store holds other models than before."""
+        before, now = set(before), set(now)
+        for key in before - now:
+            _leave(self._holders, key, instance)
+            _leave(self._ready, key, instance)
+        for key in now - before:
+            _join(self._holders, key, instance)
+            if instance.healthy and self.may_serve(instance, key):
+                _join(self._ready, key, instance)
+
+    def health(self, instance: Instance) -> None:
+        """It has become healthy, or is so no more."""
+        served = [key for key in instance.stored if self.may_serve(instance, key)]
+        if instance.healthy:
+            self._up.add(instance)
+            for key in served:
+                _join(self._ready, key, instance)
+        else:
+            self._up.remove(instance)
+            for key in served:
+                _leave(self._ready, key, instance)
+        self.memory(instance)
+
+    def memory(self, instance: Instance) -> None:
+        """It has other models in memory than before, or another profile of them."""
+        for weights in {*self._free_at[instance.name], *instance.runners}:
+            self.slots(instance, weights)
+
+    def slots(self, instance: Instance, weights: str) -> None:
+        """A slot of these weights was taken there, or has come free."""
+        at = self._free_at[instance.name]
+        before = at.get(weights)
+        profile = _free_profile(instance, weights)
+        now = None if profile is None else (profile, instance.names.get(weights, ()))
+        if now == before:
+            return
+        if before is not None:
+            del at[weights]
+            for key in before[1]:
+                _leave(self._free, (key, before[0]), instance)
+        if now is not None:
+            at[weights] = now
+            for key in now[1]:
+                if self.may_serve(instance, key):
+                    _join(self._free, (key, now[0]), instance)
+
+
+def _free_profile(instance: Instance, weights: str) -> Profile | None:
+    """The profile under which a request could run there at once; None if none could."""
+    runner = instance.runners.get(weights)
+    if runner is None or not runner.resident or runner.in_flight >= instance.spec.slots:
+        return None
+    return runner.profile if instance.healthy else None
+
+
+def _of(rosters: Mapping[_Key, Roster], key: _Key) -> Sequence[Instance]:
+    roster = rosters.get(key)
+    return roster.instances if roster is not None else ()
+
+
+def _join(rosters: dict[_Key, Roster], key: _Key, instance: Instance) -> None:
+    roster = rosters.get(key)
+    if roster is None:
+        roster = rosters[key] = Roster()
+    roster.add(instance)
+
+
+def _leave(rosters: dict[_Key, Roster], key: _Key, instance: Instance) -> None:
+    """Leave a roster; an empty one goes, for clients choose what it is kept for."""
+    roster = rosters.get(key)
+    if roster is not None:
+        roster.remove(instance)
+        if not roster.instances:
+            del rosters[key]

@@ -1,0 +1,308 @@
+"""What the store makes of what it is told: slots, what is in memory, who may be asked."""
+
+import math
+
+import pytest
+from fleet_fixtures import fleet, hold, resident, spec, stored
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ollama_fleet.errors import ModelMissing, UpstreamFailed
+from ollama_fleet.names import canonical
+from ollama_fleet.placement import Placement
+from ollama_fleet.state import Completed, Health, Phase, Residency, State, StoredModel, Want
+from ollama_fleet.state.profiles import effective, guessed
+
+M, N = canonical("m"), canonical("n")
+LONG = (("num_ctx", 8192),)
+
+
+def lone(**more):
+    state = fleet("a", **more)
+    return state, state.instances["a"]
+
+
+def share(state, instance, *models, **more):
+    """Give an instance models that are names of one blob."""
+    state.set_stored(instance, [stored(m, blob="sha256:w", **more) for m in models])
+
+
+def want_on(instance, profile=()):
+    return Want(instance, instance.residency(M, profile), "m", "/api/generate", profile)
+
+
+# -- two names over one blob are one residency ----------------------------------------------------
+
+
+def test_two_names_over_one_blob_share_slots_and_memory():
+    state, a = lone(slots=1)
+    share(state, a, "m", "n")
+    assert a.residency(M) == a.residency(N)
+    lease = state.lease(a, M)
+    assert a.full(N)
+    assert a.in_flight_of(N) == 1
+    lease.release()
+    assert not a.full(N)
+    state.set_resident(a, [resident("m")])
+    assert a.runners["sha256:w"].resident
+    assert [i.name for i in state.free(N, ())] == ["a"]
+
+
+def test_a_listed_name_that_is_gone_is_known_by_its_manifest():
+    """Ollama goes on listing the name by which a model was loaded, when that name is deleted."""
+    state, a = lone()
+    state.set_resident(a, [resident("m")])
+    state.set_stored(a, [StoredModel(N, "n", "d-m", 1, {}, blob="sha256:w")])
+    assert a.runners["sha256:w"].resident
+
+
+def test_weights_that_become_known_later_take_over_what_is_in_memory():
+    state, a = lone()
+    state.set_resident(a, [resident("m")])
+    assert set(a.runners) == {"d-m"}
+    share(state, a, "m", "n")
+    assert set(a.runners) == {"sha256:w"}
+    assert [i.name for i in state.free(N, ())] == ["a"]
+
+
+def test_what_runs_elsewhere_takes_no_slot():
+    state, a = lone(slots=1)
+    stub = StoredModel(N, "n", "d", 1, {"remote_host": "https://ollama.com:443"})
+    state.set_stored(a, [stub])
+    for key in (N, canonical("x:cloud"), canonical("x:120b-cloud"), ""):
+        for _ in range(3):
+            assert state.lease(a, key).residency is None
+        assert not a.full(key)
+    assert a.in_flight == 12
+    assert not a.runners
+
+
+def test_a_model_that_turns_out_missing_is_struck_off_whatever_was_asked_of_it():
+    """Also by a request that takes no slot: a lie in the map is a lie for all."""
+    state, a = lone(models=("m", "n"))
+    with state.lease(a, M, slot=False) as lease:
+        state.outcome(lease, ModelMissing())
+    assert set(a.stored) == {N}
+    assert state.holders(M) == ()
+
+
+# -- profiles -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("own", "asked", "default", "profile"),
+    [
+        ((), (), 4096, ()),
+        ((), LONG, 4096, LONG),
+        ((), LONG, 8192, ()),
+        ((), LONG, 0, LONG),
+        (LONG, (), 4096, LONG),
+        (LONG, (("num_ctx", 4096),), 4096, ()),
+        (LONG, (("num_gpu", 3),), 0, (("num_ctx", 8192), ("num_gpu", 3))),
+        ((("num_gpu", 3),), (("num_gpu", -1),), 0, ()),
+        ((("adapters", "sha256:a"),), LONG, 0, (("adapters", "sha256:a"), ("num_ctx", 8192))),
+    ],
+)
+def test_a_profile_is_the_modelfiles_options_with_the_requests_over_them(
+    own, asked, default, profile
+):
+    assert effective(own, asked, default) == profile
+
+
+@pytest.mark.parametrize(
+    ("own", "length", "default", "trained", "profile"),
+    [
+        ((), 4096, 4096, 0, ()),
+        ((), 8192, 4096, 0, LONG),
+        ((), 2048, 4096, 0, ()),
+        ((), 2048, 4096, 2048, ()),
+        ((), 2048, 4096, 131072, (("num_ctx", 2048),)),
+        ((), 8192, 0, 0, ()),
+        ((), 0, 4096, 0, ()),
+        (LONG, 8192, 4096, 0, LONG),
+        (LONG, 4096, 4096, 131072, ()),
+    ],
+)
+def test_a_foreign_runners_profile_is_told_by_its_context_where_that_says_something(
+    own, length, default, trained, profile
+):
+    assert guessed(own, length, default, trained) == profile
+
+
+def test_memory_is_known_under_the_profile_of_the_last_answer():
+    state, a = lone()
+    with state.lease(a, M, LONG) as lease:
+        assert a.loading
+        state.outcome(lease, Completed(200))
+        assert not a.loading
+    runner = a.runners["d-m"]
+    assert runner.has(LONG)
+    assert not runner.has(())
+    state.set_resident(a, [resident("m", context_length=8192)])
+    assert runner.has(LONG), "the list says nothing against it"
+    state.set_resident(a, [resident("m", context_length=2048)])
+    assert not runner.has(LONG), "somebody else had it loaded anew"
+
+
+def test_after_a_restart_of_the_fleet_a_runner_is_known_by_its_context():
+    state, a = lone(OLLAMA_CONTEXT_LENGTH="4096")
+    state.set_resident(a, [resident("m", context_length=8192)])
+    assert a.runners["d-m"].has(LONG)
+    state, a = lone()
+    state.set_resident(a, [resident("m", context_length=8192)])
+    assert a.runners["d-m"].has(()), "nothing to compare with"
+
+
+def test_what_a_lease_is_having_loaded_is_listed_under_its_own_profile():
+    state, a = lone(OLLAMA_CONTEXT_LENGTH="4096")
+    state.lease(a, M, LONG)
+    state.set_resident(a, [resident("m", context_length=4096)])
+    assert a.runners["d-m"].has(LONG), "a model may have been trained for less than was asked"
+
+
+# -- loads ----------------------------------------------------------------------------------------
+
+
+def test_a_wanted_load_is_asked_for_once_and_in_memory_at_once_when_it_ends():
+    state, a = lone()
+    wants, ends = [], []
+    state.on_want.append(wants.append)
+    state.on_load.append(lambda want, failure: ends.append((want, failure)))
+    want = want_on(a, LONG)
+    assert state.want(want)
+    assert state.want(want)
+    assert wants == [want]
+    assert a.loading
+    assert not a.suits(M, ())
+    state.set_resident(a, [])
+    assert a.loading, "what is being loaded is in no list yet"
+    state.loaded(want)
+    assert a.runners["d-m"].has(LONG)
+    assert ends == [(want, None)]
+    state.set_resident(a, [])
+    assert not a.runners
+
+
+def test_nobody_there_to_load_means_no_wait():
+    state, a = lone()
+    assert not state.want(want_on(a))
+    assert not a.loading
+
+
+def test_a_load_that_failed_leaves_nothing_in_memory():
+    state, a = lone()
+    state.on_want.append(lambda _: None)
+    failure = UpstreamFailed("no")
+    ends = []
+    state.on_load.append(lambda _want, why: ends.append(why))
+    state.want(want_on(a))
+    state.not_loaded(want_on(a), failure)
+    assert ends == [failure]
+    assert not a.runners
+
+
+def test_a_process_that_ends_takes_its_memory_and_its_loads_with_it():
+    state, a = lone()
+    state.on_want.append(lambda _: None)
+    state.set_resident(a, [resident("n")])
+    lease = state.lease(a, M)
+    state.want(want_on(a))
+    state.set_phase(a, Phase.BACKOFF, 0.0)
+    assert list(a.runners) == ["d-m"], "its lease is still held"
+    assert not a.runners["d-m"].loading
+    lease.release()
+    assert not a.runners
+
+
+def test_when_a_model_expires_is_known_only_while_nobody_uses_it():
+    state, a = lone()
+    state.set_resident(a, [resident("m", expires_s=100.0)])
+    assert a.runners["d-m"].expires_s == 100.0
+    with state.lease(a, M):
+        state.set_resident(a, [resident("m", expires_s=50.0)])
+        assert a.runners["d-m"].expires_s == math.inf, "while it is used the time is an old one"
+    state.set_resident(a, [resident("m", expires_s=200.0)])
+    assert a.runners["d-m"].expires_s == 200.0
+    state.lease(a, M).release()
+    assert a.runners["d-m"].expires_s == math.inf, "it has been used since"
+
+
+# -- who may be asked -----------------------------------------------------------------------------
+
+
+MODELS = ("m", "n", "o")
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["up", "sick", "well", "down", "store", "load", "lease", "release"]),
+        st.integers(0, 3),
+        st.sets(st.sampled_from(MODELS)),
+    ),
+    max_size=40,
+)
+
+
+@given(STEPS)
+def test_the_indexes_say_what_a_look_at_every_instance_would(steps):
+    routes = {N: frozenset({"i1", "i2"})}
+    state = State(Placement(tuple(spec(f"i{n}", slots=2) for n in range(4)), routes))
+    leases = []
+    for step, at, models in steps:
+        instance = state.instances[f"i{at}"]
+        if step in ("up", "down"):
+            phase = Phase.READY if step == "up" else Phase.BACKOFF
+            state.set_phase(instance, phase, 0.0)
+        elif step in ("sick", "well"):
+            state.set_health(instance, Health.UNHEALTHY if step == "sick" else Health.HEALTHY)
+        elif step == "store":  # m and o are names of one blob
+            blobs = {"m": "sha256:w", "n": "", "o": "sha256:w"}
+            state.set_stored(instance, [stored(m, blob=blobs[m]) for m in models])
+        elif step == "load":
+            state.set_resident(instance, [resident(m) for m in models])
+        elif step == "lease":
+            leases += [state.lease(instance, canonical(m)) for m in models]
+        elif leases:
+            leases.pop(at % len(leases)).release()
+        for model in MODELS:
+            agrees(state, canonical(model))
+    for lease in leases:
+        lease.release()
+    assert all(not r.in_flight for i in state.instances.values() for r in i.runners.values())
+
+
+def agrees(state, key):
+    everybody = list(state.instances.values())
+    holders = [i for i in everybody if key in i.stored]
+    assert sorted(state.holders(key), key=lambda i: i.number) == holders
+    ready = [i for i in holders or everybody if i.healthy and state.may_serve(i, key)]
+    assert list(state.ready(key)) == ready
+    free = [i for i in ready if key in i.stored and _free(i, key)]
+    assert list(state.free(key, ())) == free
+
+
+def _free(instance, key):
+    runner = instance.runners.get(instance.residency(key).weights)
+    return runner is not None and runner.has(()) and runner.in_flight < instance.spec.slots
+
+
+def test_a_slot_and_a_change_are_told_apart():
+    """Whoever scans the fleet must not do so for every request that ends."""
+    state, a = lone()
+    changes, releases, phases = [], [], []
+    state.on_change.append(lambda: changes.append(1))
+    state.on_release.append(releases.append)
+    state.on_phase.append(phases.append)
+    lease = state.lease(a, M)
+    lease.release()
+    lease.release()
+    assert (changes, releases, phases) == ([], [lease], [])
+    state.set_phase(a, Phase.DRAINING, 0.0)
+    hold(state, a, "n")
+    assert (len(changes), phases) == (2, [a])
+
+
+def test_a_residency_is_remembered_for_a_bounded_number_of_profiles():
+    """Clients choose their options."""
+    _, a = lone()
+    for length in range(5000):
+        assert a.residency(M, (("num_ctx", length),)) == Residency("d-m", (("num_ctx", length),))
+    assert len(a._residencies) <= 1024
