@@ -1,6 +1,7 @@
 """What can go wrong, by name: errors for the operator, failures of an attempt for the router."""
 
 from enum import IntEnum
+from typing import ClassVar
 
 
 class Exit(IntEnum):
@@ -87,7 +88,12 @@ class OllamaError(FleetError):
 
 
 class Failure(Exception):
-    """An attempt at an instance that did not complete."""
+    """An attempt at an instance that did not complete.
+
+    `status` is what a client is told where nothing of an answer has been sent.
+    """
+
+    status: ClassVar[int] = 502
 
 
 class ConnectFailed(Failure):
@@ -108,6 +114,8 @@ class UpstreamFailed(Failure):
 
 class FirstByteTimeout(Failure):
     """Nothing came back within the deadline."""
+
+    status = 504
 
 
 class StreamBroken(Failure):

@@ -22,24 +22,58 @@ class Dialect(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Marks:
-    """What to look for in a stream's bytes: the record that ends it, and where records begin."""
+    """What to look for in a stream's bytes: what ends it, where records begin, and its figures."""
 
-    end: bytes
+    end: re.Pattern[bytes]
     record: bytes
-    counts: tuple[re.Pattern[bytes], re.Pattern[bytes]]  # prompt tokens, output tokens
+    figures: re.Pattern[bytes]
+    tokens: tuple[bytes, bytes]  # the names among them: of the prompt, of the output
 
 
-# A quote inside generated text is escaped in JSON, so none of these can be met in one.
-_NATIVE = (re.compile(rb'"prompt_eval_count":(\d+)'), re.compile(rb'"eval_count":(\d+)'))
-_OPENAI = (re.compile(rb'"prompt_tokens":(\d+)'), re.compile(rb'"completion_tokens":(\d+)'))
-_TOKENS = (re.compile(rb'"input_tokens":(\d+)'), re.compile(rb'"output_tokens":(\d+)'))
-
+# A quote inside generated text is escaped in JSON, so none of these can be met in one. `done`
+# stands before `context`, which may be long; `total_duration` stands behind it. A pull, a push or
+# a create ends with its status.
 MARKS: dict[Dialect, Marks] = {
-    Dialect.OLLAMA: Marks(b'"done":true', b"\n{", _NATIVE),
-    Dialect.OPENAI: Marks(b"data: [DONE]", b"data: {", _OPENAI),
-    Dialect.RESPONSES: Marks(b"event: response.completed", b"data: {", _TOKENS),
-    Dialect.ANTHROPIC: Marks(b"event: message_stop", b"data: {", _TOKENS),
+    Dialect.OLLAMA: Marks(
+        end=re.compile(rb'"done":true|"total_duration":|"status":"success"'),
+        record=b"\n{",
+        figures=re.compile(
+            rb'"(prompt_eval_count|eval_count|load_duration|prompt_eval_duration|eval_duration)"'
+            rb":(\d{1,18})"
+        ),
+        tokens=(b"prompt_eval_count", b"eval_count"),
+    ),
+    Dialect.OPENAI: Marks(
+        end=re.compile(rb"data: \[DONE\]"),
+        record=b"data: {",
+        figures=re.compile(rb'"(prompt_tokens|completion_tokens)":(\d{1,18})'),
+        tokens=(b"prompt_tokens", b"completion_tokens"),
+    ),
+    Dialect.RESPONSES: Marks(
+        end=re.compile(rb"event: response\.completed"),
+        record=b"data: {",
+        figures=re.compile(rb'"(input_tokens|output_tokens)":(\d{1,18})'),
+        tokens=(b"input_tokens", b"output_tokens"),
+    ),
+    Dialect.ANTHROPIC: Marks(
+        end=re.compile(rb"event: message_stop"),
+        record=b"data: {",
+        figures=re.compile(rb'"(input_tokens|output_tokens)":(\d{1,18})'),
+        tokens=(b"input_tokens", b"output_tokens"),
+    ),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What an answer says of itself at its end; 0 where it says nothing."""
+
+    prompt_tokens: int = 0
+    output_tokens: int = 0
+    load_s: float = 0.0
+    prefill_s: float = 0.0
+    decode_s: float = 0.0
+
 
 _OPENAI_TYPES = {400: "invalid_request_error", 404: "not_found_error"}
 _ANTHROPIC_TYPES = {
@@ -70,15 +104,23 @@ def error_record(dialect: Dialect, message: str) -> bytes:
     return b"event: error\n" + data if dialect is Dialect.ANTHROPIC else data
 
 
-def counts(dialect: Dialect, tail: bytes) -> tuple[int, int]:
-    """Prompt and output tokens told by the last bytes of an answer; 0 where it says nothing."""
-    prompt, output = MARKS[dialect].counts
-    return _last(prompt, tail), _last(output, tail)
+def figures(dialect: Dialect, tail: bytes) -> Figures:
+    """Tokens and durations told by the last bytes of an answer; what stands last counts."""
+    marks = MARKS[dialect]
+    told = dict(marks.figures.findall(tail))
+    if not told:
+        return _NOTHING_TOLD
+    prompt, output = marks.tokens
+    return Figures(
+        prompt_tokens=int(told.get(prompt, 0)),
+        output_tokens=int(told.get(output, 0)),
+        load_s=int(told.get(b"load_duration", 0)) / 1e9,
+        prefill_s=int(told.get(b"prompt_eval_duration", 0)) / 1e9,
+        decode_s=int(told.get(b"eval_duration", 0)) / 1e9,
+    )
 
 
-def _last(pattern: re.Pattern[bytes], tail: bytes) -> int:
-    found = pattern.findall(tail)
-    return int(found[-1][:18]) if found else 0
+_NOTHING_TOLD = Figures()
 
 
 def _error(dialect: Dialect, status: int, message: str, request_id: str) -> dict[str, object]:

@@ -9,6 +9,8 @@ from ollama_fleet.router.relay.framing import (
     HOLD_BYTES,
     ChunkScanner,
     Malformed,
+    chunk,
+    is_one_chunk,
     parse_head,
 )
 
@@ -130,3 +132,22 @@ def test_no_bytes_raise_anything_but_malformed(data):
     for parse in (parse_head, ChunkScanner().feed):
         with suppress(Malformed):
             parse(data)
+
+
+@given(
+    st.one_of(st.binary(max_size=3000), st.binary(max_size=60).map(chunk)), st.binary(max_size=8)
+)
+def test_what_is_taken_for_one_chunk_is_one(data, more):
+    """The short cut may miss a chunk, but never sees one where the scanner does not."""
+    for bytes_ in (data, data + more, more + data, data[:-1]):
+        if is_one_chunk(bytes_):
+            scanner = ChunkScanner()
+            assert scanner.feed(bytes_) == len(bytes_)
+            assert scanner.whole
+            assert not scanner.ended
+
+
+@given(st.integers(1, 2047))
+def test_a_chunk_as_ollama_writes_it_is_seen_at_a_glance(size):
+    assert is_one_chunk(chunk(b"x" * size))
+    assert not is_one_chunk(b"0\r\n\r\n")

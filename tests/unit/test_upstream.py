@@ -5,7 +5,8 @@ import asyncio
 import pytest
 
 from ollama_fleet.errors import ConnectFailed
-from ollama_fleet.router.relay.upstream import End, Upstream
+from ollama_fleet.router.relay.framing import End
+from ollama_fleet.router.relay.upstream import Upstream
 
 HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 SIZED = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n"
@@ -48,7 +49,7 @@ class Sink:
 def drive(scenario):
     async def run():
         loop = asyncio.get_running_loop()
-        upstream, transport = Upstream(loop), Transport()
+        upstream, transport = Upstream(loop, loop.time), Transport()
         upstream.connection_made(transport)
         await scenario(upstream, transport)
 

@@ -3,15 +3,14 @@
 from collections.abc import Callable
 from typing import Protocol
 
-from ollama_fleet.router.dialect import MARKS, counts, error_record
-from ollama_fleet.router.intake import Request
-from ollama_fleet.router.relay.framing import Head
+from ollama_fleet.router.dialect import MARKS, Dialect, Figures, error_record, figures
+from ollama_fleet.router.relay.framing import Head, chunk
 
-TAIL_BYTES = 8192  # enough for the end of the last record, where the counts stand
+TAIL_BYTES = 8192  # enough for the end of the last record, where the figures stand
 
 
 class Client(Protocol):
-    """The client's side of an answer; api/connection.py is the real one."""
+    """The client's side of an answer; api/connection is the real one."""
 
     @property
     def speaks_chunked(self) -> bool:
@@ -24,6 +23,11 @@ class Client(Protocol):
 
     def write(self, data: bytes) -> None:
         """Send bytes of the body, framed as the head says."""
+        ...
+
+    @property
+    def straight(self) -> Callable[[bytes], object]:
+        """The shortest way for more of the body, once some has been written."""
         ...
 
     def finish(self) -> None:
@@ -40,81 +44,100 @@ class Client(Protocol):
 
 
 class Exchange:
-    """A body sink that passes everything on. `tokens` counts records as they pass."""
+    """A body sink that passes everything on. `records` counts them as they pass."""
 
     __slots__ = (
         "_client",
+        "_dialect",
         "_last",
+        "_mark",
         "_marks",
-        "_progress",
-        "_records",
-        "_request",
+        "_sse",
+        "_sse_ended",
         "_tail",
-        "ended",
-        "sse_guard",
-        "tokens",
+        "_told_tokens",
+        "_write",
+        "answer_bytes",
+        "records",
+        "streams",
     )
 
-    def __init__(
-        self, request: Request, head: Head, client: Client, progress: Callable[[int], None]
-    ) -> None:
-        self._request = request
+    def __init__(self, dialect: Dialect, head: Head, client: Client) -> None:
+        self._dialect = dialect
         self._client = client
-        self._progress = progress
-        self._marks = MARKS[request.dialect]
+        self._write: Callable[[bytes], object] = self._first
+        self._marks = MARKS[dialect]
+        self._mark = self._marks.record
         kind = head.get(b"content-type")
         sse = kind.startswith(b"text/event-stream")
-        self._records = sse or kind.startswith(b"application/x-ndjson")
+        self.streams = sse or kind.startswith(b"application/x-ndjson")
         # /v1 streams end silently when the runner dies; there one error event is owed.
-        self.sse_guard = sse and head.status == 200
+        self._sse = sse and head.status == 200
+        self._sse_ended = False
         self._tail = b""
         self._last = b""
-        self.ended = False
-        self.tokens = 0
+        self._told_tokens = 0
+        self.answer_bytes = 0
+        self.records = 0
 
     def data(self, data: bytes, *, terminal: int) -> None:
         """Pass bytes on. Called by the loop for every piece: nothing here may be slow."""
-        if self._records:
-            seen = data.count(self._marks.record)
-            if seen:
-                self.tokens += seen
-                self._progress(seen)
-            if not self.ended and self._marks.end in data:
-                self.ended = True
-            if terminal and self.sse_guard and not self.ended:
-                data = data[:-terminal] + self._owed() + data[-terminal:]
+        if self.streams:
+            self.records += data.count(self._mark)
+        if self._sse:
+            data = self._watched(data, terminal)
+        self.answer_bytes += len(data)
         self._tail, self._last = self._last, data
+        self._write(data)
+
+    def _first(self, data: bytes) -> None:
         self._client.write(data)
+        self._write = self._client.straight
+
+    def _watched(self, data: bytes, terminal: int) -> bytes:
+        """Look for the end mark of a stream of events; say so if the end comes without it."""
+        if not self._sse_ended:
+            self._sse_ended = self._marks.end.search(data) is not None
+        if terminal and not self._sse_ended:
+            owed = chunk(error_record(self._dialect, RUNNER_DIED))
+            return data[:-terminal] + owed + data[-terminal:]
+        return data
 
     @property
-    def streams(self) -> bool:
-        """The answer is a stream of records."""
-        return self._records
+    def ended(self) -> bool:
+        """The end mark of the stream was seen; true of an answer that is no stream."""
+        if self._sse:
+            return self._sse_ended
+        return not self.streams or self._marks.end.search(self._tail + self._last) is not None
 
     @property
     def at_record_end(self) -> bool:
         """What was passed on last ends with a whole record, if it ends with a whole chunk."""
         return self._last.endswith((b"\n\r\n", b"\n")) or not self._last
 
-    def counted(self) -> tuple[int, int]:
-        """Prompt and output tokens by the last record."""
-        return counts(self._request.dialect, (self._tail + self._last)[-TAIL_BYTES:])
+    def figures(self) -> Figures:
+        """What the last record says."""
+        told = figures(self._dialect, (self._tail + self._last)[-TAIL_BYTES:])
+        self._told_tokens = told.output_tokens
+        return told
+
+    def tokens(self) -> int:
+        """Tokens that have come so far: records seen to pass, until the last one tells."""
+        return max(self.records, self._told_tokens)
+
+    def finish(self) -> None:
+        """The body is whole; what is owed to a client that takes no chunks is said only now."""
+        if self._sse and not self._sse_ended and not self._client.speaks_chunked:
+            self._client.write(error_record(self._dialect, RUNNER_DIED))
+        self._client.finish()
 
     def say_broken(self, message: str) -> None:
         """End a stream that was cut with an error record and a proper end."""
-        record = error_record(self._request.dialect, message)
+        record = error_record(self._dialect, message)
         if self._client.speaks_chunked:
-            self._client.write(chunk(record) + b"0\r\n\r\n")
-        else:
-            self._client.write(record)
-
-    def _owed(self) -> bytes:
-        return chunk(error_record(self._request.dialect, RUNNER_DIED))
+            record = chunk(record) + b"0\r\n\r\n"
+        self._client.write(record)
+        self._client.finish()
 
 
 RUNNER_DIED = "the model runner stopped before the answer was complete"
-
-
-def chunk(data: bytes) -> bytes:
-    """Data in chunk framing."""
-    return f"{len(data):x}\r\n".encode() + data + b"\r\n"

@@ -3,6 +3,9 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum
+from functools import lru_cache
+from typing import Protocol
 
 MAX_HEAD_BYTES = 64 * 1024
 MAX_SIZE_LINE = 256  # a chunk size with its extensions
@@ -48,6 +51,19 @@ class Head:
 
 def parse_head(block: bytes) -> Head:
     """Parse a head up to, not including, its blank line. Raises Malformed."""
+    return _parse_usual(block) if len(block) <= _USUAL_BYTES else _parse(block)
+
+
+_USUAL_BYTES = 512
+
+
+@lru_cache(128)
+def _parse_usual(block: bytes) -> Head:
+    """All streams that an instance begins within a second have the same head."""
+    return _parse(block)
+
+
+def _parse(block: bytes) -> Head:
     first, *lines = block.split(b"\r\n")
     version, _, rest = first.partition(b" ")
     code, _, reason = rest.partition(b" ")
@@ -92,6 +108,21 @@ def _chunked(fields: list[tuple[bytes, bytes]]) -> bool:
     if codings != [b"chunked"]:
         raise Malformed(f"a transfer coding other than chunked: {codings!r}")
     return True
+
+
+class End(Enum):
+    """How a body ended."""
+
+    COMPLETE = "complete"
+    CUT = "cut"  # the connection was lost, or framing broke, before the end
+
+
+class BodySink(Protocol):
+    """Who takes a body's bytes, as they come from the loop: no task, no await in between."""
+
+    def data(self, data: bytes, *, terminal: int) -> None:
+        """Take bytes that end at a chunk's end; the last `terminal` of them close the body."""
+        ...
 
 
 class ChunkScanner:
@@ -168,3 +199,22 @@ def _chunk_size(line: bytes) -> int:
     if match is None:
         raise Malformed(f"not a chunk size: {line[:40]!r}")
     return int(match[1], 16)
+
+
+def is_one_chunk(data: bytes) -> bool:
+    """Whether the bytes are exactly one whole chunk of a usual size, its size line as Go writes it.
+
+    False says nothing: the bytes may be one in another spelling, or the last one.
+    """
+    line_end = data.find(b"\r\n", 0, _LONGEST_LINE)
+    return _FRAMED_BYTES.get(data[:line_end]) == len(data) and data.endswith(b"\r\n")
+
+
+_LONGEST_LINE = 5
+# Bytes of a chunk with its framing, by its size line: a look-up is cheaper than reading a number.
+_FRAMED_BYTES = {b"%x" % size: size + len(b"%x" % size) + 4 for size in range(1, 2048)}
+
+
+def chunk(data: bytes) -> bytes:
+    """Data in chunk framing."""
+    return b"%x\r\n%b\r\n" % (len(data), data)

@@ -5,42 +5,53 @@ api/merged.py we answer.
 """
 
 import asyncio
-import ssl
-from enum import Enum
+from collections.abc import Callable
+from contextlib import aclosing
 from functools import partial
-from typing import Protocol
-from urllib.parse import urlsplit
 
-from ollama_fleet.errors import ConnectFailed
+from ollama_fleet.errors import ConnectFailed, Failure, FirstByteTimeout
+from ollama_fleet.router.body import Body
 from ollama_fleet.router.relay.framing import (
     MAX_HEAD_BYTES,
+    BodySink,
     ChunkScanner,
+    End,
     Head,
     Malformed,
+    chunk,
+    is_one_chunk,
     parse_head,
 )
-
-
-class End(Enum):
-    """How a body ended."""
-
-    COMPLETE = "complete"
-    CUT = "cut"  # the connection was lost, or framing broke, before the end
-
-
-class BodySink(Protocol):
-    """Who takes a body's bytes, as they come from the loop: no task, no await in between."""
-
-    def data(self, data: bytes, *, terminal: int) -> None:
-        """Take bytes that end at a chunk's end; the last `terminal` of them close the body."""
-        ...
 
 
 class Upstream(asyncio.Protocol):
     """One connection, one exchange at a time. `answered` is true once any byte came back."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    # Among thousands of streams every token finds its objects cold: slots keep one in few lines.
+    __slots__ = (
+        "_buffer",
+        "_clock",
+        "_decode",
+        "_done",
+        "_head",
+        "_left",
+        "_loop",
+        "_parsed",
+        "_paused",
+        "_plain",
+        "_scanner",
+        "_sending",
+        "_sink",
+        "_transport",
+        "_writable",
+        "answered",
+        "last_data_s",
+        "whole",
+    )
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, clock: Callable[[], float]) -> None:
         self._loop = loop
+        self._clock = clock
         self._transport: asyncio.Transport | None = None
         self._buffer = b""
         self._head: asyncio.Future[Head] | None = None
@@ -48,11 +59,13 @@ class Upstream(asyncio.Protocol):
         self._sink: BodySink | None = None
         self._scanner: ChunkScanner | None = None
         self._decode = False
+        self._plain = False  # nothing held, in between two chunks, framing passes on as it comes
         self._left: int | None = None
         self._done: asyncio.Future[End] | None = None
         self._paused = False
+        self._writable: asyncio.Future[None] | None = None  # while the instance does not keep up
+        self._sending = False
         self.answered = False
-        self.exchanges = 0
         self.last_data_s = 0.0
         self.whole = True
 
@@ -63,17 +76,55 @@ class Upstream(asyncio.Protocol):
         """Still connected, as far as the loop knows."""
         return self._transport is not None and not self._transport.is_closing()
 
+    @property
+    def silent_s(self) -> float:
+        """Seconds since anything came."""
+        return self._clock() - self.last_data_s
+
     def send(self, head: bytes, body: bytes) -> "asyncio.Future[Head]":
         """Send a request; the future is its answer's head. It fails with ConnectFailed."""
         assert self._transport is not None
         self.answered = False
-        self.exchanges += 1
         self.whole = True
         self._head = self._loop.create_future()
-        self._transport.write(head + body if len(body) < _JOIN_BYTES else head)
-        if len(body) >= _JOIN_BYTES:
+        if len(body) < _JOIN_BYTES:
+            self._transport.write(head + body)
+        else:
+            self._transport.write(head)
             self._transport.write(body)
         return self._head
+
+    async def send_pieces(self, body: Body, *, stall_s: float) -> None:
+        """Send a body behind a head that was sent without one, as fast as the instance takes it.
+
+        Returns early if the instance has answered already or is gone; its connection is then not
+        used again. Raises what the body's source raises, and FirstByteTimeout if the instance takes
+        nothing for `stall_s` seconds.
+        """
+        self._sending = True
+        async with aclosing(body.pieces()) as pieces:
+            async for piece in pieces:
+                if self._head is None or not self.alive:
+                    return
+                self._write(chunk(piece) if body.size is None else piece)
+                if self._writable is not None:
+                    await self._drained(self._writable, stall_s)
+        if body.size is None:
+            self._write(b"0\r\n\r\n")
+        self._sending = False
+
+    async def _drained(self, writable: "asyncio.Future[None]", stall_s: float) -> None:
+        try:
+            async with asyncio.timeout(stall_s):
+                await writable
+        except TimeoutError:
+            raise FirstByteTimeout(f"it took nothing of the body for {stall_s:g} s") from None
+
+    def expire(self, failure: Failure) -> None:
+        """Give up on a head that has not come; its future fails with `failure`."""
+        if self._head is not None and not self._head.done():
+            self._head.set_exception(failure)
+        self.abort()
 
     def receive(self, sink: BodySink, *, bodiless: bool, decode: bool) -> "asyncio.Future[End]":
         """Hand the body to `sink` as it comes; the future tells how it ended.
@@ -87,6 +138,7 @@ class Upstream(asyncio.Protocol):
         if head.chunked:
             self._scanner = ChunkScanner(partial(sink.data, terminal=0) if decode else None)
             self._decode = decode
+            self._plain = not decode
         self._left = 0 if bodiless else head.length
         early, self._buffer = self._buffer, b""
         if early or (self._left == 0 and not head.chunked):
@@ -121,6 +173,7 @@ class Upstream(asyncio.Protocol):
             and self._head is None
             and self._parsed is None
             and not self._buffer
+            and not self._sending
         )
 
     # -- what the loop says ---------------------------------------------------------------------
@@ -132,29 +185,47 @@ class Upstream(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Collect the head; after it pass the body on."""
-        self.answered = True
-        self.last_data_s = self._loop.time()
-        if self._sink is not None:
+        self.last_data_s = self._clock()
+        sink = self._sink
+        if sink is None:
+            self.answered = True
+            self._buffer += data
+            if self._head is not None:
+                self._read_head()
+        elif self._plain and is_one_chunk(data):  # as nearly every token of a stream comes
+            sink.data(data, terminal=0)
+        else:
             self._body(self._buffer + data if self._buffer else data)
-            return
-        self._buffer += data
-        if self._head is not None:
-            self._read_head()
+
+    def pause_writing(self) -> None:
+        """The instance does not keep up with a request's body."""
+        self._writable = self._loop.create_future()
+
+    def resume_writing(self) -> None:
+        """It does again, or is gone."""
+        if self._writable is not None and not self._writable.done():
+            self._writable.set_result(None)
+        self._writable = None
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The end: of a body that is framed by it, or too early."""
         self._transport = None
+        self.resume_writing()
         if self._head is not None and not self._head.done():
             reason = f"the connection was lost before an answer came ({exc or 'closed'})"
             self._head.set_exception(ConnectFailed(reason))
         self._lost()
+
+    # -- inside ---------------------------------------------------------------------------------
 
     def _lost(self) -> None:
         if self._done is not None and not self._done.done():
             framed = self._scanner is not None or self._left is not None
             self._finish(End.CUT if framed else End.COMPLETE)
 
-    # -- inside ---------------------------------------------------------------------------------
+    def _write(self, data: bytes) -> None:
+        if self._transport is not None:
+            self._transport.write(data)
 
     def _read_head(self) -> None:
         while self._head is not None and not self._head.done():
@@ -175,30 +246,30 @@ class Upstream(asyncio.Protocol):
                 self._head = None
 
     def _refuse(self, reason: str) -> None:
-        assert self._head is not None
-        self._head.set_exception(ConnectFailed(reason))
-        self.abort()
+        self.expire(ConnectFailed(reason))
 
     def _body(self, data: bytes) -> None:
-        if self._done is None or self._done.done():
+        sink = self._sink
+        if sink is None or self._done is None or self._done.done():
             self.abort()  # bytes behind the end of an answer: this connection cannot be trusted
             return
         if self._scanner is not None:
             self._chunks(data)
         elif self._left is None:
-            self._pass(data, 0)
+            sink.data(data, terminal=0)
         else:
             take = min(len(data), self._left)
             self._left -= take
             if take:
-                self._pass(data[:take] if take < len(data) else data, 0)
+                sink.data(data[:take] if take < len(data) else data, terminal=0)
             if self._left == 0:
                 self._buffer = data[take:]
                 self._finish(End.COMPLETE)
 
     def _chunks(self, data: bytes) -> None:
-        scanner = self._scanner
+        scanner, sink = self._scanner, self._sink
         assert scanner is not None
+        assert sink is not None
         try:
             used = scanner.feed(data)
         except Malformed:
@@ -207,20 +278,18 @@ class Upstream(asyncio.Protocol):
             return
         self._buffer = data[used:] if used < len(data) else b""
         self.whole = scanner.whole
+        self._plain = self.whole and not self._buffer and not self._decode
         if used and not self._decode:
-            self._pass(data[:used] if used < len(data) else data, scanner.terminal)
+            sink.data(data[:used] if used < len(data) else data, terminal=scanner.terminal)
         if scanner.ended:
             self._finish(End.COMPLETE)
-
-    def _pass(self, data: bytes, terminal: int) -> None:
-        assert self._sink is not None
-        self._sink.data(data, terminal=terminal)
 
     def _finish(self, end: End) -> None:
         done, self._done = self._done, None
         self.resume()  # a connection that goes back to the pool must hear its next answer
         keep = self._parsed is not None and self._parsed.keep_alive
         self._sink = self._scanner = self._parsed = None
+        self._plain = False
         if not keep:
             self.abort()
         if done is not None and not done.done():
@@ -228,55 +297,3 @@ class Upstream(asyncio.Protocol):
 
 
 _JOIN_BYTES = 64 * 1024  # below it one write of a copy beats two writes
-
-
-class Pool:
-    """Idle connections to one instance; a new one is opened when none is left."""
-
-    def __init__(self, base_url: str, *, connect_timeout_s: float) -> None:
-        parts = urlsplit(base_url)
-        self._secure = parts.scheme == "https"
-        self._host = parts.hostname or "127.0.0.1"
-        self._port = parts.port or (443 if self._secure else 80)
-        self._timeout_s = connect_timeout_s
-        self._idle: list[Upstream] = []
-        # An instance on loopback answers 403 to a Host it does not know (DNS rebinding): ours is
-        # always the address we connect to.
-        bracketed = f"[{self._host}]" if ":" in self._host else self._host
-        self.host_header = f"{bracketed}:{self._port}".encode()
-
-    def idle(self) -> Upstream | None:
-        """A connection that was used before and is still open."""
-        while self._idle:
-            connection = self._idle.pop()
-            if connection.reusable:
-                return connection
-            connection.abort()
-        return None
-
-    async def connect(self) -> Upstream:
-        """Open a connection. Raises ConnectFailed: nothing was sent."""
-        loop = asyncio.get_running_loop()
-        context = ssl.create_default_context() if self._secure else None
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                _, protocol = await loop.create_connection(
-                    lambda: Upstream(loop), self._host, self._port, ssl=context
-                )
-        except TimeoutError:
-            raise ConnectFailed(f"no connection within {self._timeout_s:g} s") from None
-        except OSError as error:
-            raise ConnectFailed(str(error)) from None
-        return protocol
-
-    def give_back(self, connection: Upstream) -> None:
-        """Keep a connection for the next request, if it may carry one."""
-        if connection.reusable:
-            self._idle.append(connection)
-        else:
-            connection.abort()
-
-    def close(self) -> None:
-        """Close what is idle."""
-        while self._idle:
-            self._idle.pop().abort()

@@ -1,0 +1,184 @@
+"""One try at one instance: send, first byte, bytes both ways, end."""
+
+import asyncio
+from dataclasses import dataclass
+
+from ollama_fleet.errors import (
+    ConnectFailed,
+    Failure,
+    FirstByteTimeout,
+    ModelMissing,
+    Overloaded,
+    StreamBroken,
+    UpstreamFailed,
+)
+from ollama_fleet.router.body import Body
+from ollama_fleet.router.intake import Request
+from ollama_fleet.router.relay.exchange import Client, Exchange
+from ollama_fleet.router.relay.framing import End, Head
+from ollama_fleet.router.relay.journal import Journal
+from ollama_fleet.router.relay.pool import Pool
+from ollama_fleet.router.relay.request_head import request_head
+from ollama_fleet.router.relay.upstream import Upstream
+from ollama_fleet.state import Completed, Instance, Lease, State
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds: to connect, to wait for the first byte (a model may load first), between bytes."""
+
+    connect_s: float
+    first_byte_s: float
+    idle_s: float
+
+
+class Attempt:
+    """One request at the instance that its lease is of. `give_back` it, whatever happens."""
+
+    def __init__(
+        self, lease: Lease, request: Request, pool: Pool, timeouts: Timeouts, journal: Journal
+    ) -> None:
+        self._lease = lease
+        self._request = request
+        self._pool = pool
+        self._timeouts = timeouts
+        self._journal = journal
+        self._loop = asyncio.get_running_loop()
+        self._upstream: Upstream | None = None
+
+    def give_back(self) -> None:
+        """Let go of the connection: kept if it may carry another request, else closed."""
+        if self._upstream is not None:
+            self._pool.give_back(self._upstream)
+
+    async def ask(self) -> Head:
+        """Send the request and wait for the head of its answer. Raises Failure.
+
+        A connection that was idle may have died unnoticed: then one fresh one is tried, because an
+        instance that has answered nothing on it has done nothing either.
+        """
+        self._upstream = self._pool.idle() if self._request.repeatable else None
+        if self._upstream is not None:
+            try:
+                return await self._head(self._upstream)
+            except ConnectFailed:
+                if self._upstream.answered:
+                    raise
+                self.give_back()
+        self._upstream = await self._pool.connect()
+        return await self._head(self._upstream)
+
+    def misgiving(self, head: Head) -> Failure | None:
+        """What the status says against the instance; None for an answer like any other."""
+        name = self._lease.instance.name
+        if head.status == 503:
+            return Overloaded(f"{name} answered 503")
+        if head.status == 404 and self._lease.listed:
+            return ModelMissing(f"{name} does not have {self._request.model}")
+        if head.status >= 500:
+            return UpstreamFailed(f"{name} answered {head.status}")
+        return None
+
+    async def pass_on(self, head: Head, client: Client, state: State) -> None:
+        """Hand the answer to the client as it comes. Raises StreamBroken if it is cut."""
+        upstream, request, lease = self._upstream, self._request, self._lease
+        assert upstream is not None
+        exchange = Exchange(request.dialect, head, client)
+        state.progress(lease, exchange.tokens)
+        self._journal.answering(head.status, exchange, upstream.last_data_s)
+        client.start(head, _ours(lease.instance, request))
+        client.flow(upstream.pause, upstream.resume)
+        done = upstream.receive(
+            exchange,
+            bodiless=request.method == "HEAD" or head.status in (204, 304),
+            decode=head.chunked and not client.speaks_chunked,
+        )
+        if await self._end(upstream, done) is End.CUT:
+            self._cut(exchange, client, whole=upstream.whole)
+        exchange.finish()
+        self._journal.answered(exchange)
+        told = self._journal.figures
+        if head.status < 400:
+            state.outcome(lease, Completed(head.status, told.prompt_tokens, told.output_tokens))
+
+    def _cut(self, exchange: Exchange, client: Client, *, whole: bool) -> None:
+        name = self._lease.instance.name
+        if exchange.streams and whole and exchange.at_record_end:
+            exchange.say_broken(f"{name} was lost in the middle of the answer")
+        else:
+            client.reset()
+        raise StreamBroken(f"{name} was lost in the middle of an answer")
+
+    async def _head(self, upstream: Upstream) -> Head:
+        request, body = self._request, self._request.body
+        head = request_head(request, self._pool.host_header)
+        self._journal.sent = True
+        coming = upstream.send(head, body if isinstance(body, bytes) else b"")
+        late = f"no answer began within {self._timeouts.first_byte_s:g} s"
+        try:
+            if not isinstance(body, bytes):
+                await self._send_body(upstream, body, coming)
+            timer = self._loop.call_later(
+                self._timeouts.first_byte_s, upstream.expire, FirstByteTimeout(late)
+            )
+            try:
+                return await coming
+            finally:
+                timer.cancel()
+        except BaseException:
+            coming.cancel()
+            upstream.abort()
+            raise
+
+    async def _send_body(
+        self, upstream: Upstream, body: Body, coming: "asyncio.Future[Head]"
+    ) -> None:
+        """Send it piece by piece, until it is sent or the instance has answered without it."""
+        sending = asyncio.create_task(upstream.send_pieces(body, stall_s=self._timeouts.idle_s))
+        try:
+            await asyncio.wait((sending, coming), return_when=asyncio.FIRST_COMPLETED)
+            if sending.done():
+                sending.result()
+        finally:
+            sending.cancel()
+            await asyncio.gather(sending, return_exceptions=True)
+
+    async def _end(self, upstream: Upstream, done: "asyncio.Future[End]") -> End:
+        """Wait for the end of the body; cut it if nothing comes for too long."""
+        if done.done():
+            return done.result()  # as with most answers that are no stream
+        watch = _IdleWatch(upstream, self._timeouts.idle_s)
+        try:
+            return await done
+        except BaseException:
+            upstream.abort()
+            raise
+        finally:
+            watch.cancel()
+
+
+class _IdleWatch:
+    """Aborts a connection on which nothing has come for a while. One timer, not one per piece."""
+
+    def __init__(self, upstream: Upstream, idle_s: float) -> None:
+        self._upstream = upstream
+        self._idle_s = idle_s
+        self._loop = asyncio.get_running_loop()
+        self._timer = self._loop.call_later(idle_s, self._check)
+
+    def _check(self) -> None:
+        rest_s = self._idle_s - self._upstream.silent_s
+        if rest_s <= 0:
+            self._upstream.abort()
+        else:
+            self._timer = self._loop.call_later(rest_s, self._check)
+
+    def cancel(self) -> None:
+        """Watch no longer."""
+        self._timer.cancel()
+
+
+def _ours(instance: Instance, request: Request) -> tuple[tuple[bytes, bytes], ...]:
+    """The headers that are added to an instance's answer."""
+    named = (b"X-Fleet-Instance", instance.name.encode())
+    return (named, (b"X-Request-Id", request.id.encode())) if request.id else (named,)

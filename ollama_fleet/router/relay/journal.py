@@ -1,0 +1,142 @@
+"""What is noted of one request on its way; at its end it becomes the record that is kept."""
+
+from dataclasses import dataclass
+
+from ollama_fleet.errors import Failure
+from ollama_fleet.history import Ending, RequestRecord
+from ollama_fleet.router.admission import Admitted
+from ollama_fleet.router.dialect import Dialect, Figures
+from ollama_fleet.router.intake import Request
+from ollama_fleet.router.policy import UNDECIDED, Scores
+from ollama_fleet.router.relay.exchange import Exchange
+
+
+@dataclass(slots=True)
+class Journal:
+    """One request, all its attempts. `arrived_s` is Unix time, the rest by the relay's clock.
+
+    `costly` counts the retries that use up the budget; `sent` says that the request, or part of
+    it, was given to an instance. Its body is not kept: the record may be made a while later.
+    """
+
+    id: str
+    client: str
+    method: str
+    route: str
+    dialect: Dialect
+    model: str
+    key: str
+    stream: bool
+    inference: bool
+    request_bytes: int
+    strategy: str
+    arrived_s: float
+    began_s: float
+    tried: tuple[str, ...] = ()
+    failures: tuple[str, ...] = ()  # those that were tried elsewhere, by name
+    costly: int = 0
+    sent: bool = False
+    queue_s: float = 0.0
+    load_s: float = 0.0
+    first_byte_s: float = 0.0
+    total_s: float = 0.0
+    scores: Scores = UNDECIDED
+    status: int = 0
+    ending: Ending = Ending.REFUSED
+    error: str = ""
+    figures: Figures = Figures()  # noqa: RUF009 - frozen
+    exchange: Exchange | None = None
+
+    @classmethod
+    def of(cls, request: Request, strategy: str, *, arrived_s: float, began_s: float) -> "Journal":
+        """A request that has just arrived."""
+        body = request.body
+        return cls(
+            id=request.id,
+            client=request.client,
+            method=request.method,
+            route=request.path,
+            dialect=request.dialect,
+            model=request.model,
+            key=request.key,
+            stream=request.stream,
+            inference=bool(request.slot),
+            request_bytes=len(body) if isinstance(body, bytes) else body.size or 0,
+            strategy=strategy,
+            arrived_s=arrived_s,
+            began_s=began_s,
+        )
+
+    @property
+    def excluded(self) -> frozenset[str]:
+        """The instances that have had the request."""
+        return frozenset(self.tried)
+
+    def admitted(self, place: Admitted, waited_s: float) -> None:
+        """One more attempt, after waiting for it."""
+        self.tried += (place.lease.instance.name,)
+        self.scores = place.scores
+        self.queue_s += waited_s
+
+    def answering(self, status: int, exchange: Exchange, now_s: float) -> None:
+        """The answer that the client gets has begun."""
+        self.status = status
+        self.exchange = exchange
+        self.first_byte_s = now_s - self.began_s
+
+    def answered(self, exchange: Exchange) -> None:
+        """It has come to its end, properly."""
+        self.figures = exchange.figures()
+        if self.status >= 400:
+            self.ending = Ending.REFUSED
+        else:
+            self.ending = Ending.COMPLETED if exchange.ended else Ending.INCOMPLETE
+
+    def failed(self, failure: Failure) -> None:
+        """There is no answer, or no more of it; the client is told so."""
+        self.error = f"{type(failure).__name__}: {failure}"
+        if self.status:
+            self.ending = Ending.BROKEN
+        else:
+            self.status = failure.status
+
+    def over(self, now_s: float) -> None:
+        """It has ended, whichever way."""
+        self.total_s = now_s - self.began_s
+
+    def record(self) -> RequestRecord:
+        """What is kept of it."""
+        figures, exchange = self.figures, self.exchange
+        return RequestRecord(
+            id=self.id,
+            arrived_s=self.arrived_s,
+            client=self.client,
+            method=self.method,
+            route=self.route,
+            dialect=self.dialect.value,
+            model=self.model,
+            key=self.key,
+            stream=self.stream,
+            inference=self.inference,
+            strategy=self.strategy,
+            instance=self.tried[-1] if self.tried else "",
+            attempts=len(self.tried),
+            tried=self.tried,
+            failures=self.failures,
+            ending=self.ending,
+            status=self.status,
+            error=self.error,
+            queue_s=self.queue_s,
+            load_s=self.load_s,
+            first_byte_s=self.first_byte_s,
+            total_s=self.total_s,
+            prompt_tokens=figures.prompt_tokens,
+            output_tokens=figures.output_tokens,
+            records=exchange.records if exchange else 0,
+            request_bytes=self.request_bytes,
+            answer_bytes=exchange.answer_bytes if exchange else 0,
+            reported_load_s=figures.load_s,
+            reported_prefill_s=figures.prefill_s,
+            reported_decode_s=figures.decode_s,
+            scores=tuple(self.scores),
+        )

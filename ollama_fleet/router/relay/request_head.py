@@ -1,0 +1,60 @@
+"""The request's head as an instance gets it: our route, our Host, the client's own headers."""
+
+from functools import lru_cache
+
+from ollama_fleet.router.intake import Request
+
+_NOT_FORWARDED = frozenset(
+    (
+        b"host",
+        b"origin",
+        b"content-length",
+        b"transfer-encoding",
+        b"connection",
+        b"keep-alive",
+        b"proxy-connection",
+        b"proxy-authorization",
+        b"te",
+        b"trailer",
+        b"upgrade",
+        b"expect",
+        b"access-control-request-method",
+        b"access-control-request-headers",
+        b"x-request-id",
+    )
+)
+
+
+def request_head(request: Request, host: bytes) -> bytes:
+    """Compose it, blank line included. End-to-end headers go on as the client wrote them."""
+    lines = [_request_line(request.method, request.path), b"Host: " + host]
+    named: list[bytes] = []
+    for name, value in request.headers:
+        folded = name.lower()
+        if folded not in _NOT_FORWARDED:
+            lines.append(name + b": " + value)
+        elif folded == b"connection":
+            named += value.lower().split(b",")
+    if named:
+        lines = _without(lines, frozenset(token.strip() for token in named))
+    if request.id:
+        lines.append(b"X-Request-Id: " + request.id.encode())
+    body = request.body
+    size = len(body) if isinstance(body, bytes) else body.size
+    if size is None:
+        lines.append(b"Transfer-Encoding: chunked")
+    elif size or request.method != "GET":
+        lines.append(b"Content-Length: %d" % size)
+    lines.append(b"\r\n")
+    return b"\r\n".join(lines)
+
+
+@lru_cache(256)
+def _request_line(method: str, path: str) -> bytes:
+    return f"{method} {path} HTTP/1.1".encode()
+
+
+def _without(lines: list[bytes], named: frozenset[bytes]) -> list[bytes]:
+    """Drop the headers that Connection names; the first two lines are ours."""
+    ours, theirs = lines[:2], lines[2:]
+    return ours + [line for line in theirs if line.partition(b":")[0].lower() not in named]
