@@ -1,0 +1,74 @@
+"""What becomes of a request's record: a row of the history, and counts for Prometheus."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from ollama_fleet import history
+from ollama_fleet.api.app import ROUTES
+from ollama_fleet.config import HistoryConfig
+from ollama_fleet.history import Bounds, Ended, History, RequestRecord
+from ollama_fleet.metrics import Metrics
+from ollama_fleet.state import State
+
+TOGETHER_S = 0.1  # what ends within it is counted in one go: alone, each finds the caches cold
+
+
+class Recording:
+    """Takes the records of requests as they end, and answers for them.
+
+    `ended`, `answered` and `scrape` are for the loop and the control API's thread; `recent` and
+    `find` block. `clock` is monotonic, `wall` is Unix time, both in seconds; `later` calls
+    something on the loop after so many.
+    """
+
+    def __init__(
+        self,
+        state: State,
+        path: Path,
+        config: HistoryConfig,
+        *,
+        clock: Callable[[], float],
+        wall: Callable[[], float],
+        later: Callable[[float, Callable[[], None]], object],
+    ) -> None:
+        bounds = Bounds(config.max_requests, config.max_bytes, config.keep_s)
+        self._path = path
+        self._later = later
+        self._ended: list[Ended] = []
+        self._history = (
+            History(path, bounds, clock=clock, wall=wall) if bounds.max_requests else None
+        )
+        metrics = Metrics(
+            known=lambda key: any(state.holders(key)), routes=ROUTES, history=self._history
+        )
+        self._metrics = metrics
+        self.answered = metrics.answered
+        self.scrape = metrics.render
+
+    def ended(self, request: Ended) -> None:
+        """Count a request, and keep its record, soon."""
+        if not self._ended:
+            self._later(TOGETHER_S, self._take)
+        self._ended.append(request)
+
+    def _take(self) -> None:
+        ended, self._ended = self._ended, []
+        for request in ended:
+            record = request.record()
+            self._metrics.observe(record)
+            if self._history is not None:
+                self._history.add(record)
+
+    def recent(self, limit: int, since_s: float) -> tuple[RequestRecord, ...]:
+        """The requests that ended last, newest first."""
+        return history.recent(self._path, limit, since_s) if self._history is not None else ()
+
+    def find(self, request_id: str) -> RequestRecord | None:
+        """The last request of that id."""
+        return history.find(self._path, request_id) if self._history is not None else None
+
+    def close(self) -> None:
+        """Write what has not been written yet."""
+        self._take()
+        if self._history is not None:
+            self._history.close()

@@ -1,0 +1,95 @@
+"""The tables of the history file, and how a record becomes a row and back. Pure."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from ollama_fleet.history.record import RequestRecord
+
+APPLICATION_ID = 0x464C4849  # in the file's header: tells it from other SQLite files
+
+UPGRADES = (
+    """
+    CREATE TABLE requests (
+        number INTEGER PRIMARY KEY,
+        id TEXT NOT NULL,
+        arrived_s REAL NOT NULL,
+        client TEXT NOT NULL,
+        method TEXT NOT NULL,
+        route TEXT NOT NULL,
+        dialect TEXT NOT NULL,
+        model TEXT NOT NULL,
+        key TEXT NOT NULL,
+        stream INTEGER NOT NULL,
+        inference INTEGER NOT NULL,
+        strategy TEXT NOT NULL,
+        instance TEXT NOT NULL,
+        attempts INTEGER NOT NULL,
+        tried TEXT NOT NULL,
+        failures TEXT NOT NULL,
+        ending TEXT NOT NULL,
+        status INTEGER NOT NULL,
+        error TEXT NOT NULL,
+        queue_s REAL NOT NULL,
+        load_s REAL NOT NULL,
+        first_byte_s REAL NOT NULL,
+        total_s REAL NOT NULL,
+        prompt_tokens INTEGER NOT NULL,
+        output_tokens INTEGER NOT NULL,
+        records INTEGER NOT NULL,
+        request_bytes INTEGER NOT NULL,
+        answer_bytes INTEGER NOT NULL,
+        reported_load_s REAL NOT NULL,
+        reported_prefill_s REAL NOT NULL,
+        reported_decode_s REAL NOT NULL,
+        scores TEXT NOT NULL
+    );
+    CREATE INDEX requests_by_id ON requests (id);
+    """,
+)
+"""What makes each version of the file from the one before it; a published step never changes."""
+
+VERSION = len(UPGRADES)
+
+COLUMNS = RequestRecord.__struct_fields__
+
+_NAMES = ", ".join(COLUMNS)
+_MARKS = ", ".join("?" * len(COLUMNS))
+INSERT = f"INSERT INTO requests ({_NAMES}) VALUES ({_MARKS})"  # noqa: S608 - our own names
+SELECT = f"SELECT {_NAMES} FROM requests"  # noqa: S608 - our own names
+
+_MAX_CHARS = 512  # of one text: a model's name comes from a client, who may write a book
+_FIELDS = msgspec.structs.fields(RequestRecord)
+_TEXTS = tuple(n for n, field in enumerate(_FIELDS) if field.type is str)
+_LISTS = tuple(COLUMNS.index(name) for name in ("tried", "failures", "scores"))
+_ENDING = COLUMNS.index("ending")
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.decode
+
+
+def to_row(record: RequestRecord) -> Sequence[object]:
+    """The record as INSERT takes it: lists as JSON text, long texts cut."""
+    row: list[Any] = list(msgspec.structs.astuple(record))
+    for n in _TEXTS:
+        row[n] = _clean(row[n])
+    for n in _LISTS:
+        row[n] = _encode(row[n]).decode()
+    row[_ENDING] = record.ending.value
+    return row
+
+
+def from_row(row: Sequence[Any]) -> RequestRecord:
+    """The record of a row as SELECT gives it. Raises msgspec.ValidationError for a foreign one."""
+    fields = dict(zip(COLUMNS, row, strict=True))
+    for n in _LISTS:
+        fields[COLUMNS[n]] = _decode(row[n])
+    return msgspec.convert(fields, RequestRecord, strict=False)
+
+
+def _clean(text: str) -> str:
+    if len(text) > _MAX_CHARS:
+        text = text[: _MAX_CHARS - 1] + "…"
+    # What came out of JSON may hold half of a surrogate pair, which no encoding can express.
+    return text if text.isascii() else text.encode(errors="replace").decode()

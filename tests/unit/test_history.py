@@ -1,0 +1,306 @@
+import os
+import sqlite3
+import stat
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from made_records import Clock, made
+
+from ollama_fleet.errors import FleetError
+from ollama_fleet.history import Bounds, Ending, History, RequestRecord, find, recent
+from ollama_fleet.history import file as history_file
+from ollama_fleet.history.file import HistoryFile, first_within, set_aside
+from ollama_fleet.history.schema import COLUMNS, UPGRADES, from_row, to_row
+from ollama_fleet.history.writer import QUEUE_RECORDS
+
+WIDE = Bounds(max_requests=10**9, max_bytes=2**40, keep_s=10**9)
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
+numbers = st.integers(0, 2**62)
+seconds = st.floats(0, 1e9)
+BY_TYPE = {str: texts, int: numbers, float: seconds, bool: st.booleans()}
+records = st.builds(
+    RequestRecord,
+    **{f.name: BY_TYPE[f.type] for f in msgspec.structs.fields(RequestRecord) if f.type in BY_TYPE},
+    tried=st.tuples(texts, texts),
+    failures=st.tuples(texts),
+    ending=st.sampled_from(Ending),
+    scores=st.lists(st.tuples(texts, st.tuples(seconds, st.tuples(st.tuples(texts, seconds))))).map(
+        tuple
+    ),
+)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "history.db"
+
+
+def keep(path, *some, bounds=WIDE, now_s=1_000.0):
+    """Keep records as a fleet does that is stopped at once."""
+    history = History(path, bounds, clock=Clock(), wall=Clock(now_s))
+    for record in some:
+        history.add(record)
+    history.close()
+    return history
+
+
+def numbered(*numbers, **changes):
+    return [made(id=f"r{n}", **changes) for n in numbers]
+
+
+def ids(path, limit=10_000):
+    return [int(record.id[1:]) for record in recent(path, limit)]
+
+
+# -- rows --------------------------------------------------------------------------------------
+
+
+def test_a_new_file_has_a_column_for_every_field_of_a_record():
+    db = sqlite3.connect(":memory:")
+    for step in UPGRADES:
+        db.executescript(step)
+    _number, *columns = (row[1] for row in db.execute("PRAGMA table_info(requests)"))
+    assert columns == list(COLUMNS) == list(RequestRecord.__struct_fields__)
+
+
+@given(records)
+def test_a_row_gives_its_record_back(record):
+    assert from_row(to_row(record)) == record
+
+
+@given(records)
+def test_a_row_is_what_sqlite_takes(record):
+    db = sqlite3.connect(":memory:")
+    marks = ", ".join("?" * len(COLUMNS))
+    assert from_row(db.execute(f"SELECT {marks}", to_row(record)).fetchone()) == record
+
+
+def test_what_a_client_wrote_is_cut_and_made_writable():
+    """A model's name may be a book, or half of a surrogate pair."""
+    kept = from_row(to_row(made(model="x" * 10_000, key="\ud800")))
+    assert kept.model == "x" * 511 + "…"
+    assert kept.key == "?"
+
+
+# -- the file ----------------------------------------------------------------------------------
+
+
+def test_what_is_kept_is_read_newest_first(path):
+    history = keep(path, *numbered(1, 2, 3))
+    assert ids(path) == [3, 2, 1]
+    assert ids(path, limit=2) == [3, 2]
+    assert (history.written, history.dropped) == (3, 0)
+
+
+def test_requests_can_be_asked_for_since_a_moment(path):
+    keep(path, made(id="r1", arrived_s=10.0), made(id="r2", arrived_s=20.0))
+    assert [r.id for r in recent(path, 10, since_s=20.0)] == ["r2"]
+
+
+def test_a_request_is_found_by_its_id_the_last_of_several(path):
+    keep(path, made(id="r1", status=200), made(id="r1", status=503), made(id="r2"))
+    found = find(path, "r1")
+    assert found is not None
+    assert found.status == 503
+    assert find(path, "r3") is None
+
+
+def test_before_there_is_a_file_there_are_no_requests(path):
+    assert recent(path, 10) == ()
+    assert find(path, "r1") is None
+
+
+def test_a_file_that_cannot_be_read_is_an_error_that_names_it(path):
+    path.write_bytes(b"no database" * 1000)
+    with pytest.raises(FleetError, match="cannot be read") as raised:
+        recent(path, 10)
+    assert raised.value.hint == str(path)
+
+
+def test_what_was_kept_before_a_restart_stays(path):
+    keep(path, *numbered(1))
+    keep(path, *numbered(2))
+    assert ids(path) == [2, 1]
+
+
+@pytest.mark.parametrize("before", [None, 0o644])
+def test_the_file_is_for_its_owner_alone(path, before):
+    if before is not None:
+        path.touch(before)
+    file = HistoryFile(path)
+    file.write([made()])
+    parts = [path, *(path.with_name(f"{path.name}{suffix}") for suffix in ("-wal", "-shm"))]
+    assert {stat.S_IMODE(part.stat().st_mode) for part in parts} == {0o600}
+    file.close()
+
+
+def test_a_batch_is_written_whole_or_not_at_all(path):
+    file = HistoryFile(path)
+    with pytest.raises(OverflowError):
+        file.write([made(), made(output_tokens=2**80)])
+    file.write([made(id="r2")])
+    file.close()
+    assert ids(path) == [2]
+
+
+# -- its bounds --------------------------------------------------------------------------------
+
+
+@given(st.integers(1, 10**6), st.integers(0, 10**6), st.integers(1, 10**6))
+def test_a_count_keeps_the_newest(oldest, more, count):
+    newest = oldest + more
+    first = first_within(Bounds(count, 2**40, 1.0), oldest, newest, 4096)
+    assert newest - max(first, oldest) + 1 == min(count, more + 1)
+
+
+@given(st.integers(1, 10**6), st.integers(0, 10**6), st.integers(1, 2**40), st.integers(0, 2**41))
+def test_a_size_keeps_the_share_that_fits(oldest, more, max_bytes, used_bytes):
+    newest = oldest + more
+    first = first_within(Bounds(2**40, max_bytes, 1.0), oldest, newest, used_bytes)
+    kept = newest - first + 1
+    assert (
+        kept == more + 1 if used_bytes <= max_bytes else kept <= (more + 1) * max_bytes / used_bytes
+    )
+
+
+def test_beyond_a_count_the_oldest_go(path):
+    keep(path, *numbered(*range(10)), bounds=Bounds(3, 2**40, 1e9))
+    assert ids(path) == [9, 8, 7]
+
+
+def test_what_is_too_old_goes(path):
+    old, young = numbered(1, 2, arrived_s=900.0), numbered(3, arrived_s=950.0)
+    keep(path, *old, *young, bounds=Bounds(10**9, 2**40, 60.0), now_s=1_000.0)
+    assert ids(path) == [3]
+
+
+def test_what_is_too_old_goes_although_nothing_comes(path):
+    keep(path, *numbered(1, arrived_s=900.0), now_s=900.0)
+    keep(path, bounds=Bounds(10**9, 2**40, 60.0), now_s=1_000.0)
+    assert ids(path) == []
+
+
+def test_a_file_stays_within_its_size(path):
+    """It is also made smaller, when it has become too large for a new bound."""
+    bounds = Bounds(10**9, 256 * 1024, 1e9)
+    file = HistoryFile(path)
+    for start in range(0, 3_000, 500):
+        file.write(numbered(*range(start, start + 500)))
+    for _ in range(20):
+        file.prune(bounds, 1_000.0, 1_000)
+    file.close()
+    assert 128 * 1024 < path.stat().st_size <= bounds.max_bytes
+    kept = ids(path)
+    assert kept == list(range(2_999, 2_999 - len(kept), -1))
+
+
+def test_one_prune_removes_no_more_than_it_may(path):
+    file = HistoryFile(path)
+    file.write(numbered(*range(100)))
+    removed = [file.prune(Bounds(10, 2**40, 1e9), 0.0, 40) for _ in range(4)]
+    file.close()
+    assert removed == [40, 40, 10, 0]
+
+
+# -- what is not ours, not whole, not of this version ------------------------------------------
+
+
+def another_programs(path):
+    db = sqlite3.connect(path)
+    db.execute("CREATE TABLE cats (name)")
+    db.close()
+
+
+def a_newer_ones(path):
+    HistoryFile(path).close()
+    db = sqlite3.connect(path)
+    db.execute(f"PRAGMA user_version = {len(UPGRADES) + 1}")
+    db.close()
+
+
+def garbage(path):
+    path.write_bytes(os.urandom(10_000))
+
+
+@pytest.mark.parametrize("spoil", [another_programs, a_newer_ones, garbage])
+def test_a_file_that_cannot_be_used_is_set_aside_and_said(path, spoil, caplog):
+    """And a new one is begun, which loses nothing."""
+    spoil(path)
+    before = path.read_bytes()
+    keep(path, *numbered(1))
+    assert ids(path) == [1]
+    assert path.with_name("history.db.aside").read_bytes() == before
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+
+
+def test_a_file_that_is_damaged_while_it_is_written_to_is_set_aside(path):
+    file = HistoryFile(path)
+    file.write(numbered(*range(2_000)))
+    file.close()
+    with path.open("r+b") as raw:
+        raw.seek(8_192)
+        raw.write(b"\xff" * (path.stat().st_size - 8_192))
+    keep(path, *numbered(1))
+    assert ids(path) == [1]
+    assert path.with_name("history.db.aside").exists()
+
+
+def test_only_the_last_file_set_aside_is_kept(path):
+    for text in ("first", "second"):
+        path.write_text(text)
+        aside = set_aside(path)
+    assert aside.read_text() == "second"
+    assert sorted(p.name for p in path.parent.iterdir()) == [aside.name]
+
+
+STEP = "ALTER TABLE requests ADD COLUMN mood TEXT NOT NULL DEFAULT 'calm'"
+
+
+def test_an_older_file_is_brought_up_to_date(path, monkeypatch):
+    keep(path, *numbered(1))
+    monkeypatch.setattr(history_file, "UPGRADES", (*UPGRADES, STEP))
+    monkeypatch.setattr(history_file, "VERSION", len(UPGRADES) + 1)
+    HistoryFile(path).close()
+    db = sqlite3.connect(path)
+    assert db.execute("SELECT id, mood FROM requests").fetchall() == [("r1", "calm")]
+    assert db.execute("PRAGMA user_version").fetchone() == (len(UPGRADES) + 1,)
+    db.close()
+
+
+def test_a_step_that_fails_changes_nothing(path, monkeypatch):
+    keep(path, *numbered(1))
+    monkeypatch.setattr(history_file, "UPGRADES", (*UPGRADES, f"{STEP}; SELECT nonsense"))
+    monkeypatch.setattr(history_file, "VERSION", len(UPGRADES) + 1)
+    with pytest.raises(sqlite3.OperationalError, match="nonsense"):
+        HistoryFile(path)
+    monkeypatch.undo()
+    assert ids(path) == [1]
+
+
+def test_a_directory_in_its_place_is_the_disks_trouble_not_a_damaged_file(path):
+    path.mkdir()
+    with pytest.raises((OSError, sqlite3.OperationalError)):
+        HistoryFile(path)
+
+
+# -- the writer --------------------------------------------------------------------------------
+
+
+def test_more_than_can_be_written_is_dropped_the_newest_first_and_counted(path):
+    history = History(path, WIDE, clock=Clock(), wall=Clock())
+    added = 3 * QUEUE_RECORDS
+    for record in numbered(*range(added)):
+        history.add(record)
+    history.close()
+    assert history.dropped > 0
+    assert history.written + history.dropped == added
+    kept = ids(path, limit=added)
+    assert len(kept) == history.written
+    assert set(range(QUEUE_RECORDS // 2)) <= set(kept)
+
+
+def test_what_waits_is_written_before_the_end(path):
+    keep(path, *numbered(*range(2_000)))
+    assert ids(path) == list(range(1_999, -1, -1))

@@ -1,0 +1,67 @@
+import re
+
+from fleet_fixtures import fleet
+from made_records import Clock, made
+from snapshot_fixtures import fleet as snapshot
+
+from ollama_fleet.config import HistoryConfig
+from ollama_fleet.fleet.recording import Recording
+
+
+def recording(path, **keys):
+    config = HistoryConfig(**keys)
+    state, later = fleet("gpu0", models=("qwen3:8b",)), []
+    one = Recording(
+        state,
+        path,
+        config,
+        clock=Clock(),
+        wall=Clock(),
+        later=lambda _seconds, call: later.append(call),
+    )
+    one.soon = later
+    return one
+
+
+class Made:
+    """A request that has ended."""
+
+    def __init__(self, **changes):
+        self.changes = changes
+
+    def record(self):
+        return made(**self.changes)
+
+
+def counted(made_by):
+    page, _ = made_by.scrape(snapshot(1), "")
+    return re.findall(r"(?m)^ollama_fleet_requests_total(.*)$", page.decode())
+
+
+def test_a_request_that_ended_is_counted_and_kept(tmp_path):
+    one = recording(tmp_path / "h.db")
+    one.ended(Made(id="r1"))
+    assert counted(one) == [], "not among running streams"
+    for call in one.soon:
+        call()
+    assert counted(one) == ['{model="qwen3:8b",outcome="completed",route="/api/chat"} 1.0']
+    one.close()
+    assert one.recent(10, 0.0) == (made(id="r1"),)
+    assert one.find("r1") == made(id="r1")
+
+
+def test_a_model_that_no_store_has_is_counted_without_its_name(tmp_path):
+    one = recording(tmp_path / "h.db")
+    one.ended(Made(key="registry.ollama.ai/library/secret:8b"))
+    one.close()
+    assert counted(one) == ['{model="other",outcome="completed",route="/api/chat"} 1.0']
+
+
+def test_a_fleet_that_keeps_none_counts_and_touches_no_file(tmp_path):
+    one = recording(tmp_path / "h.db", max_requests=0)
+    one.ended(Made())
+    one.close()
+    assert len(counted(one)) == 1
+    assert one.recent(10, 0.0) == ()
+    assert one.find("r1") is None
+    assert list(tmp_path.iterdir()) == []
