@@ -1,4 +1,4 @@
-"""Figures of this machine: `scripts/bench relay` (bench/relay) and `scripts/bench cli [-o json]`.
+"""Figures of this machine: `scripts/bench relay`, `arrival` and `cli [-o json]`.
 
 `cli` is how long the command line takes. Each figure is the wall time of whole processes, the
 median of `--runs`; `python -c pass`, run in turn with the others, tells how much of it is the
@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from ollama_fleet.bench import arrival
 from ollama_fleet.bench.relay import command as relay
 
 PYTHON, FLEET = sys.executable, str(Path(sys.executable).parent / "fleet")
@@ -67,6 +68,7 @@ def main() -> int:
     cli.add_argument("--runs", type=int, default=15, help="of each command; 15 if not given")
     cli.set_defaults(run=time_commands)
     relay.add_to(benchmarks)
+    arrival.add_to(benchmarks)
     arguments = parser.parse_args()
     return int(arguments.run(arguments))
 

@@ -1,4 +1,4 @@
-"""Long runs whose figures prove that nothing leaks: `scripts/soak restarts --cycles 1000`."""
+"""Long runs whose figures prove that nothing leaks: `scripts/soak restarts|cancel|smuggling`."""
 
 import argparse
 import asyncio
@@ -19,6 +19,8 @@ from pathlib import Path
 
 import uvloop
 
+from ollama_fleet.bench import cancel
+from ollama_fleet.bench.smuggling import command as smuggling
 from ollama_fleet.config import SupervisionConfig
 from ollama_fleet.control.launcher import LocalLauncher, become_subreaper
 from ollama_fleet.control.logs import ChildLogs
@@ -168,13 +170,13 @@ def resources() -> Resources:
     return Resources(fds, len(asyncio.all_tasks()), threading.active_count())
 
 
-def show(report: Report, output: str) -> None:
+def show(report: Report | cancel.Report | smuggling.Report, output: str) -> None:
     """Print a report."""
     if output == "json":
         print(json.dumps(asdict(report)))
         return
     for name, value in asdict(report).items():
-        print(f"{name.replace('_', ' '):17} {value}")
+        print(f"{name.replace('_', ' '):20} {value}")
 
 
 def main() -> int:
@@ -184,10 +186,24 @@ def main() -> int:
     restarts = commands.add_parser("restarts", help="start and end an instance many times")
     restarts.add_argument("--cycles", type=int, default=1000)
     restarts.add_argument("-o", "--output", choices=["table", "json"], default="table")
+    leaving = commands.add_parser("cancel", help="clients that leave in mid-stream")
+    leaving.add_argument("--streams", type=int, default=200)
+    leaving.add_argument("--seed", type=int, default=1)
+    leaving.add_argument("-o", "--output", choices=["table", "json"], default="table")
+    bent = commands.add_parser("smuggling", help="requests that two servers could read differently")
+    bent.add_argument("--cases", type=int, default=10_000)
+    bent.add_argument("--seed", type=int, default=1)
+    bent.add_argument("-o", "--output", choices=["table", "json"], default="table")
     options = parser.parse_args()
     logging.disable(logging.WARNING)  # the kills are meant
-    become_subreaper()
-    report = uvloop.run(soak_restarts(options.cycles))
+    report: Report | cancel.Report | smuggling.Report
+    if options.command == "cancel":
+        report = uvloop.run(cancel.cancel_streams(options.streams, options.seed))
+    elif options.command == "smuggling":
+        report = uvloop.run(smuggling.smuggle(options.cases, options.seed))
+    else:
+        become_subreaper()
+        report = uvloop.run(soak_restarts(options.cycles))
     show(report, options.output)
     return 0 if report.holds else 1
 
