@@ -1,6 +1,7 @@
 """New models from stored ones or from uploaded blobs: `/api/create` without its HTTP."""
 
 import json
+import re
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
@@ -16,6 +17,7 @@ from ollama_fleet.sim.ollama.store import (
     Store,
 )
 
+DIGEST = re.compile(r"sha256[:-][0-9a-fA-F]{64}")
 _UPLOADED_CONFIG: dict[str, Any] = {
     "model_format": "gguf",
     "model_family": "llama",
@@ -41,9 +43,8 @@ async def create_model(
         old, config = source.layers, dict(source.config)
     else:
         yield {"status": "parsing GGUF"}
-        missing = [d for d in fields["files"].values() if not store.blob(d).exists()]
-        if missing:
-            yield {"error": f"stat {store.blob(missing[0])}: no such file or directory"}
+        if error := _unusable(store, fields["files"]):
+            yield {"error": error}
             return
         old, config = _uploaded(store, fields["files"]), dict(_UPLOADED_CONFIG)
     new = _written(fields, store, old)
@@ -72,6 +73,16 @@ async def _fetch(store: Store, registry: Registry, source: str) -> AsyncIterator
         async for record in registry.pull(name):
             if record.get("status") != "success":
                 yield record
+
+
+def _unusable(store: Store, files: Mapping[str, str]) -> str:
+    """What is wrong with the first file that cannot be used; "" if all can."""
+    for digest in files.values():
+        if not DIGEST.fullmatch(digest):
+            return "invalid digest format"
+        if not store.blob(digest).exists():
+            return f"open {store.blob(digest)}: no such file or directory"
+    return ""
 
 
 def _uploaded(store: Store, files: Mapping[str, str]) -> list[Layer]:

@@ -31,6 +31,7 @@ class Settings:
     context_length: int
     prune: bool
     origins: tuple[str, ...]
+    cloud: bool
     time_scale: float
     seed: str
     hardware: Path | None
@@ -78,6 +79,7 @@ def read(environment: Mapping[str, str], *, find_gpus: bool = True) -> Settings:
         context_length=_count(text("OLLAMA_CONTEXT_LENGTH")),
         prune=not _flag(text("OLLAMA_NOPRUNE")),
         origins=tuple(filter(None, text("OLLAMA_ORIGINS").split(","))),
+        cloud=not _flag(text("OLLAMA_NO_CLOUD")),
         time_scale=scale,
         seed=text("OLLAMA_SIM_SEED") or "0",
         hardware=Path(hardware) if (hardware := text("OLLAMA_SIM_HARDWARE")) else None,

@@ -81,7 +81,7 @@ class Store:
 
     def find(self, name: ModelName) -> Stored | None:
         """The model of this name; None if it is missing or its manifest cannot be read."""
-        return self._read(name, self._manifest_path(name))
+        return self._read(name, self.manifest_path(name))
 
     def all(self) -> list[Stored]:
         """Every model, the newest first."""
@@ -110,7 +110,7 @@ class Store:
             "config": config,
             "layers": layers,
         }
-        path = self._manifest_path(name)
+        path = self.manifest_path(name)
         self.write(path, json.dumps(document, separators=(",", ":")).encode())
 
     def write(self, path: Path, content: bytes, size_bytes: int | None = None) -> None:
@@ -131,13 +131,13 @@ class Store:
 
     def copy(self, source: Stored, destination: ModelName) -> None:
         """Give a model a second name."""
-        content = self._manifest_path(source.name).read_bytes()
-        path = self._manifest_path(destination)
+        content = self.manifest_path(source.name).read_bytes()
+        path = self.manifest_path(destination)
         self.write(path, content)
 
     def delete(self, stored: Stored) -> None:
         """Remove a name, and the blobs that no other name needs."""
-        self._manifest_path(stored.name).unlink(missing_ok=True)
+        self.manifest_path(stored.name).unlink(missing_ok=True)
         self.prune([layer["digest"] for layer in (*stored.layers, stored.manifest["config"])])
 
     def prune(self, digests: list[str] | None = None) -> tuple[int, int]:
@@ -154,7 +154,8 @@ class Store:
             (self.blobs / name).unlink(missing_ok=True)
         return len(present), len(unused)
 
-    def _manifest_path(self, name: ModelName) -> Path:
+    def manifest_path(self, name: ModelName) -> Path:
+        """Where a model's manifest is, or would be."""
         return self.root / "manifests" / name.host / name.namespace / name.model / name.tag
 
     def _paths(self) -> Iterator[tuple[ModelName, Path]]:

@@ -93,11 +93,12 @@ async def _embed(
         not_found=NOT_FOUND,
     )
     planned, width = embed_plan(service, ask, [tokenise(text) for text in texts])
-    if not truncate and any(len(tokenise(text)) > planned.job.options.num_ctx for text in texts):
-        raise ApiError(400, TOO_LONG)
     width = min(fields.get("dimensions") or width, width)
     with start(service, planned, service.engine.clock()) as run:
         await finished(run)
+    # Only the runner knows, so the model has been loaded by then.
+    if not truncate and any(len(tokenise(text)) > planned.job.options.num_ctx for text in texts):
+        raise ApiError(400, TOO_LONG)
     return run, [vector(planned.job.weights.digest, text, width) for text in texts]
 
 

@@ -1,12 +1,13 @@
 """What the server has: version, tags, ps, show, copy, delete."""
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from ollama_fleet.names import ModelName
 from ollama_fleet.sim.ollama.api import schemas
 from ollama_fleet.sim.ollama.api.description import show as describe
-from ollama_fleet.sim.ollama.api.plan import parse_name
+from ollama_fleet.sim.ollama.api.references import DETAILS, pulled_name, resolve, stored_name
 from ollama_fleet.sim.ollama.api.service import ApiError, Service
 from ollama_fleet.sim.ollama.golang.json import encode, quoted
 from ollama_fleet.sim.ollama.golang.time import rfc3339
@@ -22,21 +23,6 @@ async def alive(exchange: Exchange, _service: Service) -> None:
 async def version(exchange: Exchange, service: Service) -> None:
     """GET and HEAD /api/version."""
     exchange.send(200, encode({"version": service.settings.profile.version}), JSON)
-
-
-async def status(exchange: Exchange, _service: Service) -> None:
-    """GET /api/status."""
-    exchange.send(200, encode({"cloud": {"disabled": False, "source": "none"}}), JSON)
-
-
-async def me(exchange: Exchange, _service: Service) -> None:
-    """POST /api/me: nobody is signed in."""
-    exchange.send(200, b"null", JSON)
-
-
-async def signout(_exchange: Exchange, _service: Service) -> None:
-    """POST /api/signout: there is no account to leave."""
-    raise ApiError(500, "there was an error signing out")
 
 
 async def tags(exchange: Exchange, service: Service) -> None:
@@ -82,7 +68,7 @@ async def show(exchange: Exchange, service: Service) -> None:
     """POST /api/show."""
     fields = await schemas.read(exchange, schemas.SHOW)
     asked = _required(fields)
-    stored = service.store.find(parse_name(asked))
+    stored = service.store.find(resolve(service, asked, DETAILS))
     if stored is None:
         raise ApiError(404, f"model '{asked}' not found")
     exchange.send(200, encode(describe(service.store, stored, details(stored))), JSON)
@@ -92,8 +78,9 @@ async def copy(exchange: Exchange, service: Service) -> None:
     """POST /api/copy."""
     fields = await schemas.read(exchange, schemas.COPY)
     source, destination = fields.get("source", ""), fields.get("destination", "")
-    source_name = _parsed(source, f"source {quoted(source)} is invalid")
-    target_name = _parsed(destination, f"destination {quoted(destination)} is invalid")
+    source_name = _parsed(stored_name, source, f"source {quoted(source)} is invalid")
+    refusal = f"destination {quoted(destination)} is invalid"
+    target_name = _parsed(stored_name, destination, refusal)
     stored = service.store.find(source_name)
     if stored is None:
         raise ApiError(404, f"model {quoted(source)} not found")
@@ -105,7 +92,8 @@ async def delete(exchange: Exchange, service: Service) -> None:
     """DELETE /api/delete. What is loaded stays loaded."""
     fields = await schemas.read(exchange, schemas.DELETE)
     asked = _required(fields)
-    stored = service.store.find(_parsed(asked, f"name {quoted(asked)} is invalid"))
+    name = _parsed(pulled_name, asked, f"name {quoted(asked)} is invalid")
+    stored = service.store.find(name)
     if stored is None:
         raise ApiError(404, f"model '{asked}' not found")
     service.store.delete(stored)
@@ -132,8 +120,8 @@ def _required(fields: dict[str, Any]) -> str:
     return asked
 
 
-def _parsed(text: str, error: str) -> ModelName:
+def _parsed(read: Callable[[str], ModelName], text: str, error: str) -> ModelName:
     try:
-        return ModelName.parse(text)
+        return read(text)
     except ValueError:
         raise ApiError(400, error) from None

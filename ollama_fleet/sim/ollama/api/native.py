@@ -145,7 +145,7 @@ async def _serve(
     exchange: Exchange, service: Service, ask: Ask, dialect: NativeDialect, *, stream: bool
 ) -> None:
     staying_s = keep_alive_s(ask.keep_alive)
-    stored = find(service.store, ask)
+    stored = find(service, ask)
     if ask.text is None and staying_s == 0:
         service.engine.unload(weights(stored).digest)
         exchange.send(200, dialect.bare("unload"), JSON)

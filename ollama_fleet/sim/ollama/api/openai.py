@@ -7,7 +7,8 @@ from typing import Any
 from ollama_fleet.sim.ollama.api import schemas
 from ollama_fleet.sim.ollama.api.errors import V1_JSON
 from ollama_fleet.sim.ollama.api.native import render
-from ollama_fleet.sim.ollama.api.plan import Ask, find, parse_name, plan
+from ollama_fleet.sim.ollama.api.plan import Ask, find, plan
+from ollama_fleet.sim.ollama.api.references import DETAILS, resolve
 from ollama_fleet.sim.ollama.api.service import ApiError, Service
 from ollama_fleet.sim.ollama.api.stream import Dialect, answer
 from ollama_fleet.sim.ollama.engine import Run
@@ -60,7 +61,7 @@ async def models(exchange: Exchange, service: Service) -> None:
 async def model(exchange: Exchange, service: Service) -> None:
     """GET /v1/models/<name>."""
     asked = exchange.head.path.removeprefix("/v1/models/")
-    stored = service.store.find(parse_name(asked))
+    stored = service.store.find(resolve(service, asked, DETAILS))
     if stored is None:
         raise ApiError(404, f"model '{asked}' not found")
     exchange.send(200, encode(_model(asked, stored)) + b"\n", V1_JSON)
@@ -70,7 +71,7 @@ async def serve(
     exchange: Exchange, service: Service, ask: Ask, dialect: Dialect, fields: dict[str, Any]
 ) -> None:
     """Run a request of a compatible dialect. Raises ApiError."""
-    planned = plan(service, ask, find(service.store, ask))
+    planned = plan(service, ask, find(service, ask))
     await answer(exchange, service, planned, dialect, stream=fields.get("stream", False))
 
 

@@ -5,13 +5,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from ollama_fleet.names import ModelName
+from ollama_fleet.sim.ollama.api.references import resolve
 from ollama_fleet.sim.ollama.api.service import ApiError, Service
 from ollama_fleet.sim.ollama.environment import Settings
 from ollama_fleet.sim.ollama.golang.time import keep_alive
 from ollama_fleet.sim.ollama.jobs import Job
 from ollama_fleet.sim.ollama.residency import RunnerOptions, Weights
-from ollama_fleet.sim.ollama.store import MODEL, PARAMS, Store, Stored
+from ollama_fleet.sim.ollama.store import MODEL, PARAMS, Stored
 from ollama_fleet.sim.ollama.text import EMPTY_OBJECT, Answer, answer, tokenise
 
 GIB = 1 << 30
@@ -75,23 +75,12 @@ class Plan:
     job: Job
 
 
-def find(store: Store, ask: Ask) -> Stored:
-    """The model that is asked for. Raises ApiError 400 or 404."""
-    name = parse_name(ask.model)
-    stored = store.find(name)
+def find(service: Service, ask: Ask) -> Stored:
+    """The model that is asked for. Raises ApiError."""
+    stored = service.store.find(resolve(service, ask.model))
     if stored is None:
         raise ApiError(404, ask.not_found.format(ask.model))
     return stored
-
-
-def parse_name(text: str) -> ModelName:
-    """A name as Ollama takes it. Raises ApiError 404 for none, 400 for one it cannot be."""
-    if not text:
-        raise ApiError(404, "model '' not found")
-    try:
-        return ModelName.parse(text)
-    except ValueError:
-        raise ApiError(400, "invalid model name") from None
 
 
 def keep_alive_s(value: Any) -> float | None:
@@ -130,7 +119,7 @@ def plan(service: Service, ask: Ask, stored: Stored) -> Plan:
 
 def embed_plan(service: Service, ask: Ask, texts: list[list[str]]) -> tuple[Plan, int]:
     """A job that evaluates texts and answers with vectors of the width that comes with it."""
-    stored = find(service.store, ask)
+    stored = find(service, ask)
     runner = runner_options(service.settings, stored, _checked(ask.options))
     job = Job(
         id=service.engine.next_id(),

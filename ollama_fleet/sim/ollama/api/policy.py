@@ -33,6 +33,15 @@ _PREFLIGHT: tuple[Header, ...] = (
     ("Access-Control-Allow-Methods", "GET,POST,PUT,PATCH,DELETE,HEAD,OPTIONS"),
     ("Access-Control-Max-Age", "43200"),
 )
+_PREFLIGHT_VARY: tuple[Header, ...] = (
+    ("Vary", "Access-Control-Request-Method"),
+    ("Vary", "Access-Control-Request-Headers"),
+)
+_PRIVATE = tuple(
+    map(ipaddress.ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"))
+)
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 def refused(exchange: Exchange, origins: Iterable[str], *, loopback: bool) -> bool:
@@ -40,12 +49,10 @@ def refused(exchange: Exchange, origins: Iterable[str], *, loopback: bool) -> bo
     head = exchange.head
     origin = head.headers.get("origin", "")
     host = head.headers.get("host", "")
-    if origin and origin not in {f"http://{host}", f"https://{host}"}:
-        return _cross_origin(exchange, origin, (*origins, *_ALWAYS_ALLOWED))
-    if loopback and not _host_allowed(host):
-        exchange.send(403)
+    foreign = origin and origin not in {f"http://{host}", f"https://{host}"}
+    if foreign and _cross_origin(exchange, origin, (*origins, *_ALWAYS_ALLOWED)):
         return True
-    return _bare_options(exchange, host) if head.method == "OPTIONS" else False
+    return loopback and _strange_host(exchange, host)
 
 
 def _cross_origin(exchange: Exchange, origin: str, allowed: tuple[str, ...]) -> bool:
@@ -56,10 +63,7 @@ def _cross_origin(exchange: Exchange, origin: str, allowed: tuple[str, ...]) -> 
     grant = ("Access-Control-Allow-Origin", "*" if anyone else origin)
     vary: list[Header] = [] if anyone else [("Vary", "Origin")]
     if exchange.head.method == "OPTIONS":
-        extra: tuple[Header, ...] = (
-            ("Vary", "Access-Control-Request-Method"),
-            ("Vary", "Access-Control-Request-Headers"),
-        )
+        extra: tuple[Header, ...] = () if anyone else _PREFLIGHT_VARY
         exchange.common_headers += [*_PREFLIGHT, grant, *vary, *extra]
         exchange.bare(204)
         return True
@@ -67,37 +71,47 @@ def _cross_origin(exchange: Exchange, origin: str, allowed: tuple[str, ...]) -> 
     return False
 
 
-def _bare_options(exchange: Exchange, host: str) -> bool:
-    if _address(host) is not None:
-        return False  # goes on to routing, which says 405
-    exchange.bare(204)
-    return True
-
-
-def _host_allowed(host: str) -> bool:
+def _strange_host(exchange: Exchange, header: str) -> bool:
+    """By address everyone goes on to routing; by name OPTIONS is answered here."""
+    host = _without_port(header.lower())
     address = _address(host)
-    if address is not None:
-        return address.is_loopback or address.is_private or address.is_unspecified
-    name = _without_port(host).lower()
-    if name in {"", "localhost", socket.gethostname().lower()}:
+    if address is not None and _is_near(address):
+        return False
+    known = host in {"", "localhost", socket.gethostname().lower()}
+    if not known and not host.endswith(_LOCAL_SUFFIXES):
+        exchange.send(403)
         return True
-    return name.endswith(_LOCAL_SUFFIXES)
+    if exchange.head.method == "OPTIONS":
+        exchange.bare(204)
+        return True
+    return False
 
 
-def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+def _is_near(address: Address) -> bool:
+    """On this machine, or private in Go's sense, which is narrower than Python's."""
+    if address.is_loopback or address.is_unspecified:
+        return True
+    return any(address.version == net.version and address in net for net in _PRIVATE)
+
+
+def _address(host: str) -> Address | None:
     try:
-        return ipaddress.ip_address(_without_port(host).strip("[]"))
+        address = ipaddress.ip_address(host)
     except ValueError:
         return None
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return mapped or address
 
 
 def _without_port(host: str) -> str:
-    return re.sub(r":\d+$", "", host)
+    """As Go's SplitHostPort: what cannot be split stays as it is."""
+    found = re.fullmatch(r"(?:\[(.*)\]|([^:\[\]]*)):[^:\[\]]*", host)
+    return host if found is None else found[1] or found[2] or ""
 
 
 def is_loopback(host: str) -> bool:
     """A listening address that only this machine reaches."""
-    address = _address(host)
+    address = _address(host.strip("[]"))
     return host == "localhost" if address is None else address.is_loopback
 
 

@@ -8,6 +8,8 @@ from urllib.parse import quote
 
 from ollama_fleet.sim.ollama.api import (
     anthropic,
+    audio,
+    cloud,
     embed,
     errors,
     manage,
@@ -26,9 +28,12 @@ Endpoint = Callable[[Exchange, Service], Coroutine[Any, Any, None]]
 ROUTES: dict[str, dict[str, Endpoint]] = {
     "/": {"HEAD": manage.alive, "GET": manage.alive},
     "/api/version": {"HEAD": manage.version, "GET": manage.version},
-    "/api/status": {"GET": manage.status},
-    "/api/me": {"POST": manage.me},
-    "/api/signout": {"POST": manage.signout},
+    "/api/status": {"GET": cloud.status},
+    "/api/me": {"POST": cloud.me},
+    "/api/signout": {"POST": cloud.signout},
+    "/api/user/keys/*": {"DELETE": cloud.signout},
+    "/api/experimental/web_search": {"POST": cloud.web_search},
+    "/api/experimental/web_fetch": {"POST": cloud.web_fetch},
     "/api/tags": {"HEAD": manage.tags, "GET": manage.tags},
     "/api/ps": {"GET": manage.ps},
     "/api/show": {"POST": manage.show},
@@ -49,6 +54,7 @@ ROUTES: dict[str, dict[str, Endpoint]] = {
     "/v1/models/*": {"GET": openai.model},
     "/v1/responses": {"POST": responses.responses},
     "/v1/messages": {"POST": anthropic.messages},
+    "/v1/audio/transcriptions": {"POST": audio.transcriptions},
 }
 SIMULATION_ROUTES: dict[str, dict[str, Endpoint]] = {
     "/sim/faults": {"GET": switch.show_faults, "POST": switch.set_faults},
@@ -72,13 +78,15 @@ class Routes:
         if _redirect_unclean(exchange):
             return
         endpoints = self._match(head.path)
+        if endpoints is None and self._redirect_slash(exchange):
+            return
         if endpoints is not None and head.method not in endpoints:
             allowed = ", ".join(method for method in _METHODS if method in endpoints)
             exchange.common_headers.append(("Allow", allowed))
         if policy.refused(exchange, self._service.settings.origins, loopback=self._loopback):
             return
         if endpoints is None:
-            self._not_found(exchange)
+            exchange.send(404, b"404 page not found", TEXT)
         elif head.method not in endpoints:
             exchange.send(405, b"405 method not allowed", TEXT)
         else:
@@ -89,9 +97,9 @@ class Routes:
             await endpoint(exchange, self._service)
         except ApiError as error:
             write = errors.native
-            if exchange.head.path == "/v1/messages":
+            if exchange.head.path == "/v1/messages" and not error.native:
                 write = errors.messages
-            elif exchange.head.path.startswith("/v1/"):
+            elif exchange.head.path.startswith("/v1/") and not error.native:
                 write = errors.v1
             write(exchange, error)
 
@@ -101,15 +109,18 @@ class Routes:
         parent, _, last = path.rpartition("/")
         return self._table.get(f"{parent}/*") if last else None
 
-    def _not_found(self, exchange: Exchange) -> None:
-        """404, or a redirect if only a slash at the end is too much."""
+    def _redirect_slash(self, exchange: Exchange) -> bool:
+        """Redirect a path that has only a slash at the end too much, before anyone is judged."""
         head = exchange.head
         endpoints = self._match(head.path.rstrip("/")) if head.path.endswith("/") else None
         if endpoints is None or head.method not in endpoints:
-            exchange.send(404, b"404 page not found", TEXT)
-            return
-        target = quote(head.path.rstrip("/"))
+            return False
+        target = quote(head.path.rstrip("/"), _UNESCAPED)
         _redirect(exchange, 301 if head.method == "GET" else 307, target)
+        return True
+
+
+_UNESCAPED = "/$&+,;=:@"  # what Go leaves as it is in a path
 
 
 def _redirect_unclean(exchange: Exchange) -> bool:
@@ -120,7 +131,7 @@ def _redirect_unclean(exchange: Exchange) -> bool:
         clean += "/"
     if clean == path or exchange.head.method == "CONNECT":
         return False
-    _redirect(exchange, 307, quote(clean))  # it escapes what is escaped already
+    _redirect(exchange, 307, quote(clean, _UNESCAPED))  # it escapes what is escaped already
     return True
 
 

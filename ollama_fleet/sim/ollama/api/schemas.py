@@ -79,6 +79,7 @@ CREATE = Struct(
         "name": "string",
         "from": "string",
         "files": "map",
+        "adapters": "map",
         "stream": "bool",
         "template": "string",
         "system": "string",

@@ -32,11 +32,15 @@ class ApiError(Exception):
     """An answer other than 200.
 
     `early` ones are refused before Ollama's own handler sees the request: the compatible dialects
-    write those with another content type.
+    write those with another content type. `native` ones are refused before any dialect is looked
+    at: they have Ollama's own shape everywhere.
     """
 
-    def __init__(self, status: int, text: str, *, early: bool = False) -> None:
+    def __init__(
+        self, status: int, text: str, *, early: bool = False, native: bool = False
+    ) -> None:
         super().__init__(text)
         self.status = status
         self.text = text
         self.early = early
+        self.native = native

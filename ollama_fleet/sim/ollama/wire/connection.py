@@ -108,9 +108,8 @@ class Connection(asyncio.Protocol):
             self._pump()
 
     def _refuse(self, text: str) -> None:
-        status = text.partition(":")[0]
         self._transport.write(
-            f"HTTP/1.1 {status}\r\nContent-Type: text/plain; charset=utf-8\r\n"
+            f"HTTP/1.1 {text}\r\nContent-Type: text/plain; charset=utf-8\r\n"
             f"Connection: close\r\n\r\n{text}".encode()
         )
         self._transport.close()

@@ -74,12 +74,12 @@ class Exchange:
     ) -> None:
         """Send a whole answer: with its length, or from 2048 bytes on as one chunk."""
         known = [*headers, *([("Content-Type", content_type)] if content_type else [])]
-        if len(body) >= CHUNKED_FROM_BYTES and self.head.method != "HEAD" and self.head.minor:
+        if len(body) >= CHUNKED_FROM_BYTES and self.head.method != "HEAD":
             self._start(status, known, None)
             self.chunk(body)
             self.end()
             return
-        self._start(status, known, len(body))
+        self._start(status, known, len(body) if len(body) < CHUNKED_FROM_BYTES else -1)
         if self.head.method != "HEAD":
             self._transport.write(body)
 
