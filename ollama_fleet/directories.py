@@ -52,6 +52,11 @@ class Directories:
         return self.logs / "fleet.log"
 
     @property
+    def history(self) -> Path:
+        """The record of requests."""
+        return self.state / "history.db"
+
+    @property
     def simulation(self) -> Path:
         """Model store and GPU readings of a simulated fleet."""
         return self.state / "simulation"

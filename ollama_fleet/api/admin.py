@@ -1,12 +1,17 @@
 """The control API: HTTP over a Unix socket that only its owner may open.
 
 GET  /v1/status               the FleetSnapshot as JSON
+GET  /v1/requests?limit=N&since=T   records of requests, the last that ended first, at most 1,000;
+                              `since` is Unix time. What has just ended appears within a second
+GET  /v1/requests/ID          the record of one request
+GET  /metrics                 counters and gauges for Prometheus
 GET  /healthz, /readyz        200, or 503 while nothing can serve
 POST /v1/pull {"model": M}    Ollama's progress records, one JSON object per line
 POST /v1/restart {"instances": [...]}   drained restarts, one after another; [] means all
 POST /v1/down {"now": false}  stop the fleet; answers when stopping has begun
 """
 
+import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -18,16 +23,27 @@ from aiohttp import web
 
 from ollama_fleet.api import merged
 from ollama_fleet.errors import FleetError
+from ollama_fleet.history import RequestRecord
 from ollama_fleet.state import FleetSnapshot, State
+
+DEFAULT_REQUESTS = 100
+MAX_REQUESTS = 1000
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Commands:
-    """What the control API can make the fleet do."""
+    """What the control API can make the fleet do, and tell.
+
+    `recent(limit, since_s)`, `find(id)` and `scrape(snapshot, accepted types)` block: they are
+    called on threads.
+    """
 
     snapshot: Callable[[], FleetSnapshot]
+    scrape: Callable[[FleetSnapshot, str], tuple[bytes, str]]
+    recent: Callable[[int, float], Sequence[RequestRecord]]
+    find: Callable[[str], RequestRecord | None]
     pull: Callable[[str, bool], AsyncGenerator[Mapping[str, Any], None]]
     restart: Callable[[Sequence[str]], Awaitable[None]]
     down: Callable[[bool], None]
@@ -57,6 +73,9 @@ class Admin:
         app.add_routes(
             [
                 web.get("/v1/status", self._status),
+                web.get("/v1/requests", self._requests),
+                web.get("/v1/requests/{id:.+}", self._request),
+                web.get("/metrics", self._metrics),
                 web.get("/healthz", self._health),
                 web.get("/readyz", self._health),
                 web.post("/v1/pull", self._pull),
@@ -82,6 +101,25 @@ class Admin:
     async def _status(self, _request: web.Request) -> web.Response:
         body = msgspec.json.encode(self._commands.snapshot())
         return web.Response(body=body, content_type="application/json")
+
+    async def _metrics(self, request: web.Request) -> web.Response:
+        snapshot, accept = self._commands.snapshot(), request.headers.get("Accept", "")
+        page, content_type = await asyncio.to_thread(self._commands.scrape, snapshot, accept)
+        return web.Response(body=page, headers={"Content-Type": content_type})
+
+    async def _requests(self, request: web.Request) -> web.Response:
+        try:
+            limit = int(request.query.get("limit", DEFAULT_REQUESTS))
+            since_s = float(request.query.get("since", 0))
+        except ValueError:
+            raise web.HTTPBadRequest(text="limit and since are numbers") from None
+        if not 1 <= limit <= MAX_REQUESTS:
+            raise web.HTTPBadRequest(text=f"limit is a number from 1 to {MAX_REQUESTS}")
+        return await _told(lambda: {"requests": self._commands.recent(limit, since_s)})
+
+    async def _request(self, request: web.Request) -> web.Response:
+        request_id = request.match_info["id"]
+        return await _told(lambda: self._commands.find(request_id))
 
     async def _health(self, _request: web.Request) -> web.Response:
         status = 200 if merged.live(self._state) and not self._state.stopping else 503
@@ -119,6 +157,22 @@ async def _read(request: web.Request, kind: type[T]) -> T:
         return msgspec.json.decode(await request.read() or b"{}", type=kind)
     except msgspec.DecodeError as error:
         raise web.HTTPBadRequest(text=str(error)) from None
+
+
+async def _told(read: Callable[[], object]) -> web.Response:
+    """What blocking code reads, as JSON; 404 for None."""
+
+    def body() -> bytes | None:
+        found = read()
+        return None if found is None else msgspec.json.encode(found)
+
+    try:
+        found = await asyncio.to_thread(body)
+    except FleetError as error:
+        return _refused(error)
+    if found is None:
+        return web.json_response({"error": "there is no such request"}, status=404)
+    return web.Response(body=found, content_type="application/json")
 
 
 def _refused(error: FleetError) -> web.Response:

@@ -1,11 +1,11 @@
-"""Answers of our own, in the shape Ollama would give them."""
+"""Answers of our own, in the shape Ollama would give them, headers and framing included."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from html import escape
 from http import HTTPStatus
 
 import msgspec
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 from ollama_fleet.api.connection import Answer
 from ollama_fleet.errors import Failure, FirstByteTimeout
@@ -14,7 +14,8 @@ from ollama_fleet.router.dialect import BUSY, Dialect, error_body
 
 NATIVE_JSON = "application/json; charset=utf-8"
 OPENAI_JSON = "application/json"
-RETRY_AFTER_S = 1  # until queueing is estimated: the shortest wait the header can say
+LATER = {"Retry-After": "1"}  # until queueing is estimated: the shortest wait it can say
+CHUNKED_FROM_BYTES = 2048  # Go knows the length of a shorter answer before it sends the head
 
 
 def text(status: int, body: str, headers: Mapping[str, str] | None = None) -> web.Response:
@@ -43,16 +44,20 @@ def redirect(method: str, status: int, location: str) -> web.Response:
     return Answer(status=status, body=page.encode() if method == "GET" else None, headers=headers)
 
 
-def malformed() -> web.Response:
-    """What Go's server says to a target that is none; the connection ends with it."""
-    answer = text(400, "400 Bad Request")
-    answer.force_close()
+def empty(status: int, headers: Mapping[str, str] | None = None) -> web.Response:
+    """A status and no body."""
+    return Answer(status=status, headers={"Content-Length": "0", **(headers or {})})
+
+
+def dressed(
+    answer: web.Response, request: web.BaseRequest, headers: Iterable[tuple[str, str]]
+) -> web.Response:
+    """The answer with the front's own headers, and framed as Go's server frames it."""
+    answer.headers.extend(headers)
+    size = len(answer.body) if isinstance(answer.body, bytes) else 0
+    if size >= CHUNKED_FROM_BYTES and request.version >= HttpVersion11:
+        answer.enable_chunked_encoding()
     return answer
-
-
-def empty(status: int) -> web.Response:
-    """A status and nothing else."""
-    return Answer(status=status, headers={"Content-Length": "0"})
 
 
 def json(value: object, *, content_type: str = NATIVE_JSON) -> web.Response:
@@ -67,24 +72,34 @@ def whole(record: object) -> web.Response:
 
 
 def error(
-    dialect: Dialect, status: int, message: str, headers: Mapping[str, str] | None = None
+    dialect: Dialect,
+    status: int,
+    message: str,
+    headers: Mapping[str, str] | None = None,
+    *,
+    request_id: str = "",
 ) -> web.Response:
-    """An error in the shape of its family."""
+    """An error in the shape of its family; Anthropic's names the request."""
     kind = NATIVE_JSON if dialect is Dialect.OLLAMA else OPENAI_JSON
+    named = request_id if request_id.startswith("req_") else f"req_{request_id}"
     return Answer(
         status=status,
-        body=error_body(dialect, status, message),
+        body=error_body(dialect, status, message, named if request_id else ""),
         headers={"Content-Type": kind, **(headers or {})},
     )
 
 
-def failure(dialect: Dialect, reason: Failure) -> web.Response:
+def failure(dialect: Dialect, reason: Failure, *, request_id: str = "") -> web.Response:
     """What to tell a client whose request failed before a byte of an answer was sent."""
-    later = {"Retry-After": str(RETRY_AFTER_S)}
+    later = LATER if reason.status == 503 else None
+    return error(dialect, reason.status, _told(reason), later, request_id=request_id)
+
+
+def _told(reason: Failure) -> str:
     if isinstance(reason, QueueFull):
-        return error(dialect, 503, BUSY, later)
+        return BUSY
     if isinstance(reason, QueueTimeout | NobodyLeft):
-        return error(dialect, 503, f"server busy, please try again: {reason}", later)
+        return f"server busy, please try again: {reason}"
     if isinstance(reason, FirstByteTimeout):
-        return error(dialect, 504, str(reason))
-    return error(dialect, 502, f"the instance did not answer: {reason}")
+        return str(reason)
+    return f"the instance did not answer: {reason}"

@@ -1,254 +1,147 @@
-"""Ollama's API on Ollama's port: the route table, an allow-list, and what each route does.
+"""Ollama's API on Ollama's port: the route table, an allow-list, and the way to its handlers.
 
 A path that is not in the table is answered here, never forwarded; what is forwarded is our own
-route string, never the client's bytes.
+route string, never the client's bytes. The order is Ollama's: an unclean path is redirected before
+anything is asked, then the Origin is judged, then the Host, then the route is looked up.
 """
 
-import asyncio
-from collections.abc import Awaitable, Callable, Mapping
-from urllib.parse import quote
+import logging
+from collections.abc import Callable, Mapping
+from typing import Final
 
 from aiohttp import web
 
-from ollama_fleet.api import answers, merged, pulling
-from ollama_fleet.api.connection import ClientStream
-from ollama_fleet.api.guests import host_allowed, origin_allowed
-from ollama_fleet.api.paths import MODEL_ROUTE, Found, Redirect, locate
+from ollama_fleet.api import answers, lists, management, pulling, relayed
+from ollama_fleet.api.bodies import BadBody
+from ollama_fleet.api.connection import MALFORMED, Answer, Refused
+from ollama_fleet.api.guests import Door
+from ollama_fleet.api.parts import Parts, Route
+from ollama_fleet.api.paths import BLOB_ROUTE, KEY_ROUTE, MODEL_ROUTE, Found, Redirect, locate
+from ollama_fleet.api.visit import REQUEST_ID, RequestIds, Visit
 from ollama_fleet.errors import Failure
-from ollama_fleet.names import canonical
-from ollama_fleet.router.dialect import Dialect
-from ollama_fleet.router.intake import Request, inference, read_body
-from ollama_fleet.router.relay import Relay
-from ollama_fleet.state import State
 
-Pull = Callable[[str, bool], pulling.Records]
-Unload = Callable[[str, str], Awaitable[None]]
-Route = Callable[["Api", web.BaseRequest, Found], Awaitable[web.StreamResponse]]
-
-
-class BadBody(Exception):
-    """A request's body is too large (413) or does not come (408)."""
-
-    def __init__(self, status: int, reason: str) -> None:
-        super().__init__(reason)
-        self.status = status
+log = logging.getLogger(__name__)
 
 
 class Api:
     """Answers requests on the front.
 
-    `pull(name, insecure)` yields progress records; `unload(key, name)` unloads a model everywhere.
-    `hostnames` are this machine's own names where only it can reach the front, else None.
+    `answered(route, status)` is told of every answer that no instance gave; "" stands for a path
+    that is no route.
     """
 
     def __init__(
         self,
-        state: State,
-        relay: Relay,
-        pull: Pull,
-        unload: Unload,
+        parts: Parts,
+        door: Door,
+        ids: RequestIds,
         *,
-        body_bytes: int,
-        body_timeout_s: float,
-        hostnames: frozenset[str] | None,
+        answered: Callable[[str, int], None] = lambda _route, _status: None,
     ) -> None:
-        self._state = state
-        self._relay = relay
-        self._pull = pull
-        self._unload = unload
-        self._body_bytes = body_bytes
-        self._body_timeout_s = body_timeout_s
-        self._hostnames = hostnames
+        self._parts = parts
+        self._door = door
+        self._ids = ids
+        self._answered = answered
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
-        if not self._welcome(request):
-            return answers.empty(403)
-        place = locate(request.raw_path, request.method, ROUTES)
+        method, headers = request.method, request.headers
+        request_id = self._ids.of(headers.get(REQUEST_ID))
+        place = locate(request.raw_path, method, ROUTES)
         if isinstance(place, Redirect):
-            return answers.redirect(request.method, place.status, place.location)
-        if not isinstance(place, Found):
-            return answers.malformed() if place.malformed else answers.plain(404, NOT_FOUND)
-        methods = ROUTES[place.path]
-        route = methods.get(request.method)
-        if route is None:
-            allow = {"Allow": ", ".join(sorted(methods, key=GIN_ORDER.index))}
-            return answers.plain(405, "405 method not allowed", allow)
+            visit = Visit(request, NOWHERE, request_id)
+            return self._ours(visit, answers.redirect(method, place.status, place.location))
+        if not isinstance(place, Found) and place.malformed:
+            return Refused(MALFORMED)
+        welcome = self._door.judge(method, headers.get("Origin", ""), headers.get("Host", ""))
+        found = place if isinstance(place, Found) else NOWHERE
+        visit = Visit(request, found, request_id, welcome.headers)
+        answer = await self._answer(visit, welcome.status)
+        return self._ours(visit, answer) if isinstance(answer, Answer) else answer
+
+    async def _answer(self, visit: Visit, refusal: int) -> web.StreamResponse:
+        """The answer of a route's handler, or what says that there is none to be asked."""
+        method, path = visit.request.method, visit.place.path
+        methods = ROUTES.get(path, {})
+        route = methods.get(method)
+        if route is None and path in OF_SOME_VERSIONS and method in GIN_METHODS:
+            route = relayed.anyone
+        if route is not None:
+            return answers.empty(refusal) if refusal else await self._handled(visit, route)
+        # gin has looked for other methods before it asks who is calling.
+        allow = {"Allow": ", ".join(m for m in GIN_METHODS if m in methods)} if methods else {}
+        if refusal:
+            return answers.empty(refusal, allow)
+        if not methods:
+            return answers.plain(404, "404 page not found")
+        return answers.plain(405, "405 method not allowed", allow)
+
+    async def _handled(self, visit: Visit, route: Route) -> web.StreamResponse:
         try:
-            return await route(self, request, place)
-        except BadBody as bad:
-            return answers.error(_dialect(place.path), bad.status, str(bad))
-
-    def _welcome(self, request: web.BaseRequest) -> bool:
-        host = request.headers.get("Host", "")
-        if self._hostnames is not None and not host_allowed(host, self._hostnames):
-            return False
-        return origin_allowed(request.headers.get("Origin", ""), host)
-
-    # -- local ----------------------------------------------------------------------------------
-
-    async def root(self, _request: web.BaseRequest, _place: Found) -> web.StreamResponse:
-        """Say that it runs, as long as anything could serve."""
-        if not merged.live(self._state):
-            return answers.error(Dialect.OLLAMA, 503, "no instance of the fleet is up")
-        return answers.text(200, "Ollama is running")
-
-    async def version(self, _request: web.BaseRequest, _place: Found) -> web.StreamResponse:
-        """The lowest version of the live instances."""
-        version = merged.version(self._state)
-        if not version:
-            return answers.error(Dialect.OLLAMA, 503, "no instance of the fleet is up")
-        return answers.json({"version": version})
-
-    async def tags(self, _request: web.BaseRequest, _place: Found) -> web.StreamResponse:
-        """Every model of the fleet."""
-        return answers.json({"models": merged.tags(self._state)})
-
-    async def ps(self, _request: web.BaseRequest, _place: Found) -> web.StreamResponse:
-        """Every model in memory."""
-        return answers.json({"models": merged.ps(self._state)})
-
-    async def models(self, _request: web.BaseRequest, _place: Found) -> web.StreamResponse:
-        """The same as tags, for OpenAI clients."""
-        return answers.json(merged.models(self._state), content_type=answers.OPENAI_JSON)
-
-    # -- one instance ---------------------------------------------------------------------------
-
-    async def infer(self, request: web.BaseRequest, place: Found) -> web.StreamResponse:
-        """An inference request: by its model to the instance the strategy prefers."""
-        dialect, body = _dialect(place.path), await self._body(request)
-        streams = dialect is Dialect.OLLAMA and "embed" not in place.path
-        wanted = read_body(body, stream_default=streams)
-        asked = inference(
-            place.path,
-            dialect,
-            body,
-            wanted,
-            headers=request.raw_headers,
-            client=request.remote or "",
-        )
-        if wanted.unload and place.path in _UNLOADING:
-            await self._unload(asked.key, wanted.model)
-        return await self._forward(asked, request)
-
-    async def show(self, request: web.BaseRequest, place: Found) -> web.StreamResponse:
-        """Metadata of a model: from any instance whose store has it."""
-        body = await self._body(request)
-        model = read_body(body, stream_default=False).model
-        return await self._metadata(request, place.path, model, body)
-
-    async def model(self, request: web.BaseRequest, place: Found) -> web.StreamResponse:
-        """The same, for OpenAI clients, the model in the path."""
-        path = "/v1/models/" + quote(place.model, safe="").replace(".", "%2E")
-        return await self._metadata(request, path, place.model, b"")
-
-    async def _metadata(
-        self, request: web.BaseRequest, path: str, model: str, body: bytes
-    ) -> web.StreamResponse:
-        wanted = Request(
-            method=request.method,
-            path=path,
-            dialect=_dialect(path),
-            model=model,
-            key=canonical(model) if model.strip() else "",
-            body=body,
-            headers=request.raw_headers,
-            client=request.remote or "",
-        )
-        return await self._forward(wanted, request)
-
-    async def _forward(self, wanted: Request, request: web.BaseRequest) -> web.StreamResponse:
-        client = ClientStream(request)
-        try:
-            await self._relay.serve(wanted, client)
+            return await route(self._parts, visit)
         except Failure as failure:
-            if not client.started:
-                return answers.failure(wanted.dialect, failure)
+            return answers.failure(visit.dialect, failure, request_id=visit.id)
+        except BadBody as bad:
+            return answers.error(visit.dialect, bad.status, str(bad), request_id=visit.id)
         except Exception:
-            if client.started:  # aiohttp must not write an answer behind half of another
-                client.reset()
-            raise
-        return client.response
+            log.exception("a request failed", extra={"id": visit.id, "route": visit.place.path})
+            return answers.empty(500)  # as gin says it of a panic
 
-    # -- all instances --------------------------------------------------------------------------
-
-    async def pull(self, request: web.BaseRequest, place: Found) -> web.StreamResponse:
-        """One download for the whole fleet, with Ollama's own progress records."""
-        body = await self._body(request)
-        options = pulling.read_options(body)
-        if options is None:
-            return await self._metadata(request, place.path, "", body)
-        wanted = read_body(body, stream_default=True)
-        try:
-            records = self._pull(wanted.model, options.insecure)
-            if not wanted.stream:
-                return await pulling.whole(records)
-            return await pulling.stream(request, records)
-        except ValueError:
-            return answers.error(Dialect.OLLAMA, 400, "invalid model name")
-
-    async def _body(self, request: web.BaseRequest) -> bytes:
-        """The whole body, within its limit; its next piece must come in time."""
-        too_large = BadBody(413, f"the request body is larger than {self._body_bytes} bytes")
-        if (request.content_length or 0) > self._body_bytes:
-            raise too_large
-        if request.headers.get("Expect", "").lower() == "100-continue":
-            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        if request.content.is_eof():  # it came with the head, as most do
-            body = request.content.read_nowait()
-            if len(body) > self._body_bytes:
-                raise too_large
-            return body
-        pieces: list[bytes] = []
-        size = 0
-        while True:
-            try:
-                async with asyncio.timeout(self._body_timeout_s):
-                    piece = await request.content.readany()
-            except TimeoutError:
-                raise BadBody(408, "the request body did not come in time") from None
-            if not piece:
-                return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-            size += len(piece)
-            if size > self._body_bytes:
-                raise too_large
-            pieces.append(piece)
+    def _ours(self, visit: Visit, answer: web.Response) -> web.Response:
+        self._answered(visit.place.path, answer.status)
+        return answers.dressed(answer, visit.request, visit.headers)
 
 
-NOT_FOUND = "404 page not found"
-GIN_ORDER = ("HEAD", "GET", "POST", "DELETE")  # in which it names the methods of a path
-_UNLOADING = frozenset(("/api/generate", "/api/chat"))  # embed routes load before they unload
-GET, POST = ("GET", "HEAD"), ("POST",)
+NOWHERE: Final = Found("")
+GIN_METHODS: Final = ("HEAD", "GET", "POST", "DELETE", "PUT", "PATCH", "OPTIONS")
+_READ: Final = ("HEAD", "GET")
 
 
-def _dialect(path: str) -> Dialect:
-    if path == "/v1/messages":
-        return Dialect.ANTHROPIC
-    if path == "/v1/responses":
-        return Dialect.RESPONSES
-    return Dialect.OPENAI if path.startswith("/v1/") else Dialect.OLLAMA
-
-
-def _route(methods: tuple[str, ...], route: Route) -> Mapping[str, Route]:
+def _routes(route: Route, *methods: str) -> Mapping[str, Route]:
     return dict.fromkeys(methods, route)
 
 
-ROUTES: Mapping[str, Mapping[str, Route]] = {
-    "/": _route(GET, Api.root),
-    "/api/version": _route(GET, Api.version),
-    "/api/tags": _route(GET, Api.tags),
-    "/api/ps": _route(("GET",), Api.ps),
-    "/api/show": _route(POST, Api.show),
-    "/api/pull": _route(POST, Api.pull),
-    "/api/generate": _route(POST, Api.infer),
-    "/api/chat": _route(POST, Api.infer),
-    "/api/embed": _route(POST, Api.infer),
-    "/api/embeddings": _route(POST, Api.infer),
-    "/v1/chat/completions": _route(POST, Api.infer),
-    "/v1/completions": _route(POST, Api.infer),
-    "/v1/embeddings": _route(POST, Api.infer),
-    "/v1/responses": _route(POST, Api.infer),
-    "/v1/messages": _route(POST, Api.infer),
-    "/v1/models": _route(("GET",), Api.models),
-    MODEL_ROUTE: _route(("GET",), Api.model),
+ROUTES: Final[Mapping[str, Mapping[str, Route]]] = {
+    "/": _routes(lists.root, *_READ),
+    "/api/version": _routes(lists.version, *_READ),
+    "/api/tags": _routes(lists.tags, *_READ),
+    "/api/ps": _routes(lists.ps, "GET"),
+    "/api/status": _routes(relayed.anyone, "GET"),
+    "/api/show": _routes(relayed.show, "POST"),
+    "/api/pull": _routes(pulling.pull, "POST"),
+    "/api/push": _routes(management.push, "POST"),
+    "/api/create": _routes(management.create, "POST"),
+    "/api/copy": _routes(management.copy, "POST"),
+    "/api/delete": _routes(management.delete, "DELETE"),
+    BLOB_ROUTE: _routes(management.blob, "HEAD", "POST"),
+    "/api/me": _routes(relayed.anyone, "POST"),
+    "/api/signout": _routes(relayed.anyone_once, "POST"),
+    KEY_ROUTE: _routes(relayed.anyone_once, "DELETE"),
+    "/api/experimental/web_search": _routes(relayed.anyone_once, "POST"),
+    "/api/experimental/web_fetch": _routes(relayed.anyone_once, "POST"),
+    "/api/experimental/model-recommendations": _routes(relayed.anyone, "GET"),
+    "/api/generate": _routes(relayed.infer, "POST"),
+    "/api/chat": _routes(relayed.infer, "POST"),
+    "/api/embed": _routes(relayed.infer, "POST"),
+    "/api/embeddings": _routes(relayed.infer, "POST"),
+    "/v1/chat/completions": _routes(relayed.infer, "POST"),
+    "/v1/completions": _routes(relayed.infer, "POST"),
+    "/v1/embeddings": _routes(relayed.infer, "POST"),
+    "/v1/responses": _routes(relayed.infer, "POST"),
+    "/v1/messages": _routes(relayed.infer, "POST"),
+    "/v1/audio/transcriptions": _routes(relayed.infer, "POST"),
+    "/v1/images/generations": _routes(relayed.infer, "POST"),
+    "/v1/images/edits": _routes(relayed.infer, "POST"),
+    "/v1/models": _routes(lists.models, "GET"),
+    MODEL_ROUTE: _routes(relayed.model, "GET"),
 }
+
+# Not every Ollama that a fleet may run has these (the first came with 0.22, the others went with
+# 0.32.5): an instance says itself whether it is 404 or 405 that a wrong method gets.
+OF_SOME_VERSIONS: Final = frozenset(
+    (
+        "/api/experimental/model-recommendations",
+        "/v1/images/generations",
+        "/v1/images/edits",
+    )
+)

@@ -1,61 +1,140 @@
 """The answer to /api/pull: the progress of the one download, as Ollama itself would tell it."""
 
-from collections.abc import AsyncGenerator, Mapping
+import json
+from collections.abc import Mapping
 from contextlib import aclosing
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Final
 
 import msgspec
 from aiohttp import web
 
-from ollama_fleet.api import answers
+from ollama_fleet.api import answers, bodies
 from ollama_fleet.api.connection import StreamAnswer
+from ollama_fleet.api.management import as_it_goes
+from ollama_fleet.api.parts import Parts, Records
+from ollama_fleet.api.relayed import asking
+from ollama_fleet.api.visit import Visit
 from ollama_fleet.errors import OllamaError
+from ollama_fleet.names import ModelName
+from ollama_fleet.router.body import Body
 from ollama_fleet.router.dialect import Dialect
+from ollama_fleet.router.intake.fields import fold
 
-Records = AsyncGenerator[Mapping[str, Any], None]
 
+@dataclass(frozen=True, slots=True)
+class PullOptions:
+    """What the body of a pull asks for."""
 
-class PullOptions(msgspec.Struct):
-    """The body of a pull."""
-
-    model: str | None = None
-    name: str | None = None
-    stream: bool | None = None
+    model: str = ""
+    stream: bool = True
     insecure: bool = False
 
 
-def read_options(body: bytes) -> PullOptions | None:
-    """Read a pull; None for what Ollama would refuse, and should, in its own words."""
-    try:
-        return msgspec.json.decode(body, type=PullOptions)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+async def pull(parts: Parts, visit: Visit) -> web.StreamResponse:
+    """One download for the whole fleet, with Ollama's own progress records."""
+    with await bodies.read(visit.request, parts.limits, _READING) as held:
+        options = read_options(held.body)
+        if options is None or not _is_name(options.model):
+            # Refused, then, but by an instance: in its own words.
+            return await as_it_goes(parts, visit, asking(visit, held.body))
+        return await _followed(visit, options, parts.pull(options.model, options.insecure))
+
+
+def read_options(body: bytes | Body) -> PullOptions | None:
+    """Read a pull as Go's decoder does; None for what it refuses, and should, in its own words."""
+    if not isinstance(body, bytes):
         return None
+    try:
+        text = body.decode(errors="replace").lstrip(" \t\r\n")
+        members, _ = _DECODER.raw_decode(text)  # what follows the value is ignored
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(members, _Members | None):
+        return None
+    found: dict[str, Any] = {}
+    for key, value in members or ():
+        name = fold(key)
+        if value is None and name == "stream":
+            found.pop(name, None)  # it is a pointer there; other fields null leaves as they are
+        if name in _TYPES and value is not None:
+            if not isinstance(value, _TYPES[name]):
+                return None
+            found[name] = value
+    model = found.get("model") or found.get("name") or ""
+    return PullOptions(model, found.get("stream", True), found.get("insecure", False))
 
 
-async def whole(records: Records) -> web.StreamResponse:
+class _Members(list[tuple[str, Any]]):
+    """The members of an object in their order, repeated ones too."""
+
+
+def _refuse(literal: str) -> None:
+    raise ValueError(f"{literal} is Python's JSON, not Go's")
+
+
+_DECODER: Final = json.JSONDecoder(object_pairs_hook=_Members, parse_constant=_refuse)
+_READING: Final = bodies.Reading(stream_default=True)
+_TYPES: Final = {
+    "model": str,
+    "name": str,
+    "username": str,
+    "password": str,
+    "insecure": bool,
+    "stream": bool,
+}
+
+
+def _is_name(text: str) -> bool:
+    try:
+        ModelName.parse(text)
+    except ValueError:
+        return False
+    return True
+
+
+async def _followed(visit: Visit, options: PullOptions, records: Records) -> web.StreamResponse:
+    async with aclosing(records) as progress:
+        if options.stream:
+            return await _streamed(visit, progress)
+        return await _whole(progress)
+
+
+async def _whole(records: Records) -> web.StreamResponse:
     """The last progress record, or the error with a status of its own."""
     last: Mapping[str, Any] = {}
     try:
         async for record in records:
             last = record
     except OllamaError as error:
-        kind = {"Content-Type": answers.OPENAI_JSON}
-        return answers.error(Dialect.OLLAMA, 500, error.reason, kind)
+        return _refused(error)
     return answers.whole(last)
 
 
-async def stream(request: web.BaseRequest, records: Records) -> web.StreamResponse:
-    """Every progress record as it comes; an error is the last line of a 200."""
+async def _streamed(visit: Visit, records: Records) -> web.StreamResponse:
+    """Every progress record as it comes; an error behind one is the last line of a 200."""
     response = StreamAnswer(headers={"Content-Type": "application/x-ndjson"})
-    async with aclosing(records) as progress:
-        try:
-            async for record in progress:
-                if not response.prepared:
-                    await response.prepare(request)
-                await response.write(msgspec.json.encode(record) + b"\n")
-        except OllamaError as error:
+    response.headers.extend(visit.headers)
+    try:
+        async for record in records:
             if not response.prepared:
-                await response.prepare(request)
-            await response.write(msgspec.json.encode({"error": error.reason}) + b"\n")
+                await response.prepare(visit.request)
+            await response.write(msgspec.json.encode(record) + b"\n")
+    except OllamaError as error:
+        if not response.prepared:
+            return _refused(error)
+        await response.write(msgspec.json.encode({"error": error.reason}) + b"\n")
+    except Exception:
+        if response.prepared and visit.request.transport is not None:
+            visit.request.transport.abort()  # a part must not be taken for the whole
+        raise
     await response.write_eof()
     return response
+
+
+def _refused(error: OllamaError) -> web.Response:
+    """An error with a status: the instance's own, or what one Ollama gives to a failed download."""
+    status = error.status if error.status >= 400 else 500
+    headers = {"Content-Type": answers.OPENAI_JSON} if status == 500 else {}
+    headers |= answers.LATER if status == 503 else {}
+    return answers.error(Dialect.OLLAMA, status, error.reason, headers)

@@ -12,6 +12,7 @@ from ollama_fleet.config.records import Config
 from ollama_fleet.config.sections import (
     ExternalConfig,
     GroupConfig,
+    HistoryConfig,
     LimitsConfig,
     LogsConfig,
     ModelConfig,
@@ -28,6 +29,7 @@ __all__ = [
     "Config",
     "ExternalConfig",
     "GroupConfig",
+    "HistoryConfig",
     "LimitsConfig",
     "Loaded",
     "LogsConfig",

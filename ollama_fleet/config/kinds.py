@@ -24,6 +24,7 @@ from ollama_fleet.config.scalars import (
     read_instance_ports,
     read_model,
     read_name,
+    read_origin,
     read_seconds,
     read_url,
     show_duration_exactly,
@@ -121,6 +122,11 @@ Name = Annotated[
     WithJsonSchema({"type": "string", "pattern": f"^{NAME.pattern}$"}),
 ]
 ModelText = Annotated[str, AfterValidator(read_model)]
+OriginText = Annotated[
+    str,
+    AfterValidator(read_origin),
+    WithJsonSchema({"type": "string", "examples": ["https://chat.example", "http://*.lan", "*"]}),
+]
 Gpus = Annotated[
     Literal["auto"] | tuple[int | str, ...],
     PlainValidator(read_gpus),

@@ -14,10 +14,9 @@ from ollama_fleet.config.json_schema import known_keys
 from ollama_fleet.config.layers import Layers
 from ollama_fleet.config.locate import home_of, label, locate, read_bytes
 from ollama_fleet.config.overrides import (
-    STORE_PATH,
     environment_overrides,
     flag_override,
-    store_override,
+    ollama_overrides,
 )
 from ollama_fleet.config.paths import show_path
 from ollama_fleet.config.problems import MAX_PROBLEMS, Problem, problem_of
@@ -72,10 +71,10 @@ def _lay_over(
     layers: Layers, environ: Mapping[str, str], overrides: Mapping[str, str]
 ) -> tuple[str, ...]:
     """Put variables, then flags, over the file; return a line for each that has no place."""
-    store = store_override(environ)
-    if store is not None and STORE_PATH not in layers.origins:
-        with contextlib.suppress(ValueError):  # the file is wrong there, which is reported
-            layers.put(store)
+    for override in ollama_overrides(environ):
+        if override.path not in layers.origins:
+            with contextlib.suppress(ValueError):  # the file is wrong there, which is reported
+                layers.put(override)
     refused = []
     for override in environment_overrides(environ):
         try:

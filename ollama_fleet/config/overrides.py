@@ -1,5 +1,6 @@
 """What is said outside the file: `FLEET_QUEUE__LIMIT=64` and flags, as values for paths."""
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -9,8 +10,10 @@ from ollama_fleet.config.locate import PATH_VARIABLE
 from ollama_fleet.config.paths import KeyPath, parse_path
 
 PREFIX = "FLEET_"
-STORE_VARIABLE = "OLLAMA_MODELS"
-STORE_PATH: KeyPath = ("ollama", "models")
+OLLAMA_PATHS: Mapping[str, KeyPath] = {
+    "OLLAMA_MODELS": ("ollama", "models"),
+    "OLLAMA_ORIGINS": ("origins",),
+}
 _NOT_KEYS = frozenset((PATH_VARIABLE, "FLEET_STATE_DIR"))  # they say where things are
 _NESTED = "__"
 _ENV = "env"  # below it keys are variables, whose case matters
@@ -37,10 +40,14 @@ class Override:
         return document.value
 
 
-def store_override(environ: Mapping[str, str]) -> Override | None:
-    """Return the model store that Ollama's own variable names, blanks and quotes stripped."""
-    text = environ.get(STORE_VARIABLE, "").strip().strip("\"'")
-    return Override(STORE_PATH, text, STORE_VARIABLE) if text else None
+def ollama_overrides(environ: Mapping[str, str]) -> Iterator[Override]:
+    """Yield what Ollama's own variables say of the whole: the store, and the origins let in."""
+    for variable, path in OLLAMA_PATHS.items():
+        text = environ.get(variable, "").strip().strip("\"'")
+        if text and path == ("origins",):
+            text = json.dumps([item.strip() for item in text.split(",")])
+        if text:
+            yield Override(path, text, variable)
 
 
 def environment_overrides(environ: Mapping[str, str]) -> Iterator[Override]:

@@ -8,12 +8,13 @@ from pydantic_core import PydanticCustomError
 
 from ollama_fleet.config.address import Address
 from ollama_fleet.config.conflicts import conflicts
-from ollama_fleet.config.kinds import AddressText, InstancePorts, ModelText
+from ollama_fleet.config.kinds import AddressText, InstancePorts, ModelText, OriginText
 from ollama_fleet.config.paths import show_path
 from ollama_fleet.config.problems import MAX_PROBLEMS
 from ollama_fleet.config.sections import (
     ExternalConfig,
     GroupConfig,
+    HistoryConfig,
     LimitsConfig,
     LogsConfig,
     ModelConfig,
@@ -38,6 +39,9 @@ class Config(Record):
     """Where the router answers; port 0 takes any that is free."""
     insecure_no_auth: bool = False
     """Allow a listen address that others can reach, though every caller is then let in."""
+    origins: tuple[OriginText, ...] = ()
+    """Web pages that may call besides this machine's: origins, one `*` in each for any text.
+    OLLAMA_ORIGINS sets it where no file does."""
     ollama: OllamaConfig = Field(default_factory=OllamaConfig)
     """The Ollama that the fleet runs."""
     instance_ports: InstancePorts = "auto"
@@ -64,6 +68,8 @@ class Config(Record):
     """What a client may send, and how long each side may take."""
     supervision: SupervisionConfig = Field(default_factory=SupervisionConfig)
     """How instances are started, watched, restarted and stopped."""
+    history: HistoryConfig = Field(default_factory=HistoryConfig)
+    """The record of requests: who, which model, where, how long; never what was said."""
     logs: LogsConfig = Field(default_factory=LogsConfig)
     """The log file of each instance."""
 

@@ -19,6 +19,14 @@ MAX_BYTES = 2**62
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _GPU_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9/._:-]*")
 _URL_HOST = re.compile(r"[A-Za-z0-9_.:%-]+")
+_ORIGIN_SCHEMES = (
+    "http://",
+    "https://",
+    "chrome-extension://",
+    "safari-extension://",
+    "moz-extension://",
+    "ms-browser-extension://",
+)
 _MAX_SHOWN = 60
 _SIZES = ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
 
@@ -154,6 +162,21 @@ def read_url(text: str) -> str:
         raise refused
     shown = f"[{host}]" if ":" in host else host
     return f"{url.scheme}://{shown}" + (f":{port}" if port is not None else "")
+
+
+def read_origin(text: str) -> str:
+    """Return the origin of a web page, or a pattern of such. Raises ValueError where Ollama would.
+
+    Those with a `*` may begin with anything, as Ollama has it; the others with one of its schemes.
+    """
+    origin = filled_text(text).strip()
+    if not origin.isascii() or not origin.isprintable():
+        raise _refusal(text, "is not an origin such as https://chat.example")
+    if origin.count("*") > 1:
+        raise _refusal(text, "has more than one *")
+    if "*" not in origin and not origin.startswith(_ORIGIN_SCHEMES):
+        raise _refusal(text, f"has no * and begins with none of {', '.join(_ORIGIN_SCHEMES)}")
+    return origin
 
 
 def show_value(value: object) -> str:

@@ -129,6 +129,17 @@ class SupervisionConfig(Record):
     """Unanswered probes in a row after which it is restarted; two keep requests away from it."""
 
 
+class HistoryConfig(Record):
+    """The record of requests: who, which model, where, how long; never what was said."""
+
+    keep_s: Duration = Field(30 * 86400.0, alias="keep")
+    """How long a request is kept."""
+    max_requests: CountOrZero = 1_000_000
+    """How many are kept, the newest; 0 keeps none and touches no file."""
+    max_bytes: Size = Field(256 * 2**20, alias="max_size")
+    """The size of the file; the oldest requests make room."""
+
+
 class LogsConfig(Record):
     """The log file of each instance."""
 

@@ -94,7 +94,7 @@ RESERVED: Mapping[str, str] = {
     "OLLAMA_HOST": "every instance has an address of its own; use instance_ports, or listen",
     "OLLAMA_MODELS": "the instances share one store; use ollama.models",
     "OLLAMA_NOPRUNE": "the fleet sets it, lest one instance prune what another downloads",
-    "OLLAMA_ORIGINS": "only the router talks to an instance; browsers talk to listen",
+    "OLLAMA_ORIGINS": "web pages talk to the router only; use the key origins",
     "OLLAMA_DEBUG_LOG_REQUESTS": "it writes every prompt to disk; use the key debug",
     "CUDA_VISIBLE_DEVICES": _BY_GPUS,
     "ROCR_VISIBLE_DEVICES": _BY_GPUS,

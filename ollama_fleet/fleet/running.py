@@ -3,12 +3,10 @@
 import asyncio
 import logging
 import random
-import resource
 import signal
-import socket
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -16,24 +14,30 @@ import uvloop
 
 from ollama_fleet import __version__
 from ollama_fleet.api.admin import Admin, Commands
-from ollama_fleet.api.app import Api
+from ollama_fleet.api.bodies import Limits
 from ollama_fleet.api.connection import Front
-from ollama_fleet.api.guests import is_loopback
+from ollama_fleet.api.parts import Parts
 from ollama_fleet.config import Loaded
 from ollama_fleet.control import library
 from ollama_fleet.control.launcher import LocalLauncher, become_subreaper
+from ollama_fleet.control.loads import Loads
 from ollama_fleet.control.logs import ChildLogs
+from ollama_fleet.control.mutations import Mutations
 from ollama_fleet.control.orphans import sweep
 from ollama_fleet.control.ports import find_listener, is_free
 from ollama_fleet.control.prober import Prober
 from ollama_fleet.control.supervisor import Supervisor, start_all
 from ollama_fleet.directories import Directories
 from ollama_fleet.errors import CannotListen, Exit, FleetError, PortTaken
+from ollama_fleet.fleet.front import make_front
 from ollama_fleet.fleet.hold import hold
 from ollama_fleet.fleet.prepare import Prepared, install_models, prepared, require_binary
+from ollama_fleet.fleet.process import leave_out_what_stays, raise_file_limit
+from ollama_fleet.fleet.recording import Recording
 from ollama_fleet.gpu import GpuSample
 from ollama_fleet.ollama import Ollama, new_session
 from ollama_fleet.router.admission import Admission
+from ollama_fleet.router.loading import Loading
 from ollama_fleet.router.policy import STRATEGIES
 from ollama_fleet.router.relay import Relay, Timeouts
 from ollama_fleet.state import FleetFacts, FleetSnapshot, Instance, State, snapshot
@@ -55,7 +59,7 @@ def run(
     Returns an exit code. Raises FleetError while nothing has been started yet.
     """
     directories.create()
-    _raise_file_limit()
+    raise_file_limit()
     with hold(directories.lock):
         uvloop.run(_serve(loaded, directories, environ, simulate))
     return Exit.OK
@@ -107,21 +111,35 @@ class Fleet:
             clock=self._clock,
             read_gpus=self._read_gpus,
         )
-        self._library = library.Library(self.state, self._client, self._prober.refresh)
+        self._mutations = Mutations(self.state, self._prober.refresh)
+        self._library = library.Library(self.state, self._client, self._mutations)
         self._admission = Admission(
             self.state,
             STRATEGIES[config.routing.strategy],
             limit=config.queue.limit,
             timeout_s=config.queue.timeout_s,
+            rng=random.Random(),  # noqa: S311 - spreads requests, guards nothing
+        )
+        self._recording = Recording(
+            self.state,
+            directories.history,
+            config.history,
+            clock=self._clock,
+            wall=time.time,
+            later=asyncio.get_running_loop().call_later,
         )
         self._relay = Relay(
             self.state,
             self._admission,
+            Loading(self.state, wall=time.time),
             Timeouts(
                 connect_s=config.limits.connect_timeout_s,
                 first_byte_s=config.limits.first_byte_timeout_s,
                 idle_s=config.limits.idle_timeout_s,
             ),
+            on_end=self._recording.ended,
+            clock=self._clock,
+            wall=time.time,
         )
         self._front = self._make_front()
         self._supervisors: dict[str, Supervisor] = {}
@@ -135,16 +153,26 @@ class Fleet:
         await stack.enter_async_context(self._session)
         logs = ChildLogs(self._directories.logs, plan.config.logs.max_bytes, plan.config.logs.keep)
         stack.callback(logs.close)
+        stack.callback(self._recording.close)
         await self._open_front()
         stack.callback(self._relay.close)
         commands = Commands(
-            snapshot=self.snapshot, pull=self._pull, restart=self.restart, down=self._down
+            snapshot=self.snapshot,
+            scrape=self._recording.scrape,
+            recent=self._recording.recent,
+            find=self._recording.find,
+            pull=self._pull,
+            restart=self.restart,
+            down=self._down,
         )
         await stack.enter_async_context(Admin(self._directories.socket, self.state, commands))
         await stack.enter_async_context(self._prober)
+        answer_s = plan.config.limits.first_byte_timeout_s
+        await stack.enter_async_context(Loads(self.state, self._client, answer_s=answer_s))
         stack.push_async_callback(self._library.close)
         self._supervise(LocalLauncher(logs))
         self._listen_to_signals()
+        leave_out_what_stays()
         log.info("serving", extra={"listen": self._facts.listen, "simulated": plan.simulated})
 
     async def _open_front(self) -> None:
@@ -209,22 +237,16 @@ class Fleet:
 
     def _make_front(self) -> Front:
         config = self._plan.config
-        api = Api(
+        limits, spool = config.limits, self._directories.state
+        parts = Parts(
             self.state,
             self._relay,
+            self._mutations,
+            Limits(limits.body_bytes, limits.body_timeout_s, spool=spool),
             self._pull,
             self._unload,
-            body_bytes=config.limits.body_bytes,
-            body_timeout_s=config.limits.body_timeout_s,
-            hostnames=_own_names() if is_loopback(config.listen.host) else None,
         )
-        return Front(
-            api.handle,
-            config.listen.host,
-            config.listen.port,
-            header_timeout_s=config.limits.header_timeout_s,
-            drain_s=config.supervision.drain_timeout_s,
-        )
+        return make_front(config, parts, self._recording.answered)
 
     def _make_facts(self) -> FleetFacts:
         plan = self._plan
@@ -271,14 +293,3 @@ class Fleet:
         self._told.set()
         if now:
             self._now.set()
-
-
-def _own_names() -> frozenset[str]:
-    return frozenset((socket.gethostname().lower(), socket.getfqdn().lower()))
-
-
-def _raise_file_limit() -> None:
-    """Take as many open files as we may: each request needs two connections."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(ValueError, OSError):  # macOS may refuse its own hard limit
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

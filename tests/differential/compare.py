@@ -1,7 +1,7 @@
 """Two raw answers to the same request: what differs between them. Pure.
 
 Left out are what must differ between any two servers (Date, times, random ids), what belongs to a
-hop (Connection, Transfer-Encoding) and the one header that the router adds.
+hop (Connection, Transfer-Encoding) and the two headers that the router adds.
 """
 
 import json
@@ -11,13 +11,21 @@ from dataclasses import dataclass
 from itertools import groupby
 
 IGNORED = frozenset(
-    (b"date", b"connection", b"keep-alive", b"transfer-encoding", b"x-fleet-instance")
+    (
+        b"date",
+        b"connection",
+        b"keep-alive",
+        b"transfer-encoding",
+        b"x-fleet-instance",
+        b"x-request-id",
+    )
 )
 VOLATILE = re.compile(
     rb'"((?:total|load|prompt_eval|eval)_duration|created|created_at|completed_at)":\d+'
     rb'|"(created_at|expires_at)":"[^"]*"'
     rb'|"(id|item_id|request_id)":"(chatcmpl|cmpl|resp|msg|req)[-_][0-9a-f]+"'
 )
+OMITTED_AT_0 = frozenset(("eval_duration",))  # as it is for an answer of one token
 LITERAL_FIELDS = frozenset(("object", "role", "type"))  # vocabulary, not content
 
 
@@ -167,7 +175,8 @@ def _shape_of_line(line: bytes) -> object:
 
 def _shape(value: object, name: str = "") -> object:
     if isinstance(value, dict):
-        return tuple((key, _shape(item, key)) for key, item in value.items())
+        members = ((k, item) for k, item in value.items() if k not in OMITTED_AT_0)
+        return tuple((key, _shape(item, key)) for key, item in members)
     if isinstance(value, list):
         return [key for key, _ in groupby(_shape(item) for item in value)]
     if isinstance(value, bool | None) or name in LITERAL_FIELDS:

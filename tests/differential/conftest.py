@@ -19,6 +19,7 @@ from ollama_fleet.sim.ollama.store import Store
 __all__ = ["box", "ollama", "real", "simulated"]
 
 ANSWER_S = 30.0  # a real model loads and answers in less
+ORIGINS = {"OLLAMA_ORIGINS": "https://*.lan,http://chat.example,moz-extension://*"}
 PLAIN = "defaults: { num_parallel: 1, flash_attention: ~, keep_alive: ~, context_length: ~"
 PROFILE = """
 version: 0.20.0
@@ -100,9 +101,9 @@ def simulated(tmp_path_factory):
     install_profile(Store(stores[0]), load(str(profile)))
     age(stores[0])
     shutil.copytree(stores[0], stores[1])
-    scale = {"OLLAMA_SIM_TIME_SCALE": "200"}
+    scale = {"OLLAMA_SIM_TIME_SCALE": "200", **ORIGINS}
     fleet = FleetProcess(
-        home, config=f"{PLAIN} }}\ngroups: [{{ name: one, gpus: [0] }}]\n", **scale
+        home, config=f"{PLAIN}, no_cloud: true }}\ngroups: [{{ name: one, gpus: [0] }}]\n", **scale
     )
     command = [sys.executable, "-m", "ollama_fleet.sim.ollama", "serve"]
     given = {"OLLAMA_SIM_PROFILE": str(profile), **scale}
@@ -122,8 +123,11 @@ def real(box, tmp_path_factory):
         f"ollama: {{ binary: {box.ollama}, models: {box.store} }}\n"
         f"{PLAIN}, no_cloud: true }}\ngroups: [{{ name: one, gpus: [] }}]\n"
     )
-    fleet = FleetProcess(tmp_path_factory.mktemp("real"), config=config, HOME=str(box.home))
-    with running(fleet), served([box.ollama, "serve"], box.home, box.store) as base:
+    fleet = FleetProcess(
+        tmp_path_factory.mktemp("real"), config=config, HOME=str(box.home), **ORIGINS
+    )
+    alone = served([box.ollama, "serve"], box.home, box.store, **ORIGINS)
+    with running(fleet), alone as base:
         until(lambda: answer(fleet.port, b"GET / HTTP/1.0\r\n\r\n"), what="the fleet")
         yield Pair(_port(base), fleet.port)
 

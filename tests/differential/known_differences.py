@@ -10,9 +10,19 @@ from dataclasses import dataclass
 BOTH = frozenset(("sim", "real"))
 REAL = frozenset(("real",))
 
-_REFUSED = frozenset(("status line", "header Content-Type", "header Allow", "body, piece 0"))
-_UNREAD = frozenset(("status line", "header Content-Type", "body, piece 0"))
-_NO_HTTP = frozenset(("status line", "header Content-Length", "framing", "body, piece 0"))
+_UNREAD = frozenset(
+    ("status line", "header Content-Length", "header Content-Type", "framing", "body, piece 0")
+)
+_REFUSED = _UNREAD | {"header Allow"}
+_UNGRANTED = frozenset(
+    (
+        "status line",
+        "header Access-Control-Allow-Origin",
+        "header Content-Type",
+        "header Vary",
+        "body, piece 0",
+    )
+)
 
 MEANT: Mapping[str, frozenset[str]] = {
     "absolute form": _UNREAD,
@@ -20,8 +30,9 @@ MEANT: Mapping[str, frozenset[str]] = {
     "raw UTF-8 in a path": _UNREAD,
     "a method of nobody": _REFUSED,
     "a method in small letters": _REFUSED,
-    "no Host": _NO_HTTP,
-    "escape that is none": frozenset(("framing", "header Content-Length")),
+    "no Host": frozenset(("status line", "body, piece 0")),
+    "an Origin beyond ASCII": _UNGRANTED,
+    "a list of more than 2 KiB over HTTP/1.0": frozenset(("framing", "header Content-Length")),
 }
 """Row -> everything that differs in it."""
 

@@ -45,8 +45,8 @@ class Sent:
 class Row:
     """Requests on one connection, and of the last answer: its status, whether it is a stream.
 
-    `deterministic`: bodies must be equal to the byte but for times and ids. `on` names the kinds of
-    Ollama that it may be asked of: `sim`, `real`.
+    `deterministic`: bodies must be equal to the byte but for times and ids. `says` is a part of the
+    last answer's body. `on` names the kinds of Ollama that it may be asked of: `sim`, `real`.
     """
 
     name: str
@@ -54,6 +54,7 @@ class Row:
     status: int = 200
     stream: bool = False
     deterministic: bool = True
+    says: bytes = b""
     on: frozenset[str] = frozenset(("sim", "real"))
 
     def raw(self, port: int) -> bytes:

@@ -65,8 +65,10 @@ ROUTES = (
 )  # fmt: skip
 
 OPTIONS = (
-    *_both("no options at all", "/api/generate", {"model": CHAT, "prompt": "hi"},
-           deterministic=False),
+    # Without a seed a real one may end at once, or go on.
+    *only("sim", *_both("no options at all", "/api/generate", {"model": CHAT, "prompt": "hi"})),
+    *_both("a seed and no more", "/api/generate",
+           {"model": CHAT, "prompt": "hi", "options": {"seed": 7}}),
     *_both("one token", "/api/generate", GENERATE | {"options": SHORT | {"num_predict": 1}}),
     *_both("several turns", "/api/chat", TALK | {"messages": TURNS}),
     *_both("v1 chat of several turns", "/v1/chat/completions", V1_CHAT | {"messages": TURNS}),

@@ -8,16 +8,19 @@ from compare import answers, differences, kinds
 from fleet_process import until
 from known_differences import MEANT, NOT_MEANT
 from request_table import CHAT, Row, get, post
+from rows_doors import GRANTS, OPTIONS_METHOD, WELCOME
 from rows_errors import BODIES, EVERYWHERE, PULLS, REFUSED
 from rows_inference import LOADS, OPTIONS, ROUTES, SPELLINGS
-from rows_not_yet import NOT_YET
+from rows_management import ACCOUNT, BLOBS, CHANGES, FORMS, REFUSED_CHANGES, REGISTRY, VERSIONS
+from rows_methods import WRONG_METHODS
 from rows_plain import FRAMING, HEADS, LISTS, METHODS, PATHS
 
 from ollama_fleet.api import app
 
 TABLE = (
     *LISTS, *PATHS, *METHODS, *HEADS, *FRAMING, *ROUTES, *OPTIONS, *SPELLINGS, *LOADS,
-    *EVERYWHERE, *BODIES, *REFUSED, *PULLS,
+    *EVERYWHERE, *BODIES, *REFUSED, *PULLS, *GRANTS, *OPTIONS_METHOD, *WELCOME,
+    *CHANGES, *REFUSED_CHANGES, *BLOBS, *ACCOUNT, *FORMS, *REGISTRY, *VERSIONS, *WRONG_METHODS,
 )  # fmt: skip
 PS = get("ps", "/api/ps")
 LOADED = post("load", "/api/generate", {"model": CHAT, "keep_alive": "1h", "stream": False})
@@ -47,25 +50,14 @@ def _xfail(reason):
     return pytest.mark.xfail(strict=True, raises=Differs, reason=reason)
 
 
-def not_yet(kind):
-    """What the router has not: all of it must fail, for that reason alone."""
-    return [
-        pytest.param(
-            entry, id=entry.row.name.replace(" ", "-"), marks=_xfail("the router has no such route")
-        )
-        for entry in NOT_YET
-        if kind in entry.row.on
-    ]
-
-
-def check(pair, row: Row, body: bytes = b""):
+def check(pair, row: Row):
     """Raise Differs unless both answer the same; the one Ollama as the table says it does."""
     straight, routed = pair.ask(row)
     last = answers(straight, row.methods)[-1]
     assert last.status == row.status, "the table is wrong about the one Ollama"
     kind = last.header(b"content-type") or b""
     assert row.stream == kind.startswith((b"application/x-ndjson", b"text/event-stream"))
-    assert body in last.body, "the table is wrong about the one Ollama's words"
+    assert row.says in last.body, "the table is wrong about the one Ollama's words"
     found = differences(straight, routed, row.methods, deterministic=row.deterministic)
     if kinds(found) != MEANT.get(row.name, frozenset()):
         raise Differs("\n".join(found) or "nothing differs, though it was meant to")
@@ -82,19 +74,6 @@ def test_the_router_answers_as_one_simulated_ollama(simulated, row):
 def test_the_router_answers_as_one_real_ollama(real, row):
     """The same beside the program that the simulation imitates."""
     check(real, row)
-
-
-@pytest.mark.parametrize("entry", not_yet("sim"))
-def test_what_the_router_has_not_a_simulated_ollama_has(simulated, entry):
-    """One Ollama answers as recorded; the router is to answer so one day."""
-    check(simulated, entry.row, entry.body)
-
-
-@pytest.mark.real
-@pytest.mark.parametrize("entry", not_yet("real"))
-def test_what_the_router_has_not_a_real_ollama_has(real, entry):
-    """The records of what is to come are a real one's."""
-    check(real, entry.row, entry.body)
 
 
 @pytest.mark.parametrize("change", [UNLOADED, LOADED], ids=SOUGHT)
@@ -133,7 +112,7 @@ def test_relayed_answers_name_their_instance_and_others_do_not(simulated):
 
 def test_the_table_asks_for_every_route_and_no_row_twice():
     """A route without a row is a route that may differ unseen."""
-    names = [row.name for row in TABLE] + [entry.row.name for entry in NOT_YET]
+    names = [row.name for row in TABLE]
     assert len(set(names)) == len(names)
     assert {*NOT_MEANT, *MEANT} <= set(names)
     for path, methods in app.ROUTES.items():
@@ -142,8 +121,8 @@ def test_the_table_asks_for_every_route_and_no_row_twice():
 
 
 def _leads_to(path, target):
-    if path == app.MODEL_ROUTE:
-        return target.startswith("/v1/models/")
+    if ":" in path:  # its last part names something
+        return target.startswith(f"/{path.partition(':')[0]}")
     return target.partition("?")[0] == path
 
 

@@ -2,15 +2,23 @@
 
 import asyncio
 import json
+import random
 import socket
 import struct
+import time
 from contextlib import asynccontextmanager
 
 from ollama_fleet.api.app import Api
+from ollama_fleet.api.bodies import Limits
 from ollama_fleet.api.connection import Front
+from ollama_fleet.api.guests import Door, Origins
+from ollama_fleet.api.parts import Parts
+from ollama_fleet.api.visit import RequestIds
+from ollama_fleet.control.mutations import Mutations
 from ollama_fleet.names import canonical
 from ollama_fleet.placement import InstanceSpec, Placement
 from ollama_fleet.router.admission import Admission
+from ollama_fleet.router.loading import Loading
 from ollama_fleet.router.policy import STRATEGIES
 from ollama_fleet.router.relay import Relay, Timeouts
 from ollama_fleet.state import Completed, Phase, State, StoredModel
@@ -147,40 +155,73 @@ def post(path, body=b'{"model":"m"}', *, extra=b"", version=b"1.1"):
     )
 
 
+async def nothing(*_arguments):
+    """What is to happen where a test does not care."""
+
+
 @asynccontextmanager
 async def routed(
-    *backends, slots=2, strategy="round_robin", limit=100, queue_s=5.0, body_bytes=2**20, **timeouts
+    *backends,
+    slots=2,
+    strategy="round_robin",
+    limit=100,
+    queue_s=5.0,
+    body_bytes=2**20,
+    stores=(),
+    external=(),
+    refresh=nothing,
+    pull=None,
+    **timeouts,
 ):
-    """A router over backends, each an instance `i0`, `i1`… that holds the model `m`."""
+    """A router over backends, each an instance `i0`, `i1`… that holds the model `m`.
+
+    They share a store unless `stores` names that of each; those in `external` are not ours.
+    """
     specs = tuple(
-        InstanceSpec(f"i{n}", "g", "127.0.0.1", b.port, slots, "/store")
+        InstanceSpec(
+            f"i{n}",
+            "g",
+            "127.0.0.1",
+            b.port,
+            slots,
+            stores[n] if stores else "/store",
+            external=f"i{n}" in external,
+            url=f"http://127.0.0.1:{b.port}",
+        )
         for n, b in enumerate(backends)
     )
     state = State(Placement(specs))
     for instance in state.instances.values():
         state.set_phase(instance, Phase.READY, 0.0)
         state.set_stored(instance, [StoredModel(canonical("m"), "m", "d", 1, {"name": "m:latest"})])
-    door = Admission(state, STRATEGIES[strategy], limit=limit, timeout_s=queue_s)
+    rng = random.Random(1)
+    door = Admission(state, STRATEGIES[strategy], limit=limit, timeout_s=queue_s, rng=rng)
     limits = {"connect_s": 1.0, "first_byte_s": 5.0, "idle_s": 5.0, **timeouts}
-    relay = Relay(state, door, Timeouts(**limits))
+    records = []
+    loading = Loading(state, wall=time.time)
+    relay = Relay(
+        state,
+        door,
+        loading,
+        Timeouts(**limits),
+        on_end=lambda ended: records.append(ended.record()),
+        clock=time.monotonic,
+        wall=time.time,
+    )
     unloaded = []
 
     async def unload(key, name):
         unloaded.append((key, name))
 
-    api = Api(
-        state,
-        relay,
-        None,
-        unload,
-        body_bytes=body_bytes,
-        body_timeout_s=1.0,
-        hostnames=frozenset({"x"}),
-    )
+    limits = Limits(body_bytes, 1.0)
+    parts = Parts(state, relay, Mutations(state, refresh), limits, pull, unload)
+    api = Api(parts, Door(Origins(), frozenset({"x"})), RequestIds(0.0, 0))
     async with Front(api.handle, "127.0.0.1", 0, header_timeout_s=1.0, drain_s=1.0) as front:
         try:
             router = Router(state, front)
             router.unloaded = unloaded
+            router.records = records
+            router.relay = relay
             yield router
         finally:
             relay.close()

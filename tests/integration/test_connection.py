@@ -3,8 +3,13 @@
 import asyncio
 
 import aiohttp
+import pytest
 import uvloop
+from aiohttp import http_parser
 from router_fixtures import DONE, TOKEN, Backend, answer, chunk, post, routed, stream
+
+from ollama_fleet.api.connection import Answer, Front
+from ollama_fleet.api.connection.heads import MAX_HEAD_BYTES
 
 
 def run(coroutine):
@@ -36,6 +41,11 @@ async def read_answer(reader):
 def test_the_version_is_the_one_this_module_was_written_for():
     major, minor, _ = aiohttp.__version__.split(".", 2)
     assert (major, minor) == ("3", "14")
+
+
+def test_the_parser_is_the_compiled_one():
+    """That in Python has had faults of its own, and is what a missing wheel would leave us with."""
+    assert http_parser.HttpRequestParser is not http_parser.HttpRequestParserPy
 
 
 def test_pipelined_requests_are_answered_in_order():
@@ -161,3 +171,190 @@ def test_a_compressed_body_is_not_opened():
             assert backend.requests[0][1] == junk
 
     run(check())
+
+
+def upgrading(body=b"{}"):
+    return request(body, extra=b"Connection: Upgrade\r\nUpgrade: h2c\r\n")
+
+
+def chunked(trailers=b""):
+    head = b"POST /api/chat HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    return head + chunk(b'{"model":"m"}') + b"0\r\n" + trailers + b"\r\n"
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (upgrading(b'{"model":"m"}') + b"POST /api/ch", b"at HTTP/1.1\r\n"),
+        (upgrading(b'{"model":"m"}'), request(b'{"model":"m"}')),
+        (chunked(b"X-Evil: 1\r\n"), request(b'{"model":"m"}')),
+        (chunked(b"X-Evil: 1\r\n") + request(b'{"model":"m"}'), b""),
+    ],
+)
+def test_where_the_parser_loses_or_adds_bytes_nothing_more_is_read(first, second):
+    """It drops what follows a request to upgrade, and makes a trailer a header of the next."""
+
+    async def check():
+        async with Backend(answer(200, b"{}")) as backend, routed(backend) as router:
+            reader, writer = await connect(router)
+            async with asyncio.timeout(5):
+                writer.write(first)
+                head, body = await read_answer(reader)
+                assert b"\r\nConnection: close\r\n" in head + b"\r\n"
+                assert body == b"{}"
+                writer.write(second)
+                assert await reader.read() == b""
+            writer.close()
+            assert len(backend.requests) == 1
+            assert b"X-Evil" not in backend.requests[0][0]
+
+    run(check())
+
+
+def test_a_body_that_breaks_off_is_answered_at_once_and_leaves_no_traceback(caplog):
+    async def check():
+        async with Backend(answer(200, b"{}")) as backend, routed(backend) as router:
+            for path, status in ((b"/api/chat", b"400"), (b"/nothing", b"404")):
+                reader, writer = await connect(router)
+                head = b"POST %b HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" % path
+                writer.write(head + b"5\r\nhal")
+                await asyncio.sleep(0.01)
+                writer.write(b"lo world\r\n")
+                async with asyncio.timeout(5):
+                    raw = await reader.read()
+                assert raw.count(b"HTTP/1.1 ") == 1
+                assert raw.startswith(b"HTTP/1.1 " + status), "not 408: nobody waits for the rest"
+                writer.close()
+            assert not backend.requests
+
+    run(check())
+    assert not caplog.records
+
+
+def test_a_head_without_end_is_refused_before_it_is_all_there():
+    async def check():
+        async with Backend(answer(200, b"{}")) as backend, routed(backend) as router:
+            reader, writer = await connect(router)
+            writer.write(request(b'{"model":"m"}'))
+            await read_answer(reader)
+            field = b"X: " + b"y" * 1000 + b"\r\n"
+            writer.write(b"POST /api/chat HTTP/1.1\r\n" + field * (MAX_HEAD_BYTES // 1000 + 2))
+            async with asyncio.timeout(5):
+                raw = await reader.read()
+            assert raw.startswith(b"HTTP/1.1 431 "), (
+                "it is not cut by its deadline, which says nothing"
+            )
+            writer.close()
+            assert len(backend.requests) == 1
+
+    run(check())
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"Content-Length: 200000000\r\n\r\n",
+        b"Transfer-Encoding: chunked\r\n\r\nbebc200\r\n",
+        b"Transfer-Encoding: chunked\r\nContent-Length: 1\r\n\r\n",
+    ],
+)
+def test_the_last_answer_can_be_read_by_a_client_that_is_still_sending(head):
+    """A socket closed with bytes unread is reset, and the answer lost."""
+
+    async def check():
+        async with Backend(answer(200, b"{}")) as backend, routed(backend) as router:
+            reader, writer = await connect(router)
+            writer.write(b"POST /api/chat HTTP/1.1\r\nHost: x\r\n" + head)
+            async with asyncio.timeout(10):
+                for _ in range(300):
+                    writer.write(b"x" * 2**16)
+                    await writer.drain()
+                raw = await reader.readuntil(b"\r\n\r\n")
+            assert raw.startswith((b"HTTP/1.1 413 ", b"HTTP/1.1 400 "))
+            writer.transport.abort()
+            assert not backend.requests
+
+    run(check())
+
+
+def test_the_answer_behind_another_can_be_read_by_a_client_that_is_still_sending():
+    """While the first is worked for, the body of the second fills its buffer: nothing is read."""
+
+    async def check():
+        async with Backend(waits(0.2)) as backend, routed(backend) as router:
+            reader, writer = await connect(router)
+            writer.write(request(b'{"model":"m"}'))
+            writer.write(b"POST /api/chat HTTP/1.1\r\nHost: x\r\nExpect: cookies\r\n")
+            writer.write(b"Content-Length: 20000000\r\n\r\n")
+            async with asyncio.timeout(10):
+                for _ in range(300):
+                    writer.write(b"x" * 2**16)
+                    await writer.drain()
+                assert (await read_answer(reader))[1] == b"{}"
+                assert (await reader.read()).startswith(b"HTTP/1.1 417 ")
+            writer.transport.abort()
+
+    run(check())
+
+
+def test_a_body_that_was_not_asked_for_does_not_become_the_next_request():
+    """A client that waited for leave and got an answer may still send it, or not."""
+
+    async def check():
+        async with Backend(answer(200, b"{}")) as backend, routed(backend) as router:
+            reader, writer = await connect(router)
+            head = b"POST /nothing HTTP/1.1\r\nHost: x\r\nContent-Length: 13\r\n"
+            writer.write(head + b"Expect: 100-continue\r\n\r\n")
+            async with asyncio.timeout(5):
+                got, _ = await read_answer(reader)
+                assert got.startswith(b"HTTP/1.1 404 ")
+                assert b"\r\nConnection: close" in got
+                writer.write(request(b'{"model":"m"}'))
+                assert await reader.read() == b""
+            writer.close()
+            assert not backend.requests
+
+    run(check())
+
+
+def waits(seconds):
+    async def script(backend, got, writer):
+        await asyncio.sleep(seconds)
+        await answer(200, b"{}")(backend, got, writer)
+
+    return script
+
+
+def test_an_idle_connection_is_closed_in_the_end():
+    async def hello(_request):
+        return Answer(text="hello")
+
+    async def check():
+        limits = {"header_timeout_s": 10.0, "drain_s": 1.0, "idle_timeout_s": 0.2}
+        async with Front(hello, "127.0.0.1", 0, **limits) as front:
+            reader, writer = await asyncio.open_connection("127.0.0.1", front.port)
+            writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            async with asyncio.timeout(5):
+                assert (await reader.read()).endswith(b"hello")
+            writer.close()
+
+    run(check())
+
+
+def test_a_fault_of_ours_is_said_as_gin_says_it_and_logged(caplog):
+    async def faulty(_request):
+        raise ZeroDivisionError
+
+    async def check():
+        async with Front(faulty, "127.0.0.1", 0, header_timeout_s=1.0, drain_s=1.0) as front:
+            reader, writer = await asyncio.open_connection("127.0.0.1", front.port)
+            writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            async with asyncio.timeout(5):
+                raw = await reader.read()
+            writer.close()
+            assert raw.startswith(b"HTTP/1.1 500 ")
+            assert raw.endswith(b"\r\n\r\n"), "no text"
+            assert b"\r\nServer:" not in raw
+
+    run(check())
+    assert len(caplog.records) == 1

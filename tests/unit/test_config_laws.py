@@ -14,6 +14,7 @@ from ollama_fleet.config import (
     Config,
     ExternalConfig,
     GroupConfig,
+    HistoryConfig,
     LimitsConfig,
     Loaded,
     LogsConfig,
@@ -118,6 +119,7 @@ configs = st.builds(
     queue=st.builds(QueueConfig, limit=counts, timeout_s=durations),
     limits=limits,
     supervision=supervision,
+    history=st.builds(HistoryConfig, keep_s=durations, max_requests=counts, max_bytes=sizes),
     logs=st.builds(LogsConfig, max_bytes=sizes, keep=counts),
 )
 

@@ -160,3 +160,41 @@ def test_paths_start_at_the_folder_of_the_file_that_says_them(tmp_path):
     assert ollama.binary == str(tmp_path / "bin" / "ollama")
     assert ollama.models == tmp_path / "below" / "here"
     assert Config().ollama.binary == "ollama"
+
+
+@pytest.mark.parametrize(
+    ("text", "environ", "origins", "said"),
+    [
+        ("", {}, (), "default"),
+        ("", {"OLLAMA_ORIGINS": '"http://a, *.lan"'}, ("http://a", "*.lan"), "OLLAMA_ORIGINS"),
+        ("", {"OLLAMA_ORIGINS": " "}, (), "default"),
+        ('origins: ["*"]', {"OLLAMA_ORIGINS": "http://a"}, ("*",), "fleet.yaml:1:1"),
+        (
+            "",
+            {"OLLAMA_ORIGINS": "*", "FLEET_ORIGINS": "[http://b]"},
+            ("http://b",),
+            "FLEET_ORIGINS",
+        ),
+    ],
+)
+def test_origins_are_what_the_file_then_ollamas_variable_says(text, environ, origins, said, loads):
+    found = loads(text, environ)
+    assert found.config.origins == origins
+    assert found.origins["origins"] == said
+
+
+@pytest.mark.parametrize(
+    ("origin", "reason"),
+    [
+        ("localhost", "has no * and begins with none of http://"),
+        ("http://*.a.*", "has more than one *"),
+        ("http://ä", "is not an origin"),
+        ("", "is empty"),
+    ],
+)
+def test_an_origin_that_ollama_would_not_start_with_is_a_mistake(origin, reason, loads):
+    with pytest.raises(ConfigError) as wrong:
+        loads("", {"OLLAMA_ORIGINS": f"http://fine,{origin}"})
+    (line,) = wrong.value.problems
+    assert line.startswith("OLLAMA_ORIGINS: origins[1]: ")
+    assert reason in line

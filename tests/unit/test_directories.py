@@ -12,6 +12,7 @@ def test_one_variable_moves_everything():
     assert found.state == Path("/srv/fleet")
     assert found.socket == Path("/srv/fleet/control.sock")
     assert found.logs == Path("/srv/fleet/logs")
+    assert found.history == Path("/srv/fleet/history.db")
 
 
 def test_else_the_xdg_directories_say_where():

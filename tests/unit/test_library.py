@@ -6,6 +6,7 @@ import pytest
 from fleet_fixtures import fleet
 
 from ollama_fleet.control import library as pulls
+from ollama_fleet.control.mutations import Mutations
 from ollama_fleet.errors import OllamaError
 from ollama_fleet.state import Phase
 
@@ -50,7 +51,7 @@ def library(state, registry):
     async def refresh(store):
         refreshed.append(store)
 
-    return pulls.Library(state, registry.client, refresh), refreshed
+    return pulls.Library(state, registry.client, Mutations(state, refresh)), refreshed
 
 
 async def collect(records, into):
@@ -158,6 +159,64 @@ def test_if_the_downloading_instance_dies_another_takes_its_place():
         await task
         assert [name for name, _, _ in registry.pulls] == ["a", "b"]
         assert f"{dead} was lost, going on elsewhere" in seen
+
+    asyncio.run(run())
+
+
+def test_what_was_removed_while_a_pull_ran_is_fetched_again_before_its_success_is_told():
+    """A removal may take layers along that the pull had found in the store."""
+
+    async def run():
+        state, registry = fleet("a", "b"), Registry()
+        mutations = Mutations(state, lambda _store: asyncio.sleep(0))
+        lib = pulls.Library(state, registry.client, mutations)
+        seen = []
+        task = asyncio.create_task(collect(lib.pull("m"), seen))
+        await settle()
+        async with mutations.removing("/store"):
+            registry.say({"status": "success"})
+            await settle()
+        await settle()
+        assert [name for name, _, _ in registry.pulls] == ["a", "a"]
+        assert "success" not in seen
+        registry.say({"status": "success"})
+        await task
+        assert seen[-1] == "success"
+        assert len(registry.pulls) == 2
+
+    asyncio.run(run())
+
+
+def test_all_pulls_of_a_store_go_through_one_instance():
+    """Two downloads of one blob in two processes would write one file."""
+
+    async def run():
+        state, registry = fleet("a", "b"), Registry()
+        state.lease(state.instances["a"], "busy")
+        lib, _ = library(state, registry)
+        tasks = [asyncio.create_task(collect(lib.pull(name), [])) for name in ("m", "n", "m:cloud")]
+        await settle()
+        assert registry.pulls == [("a", "m", False), ("a", "n", False), ("a", "m:cloud", False)]
+        registry.say(*[{"status": "success"}] * 3)
+        await asyncio.gather(*tasks)
+
+    asyncio.run(run())
+
+
+def test_who_comes_when_the_last_watcher_has_just_left_gets_a_pull_of_its_own():
+    async def run():
+        registry = Registry()
+        lib, _ = library(fleet("a"), registry)
+        left = asyncio.create_task(collect(lib.pull("m"), []))
+        await settle()
+        left.cancel()
+        await asyncio.sleep(0)  # it has left; its download has not heard of it yet
+        seen = []
+        task = asyncio.create_task(collect(lib.pull("m"), seen))
+        await settle()
+        registry.say({"status": "success"})
+        await task
+        assert seen == ["success"]
 
     asyncio.run(run())
 

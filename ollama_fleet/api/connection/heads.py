@@ -1,0 +1,87 @@
+"""What a request's head must be, beyond what the parser insists on, and how it is refused. Pure.
+
+A head that two servers read differently is all that a smuggler needs (RFC 9112, 11.2). The parser
+refuses most of those; it takes the ones below. The words are those of Go's server.
+"""
+
+import re
+from dataclasses import dataclass
+
+from aiohttp.hdrs import EXPECT, HOST, TRANSFER_ENCODING
+from multidict import CIMultiDict, CIMultiDictProxy
+
+MAX_LINE_BYTES = 8190  # of a request line, and of a header: what nginx takes by default
+MAX_HEADERS = 100
+MAX_HEAD_BYTES = 32 * 1024
+
+Headers = CIMultiDict[str] | CIMultiDictProxy[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a connection ends: the status, and the text where the standard phrase is not enough."""
+
+    status: int
+    phrase: str
+    text: str = ""
+
+    @property
+    def raw(self) -> bytes:
+        """The whole answer. Its body ends with the connection."""
+        text = self.text or f"{self.status} {self.phrase}"
+        return (
+            f"HTTP/1.1 {self.status} {self.phrase}\r\n"
+            "Content-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n"
+            f"{text}"
+        ).encode()
+
+
+MALFORMED = Refusal(400, "Bad Request")
+BAD_HOST = Refusal(400, "Bad Request: malformed Host header")
+BAD_EXPECTATION = Refusal(417, "Expectation Failed")
+TOO_LARGE = Refusal(431, "Request Header Fields Too Large")
+UNKNOWN_CODING = Refusal(501, "Not Implemented", "Unsupported transfer encoding")
+UNKNOWN_VERSION = Refusal(505, "HTTP Version Not Supported: unsupported protocol version")
+
+_HOST = re.compile(r"[A-Za-z0-9!$%&'()*+,\-.:;=\[\]_~]*")
+_TOKEN_END = re.compile("[ ,\t]")
+_OLD, _CURRENT = (1, 0), (1, 1)
+
+
+def head_bytes(target: str, headers: tuple[tuple[bytes, bytes], ...]) -> int:
+    """The size of a head as far as its sender chose it."""
+    size = len(target) + 4 * len(headers)
+    for name, value in headers:
+        size += len(name) + len(value)
+    return size
+
+
+def refusal(
+    method: str, target: str, version: tuple[int, int], headers: Headers, size_bytes: int
+) -> Refusal | None:
+    """Why a head that was parsed must not be served; None if it may be."""
+    if version not in (_CURRENT, _OLD):
+        return UNKNOWN_VERSION
+    if size_bytes > MAX_HEAD_BYTES:
+        return TOO_LARGE
+    if not target.startswith("/") and (method, target) != ("OPTIONS", "*"):
+        return MALFORMED  # a whole URL or an authority: this is no proxy
+    if _HOST.fullmatch(headers.get(HOST, "")) is None:
+        return BAD_HOST
+    return _coding(headers, version) or _expectation(headers)
+
+
+def _coding(headers: Headers, version: tuple[int, int]) -> Refusal | None:
+    coding = headers.get(TRANSFER_ENCODING)
+    if coding is None:
+        return None
+    if version == _OLD:  # who added it did not know whom it spoke to (RFC 9112, 6.1)
+        return MALFORMED
+    return None if coding.lower() == "chunked" else UNKNOWN_CODING
+
+
+def _expectation(headers: Headers) -> Refusal | None:
+    expected = headers.get(EXPECT)
+    if not expected or "100-continue" in _TOKEN_END.split(expected.lower()):
+        return None
+    return BAD_EXPECTATION

@@ -1,0 +1,114 @@
+"""Requests that one instance answers: by their model, or by whoever is up."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Final
+
+from aiohttp import web
+
+from ollama_fleet.api import bodies
+from ollama_fleet.api.bodies import Reading
+from ollama_fleet.api.connection import ClientStream
+from ollama_fleet.api.parts import Parts
+from ollama_fleet.api.paths import escaped
+from ollama_fleet.api.visit import Visit
+from ollama_fleet.errors import Failure
+from ollama_fleet.names import canonical, is_cloud
+from ollama_fleet.router.body import Body
+from ollama_fleet.router.intake import Request, inference
+from ollama_fleet.router.relay import Client
+
+# Where work is what a request is for, without it a model is only loaded, or unloaded.
+READINGS: Final[Mapping[str, Reading]] = {
+    "/api/generate": Reading(stream_default=True, work="prompt"),
+    "/api/chat": Reading(stream_default=True, work="messages"),
+    "/api/embed": Reading(work="input"),
+    "/api/embeddings": Reading(work="prompt"),
+    "/v1/chat/completions": Reading(work="messages", zstd=True),
+    "/v1/completions": Reading(work="prompt", zstd=True),
+    "/v1/embeddings": Reading(work="input", zstd=True),
+    "/v1/responses": Reading(work="input", zstd=True),
+    "/v1/messages": Reading(work="messages", zstd=True),
+    "/v1/audio/transcriptions": Reading(form=True),
+    "/v1/images/generations": Reading(),
+    "/v1/images/edits": Reading(),
+}
+_PLAIN: Final = Reading()
+_UNLOADING: Final = frozenset(("/api/generate", "/api/chat"))  # embed routes load, then unload
+
+
+async def infer(parts: Parts, visit: Visit) -> web.StreamResponse:
+    """An inference request: by its model to the instance the strategy prefers."""
+    path, request = visit.place.path, visit.request
+    with await bodies.read(request, parts.limits, READINGS[path]) as held:
+        asked = inference(
+            path,
+            visit.dialect,
+            held.body,
+            held.wanted,
+            headers=request.raw_headers,
+            client=request.remote or "",
+            request_id=visit.id,
+        )
+        if held.wanted.unload and path in _UNLOADING and not is_cloud(asked.key):
+            await parts.unload(asked.key, asked.model)
+        return await forward(parts, visit, asked)
+
+
+async def show(parts: Parts, visit: Visit) -> web.StreamResponse:
+    """Metadata of a model: from any instance whose store has it."""
+    with await bodies.read(visit.request, parts.limits, _PLAIN) as held:
+        return await forward(parts, visit, asking(visit, held.body, model=held.wanted.model))
+
+
+async def model(parts: Parts, visit: Visit) -> web.StreamResponse:
+    """The same, for OpenAI clients, the model in the path."""
+    return await forward(parts, visit, asking(visit, model=visit.place.name))
+
+
+async def anyone(parts: Parts, visit: Visit) -> web.StreamResponse:
+    """What every instance would answer alike: from any that is up."""
+    with await bodies.read(visit.request, parts.limits, _PLAIN) as held:
+        return await forward(parts, visit, asking(visit, held.body))
+
+
+async def anyone_once(parts: Parts, visit: Visit) -> web.StreamResponse:
+    """The same, for what is not to be done twice."""
+    with await bodies.read(visit.request, parts.limits, _PLAIN) as held:
+        return await forward(parts, visit, replace(asking(visit, held.body), repeatable=False))
+
+
+def asking(visit: Visit, body: bytes | Body = b"", *, model: str = "") -> Request:
+    """A request that occupies no slot; its model, if any, says whose store must have it."""
+    request = visit.request
+    return Request(
+        method=request.method,
+        path=escaped(visit.place),
+        dialect=visit.dialect,
+        model=model,
+        key=canonical(model) if model.strip() else "",
+        body=body,
+        headers=request.raw_headers,
+        client=request.remote or "",
+        id=visit.id,
+    )
+
+
+async def forward(parts: Parts, visit: Visit, wanted: Request) -> web.StreamResponse:
+    """Have it answered by an instance."""
+    client = visit.client()
+    await serve(parts, wanted, client, client)
+    return client.response
+
+
+async def serve(parts: Parts, wanted: Request, client: Client, behind: ClientStream) -> None:
+    """Relay to a client that may stand before another one. Raises Failure if nothing was sent."""
+    try:
+        await parts.relay.serve(wanted, client)
+    except Failure:
+        if not behind.started:
+            raise
+    except Exception:
+        if behind.started:  # aiohttp must not write an answer behind half of another
+            behind.reset()
+        raise

@@ -1,0 +1,72 @@
+"""A request as the front's handlers see it: what came, where it leads, what its answer carries."""
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from aiohttp import web
+
+from ollama_fleet.api.connection import ClientStream
+from ollama_fleet.api.guests import Headers
+from ollama_fleet.api.paths import Found
+from ollama_fleet.router.dialect import Dialect
+
+REQUEST_ID: Final = "X-Request-Id"
+
+_SANE_ID: Final = re.compile(r"[A-Za-z0-9._~:/+=@-]{1,128}")
+
+
+class RequestIds:
+    """Gives every request its id: the client's own where it is sane, else 24 hexadecimal digits.
+
+    Ids of ours rise in the order of arrival, those of a later start above those of an earlier one:
+    `started_s` is Unix time, `salt` 32 random bits.
+    """
+
+    def __init__(self, started_s: float, salt: int) -> None:
+        self._start = f"{int(started_s) & 0xFFFFFFFF:08x}"
+        self._salt = f"{salt & 0xFFFFFFFF:08x}"
+        self._count = 0
+
+    def of(self, given: str | None) -> str:
+        """The id of a request that brought `given`."""
+        if given is not None and _SANE_ID.fullmatch(given):
+            return given
+        self._count += 1
+        return f"{self._start}{self._count & 0xFFFFFFFF:08x}{self._salt}"
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """One request at the front. `granted` are CORS headers for its answer, whoever gives it."""
+
+    request: web.BaseRequest
+    place: Found
+    id: str
+    granted: Headers = ()
+
+    @property
+    def dialect(self) -> Dialect:
+        """Whose API it speaks."""
+        return dialect_of(self.place.path)
+
+    @property
+    def headers(self) -> Headers:
+        """What an answer of our own carries besides its content."""
+        return ((REQUEST_ID, self.id), *self.granted)
+
+    def client(self) -> ClientStream:
+        """Its side of an answer that is relayed."""
+        if not self.granted:
+            return ClientStream(self.request)
+        return ClientStream(self.request, tuple((n.encode(), v.encode()) for n, v in self.granted))
+
+
+_DIALECTS: Final = {"/v1/messages": Dialect.ANTHROPIC, "/v1/responses": Dialect.RESPONSES}
+
+
+def dialect_of(path: str) -> Dialect:
+    """Whose API a route is of: by it go errors, ends and figures."""
+    if path.startswith(("/api/", "api/")) or path == "/":
+        return Dialect.OLLAMA
+    return _DIALECTS.get(path, Dialect.OPENAI)

@@ -1,0 +1,40 @@
+"""The front of a running fleet: Ollama's API on the address that the configuration names."""
+
+import socket
+from collections.abc import Callable
+from random import Random
+from time import time
+
+import psutil
+
+from ollama_fleet.api.app import Api
+from ollama_fleet.api.connection import Front
+from ollama_fleet.api.guests import Door, Origins, is_loopback
+from ollama_fleet.api.parts import Parts
+from ollama_fleet.api.visit import RequestIds
+from ollama_fleet.config import Config
+
+
+def make_front(config: Config, parts: Parts, answered: Callable[[str, int], None]) -> Front:
+    """Put it together; it listens when it is entered. `answered` is the Api's."""
+    hostnames = frozenset((socket.gethostname().lower(),))
+    door = Door(
+        Origins(config.origins),
+        hostnames if is_loopback(config.listen.host) else None,
+        own_addresses,
+    )
+    salt = Random().getrandbits(32)  # noqa: S311 - tells two starts in one second apart, no more
+    api = Api(parts, door, RequestIds(time(), salt), answered=answered)
+    return Front(
+        api.handle,
+        config.listen.host,
+        config.listen.port,
+        header_timeout_s=config.limits.header_timeout_s,
+        drain_s=config.supervision.drain_timeout_s,
+    )
+
+
+def own_addresses() -> frozenset[str]:
+    """This machine's own addresses, on whatever interface."""
+    found = (a.address for of_one in psutil.net_if_addrs().values() for a in of_one)
+    return frozenset(address.partition("%")[0] for address in found)

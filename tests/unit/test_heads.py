@@ -1,0 +1,90 @@
+"""What the parser takes and the front does not."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from multidict import CIMultiDict
+
+from ollama_fleet.api.connection.heads import (
+    BAD_EXPECTATION,
+    BAD_HOST,
+    MALFORMED,
+    MAX_HEAD_BYTES,
+    TOO_LARGE,
+    UNKNOWN_CODING,
+    UNKNOWN_VERSION,
+    head_bytes,
+    refusal,
+)
+
+
+def judged(*fields, method="POST", target="/api/chat", version=(1, 1), size_bytes=100):
+    return refusal(method, target, version, CIMultiDict(fields), size_bytes)
+
+
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ((), None),
+        ((("Host", "localhost:11434"),), None),
+        ((("Host", "[::1]:11434"),), None),
+        ((("Host", ""),), None),
+        ((("Host", "a b"),), BAD_HOST),
+        ((("Host", "evil@localhost"),), BAD_HOST),
+        ((("Host", "localhost/x"),), BAD_HOST),
+        ((("Transfer-Encoding", "Chunked"),), None),
+        ((("Transfer-Encoding", ""),), UNKNOWN_CODING),
+        ((("Transfer-Encoding", "gzip, chunked"),), UNKNOWN_CODING),
+        ((("Expect", "100-Continue"),), None),
+        ((("Expect", ""),), None),
+        ((("Expect", "y,\t100-continue"),), None),
+        ((("Expect", "cookies"),), BAD_EXPECTATION),
+        ((("Expect", "x100-continue"),), BAD_EXPECTATION),
+    ],
+)
+def test_what_headers_may_say(fields, why):
+    assert judged(*fields) == why
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "why"),
+    [
+        ("GET", "/", None),
+        ("OPTIONS", "*", None),
+        ("GET", "*", MALFORMED),
+        ("GET", "http://localhost/api/tags", MALFORMED),
+        ("CONNECT", "localhost:80", MALFORMED),
+        ("GET", "", MALFORMED),
+    ],
+)
+def test_only_a_path_is_asked_for_here(method, target, why):
+    assert judged(method=method, target=target) == why
+
+
+@pytest.mark.parametrize("version", [(0, 9), (1, 2), (2, 0), (3, 0)])
+def test_only_two_versions_are_spoken(version):
+    assert judged(version=version) == UNKNOWN_VERSION
+
+
+def test_chunks_in_the_old_version_are_no_chunks():
+    assert judged(("Transfer-Encoding", "chunked"), version=(1, 0)) == MALFORMED
+
+
+def test_a_head_has_bounds():
+    assert judged(size_bytes=MAX_HEAD_BYTES) is None
+    assert judged(size_bytes=MAX_HEAD_BYTES + 1) == TOO_LARGE
+
+
+@given(st.lists(st.tuples(st.binary(max_size=20), st.binary(max_size=20)), max_size=20))
+def test_the_size_of_a_head_is_that_of_its_lines(headers):
+    written = b"".join(b"%b: %b\r\n" % pair for pair in headers)
+    assert head_bytes("/x", tuple(headers)) == len(b"/x" + written)
+
+
+def test_a_refusal_is_written_as_gos_server_writes_it():
+    assert MALFORMED.raw == (
+        b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n"
+        b"Connection: close\r\n\r\n400 Bad Request"
+    )
+    assert UNKNOWN_CODING.raw.startswith(b"HTTP/1.1 501 Not Implemented\r\n")
+    assert UNKNOWN_CODING.raw.endswith(b"\r\n\r\nUnsupported transfer encoding")
