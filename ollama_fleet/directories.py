@@ -57,6 +57,11 @@ class Directories:
         return self.state / "history.db"
 
     @property
+    def learned(self) -> Path:
+        """What the fleet has learned of its own speed."""
+        return self.state / "learned.json"
+
+    @property
     def simulation(self) -> Path:
         """Model store and GPU readings of a simulated fleet."""
         return self.state / "simulation"

@@ -90,10 +90,12 @@ class OllamaError(FleetError):
 class Failure(Exception):
     """An attempt at an instance that did not complete.
 
-    `status` is what a client is told where nothing of an answer has been sent.
+    `status` is what a client is told where nothing of an answer has been sent; `retry_after_s`,
+    where that is known, when it should try again.
     """
 
     status: ClassVar[int] = 502
+    retry_after_s: float = 0.0
 
 
 class ConnectFailed(Failure):

@@ -4,6 +4,8 @@ GET  /v1/status               the FleetSnapshot as JSON
 GET  /v1/requests?limit=N&since=T   records of requests, the last that ended first, at most 1,000;
                               `since` is Unix time. What has just ended appears within a second
 GET  /v1/requests/ID          the record of one request
+GET  /v1/queue                the requests that wait, each with its place and how long it has yet
+GET  /v1/queue/ID             one of them; 404 once it waits no longer
 GET  /metrics                 counters and gauges for Prometheus
 GET  /healthz, /readyz        200, or 503 while nothing can serve
 POST /v1/pull {"model": M}    Ollama's progress records, one JSON object per line
@@ -12,7 +14,7 @@ POST /v1/down {"now": false}  stop the fleet; answers when stopping has begun
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +26,7 @@ from aiohttp import web
 from ollama_fleet.api import merged
 from ollama_fleet.errors import FleetError
 from ollama_fleet.history import RequestRecord
+from ollama_fleet.router.forecast import Waiting
 from ollama_fleet.state import FleetSnapshot, State
 
 DEFAULT_REQUESTS = 100
@@ -44,6 +47,7 @@ class Commands:
     scrape: Callable[[FleetSnapshot, str], tuple[bytes, str]]
     recent: Callable[[int, float], Sequence[RequestRecord]]
     find: Callable[[str], RequestRecord | None]
+    waiting: Callable[[], Iterable[Waiting]]
     pull: Callable[[str, bool], AsyncGenerator[Mapping[str, Any], None]]
     restart: Callable[[Sequence[str]], Awaitable[None]]
     down: Callable[[bool], None]
@@ -75,6 +79,8 @@ class Admin:
                 web.get("/v1/status", self._status),
                 web.get("/v1/requests", self._requests),
                 web.get("/v1/requests/{id:.+}", self._request),
+                web.get("/v1/queue", self._queue),
+                web.get("/v1/queue/{id:.+}", self._queued),
                 web.get("/metrics", self._metrics),
                 web.get("/healthz", self._health),
                 web.get("/readyz", self._health),
@@ -99,8 +105,7 @@ class Admin:
         self._socket.unlink(missing_ok=True)
 
     async def _status(self, _request: web.Request) -> web.Response:
-        body = msgspec.json.encode(self._commands.snapshot())
-        return web.Response(body=body, content_type="application/json")
+        return _json(self._commands.snapshot())
 
     async def _metrics(self, request: web.Request) -> web.Response:
         snapshot, accept = self._commands.snapshot(), request.headers.get("Accept", "")
@@ -120,6 +125,16 @@ class Admin:
     async def _request(self, request: web.Request) -> web.Response:
         request_id = request.match_info["id"]
         return await _told(lambda: self._commands.find(request_id))
+
+    async def _queue(self, _request: web.Request) -> web.Response:
+        return _json({"waiting": list(self._commands.waiting())})
+
+    async def _queued(self, request: web.Request) -> web.Response:
+        request_id = request.match_info["id"]
+        found = next((w for w in self._commands.waiting() if w.id == request_id), None)
+        if found is None:
+            return web.json_response({"error": "there is no such request waiting"}, status=404)
+        return _json(found)
 
     async def _health(self, _request: web.Request) -> web.Response:
         status = 200 if merged.live(self._state) and not self._state.stopping else 503
@@ -150,6 +165,10 @@ class Admin:
                 await response.write(msgspec.json.encode({"error": str(error)}) + b"\n")
         await response.write_eof()
         return response
+
+
+def _json(value: object) -> web.Response:
+    return web.Response(body=msgspec.json.encode(value), content_type="application/json")
 
 
 async def _read(request: web.Request, kind: type[T]) -> T:

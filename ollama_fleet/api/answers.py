@@ -1,5 +1,6 @@
 """Answers of our own, in the shape Ollama would give them, headers and framing included."""
 
+import math
 from collections.abc import Iterable, Mapping
 from html import escape
 from http import HTTPStatus
@@ -9,12 +10,18 @@ from aiohttp import HttpVersion11, web
 
 from ollama_fleet.api.connection import Answer
 from ollama_fleet.errors import Failure, FirstByteTimeout
-from ollama_fleet.router.admission import NobodyLeft, QueueFull, QueueTimeout
+from ollama_fleet.router.admission import (
+    DeadlineUnmet,
+    NobodyLeft,
+    QueueFull,
+    QueueTimeout,
+    TenantLimit,
+)
 from ollama_fleet.router.dialect import BUSY, Dialect, error_body
 
 NATIVE_JSON = "application/json; charset=utf-8"
 OPENAI_JSON = "application/json"
-LATER = {"Retry-After": "1"}  # until queueing is estimated: the shortest wait it can say
+LATER = {"Retry-After": "1"}  # the shortest wait it can say: it has whole seconds
 CHUNKED_FROM_BYTES = 2048  # Go knows the length of a shorter answer before it sends the head
 
 
@@ -91,15 +98,19 @@ def error(
 
 def failure(dialect: Dialect, reason: Failure, *, request_id: str = "") -> web.Response:
     """What to tell a client whose request failed before a byte of an answer was sent."""
-    later = LATER if reason.status == 503 else None
+    later = LATER if reason.status in (429, 503) else None
+    if reason.retry_after_s > 1:
+        later = {"Retry-After": str(math.ceil(reason.retry_after_s))}
     return error(dialect, reason.status, _told(reason), later, request_id=request_id)
 
 
 def _told(reason: Failure) -> str:
     if isinstance(reason, QueueFull):
         return BUSY
-    if isinstance(reason, QueueTimeout | NobodyLeft):
+    if isinstance(reason, QueueTimeout | DeadlineUnmet | NobodyLeft):
         return f"server busy, please try again: {reason}"
+    if isinstance(reason, TenantLimit):
+        return f"too many requests: {reason}"
     if isinstance(reason, FirstByteTimeout):
         return str(reason)
     return f"the instance did not answer: {reason}"

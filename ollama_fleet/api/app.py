@@ -19,6 +19,7 @@ from ollama_fleet.api.parts import Parts, Route
 from ollama_fleet.api.paths import BLOB_ROUTE, KEY_ROUTE, MODEL_ROUTE, Found, Redirect, locate
 from ollama_fleet.api.visit import REQUEST_ID, RequestIds, Visit
 from ollama_fleet.errors import Failure
+from ollama_fleet.router.intake import BadHeader
 
 log = logging.getLogger(__name__)
 
@@ -81,6 +82,8 @@ class Api:
             return await route(self._parts, visit)
         except Failure as failure:
             return answers.failure(visit.dialect, failure, request_id=visit.id)
+        except BadHeader as bad:
+            return answers.error(visit.dialect, 400, str(bad), request_id=visit.id)
         except BadBody as bad:
             return answers.error(visit.dialect, bad.status, str(bad), request_id=visit.id)
         except Exception:

@@ -15,7 +15,7 @@ from ollama_fleet.api.visit import Visit
 from ollama_fleet.errors import Failure
 from ollama_fleet.names import canonical, is_cloud
 from ollama_fleet.router.body import Body
-from ollama_fleet.router.intake import Request, inference
+from ollama_fleet.router.intake import Request, inference, standing
 from ollama_fleet.router.relay import Client
 
 # Where work is what a request is for, without it a model is only loaded, or unloaded.
@@ -40,6 +40,7 @@ _UNLOADING: Final = frozenset(("/api/generate", "/api/chat"))  # embed routes lo
 async def infer(parts: Parts, visit: Visit) -> web.StreamResponse:
     """An inference request: by its model to the instance the strategy prefers."""
     path, request = visit.place.path, visit.request
+    sender = standing(request.headers, request.remote or "")
     with await bodies.read(request, parts.limits, READINGS[path]) as held:
         asked = inference(
             path,
@@ -49,6 +50,7 @@ async def infer(parts: Parts, visit: Visit) -> web.StreamResponse:
             headers=request.raw_headers,
             client=request.remote or "",
             request_id=visit.id,
+            standing=sender,
         )
         if held.wanted.unload and path in _UNLOADING and not is_cloud(asked.key):
             await parts.unload(asked.key, asked.model)

@@ -18,14 +18,16 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final
 
+from ollama_fleet.estimate import Estimates
 from ollama_fleet.names import canonical
 from ollama_fleet.placement import InstanceSpec, Placement
 from ollama_fleet.router.admission import Admission
 from ollama_fleet.router.dialect import Dialect
 from ollama_fleet.router.intake import Request
 from ollama_fleet.router.plan import plan
-from ollama_fleet.router.policy import STRATEGIES
+from ollama_fleet.router.policy import Strategy
 from ollama_fleet.router.queue import Waiter
+from ollama_fleet.router.strategies import STRATEGIES, Tools
 from ollama_fleet.state import Phase, ResidentModel, State, StoredModel
 
 if TYPE_CHECKING:
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
 _MODELS: Final = tuple(f"model-{number}" for number in range(12))
 _SLOTS: Final = 4
 _WARM_UP: Final = 200
-_STRATEGY: Final = STRATEGIES["least_conn"]
+_STRATEGY: Final = "adaptive"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +107,9 @@ def measure(case: Case, share: float, rng: random.Random) -> list[float]:
 
 
 async def _arrivals(state: State, runs: int, rng: random.Random) -> list[float]:
-    admission = Admission(state, _STRATEGY, limit=512, timeout_s=60.0, rng=rng)
+    admission = Admission(
+        state, _strategy(rng), limit=512, timeout_s=60.0, rng=rng, clock=time.monotonic
+    )
     requests = [_request(model) for model in _MODELS[:4]]
     costs_us = []
     for run in range(_WARM_UP + runs):
@@ -118,8 +122,13 @@ async def _arrivals(state: State, runs: int, rng: random.Random) -> list[float]:
 
 
 def _plans(state: State, waiters: int, runs: int, rng: random.Random) -> list[float]:
+    strategy = _strategy(rng)
     waiting = [Waiter(number, _request(_MODELS[number % 4])) for number in range(waiters)]
-    return list(_timed(lambda: plan(waiting, state, _STRATEGY, rng), runs))
+    return list(_timed(lambda: plan(waiting, state, strategy, rng, 0.0), runs))
+
+
+def _strategy(rng: random.Random) -> Strategy:
+    return STRATEGIES[_STRATEGY](Tools(Estimates(), rng))
 
 
 def _timed(call: Callable[[], object], runs: int) -> Iterator[float]:

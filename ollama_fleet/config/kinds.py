@@ -30,6 +30,7 @@ from ollama_fleet.config.scalars import (
     show_duration_exactly,
     show_size_exactly,
 )
+from ollama_fleet.config.strategies import STRATEGIES, read_strategy
 
 _NUMBER = r"([0-9]+(\.[0-9]*)?|\.[0-9]+)"
 _DURATION_PATTERN = rf"^[+-]?({_NUMBER}|({_NUMBER}(ns|us|µs|ms|s|m|h))+)$"
@@ -75,6 +76,7 @@ _SIZE_SCHEMA: dict[str, Any] = {
 }
 
 Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
+Weight = Annotated[float, Field(ge=0, le=1e6)]
 CountOrZero = Annotated[int, Field(ge=0, le=2**31 - 1)]
 AnyDuration = Annotated[
     float,
@@ -120,6 +122,11 @@ Name = Annotated[
     str,
     AfterValidator(read_name),
     WithJsonSchema({"type": "string", "pattern": f"^{NAME.pattern}$"}),
+]
+StrategyName = Annotated[
+    str,
+    AfterValidator(read_strategy),
+    WithJsonSchema({"type": "string", "examples": list(STRATEGIES)}),
 ]
 ModelText = Annotated[str, AfterValidator(read_model)]
 OriginText = Annotated[

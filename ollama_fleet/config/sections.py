@@ -1,7 +1,6 @@
 """The sections of fleet.yaml that are not about serving: who, where, how much, how long."""
 
 from pathlib import Path
-from typing import Literal
 
 from pydantic import Field
 
@@ -16,7 +15,9 @@ from ollama_fleet.config.kinds import (
     Name,
     Program,
     Size,
+    StrategyName,
     Url,
+    Weight,
 )
 from ollama_fleet.config.settings import Record, Settings
 
@@ -41,6 +42,8 @@ class GroupGpus(Record):
     """How many instances: per GPU with auto; else the listed GPUs are dealt out to them."""
     models: tuple[ModelText, ...] = ()
     """Models that are pinned to it: loaded at its start, and served only by such groups."""
+    weight: Weight = 0.0
+    """Its instances' share in the weighted strategies; 0 is for what they are seen to do."""
 
 
 class GroupConfig(Settings, GroupGpus):  # pydantic puts the fields of the last base first
@@ -56,6 +59,8 @@ class ExternalConfig(Record):
     """Where it is: http or https, without a path."""
     slots: Count = 1
     """Requests that it works on at once per model: its OLLAMA_NUM_PARALLEL."""
+    weight: Weight = 0.0
+    """Its share in the weighted strategies; 0 is for what it is seen to do."""
 
 
 class ModelConfig(Record):
@@ -72,8 +77,10 @@ class ModelConfig(Record):
 class RoutingConfig(Record):
     """Which instance gets a request."""
 
-    strategy: Literal["least_conn", "round_robin"] = "least_conn"
-    """least_conn takes the instance with the fewest requests in flight, round_robin the next."""
+    strategy: StrategyName = "adaptive"
+    """How an instance is chosen; adaptive takes the one expected to be done with it first."""
+    model_aware: bool = True
+    """Prefer instances that have the model in memory and a slot free. Off, as a web proxy does."""
 
 
 class QueueConfig(Record):
@@ -81,6 +88,8 @@ class QueueConfig(Record):
 
     limit: CountOrZero = 512
     """How many may wait; one more is answered 503. With 0 none waits."""
+    per_tenant: Count | None = None
+    """How many may wait of one API key or address; one more is answered 429."""
     timeout_s: Duration = Field(120.0, alias="timeout")
     """How long one may wait; then it is answered 503."""
 

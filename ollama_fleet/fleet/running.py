@@ -19,6 +19,7 @@ from ollama_fleet.api.connection import Front
 from ollama_fleet.api.parts import Parts
 from ollama_fleet.config import Loaded
 from ollama_fleet.control import library
+from ollama_fleet.control.cpu import CpuReadings
 from ollama_fleet.control.launcher import LocalLauncher, become_subreaper
 from ollama_fleet.control.loads import Loads
 from ollama_fleet.control.logs import ChildLogs
@@ -31,14 +32,14 @@ from ollama_fleet.directories import Directories
 from ollama_fleet.errors import CannotListen, Exit, FleetError, PortTaken
 from ollama_fleet.fleet.front import make_front
 from ollama_fleet.fleet.hold import hold
+from ollama_fleet.fleet.learning import Learned
 from ollama_fleet.fleet.prepare import Prepared, install_models, prepared, require_binary
 from ollama_fleet.fleet.process import leave_out_what_stays, raise_file_limit
 from ollama_fleet.fleet.recording import Recording
+from ollama_fleet.fleet.routing import make_admission
 from ollama_fleet.gpu import GpuSample
 from ollama_fleet.ollama import Ollama, new_session
-from ollama_fleet.router.admission import Admission
 from ollama_fleet.router.loading import Loading
-from ollama_fleet.router.policy import STRATEGIES
 from ollama_fleet.router.relay import Relay, Timeouts
 from ollama_fleet.state import FleetFacts, FleetSnapshot, Instance, State, snapshot
 
@@ -113,13 +114,8 @@ class Fleet:
         )
         self._mutations = Mutations(self.state, self._prober.refresh)
         self._library = library.Library(self.state, self._client, self._mutations)
-        self._admission = Admission(
-            self.state,
-            STRATEGIES[config.routing.strategy],
-            limit=config.queue.limit,
-            timeout_s=config.queue.timeout_s,
-            rng=random.Random(),  # noqa: S311 - spreads requests, guards nothing
-        )
+        self._learned = Learned(self.state, directories.learned, clock=self._clock)
+        self._admission = make_admission(config, self.state, self._learned, self._clock)
         self._recording = Recording(
             self.state,
             directories.history,
@@ -151,6 +147,9 @@ class Fleet:
         stack, plan = self._stack, self._plan
         stack.callback(plan.close)
         await stack.enter_async_context(self._session)
+        await stack.enter_async_context(self._learned)
+        if plan.config.routing.strategy == "least_loaded":  # nobody else looks at them
+            await stack.enter_async_context(CpuReadings(self.state, self._clock))
         logs = ChildLogs(self._directories.logs, plan.config.logs.max_bytes, plan.config.logs.keep)
         stack.callback(logs.close)
         stack.callback(self._recording.close)
@@ -161,6 +160,7 @@ class Fleet:
             scrape=self._recording.scrape,
             recent=self._recording.recent,
             find=self._recording.find,
+            waiting=self._admission.waiting,
             pull=self._pull,
             restart=self.restart,
             down=self._down,

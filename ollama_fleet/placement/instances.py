@@ -74,6 +74,7 @@ def _own(
         gpus=seat.gpus,
         environment=environment(settings, seat.gpus, port=port, store=store, inherited=inherited),
         pinned=tasks.pinned.get(seat.name, ()),
+        weight=group.weight,
         preload=tuple(tasks.preload.get(seat.name, {}).values()),
         reasons=(
             *seat.reasons,
@@ -112,6 +113,7 @@ def _external(external: "ExternalConfig", routes: Mapping[str, frozenset[str]]) 
         host=parts.hostname or "",
         port=parts.port or (443 if parts.scheme == "https" else 80),
         slots=external.slots,
+        weight=external.weight,
         store=url,
         external=True,
         url=url,

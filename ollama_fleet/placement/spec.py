@@ -13,7 +13,8 @@ class InstanceSpec:
     `slots` is how many requests it works on at once per model; `store` identifies its model store
     (a path, or the URL of an external instance): equal stores hold equal models. `pinned` are the
     keys of the models its group keeps on it, `preload` the model names to load before it counts
-    as ready. `reasons` say for people why it is as it is.
+    as ready. `weight` is its share in the weighted strategies, 0 for what it is seen to do.
+    `reasons` say for people why it is as it is.
     """
 
     name: str
@@ -29,6 +30,7 @@ class InstanceSpec:
     external: bool = False
     url: str = ""
     reasons: tuple[str, ...] = ()
+    weight: float = 0.0
 
     @property
     def base_url(self) -> str:

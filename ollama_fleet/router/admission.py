@@ -1,17 +1,19 @@
-"""Admission: turns the plan's assignments into leases, and makes the others wait. Nothing else."""
+"""Admission: turns the desk's grants into leases, and makes the others wait. Nothing else."""
 
 import asyncio
-from collections import deque
-from dataclasses import dataclass
-from itertools import count, islice
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import count
 from random import Random
-from typing import ClassVar, Self
+from typing import ClassVar, Final, Self
 
 from ollama_fleet.errors import Failure
+from ollama_fleet.router.desk import Desk, Refusal
+from ollama_fleet.router.forecast import Waiting
 from ollama_fleet.router.intake import Request
-from ollama_fleet.router.plan import HORIZON, Choose, Refuse, plan, starters
 from ollama_fleet.router.policy import Scores, Strategy
-from ollama_fleet.router.queue import Waiter, WaitingRoom
+from ollama_fleet.router.queue import Waiter
 from ollama_fleet.state import Instance, Lease, State
 
 
@@ -27,6 +29,18 @@ class QueueTimeout(Failure):
     status: ClassVar[int] = 503
 
 
+class TenantLimit(Failure):
+    """As many requests of one tenant wait as may."""
+
+    status: ClassVar[int] = 429
+
+
+class DeadlineUnmet(Failure):
+    """It could not start as soon as it has to."""
+
+    status: ClassVar[int] = 503
+
+
 class NobodyLeft(Failure):
     """No instance is left that could serve the request."""
 
@@ -35,10 +49,14 @@ class NobodyLeft(Failure):
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """A place on an instance, and the scores that led there. A context manager, as the lease is."""
+    """A place on an instance, and the scores that led there. A context manager, as the lease is.
+
+    `waited`: it was not given at once.
+    """
 
     lease: Lease
     scores: Scores
+    waited: bool = False
 
     def __enter__(self) -> Self:
         return self
@@ -48,174 +66,117 @@ class Admitted:
 
 
 class Admission:
-    """The one place where requests wait. `limit` of them may, each for `timeout_s` seconds.
+    """Where requests wait: `limit` of them may, `per_tenant` of one sender, each for `timeout_s`.
 
-    `rng` draws which instances are asked, where there are too many to ask them all.
+    `clock` gives monotonic seconds; `rng` draws which instances are asked, where there are too
+    many to ask them all.
     """
 
     def __init__(
-        self, state: State, strategy: Strategy, *, limit: int, timeout_s: float, rng: Random
+        self,
+        state: State,
+        strategy: Strategy,
+        *,
+        limit: int,
+        per_tenant: int | None = None,
+        timeout_s: float,
+        rng: Random,
+        clock: Callable[[], float],
     ) -> None:
         self._state = state
-        self._strategy = strategy
-        self._limit = limit
         self._timeout_s = timeout_s
-        self._rng = rng
-        self._room = WaitingRoom()
+        self._clock = clock
         self._futures: dict[int, asyncio.Future[Admitted]] = {}
-        self._to_place: deque[Waiter] = deque()  # those to choose for anew, a plan at a time
         self._numbers = count(1)
-        self._closed = False
-        state.on_change.append(self._fleet_changed)
-        state.on_release.append(self._slot_freed)
+        self._desk = desk = Desk(
+            state,
+            strategy,
+            limit=limit,
+            per_tenant=math.inf if per_tenant is None else per_tenant,
+            rng=rng,
+            grant=self._grant,
+            refuse=self._refuse,
+            later=lambda go_on: asyncio.get_running_loop().call_soon(lambda: go_on(clock())),
+        )
+        state.on_change.append(lambda: desk.changed(clock()))
+        state.on_release.append(lambda lease: desk.freed(lease, clock()))
 
     @property
     def strategy(self) -> str:
         """The name of the strategy that chooses."""
-        return self._strategy.name
+        return self._desk.strategy.name
 
-    async def admit(self, request: Request, excluded: frozenset[str] = frozenset()) -> Admitted:
+    async def admit(
+        self, request: Request, excluded: frozenset[str] = frozenset(), *, age_s: float = 0.0
+    ) -> Admitted:
         """Wait for a place on an instance that is not `excluded`; the caller must release it.
 
-        Raises QueueFull, QueueTimeout or NobodyLeft. A caller that is cancelled leaves the queue.
+        `age_s` is how long ago the request has come, of which its deadline counts.
+
+        Raises QueueFull, TenantLimit, DeadlineUnmet, QueueTimeout or NobodyLeft. A caller that is
+        cancelled leaves the queue.
         """
-        if self._closed:
-            raise NobodyLeft(_STOPPING)
-        waiter = Waiter(next(self._numbers), request, excluded)
-        choice = self._choice(waiter)
-        if choice is not None and choice.starts:
-            return self._start(choice)
-        if len(self._room) >= self._limit:
-            raise QueueFull(f"{self._limit} requests are waiting already")
-        if choice is None:
-            self._room.enter(waiter)
-            if self._to_place:
-                self._to_place.append(waiter)
-        else:
-            self._bind(choice)
-        return await self._wait(waiter)
+        waiter = Waiter(next(self._numbers), request, excluded, arrived_s=self._clock())
+        future: asyncio.Future[Admitted] = asyncio.get_running_loop().create_future()
+        self._futures[waiter.number] = future
+        try:
+            self._desk.arrive(waiter, self._clock())
+            return future.result() if future.done() else await self._wait(waiter, future, age_s)
+        finally:
+            del self._futures[waiter.number]
 
     def close(self) -> None:
         """Refuse everybody, now and from now on: the fleet is stopping."""
-        self._closed = True
-        for waiter in tuple(self._room):
-            self._refuse(waiter, _STOPPING)
+        self._desk.close()
 
-    # -- arrival --------------------------------------------------------------------------------
+    def waiting(self) -> Iterator[Waiting]:
+        """All who wait, line by line, each in its order."""
+        return self._desk.forecast.waiting(self._clock())
 
-    def _choice(self, waiter: Waiter) -> Choose | None:
-        """Where a request goes; None while nobody is there who could take it."""
-        if self._to_place:  # those before it are just being placed
-            return None
-        actions = plan((waiter,), self._state, self._strategy, self._rng)
-        if not actions:
-            return None
-        action = actions[0]
-        if isinstance(action, Refuse):
-            raise NobodyLeft(_NOBODY)
-        return action
-
-    def _start(self, choice: Choose) -> Admitted:
-        self._state.pick(choice.instance)
-        return Admitted(self._lease(choice.instance, choice.waiter.request), choice.scores)
-
-    def _bind(self, choice: Choose) -> None:
-        waiter, residency = choice.waiter, choice.residency
-        assert residency is not None, "who needs no slot waits for none"
-        self._state.bind(choice.instance, residency)
-        self._room.bind(waiter, choice.instance, residency)
-        waiter.scores = choice.scores
-
-    def _lease(self, instance: Instance, request: Request) -> Lease:
-        return self._state.lease(instance, request.key, request.profile, slot=bool(request.slot))
-
-    async def _wait(self, waiter: Waiter) -> Admitted:
-        future: asyncio.Future[Admitted] = asyncio.get_running_loop().create_future()
-        self._futures[waiter.number] = future
-        self._state.waiting = len(self._room)
+    async def _wait(
+        self, waiter: Waiter, future: "asyncio.Future[Admitted]", age_s: float
+    ) -> Admitted:
+        within_s = min(self._timeout_s, max(0.0, waiter.request.deadline_s - age_s))
         try:
-            async with asyncio.timeout(self._timeout_s):
-                return await future
+            async with asyncio.timeout(within_s):
+                return replace(await future, waited=True)
         except BaseException as error:
             # Too late or cancelled in the very moment in which the place was given: it goes back.
             if future.done() and not future.cancelled() and future.exception() is None:
                 future.result().lease.release()
             if isinstance(error, TimeoutError):
-                raise QueueTimeout(f"no slot came free in {self._timeout_s:g} s") from None
+                late = QueueTimeout(f"no slot came free in {within_s:g} s")
+                late.retry_after_s = self._retry_after_s()
+                raise late from None
             raise
         finally:
-            self._leave(waiter)
+            self._desk.leave(waiter, self._clock())
 
-    # -- what lets those who wait start ------------------------------------------------------------
+    def _grant(self, waiter: Waiter, instance: Instance, scores: Scores) -> Lease | None:
+        future, request = self._futures[waiter.number], waiter.request
+        if future.done():
+            return None
+        slot = bool(request.slot)
+        lease = self._state.lease(instance, request.key, request.profile, slot=slot)
+        future.set_result(Admitted(lease, scores))
+        return lease
 
-    def _slot_freed(self, lease: Lease) -> None:
-        if self._room.lines and lease.residency is not None:
-            self._advance(lease.instance, lease.residency.weights)
+    def _refuse(self, waiter: Waiter, refusal: Refusal) -> None:
+        future = self._futures[waiter.number]
+        if not future.done():
+            failure = _FAILURES.get(refusal, NobodyLeft)(refusal)
+            if not isinstance(failure, NobodyLeft):
+                tenant = waiter.request.tenant if refusal is Refusal.CROWDED else None
+                failure.retry_after_s = self._retry_after_s(tenant)
+            future.set_exception(failure)
 
-    def _advance(self, instance: Instance, weights: str) -> None:
-        """Start the first in line for these weights, if there is a slot."""
-        line = self._room.line(instance, weights)
-        if line and instance.healthy:
-            for waiter in tuple(starters(line.values(), instance, weights)):
-                self._give(waiter, instance, waiter.scores)
-
-    def _fleet_changed(self) -> None:
-        """Choose anew for those who wait for nobody, or for an instance that has left."""
-        if not self._room:
-            return
-        for waiter in self._room.stranded(self._state):
-            self._unbind(waiter)
-            self._room.enter(waiter)
-        was_placing = bool(self._to_place)
-        self._to_place = deque(sorted(self._room.unbound.values(), key=lambda w: w.order))
-        if not was_placing:
-            self._place_some()
-
-    def _place_some(self) -> None:
-        """Choose for some of those who have nobody; the loop breathes before the next."""
-        some = [w for w in islice(self._to_place, HORIZON) if w.number in self._room.unbound]
-        for action in plan(some, self._state, self._strategy, self._rng):
-            if isinstance(action, Refuse):
-                self._refuse(action.waiter, _NOBODY)
-            elif action.starts:
-                self._state.pick(action.instance)
-                self._give(action.waiter, action.instance, action.scores)
-            else:
-                self._bind(action)
-        for _ in range(min(HORIZON, len(self._to_place))):
-            self._to_place.popleft()
-        if self._to_place:
-            asyncio.get_running_loop().call_soon(self._place_some)
-
-    # -- the end of waiting -----------------------------------------------------------------------
-
-    def _give(self, waiter: Waiter, instance: Instance, scores: Scores) -> None:
-        future = self._futures.get(waiter.number)
-        self._unbind(waiter)
-        if future is not None and not future.done():
-            future.set_result(Admitted(self._lease(instance, waiter.request), scores))
-
-    def _refuse(self, waiter: Waiter, reason: str) -> None:
-        future = self._futures.get(waiter.number)
-        self._unbind(waiter)
-        if future is not None and not future.done():
-            future.set_exception(NobodyLeft(reason))
-
-    def _unbind(self, waiter: Waiter) -> None:
-        """Take it out of the room, and out of its instance's counts."""
-        if waiter.bound is not None:
-            self._state.unbind(waiter.bound, waiter.residency)
-        self._room.leave(waiter)
-
-    def _leave(self, waiter: Waiter) -> None:
-        """It waits no more; who stood behind it may be able to start now."""
-        self._futures.pop(waiter.number, None)
-        instance, residency = waiter.bound, waiter.residency
-        self._unbind(waiter)
-        if instance is not None and residency is not None:
-            self._advance(instance, residency.weights)
-        self._state.waiting = len(self._room)
+    def _retry_after_s(self, tenant: str | None = None) -> float:
+        """No later than who waits gives up."""
+        return min(self._timeout_s, self._desk.forecast.retry_after_s(self._clock(), tenant))
 
 
-_STOPPING = "the fleet is stopping"
-_NOBODY = "no instance is left that could serve the request"
+_FAILURES: Final[Mapping[Refusal, type[Failure]]] = {
+    Refusal.FULL: QueueFull,
+    Refusal.CROWDED: TenantLimit,
+    Refusal.LATE: DeadlineUnmet,
+}

@@ -4,14 +4,16 @@ It runs at arrival, when a slot comes free, when a waiter leaves and when the fl
 actions are carried out in order, with nothing awaited in between (admission.py).
 """
 
-from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
 from ollama_fleet.router.intake import Request
 from ollama_fleet.router.policy import (
+    Ahead,
+    Binding,
+    Plans,
     Scores,
     Strategy,
     View,
@@ -85,6 +87,16 @@ class Places:
         self.running = profile
         return True
 
+    @property
+    def full(self) -> bool:
+        """Every slot is taken."""
+        return self.in_flight >= self.slots
+
+    def open(self, profile: Profile) -> bool:
+        """One more request of that profile would start now."""
+        free = not self.in_flight or (self.in_flight < self.slots and self.running == profile)
+        return free and not self.waiting
+
     def arrive(self, profile: Profile, *, first: bool) -> bool:
         """Take a slot, or wait. Nobody overtakes who waits already, unless it is let in `first`.
 
@@ -99,7 +111,7 @@ class _Ledger:
     """What this plan has given away so far; the live counts do not show it yet."""
 
     def __init__(self) -> None:
-        self.ahead: Counter[str] = Counter()
+        self.ahead: Plans = {}
         self._places: dict[tuple[str, str], Places] = {}
         self._asked: dict[tuple[str, str], set[Profile]] = {}
 
@@ -114,25 +126,46 @@ class _Ledger:
 
     def arrive(self, waiter: Waiter, instance: Instance, residency: Residency | None) -> bool:
         """Note where a waiter goes; whether it starts."""
-        self.ahead[instance.name] += 1
+        self.ahead.setdefault(instance.name, Ahead()).put(waiter.request)
         if residency is None:
             return True
-        at = instance.name, residency.weights
-        self._asked.setdefault(at, set()).add(residency.profile)
-        if at not in self._places:
-            self._places[at] = Places.of(instance, residency.weights)
-        return self._places[at].arrive(residency.profile, first=bool(waiter.excluded))
+        self._asked.setdefault((instance.name, residency.weights), set()).add(residency.profile)
+        places = self._at(instance, residency.weights)
+        return places.arrive(residency.profile, first=bool(waiter.excluded))
+
+    def full(self, request: Request, instance: Instance) -> bool:
+        """Whether it would have to wait there for a slot, whatever runs."""
+        residency = instance.residency(request.key, request.profile) if request.slot else None
+        return residency is not None and self._at(instance, residency.weights).full
+
+    def warm(self, request: Request, instance: Instance) -> bool:
+        """Whether it could start there now, the model being in memory."""
+        residency = instance.residency(request.key, request.profile)
+        if residency is None or not instance.has_free(residency):
+            return False
+        return self._at(instance, residency.weights).open(residency.profile)
+
+    def _at(self, instance: Instance, weights: str) -> Places:
+        at = instance.name, weights
+        places = self._places.get(at)
+        if places is None:
+            places = self._places[at] = Places.of(instance, weights)
+        return places
 
 
 def plan(
-    waiters: Iterable[Waiter], view: View, strategy: Strategy, rng: "Random"
+    waiters: Iterable[Waiter], view: View, strategy: Strategy, rng: "Random", now_s: float
 ) -> tuple[Action, ...]:
-    """Choose an instance for each of some waiters that have none. Who is not named goes on waiting.
+    """Choose for some waiters that have no instance. Who is not named goes on waiting.
 
+    A strategy that binds at arrival has everybody chosen for who could be served at all. One that
+    binds late has those named who start now: each in turn goes where it will be best, be it a slot
+    that is free or one that will be, and what it takes there is missing for those behind it.
     `rng` draws who is asked where there are too many instances to ask them all.
     """
-    ledger = _Ledger()
-    placed = (_place(waiter, view, strategy, rng, ledger) for waiter in waiters)
+    planning = _Planning(view, strategy, rng, now_s)
+    late = strategy.binds is Binding.LATE
+    placed = map(planning.start if late else planning.place, waiters)
     return tuple([action for action in placed if action is not None])
 
 
@@ -145,19 +178,60 @@ def starters(line: Iterable[Waiter], instance: Instance, weights: str) -> Iterat
         yield waiter
 
 
-def _place(
-    waiter: Waiter, view: View, strategy: Strategy, rng: "Random", ledger: _Ledger
-) -> Action | None:
-    request = waiter.request
-    pool = eligible(request, view, waiter.excluded, rng)
-    if not pool:
-        anybody = candidates(request, view, waiter.excluded)
-        return None if anybody else Refuse(waiter)
-    instance, scores = choose(request, pool, strategy, ledger.ahead)
-    if request.slot and not ledger.suits(request, instance):
-        everybody = ready(request, view, waiter.excluded)
-        suited = settled(pool, everybody, partial(ledger.suits, request), rng)
-        instance, scores = choose(request, suited, strategy, ledger.ahead)
-    residency = instance.residency(request.key, request.profile) if request.slot else None
-    starts = ledger.arrive(waiter, instance, residency)
-    return Choose(waiter, instance, residency, scores, starts)
+@dataclass(slots=True)
+class _Planning:
+    """One plan in the making."""
+
+    view: View
+    strategy: Strategy
+    rng: "Random"
+    now_s: float
+    ledger: _Ledger = field(default_factory=_Ledger)
+    shut: set[tuple[str, Profile]] = field(default_factory=set)  # what no instance has room for now
+
+    def place(self, waiter: Waiter) -> Action | None:
+        """Choose for good: a slot, or a place in an instance's line."""
+        pool = self._pool(waiter)
+        return self._best(waiter, pool) if pool else self._refusal(waiter)
+
+    def start(self, waiter: Waiter) -> Action | None:
+        """Choose for now: only who starts at once is named."""
+        request = waiter.request
+        kind = request.key, request.profile
+        alike = not (waiter.excluded or request.only)
+        if alike and kind in self.shut:
+            return None
+        pool = self._pool(waiter)
+        if not pool:
+            return self._refusal(waiter)
+        if all(self.ledger.full(request, instance) for instance in pool):
+            if alike:
+                self.shut.add(kind)
+            return None
+        choice = self._best(waiter, pool)
+        return choice if choice.starts else None
+
+    def _pool(self, waiter: Waiter) -> Sequence[Instance]:
+        return eligible(waiter.request, self.view, waiter.excluded, self.rng)
+
+    def _best(self, waiter: Waiter, asked: Sequence[Instance]) -> Choose:
+        request, ledger, strategy = waiter.request, self.ledger, self.strategy
+        aware = request.slot and strategy.model_aware
+        pool = asked
+        if aware and not strategy.weighs_loads:
+            pool = [i for i in pool if ledger.warm(request, i)] or pool
+        instance, scores = self._choose(request, pool)
+        if aware and not ledger.suits(request, instance):
+            everybody = ready(request, self.view, waiter.excluded)
+            suited = settled(asked, everybody, partial(ledger.suits, request), self.rng)
+            instance, scores = self._choose(request, suited)
+        residency = instance.residency(request.key, request.profile) if request.slot else None
+        starts = ledger.arrive(waiter, instance, residency)
+        return Choose(waiter, instance, residency, scores, starts)
+
+    def _choose(self, request: Request, pool: Sequence[Instance]) -> tuple[Instance, Scores]:
+        plans = self.ledger.ahead
+        return choose(request, pool, self.strategy, self.view, now_s=self.now_s, plans=plans)
+
+    def _refusal(self, waiter: Waiter) -> Refuse | None:
+        return None if candidates(waiter.request, self.view, waiter.excluded) else Refuse(waiter)

@@ -2,15 +2,18 @@
 
 A strategy is a score: lowest wins, equal scores go to the instance that was picked longest ago.
 Eligibility comes first and is the same for all, so that a wrong filter cannot pass for a policy.
+The strategies themselves are in strategies/.
 """
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from enum import Enum
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
+from ollama_fleet.gpu import GpuSample
 from ollama_fleet.router.intake import Request
-from ollama_fleet.state import Instance, Profile
+from ollama_fleet.state import Demand, Instance, Lease, Profile
 
 if TYPE_CHECKING:
     from random import Random
@@ -28,6 +31,16 @@ class View(Protocol):
         """All instances by name."""
         ...
 
+    @property
+    def gpu_sample(self) -> GpuSample:
+        """What the GPUs read last."""
+        ...
+
+    @property
+    def demand(self) -> Demand:
+        """How often each model is asked for."""
+        ...
+
     def holders(self, key: str) -> Sequence[Instance]:
         """The instances whose store holds a model."""
         ...
@@ -38,6 +51,10 @@ class View(Protocol):
 
     def free(self, key: str, profile: Profile) -> Sequence[Instance]:
         """The healthy instances with that model in memory under that profile, and a free slot."""
+        ...
+
+    def residents(self, weights: str) -> Mapping[str, Instance]:
+        """The instances with these weights in memory, by name, whatever their health."""
         ...
 
     def may_serve(self, instance: Instance, key: str) -> bool:
@@ -109,52 +126,93 @@ def eligible(
     return pool if len(pool) <= ALL_ASKED else _sample(request, view, pool, excluded, rng)
 
 
-def round_robin(_request: Request, instance: Instance, ahead: int) -> Figures:
-    """In turn: the instance whose last pick is longest ago; one picked in this plan comes last."""
-    return ahead * _LATER + instance.picked, instance.picked, ahead
+class Binding(Enum):
+    """When a strategy's choice becomes final."""
+
+    ARRIVAL = "arrival"  # at once, as nginx does: it waits in that instance's line
+    LATE = "late"  # when it starts: until then it is chosen for anew at every change
 
 
-_LATER = 2**48  # more picks than a fleet will ever make
+class Ahead:
+    """What a plan has put on one instance so far, which the live counts do not show yet.
+
+    `sketches` and `lines` are for a strategy to keep what it has reckoned about the instance: the
+    one is dropped with the next request that is put there, the other is good for the whole plan.
+    """
+
+    __slots__ = ("count", "lines", "requests", "sketches")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.requests: list[Request] = []
+        self.sketches: dict[Any, Any] = {}
+        self.lines: dict[Any, Any] = {}
+
+    def put(self, request: Request) -> None:
+        """One more request starts there, or waits for it."""
+        self.count += 1
+        self.requests.append(request)
+        self.sketches.clear()
 
 
-def least_conn(_request: Request, instance: Instance, ahead: int) -> Figures:
-    """Fewest requests running there or waiting for it, as nginx counts connections."""
-    running, waiting = instance.in_flight, instance.bound
-    return running + waiting + ahead, running, waiting, ahead
+NOTHING: Final = Ahead()
+
+AskScore = Callable[[Request, Instance, View, float, Ahead], Figures]
+"""`score(request, instance, view, now_s, ahead)`: the lowest wins. Pure; `now_s` is monotonic."""
+
+
+Plans = dict[str, Ahead]
+"""What a plan has put on each instance, by name; instances it has put nothing on are not in it."""
+
+AskScores = Callable[[Request, Sequence[Instance], View, float, Plans], list[Figures]]
+"""The same of many instances, in their order."""
 
 
 @dataclass(frozen=True, slots=True)
 class Strategy:
-    """A way to choose. All of today bind at arrival: a choice stands until the instance leaves.
+    """A way to choose. `terms` names the figures of a score after the first, which decides.
 
-    `score(request, instance, ahead)`: `ahead` is how many requests this very plan has already given
-    to the instance, which its counts do not show yet. `terms` names the figures after the first.
+    A `model_aware` one keeps clients of different runner options apart, and, unless it
+    `weighs_loads` itself, is asked only about instances that have the model in memory and a slot
+    free, where there are any. `ended` is told of each lease that has ended, for strategies that
+    learn on their own. `scores` is `score` of a whole pool, for one that can do it faster.
     """
 
     name: str
-    score: Callable[[Request, Instance, int], Figures]
+    score: AskScore
     terms: tuple[str, ...]
-
-
-STRATEGIES: Mapping[str, Strategy] = {
-    "round_robin": Strategy("round_robin", round_robin, ("picked", "ahead")),
-    "least_conn": Strategy("least_conn", least_conn, ("in_flight", "waiting", "ahead")),
-}
+    binds: Binding = Binding.ARRIVAL
+    model_aware: bool = False
+    weighs_loads: bool = False
+    ended: Callable[[Lease, float], None] | None = None
+    scores: AskScores | None = None
 
 
 def choose(
-    request: Request, pool: Sequence[Instance], strategy: Strategy, ahead: Mapping[str, int]
+    request: Request,
+    pool: Sequence[Instance],
+    strategy: Strategy,
+    view: View,
+    *,
+    now_s: float,
+    plans: Plans,
 ) -> tuple[Instance, Scores]:
     """The preferred instance of a pool that is not empty, and everybody's score."""
-    given, score = ahead.get, strategy.score
-    best, least = pool[0], (math.inf, 0)
-    figures = []
-    for instance in pool:
-        found = score(request, instance, given(instance.name, 0))
-        figures.append(found)
-        if found[0] <= least[0] and (found[0], instance.picked) < least:
-            best, least = instance, (found[0], instance.picked)
+    if strategy.scores is not None:
+        figures = strategy.scores(request, pool, view, now_s, plans)
+    else:
+        score, ahead = strategy.score, plans.get
+        figures = [score(request, i, view, now_s, ahead(i.name, NOTHING)) for i in pool]
+    values = [found[0] for found in figures]
+    least = min(values)
+    best = pool[values.index(least)]
+    if values.count(least) > 1:
+        alike = (i for i, value in zip(pool, values, strict=True) if value == least)
+        best = min(alike, key=_PICKED)
     return best, Scores(strategy.terms, tuple(pool), figures)
+
+
+_PICKED: Final = attrgetter("picked")
 
 
 def settled(

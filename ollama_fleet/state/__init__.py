@@ -4,7 +4,9 @@ Control writes phases, health and models; the router tells it `lease`, `progress
 `want`; everyone else reads snapshots. No clock, no I/O, no policy: times are arguments.
 """
 
-from ollama_fleet.state.instance import Instance, Runner
+from ollama_fleet.state.demand import Demand
+from ollama_fleet.state.instance import Instance, Labour, Runner
+from ollama_fleet.state.leases import Lease
 from ollama_fleet.state.records import (
     Completed,
     Health,
@@ -14,16 +16,19 @@ from ollama_fleet.state.records import (
     Residency,
     ResidentModel,
     StoredModel,
+    Work,
 )
 from ollama_fleet.state.snapshot import FleetFacts, FleetSnapshot, snapshot
-from ollama_fleet.state.store import Lease, State, Want
+from ollama_fleet.state.store import State, Want
 
 __all__ = [
     "Completed",
+    "Demand",
     "FleetFacts",
     "FleetSnapshot",
     "Health",
     "Instance",
+    "Labour",
     "Lease",
     "Phase",
     "Profile",
@@ -34,5 +39,6 @@ __all__ = [
     "State",
     "StoredModel",
     "Want",
+    "Work",
     "snapshot",
 ]

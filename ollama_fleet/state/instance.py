@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from ollama_fleet.names import is_cloud
 from ollama_fleet.placement import InstanceSpec
@@ -16,6 +17,9 @@ from ollama_fleet.state.records import (
     StoredModel,
 )
 
+if TYPE_CHECKING:
+    from ollama_fleet.state.leases import Lease
+
 _KEPT = 1024  # residencies that are remembered by what was asked for: clients choose what they ask
 
 
@@ -25,8 +29,9 @@ class Runner:
 
     `profile` is what is in memory (`resident`) or on its way there (`loading`); `running` is that
     of the requests in flight. `asked` counts by profile the requests in flight and those that wait
-    for it in the router. `listed`: the last /api/ps had it. `expires_s`: when it will go if nobody
-    uses it, in the instance's Unix time; infinite while it is used and until the next look.
+    for it in the router; `leases` are those in flight. `listed`: the last
+    /api/ps had it. `expires_s`: when it will go if nobody uses it, in the instance's Unix time;
+    infinite while it is used and until the next look.
     """
 
     profile: Profile = ()
@@ -38,6 +43,7 @@ class Runner:
     asked: dict[Profile, int] = field(default_factory=dict)
     context_length: int = 0
     expires_s: float = math.inf
+    leases: "dict[Lease, None]" = field(default_factory=dict)  # those in flight, the oldest first
 
     @property
     def waiting(self) -> int:
@@ -89,6 +95,25 @@ class Runner:
         self.context_length, self.expires_s = 0, math.inf
 
 
+@dataclass(slots=True)
+class Labour:
+    """How busy an instance has been: slots at work now, and slot-seconds of work in all."""
+
+    slots: int = 0
+    _worked_s: float = 0.0
+    _since_s: float = 0.0
+
+    def slot_s(self, now_s: float) -> float:
+        """Slot-seconds up to now."""
+        return self._worked_s + self.slots * (now_s - self._since_s)
+
+    def change(self, by: int, now_s: float) -> None:
+        """So many slots more are at work from now on."""
+        self._worked_s = self.slot_s(now_s)
+        self._since_s = now_s
+        self.slots += by
+
+
 @dataclass(slots=True, eq=False)
 class Instance:
     """The live record of one instance. Read it through what it means: healthy, available, full."""
@@ -106,6 +131,7 @@ class Instance:
     stored: Mapping[str, StoredModel] = field(default_factory=dict)
     resident: Mapping[str, ResidentModel] = field(default_factory=dict)
     runners: dict[str, Runner] = field(default_factory=dict)  # by weights
+    most_bytes: int = 0  # the most that was seen in its memory at once
     loads: int = 0  # loads of ours that have ended here
     in_flight: int = 0
     bound: int = 0  # requests that wait in the router for this instance
@@ -116,6 +142,11 @@ class Instance:
     counters: set[Callable[[], int]] = field(default_factory=set)  # of those that are coming
     name: str = field(init=False)
     default_context: int = field(init=False)  # tokens; 0 if not known
+    labour: Labour = field(default_factory=Labour)
+    # What a strategy has reckoned of it: good until what runs here changes, or what is in memory.
+    sketches: dict[Any, Any] = field(default_factory=dict)
+    load_sketches: dict[Any, Any] = field(default_factory=dict)
+    cpu_ratio: float = 0.0  # of one box's CPUs that its processes use, 0 to 1
     names: dict[str, tuple[str, ...]] = field(default_factory=dict)  # keys by weights
     _residencies: dict[tuple[str, Profile], Residency | None] = field(default_factory=dict)
 
@@ -167,6 +198,13 @@ class Instance:
         residency = self._residencies[asked] if asked in self._residencies else self._note(asked)
         runner = self.runners.get(residency.weights) if residency is not None else None
         return runner is None or residency is None or runner.suits(residency.profile)
+
+    def has_free(self, residency: Residency) -> bool:
+        """A slot is free for what is in its memory already."""
+        runner = self.runners.get(residency.weights)
+        if runner is None or not runner.has(residency.profile):
+            return False
+        return runner.in_flight < self.spec.slots
 
     def in_flight_of(self, key: str) -> int:
         """Requests in flight for that model's weights, under whatever name they came."""

@@ -96,12 +96,36 @@ class ResidentModel:
 
 
 @dataclass(frozen=True, slots=True)
+class Work:
+    """What a request asks for, as far as is known before it is answered.
+
+    `output_cap` is the most tokens it wants, 0 if it sets no limit; `prefix` are rolling hashes of
+    the leading blocks of its prompt; `stream`: its answer is seen as it comes.
+    """
+
+    route: str = ""
+    prompt_bytes: int = 0
+    output_cap: int = 0
+    prefix: tuple[int, ...] = ()
+    stream: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Completed:
-    """An attempt that ran to its end: the answer's status and the tokens it reported (0: none)."""
+    """An attempt that ran to its end: the answer's status and what it said of itself (0: nothing).
+
+    Tokens of the prompt and of the output; seconds of load, prefill and decode.
+    `whole` says that the answer came to its own end; `records` is how many were seen to pass.
+    """
 
     status: int
     prompt_tokens: int = 0
     output_tokens: int = 0
+    load_s: float = 0.0
+    prefill_s: float = 0.0
+    decode_s: float = 0.0
+    records: int = 0
+    whole: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,8 @@ class Rosters:
         self._up = Roster()
         self._free: dict[tuple[str, Profile], Roster] = {}
         self._free_at: dict[str, dict[str, tuple[Profile, tuple[str, ...]]]] = defaultdict(dict)
+        self._residents: dict[str, dict[str, Instance]] = {}
+        self._resident_at: dict[str, set[str]] = defaultdict(set)
 
     def holders(self, key: str) -> Sequence[Instance]:
         """The instances whose store is known to hold a model, whatever their health."""
@@ -71,6 +73,10 @@ class Rosters:
         They have it in memory under that profile and a slot for it that is free.
         """
         return _of(self._free, (key, profile))
+
+    def residents(self, weights: str) -> Mapping[str, Instance]:
+        """The instances with these weights in memory, by name, whatever their health."""
+        return self._residents.get(weights, _NOBODY)
 
     def may_serve(self, instance: Instance, key: str) -> bool:
         """Whether the configuration lets that instance serve that model."""
@@ -103,11 +109,31 @@ class Rosters:
 
     def memory(self, instance: Instance) -> None:
         """It has other models in memory than before, or another profile of them."""
-        for weights in {*self._free_at[instance.name], *instance.runners}:
-            self.slots(instance, weights)
+        known = self._resident_at[instance.name]
+        for weights in {*self._free_at[instance.name], *known, *instance.runners}:
+            self.loads(instance, weights)
+
+    def loads(self, instance: Instance, weights: str) -> None:
+        """These weights are now in its memory there, or are so no more."""
+        runner = instance.runners.get(weights)
+        self._note(instance, weights, resident=runner is not None and runner.resident)
+        self.slots(instance, weights)
+
+    def _note(self, instance: Instance, weights: str, *, resident: bool) -> None:
+        instance.load_sketches.clear()
+        at, known = self._resident_at[instance.name], self._residents
+        if resident and weights not in at:
+            at.add(weights)
+            known.setdefault(weights, {})[instance.name] = instance
+        elif not resident and weights in at:
+            at.remove(weights)
+            del known[weights][instance.name]
+            if not known[weights]:
+                del known[weights]
 
     def slots(self, instance: Instance, weights: str) -> None:
         """A slot of these weights was taken there, or has come free."""
+        instance.sketches.clear()
         at = self._free_at[instance.name]
         before = at.get(weights)
         profile = _free_profile(instance, weights)
@@ -123,6 +149,9 @@ class Rosters:
             for key in now[1]:
                 if self.may_serve(instance, key):
                     _join(self._free, (key, now[0]), instance)
+
+
+_NOBODY: Mapping[str, Instance] = {}
 
 
 def _free_profile(instance: Instance, weights: str) -> Profile | None:

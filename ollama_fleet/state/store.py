@@ -1,15 +1,16 @@
 """The store itself: leases and counts from the router, phases and models from control."""
 
-from collections.abc import Callable, Iterable, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
 
 from ollama_fleet.errors import ClientGone, Failure, ModelMissing
 from ollama_fleet.gpu import GpuSample
 from ollama_fleet.placement import Placement
 from ollama_fleet.state import memory
-from ollama_fleet.state.instance import Instance, Runner
+from ollama_fleet.state.demand import Demand
+from ollama_fleet.state.instance import Instance
+from ollama_fleet.state.leases import Lease
 from ollama_fleet.state.records import (
     Completed,
     Health,
@@ -19,49 +20,9 @@ from ollama_fleet.state.records import (
     Residency,
     ResidentModel,
     StoredModel,
+    Work,
 )
 from ollama_fleet.state.rosters import Rosters
-
-
-class Lease:
-    """A place held on an instance. A context manager: leaving it gives the place back, once.
-
-    `key` is the model's, `listed` whether the instance was known to have it; `residency` is what
-    the request needs in memory, None if it needs nothing and takes no slot; `tokens` counts those
-    of its answer, once that has begun.
-    """
-
-    __slots__ = ("_held", "_state", "instance", "key", "listed", "residency", "tokens")
-
-    def __init__(
-        self, state: "State", instance: Instance, key: str, residency: Residency | None
-    ) -> None:
-        self._state = state
-        self._held = True
-        self.instance = instance
-        self.key = key
-        self.listed = key in instance.stored
-        self.residency = residency
-        self.tokens: Callable[[], int] | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        self.release()
-
-    @property
-    def runner(self) -> Runner | None:
-        """What its instance has of the weights; None if it needs none."""
-        return self.instance.runners.get(self.residency.weights) if self.residency else None
-
-    def release(self) -> None:
-        """Give the place back. Doing it again does nothing."""
-        if self._held:
-            self._held = False
-            self._state._released(self)  # noqa: SLF001 - a lease is the store's own hand
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +44,8 @@ class State:
     """All instances of the fleet, and who wants to know when something changed.
 
     `on_change`: the fleet is not what it was (a phase, a health, a store); `on_phase`: an
-    instance's phase was published. `on_release`: a lease has ended; `on_outcome`: an attempt has.
+    instance's phase was published. `on_began` and `on_release`: a lease has begun, has
+    ended; `on_outcome`: an attempt has.
     `on_want` and `on_load`: something is to be loaded; that has come to its end.
     """
 
@@ -96,8 +58,10 @@ class State:
         self.waiting = 0
         self.stopping = False
         self.gpu_sample = GpuSample()
+        self.demand = Demand()
         self.on_change: list[Callable[[], None]] = []
         self.on_phase: list[Callable[[Instance], None]] = []
+        self.on_began: list[Callable[[Lease], None]] = []
         self.on_release: list[Callable[[Lease], None]] = []
         self.on_outcome: list[Callable[[Lease, Completed | Failure], None]] = []
         self.on_want: list[Callable[[Want], None]] = []
@@ -116,15 +80,35 @@ class State:
         """
         instance.in_flight += 1
         instance.requests += 1
+        instance.sketches.clear()
         residency = instance.residency(key, profile) if slot else None
+        lease = Lease(self, instance, key, residency)
         if residency is not None:
             runner = instance.runner(residency.weights)
             runner.ask(residency.profile)
             runner.in_flight += 1
             runner.running = residency.profile
+            if not runner.resident:
+                instance.load_sketches.clear()
             if runner.in_flight == instance.spec.slots:
                 self._rosters.slots(instance, residency.weights)
-        return Lease(self, instance, key, residency)
+            runner.leases[lease] = None
+        return lease
+
+    def began(self, lease: Lease, work: Work, now_s: float) -> None:
+        """Say what a lease is for, when it has been granted."""
+        lease.work = work
+        lease.began_s = lease.sent_s = now_s
+        if lease.residency is not None:
+            lease.instance.labour.change(1, now_s)
+            lease.busy_s = lease.instance.labour.slot_s(now_s)
+        for tell in self.on_began:
+            tell(lease)
+
+    def ended(self, lease: Lease, now_s: float) -> None:
+        """Say when a lease that began has ended."""
+        if lease.residency is not None and lease.began_s < math.inf:
+            lease.instance.labour.change(-1, now_s)
 
     def pick(self, instance: Instance) -> None:
         """Note that a request was given to it, now or to wait for it."""
@@ -144,9 +128,15 @@ class State:
         if residency is not None:
             self._unask(instance, residency)
 
-    def progress(self, lease: Lease, tokens: Callable[[], int]) -> None:
-        """Say where the tokens of its answer are counted: nothing more is done for each of them."""
+    def progress(self, lease: Lease, tokens: Callable[[], int], now_s: float) -> None:
+        """Say that its answer has begun, and where its tokens are counted.
+
+        Nothing more is done for each of them.
+        """
         lease.tokens = tokens
+        lease.first_s = now_s
+        if lease.work.stream:
+            lease.busy_s = lease.instance.labour.slot_s(now_s)
         lease.instance.counters.add(tokens)
 
     def outcome(self, lease: Lease, outcome: Completed | Failure) -> None:
@@ -171,7 +161,7 @@ class State:
         runner = want.instance.runner(want.residency.weights)
         if not (runner.loading and runner.profile == want.residency.profile):
             runner.load(want.residency.profile)
-            self._rosters.slots(want.instance, want.residency.weights)
+            self._rosters.loads(want.instance, want.residency.weights)
             for tell in self.on_want:
                 tell(want)
         return True
@@ -181,18 +171,20 @@ class State:
         runner, residency = lease.runner, lease.residency
         if runner and residency and not runner.loading and not runner.has(residency.profile):
             runner.loaded(residency.profile)
-            self._rosters.slots(lease.instance, residency.weights)
+            self._rosters.loads(lease.instance, residency.weights)
 
     def _released(self, lease: Lease) -> None:
         instance, residency = lease.instance, lease.residency
         instance.in_flight -= 1
+        instance.sketches.clear()
         if lease.tokens is not None:
             instance.counters.discard(lease.tokens)
             instance.counted += lease.tokens()
         if residency is not None:
             runner = instance.runners[residency.weights]
             runner.in_flight -= 1
-            runner.expires_s = float("inf")
+            del runner.leases[lease]
+            runner.expires_s = math.inf
             self._unask(instance, residency)
             if runner.in_flight == instance.spec.slots - 1:
                 self._rosters.slots(instance, residency.weights)
@@ -245,6 +237,8 @@ class State:
     def set_resident(self, instance: Instance, models: Iterable[ResidentModel]) -> None:
         """Publish which models are in an instance's memory, as it lists them."""
         instance.resident = {m.key: m for m in models}
+        in_memory_bytes = sum(m.size_bytes for m in instance.resident.values())
+        instance.most_bytes = max(instance.most_bytes, in_memory_bytes)
         memory.look(instance)
         self._rosters.memory(instance)
 
@@ -266,7 +260,7 @@ class State:
                 runner.loaded(want.residency.profile)
             if runner.idle:
                 del instance.runners[weights]
-            self._rosters.slots(instance, weights)
+            self._rosters.loads(instance, weights)
         for tell in self.on_load:
             tell(want, failure)
 
@@ -288,6 +282,10 @@ class State:
     def free(self, key: str, profile: Profile) -> Sequence[Instance]:
         """The healthy instances with that model in memory under that profile, and a free slot."""
         return self._rosters.free(key, profile)
+
+    def residents(self, weights: str) -> Mapping[str, Instance]:
+        """The instances with these weights in memory, by name, whatever their health."""
+        return self._rosters.residents(weights)
 
     def may_serve(self, instance: Instance, key: str) -> bool:
         """Whether the configuration lets that instance serve that model."""

@@ -17,6 +17,7 @@ IGNORED = frozenset(
         b"keep-alive",
         b"transfer-encoding",
         b"x-fleet-instance",
+        b"x-fleet-queue-seconds",
         b"x-request-id",
     )
 )

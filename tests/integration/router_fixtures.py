@@ -15,12 +15,13 @@ from ollama_fleet.api.guests import Door, Origins
 from ollama_fleet.api.parts import Parts
 from ollama_fleet.api.visit import RequestIds
 from ollama_fleet.control.mutations import Mutations
+from ollama_fleet.estimate import Estimates
 from ollama_fleet.names import canonical
 from ollama_fleet.placement import InstanceSpec, Placement
 from ollama_fleet.router.admission import Admission
 from ollama_fleet.router.loading import Loading
-from ollama_fleet.router.policy import STRATEGIES
 from ollama_fleet.router.relay import Relay, Timeouts
+from ollama_fleet.router.strategies import STRATEGIES, Tools
 from ollama_fleet.state import Completed, Phase, State, StoredModel
 
 
@@ -165,6 +166,7 @@ async def routed(
     slots=2,
     strategy="round_robin",
     limit=100,
+    per_tenant=None,
     queue_s=5.0,
     body_bytes=2**20,
     stores=(),
@@ -195,7 +197,15 @@ async def routed(
         state.set_phase(instance, Phase.READY, 0.0)
         state.set_stored(instance, [StoredModel(canonical("m"), "m", "d", 1, {"name": "m:latest"})])
     rng = random.Random(1)
-    door = Admission(state, STRATEGIES[strategy], limit=limit, timeout_s=queue_s, rng=rng)
+    door = Admission(
+        state,
+        STRATEGIES[strategy](Tools(Estimates(), rng, model_aware=False)),
+        limit=limit,
+        per_tenant=per_tenant,
+        timeout_s=queue_s,
+        rng=rng,
+        clock=time.monotonic,
+    )
     limits = {"connect_s": 1.0, "first_byte_s": 5.0, "idle_s": 5.0, **timeouts}
     records = []
     loading = Loading(state, wall=time.time)
@@ -222,6 +232,7 @@ async def routed(
             router.unloaded = unloaded
             router.records = records
             router.relay = relay
+            router.admission = door
             yield router
         finally:
             relay.close()

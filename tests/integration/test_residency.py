@@ -191,7 +191,7 @@ def test_two_names_of_one_blob_share_its_memory_and_its_slots(up):
             await until_async(lambda: fleet.instances()["a"]["in_flight"], "the slot taken")
             other = generate(session, fleet, CONTEXTS[0], model="other")
             waiting = asyncio.create_task(other)
-            await until_async(lambda: fleet.instances()["a"]["waiting"], "the other name in line")
+            await until_async(lambda: fleet.status()["waiting"], "the other name in line")
             assert fleet.instances()["a"]["in_flight"] == 1
             busy.cancel()
             await waiting

@@ -1,9 +1,13 @@
 """Small fleets for unit tests: real records, no processes."""
 
+import random
+
+from ollama_fleet.estimate import Estimates
 from ollama_fleet.names import canonical
 from ollama_fleet.placement import InstanceSpec, Placement
 from ollama_fleet.router.dialect import Dialect
 from ollama_fleet.router.intake import Request
+from ollama_fleet.router.strategies import STRATEGIES, Tools
 from ollama_fleet.state import Instance, Phase, ResidentModel, State, StoredModel
 
 
@@ -54,3 +58,9 @@ def asks(model="m", *, slot=True, num_ctx=0, only=()) -> Request:
         profile=(("num_ctx", num_ctx),) if num_ctx else (),
         only=frozenset(only),
     )
+
+
+def strategy(name, *, model_aware=True, seed=1, speeds=None):
+    """One of ours, which knows nothing yet."""
+    rng = random.Random(seed)
+    return STRATEGIES[name](Tools(speeds or Estimates(), rng, model_aware=model_aware))

@@ -1,22 +1,26 @@
 import asyncio
 import random
+import time
 from contextlib import suppress
 
 import pytest
 from fleet_fixtures import asks, fleet
+from fleet_fixtures import strategy as made
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ollama_fleet.errors import ConnectFailed
 from ollama_fleet.router.admission import Admission, NobodyLeft, QueueFull, QueueTimeout
 from ollama_fleet.router.plan import HORIZON
-from ollama_fleet.router.policy import STRATEGIES
+from ollama_fleet.router.strategies import STRATEGIES
 from ollama_fleet.state import Completed, Phase
 
 
 def admission(state, *, limit=8, timeout_s=60.0, strategy="least_conn"):
     rng = random.Random(1)
-    return Admission(state, STRATEGIES[strategy], limit=limit, timeout_s=timeout_s, rng=rng)
+    return Admission(
+        state, made(strategy), limit=limit, timeout_s=timeout_s, rng=rng, clock=time.monotonic
+    )
 
 
 async def settle():

@@ -74,8 +74,9 @@ def test_a_store_variable_does_not_hide_a_mistake_in_the_file(problems):
         (
             "routing:\n  strategy: round-robin",
             (
-                "2:13: routing.strategy: 'round-robin' is not one of least_conn, round_robin"
-                " (did you mean round_robin?)"
+                "2:13: routing.strategy: 'round-robin' is not one of adaptive, ip_hash,"
+                " late_least_conn, least_conn, least_loaded, peak_ewma, power_of_two, round_robin,"
+                " session, weighted_least_conn, weighted_round_robin (did you mean round_robin?)"
             ),
         ),
         (

@@ -1,22 +1,23 @@
 import random
 
-from fleet_fixtures import asks, fleet, hold
+from fleet_fixtures import asks, fleet, hold, strategy
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ollama_fleet.names import canonical
 from ollama_fleet.router.plan import Refuse, plan, starters
-from ollama_fleet.router.policy import STRATEGIES
 from ollama_fleet.router.queue import Waiter, WaitingRoom
 from ollama_fleet.state import Health, Phase
 
-LEAST = STRATEGIES["least_conn"]
-TURNS = STRATEGIES["round_robin"]
+LEAST = strategy("least_conn")
+TURNS = strategy("round_robin")
+LATE = strategy("late_least_conn")
+ADAPTIVE = strategy("adaptive")
 
 
-def planned(state, strategy, *requests, excluded=frozenset()):
+def planned(state, chooses, *requests, excluded=frozenset()):
     waiters = [Waiter(n, request, excluded) for n, request in enumerate(requests, start=1)]
-    return plan(waiters, state, strategy, random.Random(1))
+    return plan(waiters, state, chooses, random.Random(1), 0.0)
 
 
 def chosen(actions):
@@ -143,15 +144,15 @@ def test_a_call_that_needs_no_slot_never_waits_for_one():
 @given(
     busy=st.lists(st.integers(0, 3), min_size=1, max_size=5),
     arrivals=st.integers(1, 30),
-    strategy=st.sampled_from([LEAST, TURNS]),
+    chooses=st.sampled_from([LEAST, TURNS, LATE, ADAPTIVE]),
 )
-def test_no_plan_gives_an_instance_more_than_its_slots(busy, arrivals, strategy):
+def test_no_plan_gives_an_instance_more_than_its_slots(busy, arrivals, chooses):
     names = [f"i{n}" for n in range(len(busy))]
     state = fleet(*names, slots=3)
     for name, count in zip(names, busy, strict=True):
         for _ in range(count):
             state.lease(state.instances[name], canonical("m"))
-    actions = planned(state, strategy, *(asks() for _ in range(arrivals)))
+    actions = planned(state, chooses, *(asks() for _ in range(arrivals)))
     started = [a.instance.name for a in actions if a.starts]
     for name, count in zip(names, busy, strict=True):
         assert started.count(name) + count <= 3

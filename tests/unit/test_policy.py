@@ -1,8 +1,7 @@
 import random
-from collections import Counter
 
 import pytest
-from fleet_fixtures import asks, fleet, hold, resident
+from fleet_fixtures import asks, fleet, hold, resident, strategy
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,7 +10,7 @@ from ollama_fleet.router.policy import (
     ALL_ASKED,
     FREE_ASKED,
     OTHERS_ASKED,
-    STRATEGIES,
+    Ahead,
     candidates,
     choose,
     eligible,
@@ -157,14 +156,16 @@ def test_the_reasons_of_a_choice_name_everybody_asked_and_the_lowest_wins(loads)
             state.lease(instance, KEY)
         for _ in range(waiting):
             state.bind(instance)
-    ahead = Counter(i0=1)
-    best, scores = choose(asks(), asked(state, asks()), STRATEGIES["least_conn"], ahead)
+    plans = {"i0": Ahead()}
+    plans["i0"].put(asks())
+    pool = asked(state, asks())
+    best, scores = choose(asks(), pool, strategy("least_conn"), state, now_s=0.0, plans=plans)
     values = {name: score.value for name, score in scores}
     assert len(scores) == len(values) == len(loads)
     assert values[best.name] == min(values.values())
     for name, score in scores:
         running, waiting = loads[int(name[1:])]
-        given_already = ahead[name]
+        given_already = int(name == "i0")
         assert dict(score.terms) == {
             "in_flight": running,
             "waiting": waiting,
@@ -175,6 +176,8 @@ def test_the_reasons_of_a_choice_name_everybody_asked_and_the_lowest_wins(loads)
 
 def test_reasons_stay_what_they_were_when_the_fleet_changes():
     state = fleet("a", "b")
-    _, scores = choose(asks(), state.ready(KEY), STRATEGIES["round_robin"], {})
+    _, scores = choose(
+        asks(), state.ready(KEY), strategy("round_robin"), state, now_s=0.0, plans={}
+    )
     state.set_phase(state.instances["a"], Phase.FAILED, 0.0)
     assert [name for name, _ in scores] == ["a", "b"]

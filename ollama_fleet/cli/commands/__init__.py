@@ -29,6 +29,7 @@ SECTIONS: Final[Mapping[str, Mapping[str, str]]] = {
         "pull": "Download models for the whole fleet.",
     },
     "Other": {
+        "replay": "Play requests again: another strategy, one more GPU.",
         "completion": "Print the script that completes commands in a shell.",
         "version": "Show the versions of fleet, Python and Ollama.",
     },

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
+from ollama_fleet.router.intake.opening import OPENING_BYTES, prefix, text_bytes
 from ollama_fleet.state import Profile
 from ollama_fleet.units import parse_duration
 
@@ -15,7 +16,9 @@ class Wanted(msgspec.Struct, frozen=True):  # one per request: a seventh of a da
 
     `empty`: nothing is to be generated, only a model to be loaded; `unload`: nor to be kept, which
     is how a model is unloaded. `profile` are the runner options it names. `source` and
-    `destination` are what a copy or create works on.
+    `destination` are what a copy or create works on. `prompt_bytes` and `prefix` are of its text
+    (opening.py). `num_predict` and `max_tokens` are how Ollama's API and the others say how many
+    tokens may come, 0 where they do not.
     """
 
     model: str
@@ -25,12 +28,18 @@ class Wanted(msgspec.Struct, frozen=True):  # one per request: a seventh of a da
     profile: Profile = ()
     source: str = ""
     destination: str = ""
+    prompt_bytes: int = 0
+    num_predict: int = 0
+    max_tokens: int = 0
+    prefix: tuple[int, ...] = ()
 
 
 # Go leaves a string as it is where null is assigned to it, and clears what can be nil.
 STRINGS: Final = frozenset(("model", "name", "prompt", "from", "source", "destination"))
 WORK: Final = ("prompt", "messages", "input")
-NAMES: Final = STRINGS | {*WORK, "stream", "keep_alive", "options"}
+TEXTS: Final = ("system", "instructions", "tools", *WORK)  # as prompts are put together
+_CAPS: Final = ("max_completion_tokens", "max_output_tokens", "max_tokens")
+NAMES: Final = STRINGS | {*TEXTS, *_CAPS, "stream", "keep_alive", "options"}
 
 KEPT_BYTES: Final = 64 * 1024
 
@@ -53,20 +62,26 @@ class Fields:
     Ollama refuses a body in which one has a wrong type, so it does not matter which instance does.
     """
 
-    __slots__ = ("_values",)
+    __slots__ = ("_texts", "_values")
 
     def __init__(self) -> None:
         self._values: dict[str, Any] = {}
+        self._texts: dict[str, tuple[bytes, int]] = {}
 
-    def assign(self, name: str, text: bytes) -> None:
+    def assign(self, name: str, text: bytes, size: int = 0) -> None:
         """Note a member whose key folds to `name`, with its value as written.
 
-        Of a value beyond KEPT_BYTES the beginning is enough: it is too long for anything but work.
+        Of a value beyond KEPT_BYTES the beginning is enough: it is too long for anything but text,
+        which has `size` bytes then.
         """
         if text == b"null":
             if name not in STRINGS:
                 self._values.pop(name, None)
-        elif len(text) <= KEPT_BYTES or name in WORK:
+                self._texts.pop(name, None)
+        elif name in TEXTS:
+            self._values[name] = _is_work(text)
+            self._texts[name] = text, size or len(text)
+        elif len(text) <= KEPT_BYTES:
             value = _READ[name](text)
             if name == "options":  # a map that is there already is added to
                 value = {**self._values.get(name, {}), **value}
@@ -86,7 +101,18 @@ class Fields:
             profile(options) if options else (),
             get("from") or get("source") or "",
             get("destination") or "",
+            sum([text_bytes(*text) for text in self._texts.values()]),
+            _cap(options.get("num_predict")) if options else 0,
+            get("max_tokens") or get("max_completion_tokens") or get("max_output_tokens") or 0,
+            prefix(self._opening()),
         )
+
+    def _opening(self) -> bytes:
+        """Its text from the beginning, in the order in which prompts are put together."""
+        texts = self._texts
+        if len(texts) == 1:
+            return next(iter(texts.values()))[0]
+        return b"".join([texts[name][0][:OPENING_BYTES] for name in TEXTS if name in texts])
 
 
 def profile(options: Mapping[str, Any]) -> Profile:
@@ -124,6 +150,13 @@ def _text(text: bytes) -> str | None:
     return value if isinstance(value, str) else None
 
 
+def _cap(value: object) -> int:
+    """A number of tokens; none that is there counts for less than one."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return 0
+    return int(value) if 1 <= value < _INT64 else 0
+
+
 def _flag(text: bytes) -> bool | None:
     return {b"true": True, b"false": False}.get(text)
 
@@ -145,7 +178,7 @@ def _options(text: bytes) -> dict[str, Any]:
 
 _READ: Final[dict[str, Callable[[bytes], Any]]] = {
     **dict.fromkeys(STRINGS, _text),
-    **dict.fromkeys(WORK, _is_work),
+    **dict.fromkeys(_CAPS, lambda text: _cap(decode(text))),
     "stream": _flag,
     "keep_alive": _keep_alive,
     "options": _options,

@@ -1,11 +1,13 @@
 """The request record: all that the router knows of a request on its way to an instance."""
 
+import math
 from dataclasses import dataclass
 
 from ollama_fleet.names import canonical, is_cloud
 from ollama_fleet.router.body import Body
 from ollama_fleet.router.dialect import Dialect
 from ollama_fleet.router.intake.fields import Wanted
+from ollama_fleet.router.intake.standing import Priority, Standing
 from ollama_fleet.state import Profile
 
 
@@ -18,6 +20,8 @@ class Request:
     for inference, "" for a call that occupies no slot. `client` names the sender for logs.
     `profile` is what it asks of the runner (num_ctx, ...). `only` are the instances that may be
     given it, where it is not for anyone; `repeatable` is false for what changes a store.
+    `tenant`, `priority` and `deadline_s` are its Standing. `prompt_bytes`, `output_cap` (tokens)
+    and `prefix` tell how much work it may be, see Wanted.
     """
 
     method: str
@@ -34,6 +38,12 @@ class Request:
     profile: Profile = ()
     only: frozenset[str] = frozenset()
     repeatable: bool = True
+    tenant: str = ""
+    priority: Priority = Priority.NORMAL
+    deadline_s: float = math.inf
+    prompt_bytes: int = 0
+    output_cap: int = 0
+    prefix: tuple[int, ...] = ()
 
 
 def inference(
@@ -45,6 +55,7 @@ def inference(
     headers: tuple[tuple[bytes, bytes], ...] = (),
     client: str = "",
     request_id: str = "",
+    standing: Standing = Standing(),  # noqa: B008 - frozen
 ) -> Request:
     """The record of an inference request: it takes a slot of the model it names, if it runs one.
 
@@ -65,4 +76,10 @@ def inference(
         client=client,
         id=request_id,
         profile=wanted.profile if dialect is Dialect.OLLAMA else (),
+        tenant=standing.tenant,
+        priority=standing.priority,
+        deadline_s=standing.deadline_s,
+        prompt_bytes=wanted.prompt_bytes,
+        output_cap=wanted.num_predict if dialect is Dialect.OLLAMA else wanted.max_tokens,
+        prefix=wanted.prefix,
     )

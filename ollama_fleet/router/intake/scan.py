@@ -17,7 +17,7 @@ from ollama_fleet.router.intake.fields import KEPT_BYTES, NAMES, Fields, decode,
 PIECE_BYTES: Final = 64 * 1024
 """What to feed at a time."""
 
-_LONGEST_KEY: Final = len('"destination"') * len(r"\u0064")
+_LONGEST_KEY: Final = (max(map(len, NAMES)) + len('""')) * len(r"\u0064")
 _DEEPEST: Final = 10_000  # Go reads no deeper
 _STEPS: Final = 1_000  # members and nested values, of which each takes a few microseconds
 
@@ -60,6 +60,7 @@ class Scanner:
         "_plain",
         "_raw",
         "_rest",
+        "_size",
         "_state",
         "_steps",
         "_whole",
@@ -74,6 +75,7 @@ class Scanner:
         self._steps = 0  # that may be made yet
         self._name = ""  # of the member that is being read, if it is wanted
         self._kept = bytearray()  # of its value
+        self._size = 0  # of all of that, in bytes
         self._depth = 0
         self._in_string = False
         self._whole = False
@@ -245,13 +247,17 @@ class Scanner:
         return stop if stop >= 0 else self._end
 
     def _keep(self, at: int, stop: int) -> None:
-        if self._name and len(self._kept) <= KEPT_BYTES:
-            self._kept += self._raw[at : min(stop, self._end)]
+        if self._name:
+            stop = min(stop, self._end)
+            self._size += stop - at
+            if len(self._kept) <= KEPT_BYTES:
+                self._kept += self._raw[at:stop]
 
     def _finish(self) -> None:
         if self._name:
-            self._fields.assign(self._name, bytes(self._kept))
+            self._fields.assign(self._name, bytes(self._kept), self._size)
             self._kept.clear()
+            self._size = 0
         self._state = self._member
 
 

@@ -84,7 +84,8 @@ class Relay:
     async def _until_answered(self, request: Request, client: Client, journal: Journal) -> None:
         while True:
             since_s = self._clock()
-            with await self._admission.admit(request, self._excluded(request, journal)) as place:
+            excluded, age_s = self._excluded(request, journal), since_s - journal.began_s
+            with await self._admission.admit(request, excluded, age_s=age_s) as place:
                 journal.admitted(place, self._clock() - since_s)
                 try:
                     await self._attempt(place.lease, request, client, journal)
@@ -105,6 +106,7 @@ class Relay:
         attempt = Attempt(lease, request, self._pool(lease.instance), self._timeouts, journal)
         try:
             await self._load(lease, request, journal)
+            lease.sent_s = self._clock()
             head = await attempt.ask()
             failure = attempt.misgiving(head)
             if failure is not None and self._may_retry(failure, request, journal):

@@ -84,9 +84,9 @@ class Attempt:
         upstream, request, lease = self._upstream, self._request, self._lease
         assert upstream is not None
         exchange = Exchange(request.dialect, head, client)
-        state.progress(lease, exchange.tokens)
+        state.progress(lease, exchange.tokens, upstream.last_data_s)
         self._journal.answering(head.status, exchange, upstream.last_data_s)
-        client.start(head, _ours(lease.instance, request))
+        client.start(head, _ours(lease.instance, request, self._journal))
         client.flow(upstream.pause, upstream.resume)
         done = upstream.receive(
             exchange,
@@ -99,7 +99,19 @@ class Attempt:
         self._journal.answered(exchange)
         told = self._journal.figures
         if head.status < 400:
-            state.outcome(lease, Completed(head.status, told.prompt_tokens, told.output_tokens))
+            state.outcome(
+                lease,
+                Completed(
+                    head.status,
+                    told.prompt_tokens,
+                    told.output_tokens,
+                    load_s=told.load_s,
+                    prefill_s=told.prefill_s,
+                    decode_s=told.decode_s,
+                    records=exchange.records,
+                    whole=exchange.ended,
+                ),
+            )
 
     def _cut(self, exchange: Exchange, client: Client, *, whole: bool) -> None:
         name = self._lease.instance.name
@@ -178,7 +190,13 @@ class _IdleWatch:
         self._timer.cancel()
 
 
-def _ours(instance: Instance, request: Request) -> tuple[tuple[bytes, bytes], ...]:
-    """The headers that are added to an instance's answer."""
-    named = (b"X-Fleet-Instance", instance.name.encode())
-    return (named, (b"X-Request-Id", request.id.encode())) if request.id else (named,)
+def _ours(
+    instance: Instance, request: Request, journal: Journal
+) -> tuple[tuple[bytes, bytes], ...]:
+    """The headers that are added to an instance's answer; who did not wait hears nothing of it."""
+    ours = [(b"X-Fleet-Instance", instance.name.encode())]
+    if request.id:
+        ours.append((b"X-Request-Id", request.id.encode()))
+    if journal.waited:
+        ours.append((b"X-Fleet-Queue-Seconds", b"%.3f" % journal.queue_s))
+    return tuple(ours)

@@ -36,6 +36,7 @@ class Journal:
     failures: tuple[str, ...] = ()  # those that were tried elsewhere, by name
     costly: int = 0
     sent: bool = False
+    waited: bool = False
     queue_s: float = 0.0
     load_s: float = 0.0
     first_byte_s: float = 0.0
@@ -76,6 +77,7 @@ class Journal:
         """One more attempt, after waiting for it."""
         self.tried += (place.lease.instance.name,)
         self.scores = place.scores
+        self.waited |= place.waited
         self.queue_s += waited_s
 
     def answering(self, status: int, exchange: Exchange, now_s: float) -> None:

@@ -12,7 +12,7 @@ MIN_SIMILARITY = 0.1  # of the prompt; below it a slot is not worth keeping for 
 class Slot:
     """One of the sequences a runner decodes side by side, and the tokens it still remembers."""
 
-    cached: list[str] = field(default_factory=list)
+    cached: Tokens = field(default_factory=list)
     last_used: float = -1.0
 
 
@@ -56,7 +56,7 @@ class SlotPool:
         self._free.remove(slot)
         return Grant(owner, slot, cached)
 
-    def give_back(self, slot: Slot, remembered: list[str], now: float) -> None:
+    def give_back(self, slot: Slot, remembered: Tokens, now: float) -> None:
         """Free a slot; `remembered` are the tokens it has evaluated, prompt and answer."""
         slot.cached = remembered if self._caching else []
         slot.last_used = now

@@ -39,6 +39,8 @@ def token_id(token: str) -> int:
 def common_prefix(a: Tokens, b: Tokens) -> int:
     """How many tokens two sequences have in common at their start."""
     low, high = 0, min(len(a), len(b))
+    if a[:1] != b[:1]:  # as with most prompts: no need to search for where they part
+        return 0
     if a[:high] == b[:high]:
         return high
     while high - low > 1:

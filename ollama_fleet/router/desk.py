@@ -1,0 +1,265 @@
+"""The desk: who starts where, who waits, and what lets those who wait start. Pure.
+
+All deciding between a request's arrival and its place on an instance happens here, synchronously
+and on whatever clock the caller has: admission.py drives it in real time, a replay on virtual time.
+"""
+
+import math
+from collections import deque
+from collections.abc import Callable
+from enum import StrEnum
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from ollama_fleet.router.fairness import Charge
+from ollama_fleet.router.forecast import Forecast
+from ollama_fleet.router.intake import Request
+from ollama_fleet.router.plan import HORIZON, Choose, Refuse, plan, starters
+from ollama_fleet.router.policy import Binding, Scores, Strategy
+from ollama_fleet.router.queue import Waiter, WaitingRoom
+from ollama_fleet.state import Instance, Lease, State, Work
+
+if TYPE_CHECKING:
+    from random import Random
+
+
+class Refusal(StrEnum):
+    """Why a request is not served."""
+
+    NOBODY = "no instance is left that could serve the request"
+    FULL = "as many requests are waiting already as may"
+    CROWDED = "as many requests of one sender are waiting already as may"
+    LATE = "it could not start within its deadline"
+    STOPPING = "the fleet is stopping"
+
+
+Grant = Callable[[Waiter, Instance, Scores], Lease | None]
+"""Told who has a place now. It takes the lease before it returns, or leaves the place free."""
+
+
+class Desk:
+    """The one place where requests wait; `limit` of them may, `per_tenant` of one sender.
+
+    Every waiter that arrives is granted a place, refused, or leaves: once. `later` calls something
+    soon, when others have had their turn: choosing for many at once is done a plan at a time. `rng`
+    draws who is asked, where there are too many instances to ask them all. The caller says what
+    happens: `arrive`, `leave`, `freed` after a lease has ended, `changed` when the fleet has.
+    """
+
+    def __init__(
+        self,
+        state: State,
+        strategy: Strategy,
+        *,
+        limit: float,
+        per_tenant: float = math.inf,
+        rng: "Random",
+        grant: Grant,
+        refuse: Callable[[Waiter, Refusal], None],
+        later: Callable[[Callable[[float], None]], object],
+    ) -> None:
+        self.strategy = strategy
+        self._state = state
+        self._rng = rng
+        self._grant = grant
+        self._refused = refuse
+        self._later = later
+        self._room = WaitingRoom(limit, per_tenant)
+        self.forecast = Forecast(self._room)
+        self._to_place: deque[Waiter] = deque()  # those to choose for anew, a plan at a time
+        self._late = strategy.binds is Binding.LATE
+        self._charges: dict[Lease, tuple[Charge, float]] = {}
+        self._closed = False
+
+    def __len__(self) -> int:
+        return len(self._room)
+
+    # -- what happens ---------------------------------------------------------------------------
+
+    def arrive(self, waiter: Waiter, now_s: float) -> None:
+        """Let a request in: it is granted a place at once, refused at once, or waits."""
+        if self._closed:
+            self._refuse(waiter, Refusal.STOPPING)
+            return
+        if waiter.request.slot:
+            self._state.demand.asked(waiter.request.slot, now_s)
+        if self._late and self._room:
+            self._queue_up(waiter, now_s)
+        elif self._to_place:  # those before it are just being placed
+            self._wait(waiter, None, now_s)
+        else:
+            self._place_one(waiter, now_s)
+
+    def leave(self, waiter: Waiter, now_s: float) -> None:
+        """It waits no more; who stood behind it may be able to start now. Nothing if it is gone."""
+        instance, residency = waiter.bound, waiter.residency
+        waited = self._take_out(waiter)
+        if instance is not None and residency is not None:
+            self._advance(instance, residency.weights, now_s)
+        elif waited and self._late:
+            self._start_some(now_s)
+
+    def freed(self, lease: Lease, now_s: float) -> None:
+        """A lease has ended: its slot is free for whoever is next."""
+        self._settle(lease, now_s)
+        self._state.ended(lease, now_s)
+        if self.strategy.ended is not None:
+            self.strategy.ended(lease, now_s)
+        if lease.residency is None:
+            return
+        if self._room.lines:
+            self._advance(lease.instance, lease.residency.weights, now_s)
+        if self._late and self._room.unbound:
+            self._start_some(now_s)
+
+    def changed(self, now_s: float) -> None:
+        """Choose anew for those who wait for nobody, or for an instance that has left."""
+        if not self._room:
+            return
+        for waiter in self._room.stranded(self._state):
+            self._take_out(waiter)
+            self._enter(waiter)
+        if self._late:
+            self._start_some(now_s)
+            return
+        was_placing = bool(self._to_place)
+        self._to_place = deque(self._room.unbound)
+        if not was_placing:
+            self._place_some(now_s)
+
+    def close(self) -> None:
+        """Refuse everybody, now and from now on: the fleet is stopping."""
+        self._closed = True
+        for waiter in tuple(self._room):
+            self._refuse(waiter, Refusal.STOPPING)
+
+    # -- choosing -------------------------------------------------------------------------------
+
+    def _place_one(self, waiter: Waiter, now_s: float) -> None:
+        actions = plan((waiter,), self._state, self.strategy, self._rng, now_s)
+        action = actions[0] if actions else None
+        if isinstance(action, Refuse):
+            self._refuse(waiter, Refusal.NOBODY)
+        elif action is not None and action.starts:
+            self._start(action, now_s)
+        else:
+            self._wait(waiter, action, now_s)
+
+    def _queue_up(self, waiter: Waiter, now_s: float) -> None:
+        """It has its turn after those who wait; it may still be the only one who can start."""
+        self._enter(waiter)
+        self._start_some(now_s)
+        if self._take_out(waiter):
+            self._wait(waiter, None, now_s)  # where it was, if there is room for it
+
+    def _start_some(self, now_s: float) -> None:
+        """Let those start whose best place is free now, of the first who wait."""
+        waiting = self._room.unbound.first(HORIZON)
+        for action in plan(waiting, self._state, self.strategy, self._rng, now_s):
+            if isinstance(action, Refuse):
+                self._refuse(action.waiter, Refusal.NOBODY)
+            else:
+                self._start(action, now_s)
+
+    def _wait(self, waiter: Waiter, choice: Choose | None, now_s: float) -> None:
+        crowded = self._room.crowded(waiter)
+        goes = waiter if crowded else self._room.admit(waiter)
+        if goes is not None:
+            self._refuse(goes, Refusal.CROWDED if crowded else Refusal.FULL)
+        if goes is waiter:
+            return
+        if choice is None:
+            self._enter(waiter)
+            if self._to_place:
+                self._to_place.append(waiter)
+        else:
+            self._bind(choice)
+        if self.forecast.hopeless(waiter, now_s):
+            self._refuse(waiter, Refusal.LATE)
+
+    def _place_some(self, now_s: float) -> None:
+        """Choose for some of those who have nobody; others have their turn before the next."""
+        some = [w for w in islice(self._to_place, HORIZON) if w.number in self._room.unbound]
+        for action in plan(some, self._state, self.strategy, self._rng, now_s):
+            if isinstance(action, Refuse):
+                self._refuse(action.waiter, Refusal.NOBODY)
+            elif action.starts:
+                self._start(action, now_s)
+            else:
+                self._bind(action)
+        for _ in range(min(HORIZON, len(self._to_place))):
+            self._to_place.popleft()
+        if self._to_place:
+            self._later(self._place_some)
+
+    def _advance(self, instance: Instance, weights: str, now_s: float) -> None:
+        """Start the first in line for these weights, if there is a slot."""
+        line = self._room.line(instance, weights)
+        if line and instance.healthy:
+            for waiter in tuple(starters(line.values(), instance, weights)):
+                self._give(waiter, instance, waiter.scores, now_s)
+
+    def _settle(self, lease: Lease, now_s: float) -> None:
+        """Charge its tenant what it has really had: its share of the GPUs, while it had it."""
+        charge, before_s = self._charges.pop(lease, (None, 0.0))
+        if charge is not None:
+            held_s = now_s - lease.began_s
+            worked_s = lease.instance.labour.slot_s(now_s) - before_s
+            gpus = len(lease.instance.spec.gpus) or 1
+            gpu_s = gpus * held_s * held_s / worked_s if worked_s > 0 else 0.0
+            self._room.shares.correct(charge, gpu_s)
+
+    # -- carrying it out ------------------------------------------------------------------------
+
+    def _start(self, choice: Choose, now_s: float) -> None:
+        self._state.pick(choice.instance)
+        self._give(choice.waiter, choice.instance, choice.scores, now_s)
+
+    def _give(self, waiter: Waiter, instance: Instance, scores: Scores, now_s: float) -> None:
+        self._room.start(waiter)
+        charge = waiter.charge
+        if self._take_out(waiter):
+            self.forecast.started(now_s)
+        lease = self._grant(waiter, instance, scores)
+        if lease is None:
+            if charge is not None:
+                self._room.shares.correct(charge, 0.0)
+            return
+        self._state.began(lease, _work(waiter.request), now_s)
+        if charge is not None:
+            self._charges[lease] = charge, instance.labour.slot_s(now_s)
+
+    def _refuse(self, waiter: Waiter, refusal: Refusal) -> None:
+        self._take_out(waiter)
+        self._refused(waiter, refusal)
+
+    def _enter(self, waiter: Waiter) -> None:
+        self._room.enter(waiter)
+        self._state.waiting = len(self._room)
+
+    def _bind(self, choice: Choose) -> None:
+        waiter, residency = choice.waiter, choice.residency
+        assert residency is not None, "who needs no slot waits for none"
+        self._state.bind(choice.instance, residency)
+        self._room.bind(waiter, choice.instance, residency)
+        self._state.waiting = len(self._room)
+        waiter.scores = choice.scores
+
+    def _take_out(self, waiter: Waiter) -> bool:
+        """Take it out of the room, and out of its instance's counts; whether it was there."""
+        if waiter.bound is not None:
+            self._state.unbind(waiter.bound, waiter.residency)
+        before = len(self._room)
+        self._room.leave(waiter)
+        self._state.waiting = len(self._room)
+        return self._state.waiting < before
+
+
+def _work(request: Request) -> Work:
+    return Work(
+        request.path,
+        request.prompt_bytes,
+        request.output_cap,
+        request.prefix,
+        request.stream,
+    )

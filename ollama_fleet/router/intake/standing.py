@@ -1,0 +1,83 @@
+"""Standing: who sends a request, how much it matters to them, and how long they will wait.
+
+Told by headers, so that every client can: `Authorization` or `x-api-key` name the tenant (else its
+address does), `X-Fleet-Priority` the class, `X-Fleet-Deadline` the seconds within which it has to
+start.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from hashlib import blake2b
+from typing import Final
+
+from ollama_fleet.units import parse_duration
+
+
+class Priority(IntEnum):
+    """The classes of requests that wait, first to last."""
+
+    HIGH = 0
+    NORMAL = 1
+    LOW = 2
+
+
+class BadHeader(Exception):
+    """A header that asks for what cannot be done; the text says what can. The answer is 400."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """`tenant` is a key's digest, never the key, or an address.
+
+    `deadline_s`: seconds from its arrival within which it has to start; infinite where none is set.
+    """
+
+    tenant: str = ""
+    priority: Priority = Priority.NORMAL
+    deadline_s: float = math.inf
+
+
+PRIORITY: Final = "X-Fleet-Priority"
+DEADLINE: Final = "X-Fleet-Deadline"
+_KEYS: Final = ("Authorization", "X-Api-Key")
+_PRIORITIES: Final = {priority.name.lower(): priority for priority in Priority}
+
+
+def standing(headers: Mapping[str, str], client: str) -> Standing:
+    """Read it from headers, whose names are compared as HTTP does. Raises BadHeader."""
+    asked, within = headers.get(PRIORITY), headers.get(DEADLINE)
+    return Standing(
+        _tenant(headers, client),
+        Priority.NORMAL if asked is None else _priority(asked),
+        math.inf if within is None else _deadline_s(within),
+    )
+
+
+def _tenant(headers: Mapping[str, str], client: str) -> str:
+    for name in _KEYS:
+        key = headers.get(name)
+        if key:
+            key = key.removeprefix("Bearer ")
+            return "key:" + blake2b(key.encode(errors="replace"), digest_size=8).hexdigest()
+    return client
+
+
+def _priority(text: str) -> Priority:
+    found = _PRIORITIES.get(text.strip().lower())
+    if found is None:
+        raise BadHeader(f"{PRIORITY}: {text[:40]!r} is none of {', '.join(_PRIORITIES)}")
+    return found
+
+
+def _deadline_s(text: str) -> float:
+    try:
+        seconds = parse_duration(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise BadHeader(
+            f"{DEADLINE}: {text[:40]!r} is no time to wait; give seconds, such as 30, or 1m30s"
+        )
+    return seconds

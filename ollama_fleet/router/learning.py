@@ -1,0 +1,149 @@
+"""Learning: what state tells of requests becomes what is known of speeds. Pure but for its clock.
+
+Each attempt that ends teaches, and so do the tokens seen passing meanwhile: `look`, called about
+once a second, notices a GPU that throttles before the answers it works on have ended.
+"""
+
+import math
+from collections.abc import Callable
+
+from ollama_fleet.errors import Failure
+from ollama_fleet.estimate import Estimates, Observation, Prefixes
+from ollama_fleet.router.intake import BLOCK_BYTES
+from ollama_fleet.state import Completed, Instance, Lease, Phase, State, Want
+
+
+class Learning:
+    """Keeps `estimates` and `prefixes` up to date. `clock` gives monotonic seconds."""
+
+    def __init__(
+        self, state: State, estimates: Estimates, prefixes: Prefixes, *, clock: Callable[[], float]
+    ) -> None:
+        self._state = state
+        self._estimates = estimates
+        self._prefixes = prefixes
+        self._clock = clock
+        self._cached: dict[Lease, float] = {}  # bytes of its prompt, if that much is known
+        self._seen: dict[Lease, tuple[int, float]] = {}  # tokens at the last look, and when
+        self._loads: dict[Want, tuple[float, bool]] = {}  # since when, and from memory
+        self._weighed: dict[str, object] = {}  # whose store is known
+        state.on_began.append(self._began)
+        state.on_outcome.append(self._ended)
+        state.on_release.append(self._released)
+        state.on_want.append(self._wanted)
+        state.on_load.append(self._load_ended)
+        state.on_phase.append(self._phase)
+        state.on_change.append(self._weigh)
+        self._weigh()
+
+    def look(self) -> None:
+        """See how fast tokens have come since the last look."""
+        now_s = self._clock()
+        for instance in self._state.instances.values():
+            for weights, runner in instance.runners.items():
+                self._see(instance, weights, tuple(runner.leases), now_s)
+
+    def _see(
+        self, instance: Instance, weights: str, leases: tuple[Lease, ...], now_s: float
+    ) -> None:
+        tokens, stream_s = 0, 0.0
+        for lease in leases:
+            if lease.tokens is None or not lease.work.stream:
+                continue
+            count = lease.tokens()
+            before, since_s = self._seen.get(lease, (count, now_s))
+            self._seen[lease] = count, now_s
+            tokens += count - before
+            stream_s += now_s - since_s
+        if stream_s > 0:
+            busy = instance.labour.slots
+            self._estimates.saw(instance.name, weights, busy=busy, tokens=tokens, stream_s=stream_s)
+
+    # -- requests -------------------------------------------------------------------------------
+
+    def _began(self, lease: Lease) -> None:
+        residency, prefix = lease.residency, lease.work.prefix
+        if residency is not None and prefix:
+            at = lease.instance.name, residency.weights
+            self._cached[lease] = self._prefixes.cached_blocks(*at, prefix) * BLOCK_BYTES
+            self._prefixes.sent(*at, prefix, lease.instance.spec.slots)
+
+    def _ended(self, lease: Lease, outcome: Completed | Failure) -> None:
+        if lease.residency is None or not isinstance(outcome, Completed) or outcome.status >= 400:
+            return
+        now_s, work = self._clock(), lease.work
+        first_s = min(lease.first_s, now_s)
+        from_s = first_s if work.stream else lease.began_s
+        worked_s = lease.instance.labour.slot_s(now_s) - lease.busy_s
+        self._estimates.learn(
+            Observation(
+                instance=lease.instance.name,
+                weights=lease.residency.weights,
+                key=lease.key,
+                route=work.route,
+                prompt_bytes=work.prompt_bytes,
+                prompt_tokens=outcome.prompt_tokens,
+                output_tokens=outcome.output_tokens,
+                load_s=outcome.load_s,
+                prefill_s=outcome.prefill_s,
+                decode_s=outcome.decode_s,
+                busy=max(worked_s / (now_s - from_s), 1.0) if now_s > from_s else 1.0,
+                cached_tokens=self._cached_tokens(lease, outcome.prompt_tokens),
+                sent_to_first_s=first_s - min(lease.sent_s, first_s),
+                first_to_last_s=now_s - first_s,
+                records=outcome.records,
+                whole=outcome.whole,
+            )
+        )
+
+    def _cached_tokens(self, lease: Lease, prompt_tokens: int) -> float | None:
+        cached = self._cached.get(lease)
+        if cached is None or not lease.work.prompt_bytes:
+            return None
+        return prompt_tokens * min(cached / lease.work.prompt_bytes, 1.0)
+
+    def _released(self, lease: Lease) -> None:
+        self._cached.pop(lease, None)
+        self._seen.pop(lease, None)
+
+    # -- what is in memory ----------------------------------------------------------------------
+
+    def _wanted(self, want: Want) -> None:
+        self._prefixes.forget(want.instance.name, want.residency.weights)
+        self._loads[want] = self._clock(), self._is_near(want)
+
+    def _load_ended(self, want: Want, failure: Failure | None) -> None:
+        since_s, from_memory = self._loads.pop(want, (math.inf, False))
+        runner = want.instance.runners.get(want.residency.weights)
+        there = runner is not None and runner.has(want.residency.profile)
+        if failure is None and there and since_s < math.inf:
+            instance, size_bytes = want.instance, _size_bytes(want)
+            load_s = self._clock() - since_s
+            self._estimates.loaded(instance.name, size_bytes, load_s, from_memory=from_memory)
+
+    def _is_near(self, want: Want) -> bool:
+        """Whether the page cache has it: another instance on the same store has it in memory."""
+        store, weights = want.instance.spec.store, want.residency.weights
+        return any(
+            other.spec.store == store
+            and weights in other.runners
+            and other.runners[weights].resident
+            for other in self._state.instances.values()
+        )
+
+    def _phase(self, instance: Instance) -> None:
+        if instance.phase in (Phase.STOPPED, Phase.BACKOFF, Phase.FAILED):
+            self._prefixes.forget(instance.name)
+
+    def _weigh(self) -> None:
+        for instance in self._state.instances.values():
+            if self._weighed.get(instance.name) is not instance.stored:
+                self._weighed[instance.name] = instance.stored
+                for model in instance.stored.values():
+                    self._estimates.weigh(model.weights, model.size_bytes)
+
+
+def _size_bytes(want: Want) -> int:
+    weights = want.residency.weights
+    models = (m for m in want.instance.stored.values() if m.weights == weights)
+    return next((model.size_bytes for model in models), 0)

@@ -1,0 +1,152 @@
+"""The waiting room: all lines, and who may wait in them."""
+
+import math
+from collections.abc import Iterator
+
+from ollama_fleet.router.fairness import Flow, Shares
+from ollama_fleet.router.intake import Priority, Request
+from ollama_fleet.router.policy import View
+from ollama_fleet.router.queue.line import Line
+from ollama_fleet.router.queue.waiter import Waiter
+from ollama_fleet.state import Instance, Residency
+
+
+class WaitingRoom:
+    """Who waits: for a choice (`unbound`), or in line for a slot of the one chosen.
+
+    `limit` of them may, `per_tenant` of one tenant. In a full room a place is made for who has
+    less of it, or matters more: see `admit`.
+    """
+
+    def __init__(self, limit: float = math.inf, per_tenant: float = math.inf) -> None:
+        self.shares = Shares()
+        self.unbound = Line(self.shares)
+        self.lines: dict[tuple[str, str], Line] = {}  # by instance and weights
+        self._limit = limit
+        self._per_tenant = per_tenant
+        self._flows: dict[Flow, dict[int, Waiter]] = {}
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[Waiter]:
+        yield from self.unbound
+        for line in self.lines.values():
+            yield from line
+
+    # -- in and out -----------------------------------------------------------------------------
+
+    def enter(self, waiter: Waiter) -> None:
+        """Let a request in that nobody can be chosen for yet."""
+        self.unbound.add(waiter)
+        self._note(waiter)
+
+    def bind(self, waiter: Waiter, instance: Instance, residency: Residency) -> None:
+        """Move it to the line for those weights at that instance."""
+        self.leave(waiter)
+        waiter.bound, waiter.residency = instance, residency
+        at = instance.name, residency.weights
+        line = self.lines.get(at)
+        if line is None:
+            line = self.lines[at] = Line(self.shares)
+        line.add(waiter)
+        self._note(waiter)
+
+    def unbind(self, waiter: Waiter) -> None:
+        """Its instance left: it must be chosen for again."""
+        self.leave(waiter)
+        self.enter(waiter)
+
+    def leave(self, waiter: Waiter) -> None:
+        """Take it out, wherever it stands; nothing if it is not here."""
+        line = self._line_of(waiter)
+        if not line.take(waiter):
+            return
+        self._count -= 1
+        self.shares.leave(waiter.flow)
+        like = self._flows[waiter.flow]
+        del like[waiter.number]
+        if not like:
+            del self._flows[waiter.flow]
+        if waiter.bound is not None and waiter.residency is not None:
+            if not line:
+                del self.lines[waiter.bound.name, waiter.residency.weights]
+            waiter.bound = waiter.residency = None
+
+    def start(self, waiter: Waiter) -> None:
+        """It starts, whether it had to wait or not: charge its tenant. It has yet to leave."""
+        flow = waiter.flow
+        if self._count and waiter.number in self._flows.get(flow, ()):
+            self._line_of(waiter).start(waiter)
+        cost_gpu_s = waiter.cost_gpu_s or self.shares.usual_gpu_s(flow)
+        waiter.charge = self.shares.charge(flow, cost_gpu_s)
+
+    def _note(self, waiter: Waiter) -> None:
+        self._count += 1
+        self.shares.join(waiter.flow)
+        self._flows.setdefault(waiter.flow, {})[waiter.number] = waiter
+
+    # -- limits ---------------------------------------------------------------------------------
+
+    def crowded(self, waiter: Waiter) -> bool:
+        """Its tenant has as many waiting as one may: it is to be refused."""
+        return self.waiting_of(waiter.request.tenant) >= self._per_tenant
+
+    def admit(self, waiter: Waiter) -> Waiter | None:
+        """Who has to go for it: None if there is room, itself if there is none for it.
+
+        In a full room the lowest class makes room for a higher one; within a class, the flow with
+        most requests for one with at least two fewer, so that nobody can fill the room alone. The
+        youngest goes. Nobody makes room who was at an instance already.
+        """
+        if self._count < self._limit:
+            return None
+        flow = max(self._flows, key=lambda f: (f[0], len(self._flows[f])), default=waiter.flow)
+        fewer = len(self._flows.get(waiter.flow, ())) + 1 < len(self._flows.get(flow, ()))
+        if waiter.excluded or flow[0] > waiter.flow[0] or (flow[0] == waiter.flow[0] and fewer):
+            young = reversed(self._flows.get(flow, {}).values())
+            return next((w for w in young if not w.excluded), waiter)
+        return waiter
+
+    def waiting_of(self, tenant: str) -> int:
+        """How many requests of a tenant wait."""
+        flows = self._flows
+        return sum(len(flows.get((p, tenant), ())) for p in Priority)
+
+    # -- who is where ---------------------------------------------------------------------------
+
+    def line(self, instance: Instance, weights: str) -> Line:
+        """Those who wait for that instance's slots for these weights."""
+        return self.lines.get((instance.name, weights)) or Line(self.shares)
+
+    def position(self, waiter: Waiter) -> int:
+        """How many are before it in its line, as the order is now."""
+        return next((n for n, other in enumerate(self._line_of(waiter)) if other is waiter), 0)
+
+    def count_lines(self) -> int:
+        """Lines with somebody in them."""
+        return len(self.lines) + bool(self.unbound)
+
+    def firsts_of(self, tenant: str) -> list[Waiter]:
+        """Of each class in which a tenant has somebody waiting, the one who came first."""
+        flows = [self._flows[p, tenant] for p in Priority if (p, tenant) in self._flows]
+        return [next(iter(flow.values())) for flow in flows]
+
+    def stranded(self, view: View) -> list[Waiter]:
+        """Those in line at an instance that takes none of their requests any more.
+
+        It is not up, or turned out not to have the model while others have it.
+        """
+        waiters = (waiter for line in self.lines.values() for waiter in line)
+        return [w for w in waiters if w.bound is not None and not _serves(w.bound, w.request, view)]
+
+    def _line_of(self, waiter: Waiter) -> Line:
+        if waiter.bound is None or waiter.residency is None:
+            return self.unbound
+        return self.line(waiter.bound, waiter.residency.weights)
+
+
+def _serves(instance: Instance, request: Request, view: View) -> bool:
+    has_it = request.key in instance.stored or not view.holders(request.key)
+    return instance.healthy and has_it

@@ -1,0 +1,75 @@
+"""Leases: places held on instances, and what is known of the requests that hold them."""
+
+import math
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from ollama_fleet.state.instance import Instance, Runner
+from ollama_fleet.state.records import Residency, Work
+
+if TYPE_CHECKING:
+    from ollama_fleet.state.store import State
+
+
+class Lease:
+    """A place held on an instance. A context manager: leaving it gives the place back, once.
+
+    `key` is the model's, `listed` whether the instance was known to have it; `residency` is what
+    the request needs in memory, None if it needs nothing and takes no slot; `tokens` counts those
+    of its answer, once that has begun. `work` is what it asks for. Moments, in monotonic seconds:
+    it was granted (`began_s`), sent to the instance, and the first byte of its answer came (each
+    infinite until then). `busy_s` is what the instance had worked, in slot-seconds, when it
+    began, for a stream when that came.
+    `notes` is for a strategy to keep what it reckons of the request.
+    """
+
+    __slots__ = (
+        "_held",
+        "_state",
+        "began_s",
+        "busy_s",
+        "first_s",
+        "instance",
+        "key",
+        "listed",
+        "notes",
+        "residency",
+        "sent_s",
+        "tokens",
+        "work",
+    )
+
+    def __init__(
+        self, state: "State", instance: Instance, key: str, residency: Residency | None
+    ) -> None:
+        self._state = state
+        self._held = True
+        self.instance = instance
+        self.key = key
+        self.listed = key in instance.stored
+        self.residency = residency
+        self.tokens: Callable[[], int] | None = None
+        self.work = Work()
+        self.began_s = self.sent_s = self.first_s = math.inf
+        self.busy_s = 0.0
+        self.notes: Any = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.release()
+
+    @property
+    def runner(self) -> Runner | None:
+        """What its instance has of the weights; None if it needs none."""
+        return self.instance.runners.get(self.residency.weights) if self.residency else None
+
+    def release(self) -> None:
+        """Give the place back. Doing it again does nothing."""
+        if self._held:
+            self._held = False
+            self._state._released(self)  # noqa: SLF001 - a lease is the store's own hand

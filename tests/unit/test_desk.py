@@ -1,0 +1,200 @@
+"""The desk without asyncio: who is granted what, on a clock that the test moves."""
+
+import random
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+from fleet_fixtures import asks, fleet, resident, strategy
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ollama_fleet.router.desk import Desk
+from ollama_fleet.router.queue import Waiter
+from ollama_fleet.state import Phase
+
+LATE = ["adaptive", "late_least_conn"]
+
+
+class Office:
+    """A desk with its callbacks: what was granted, whom it refused, what it does later."""
+
+    def __init__(self, state, name="adaptive", *, limit=99):
+        self.state = state
+        self.now_s = 0.0
+        self.leases = {}
+        self.refused = {}
+        self.soon = []
+        self.number = 0
+        self.desk = Desk(
+            state,
+            strategy(name),
+            limit=limit,
+            rng=random.Random(1),
+            grant=self.grant,
+            refuse=lambda waiter, refusal: self.refused.setdefault(waiter.number, refusal.name),
+            later=self.soon.append,
+        )
+        state.on_change.append(lambda: self.desk.changed(self.now_s))
+        state.on_release.append(lambda lease: self.desk.freed(lease, self.now_s))
+
+    def grant(self, waiter, instance, _scores):
+        request = waiter.request
+        lease = self.state.lease(instance, request.key, request.profile, slot=bool(request.slot))
+        self.leases[waiter.number] = lease
+        return lease
+
+    def arrive(self, request=None, excluded=frozenset()):
+        self.number += 1
+        waiter = Waiter(self.number, request or asks(), excluded)
+        self.desk.arrive(waiter, self.now_s)
+        return waiter
+
+    def end(self, number):
+        self.leases.pop(number).release()
+
+    def where(self):
+        return {number: lease.instance.name for number, lease in self.leases.items()}
+
+
+def warm(*names, slots=1):
+    state = fleet(*names, slots=slots)
+    for instance in state.instances.values():
+        state.set_resident(instance, [resident("m")])
+    return state
+
+
+@pytest.mark.parametrize("name", LATE)
+def test_who_waits_is_bound_to_nobody_and_takes_whichever_slot_comes_free(name):
+    office = Office(warm("a", "b"), name)
+    for _ in range(4):
+        office.arrive()
+    assert sorted(office.where()) == [1, 2]
+    assert all(i.bound == 0 for i in office.state.instances.values())
+    second = office.where()[2]
+    office.end(2)
+    assert office.where()[3] == second
+    assert len(office.desk) == office.state.waiting == 1
+
+
+@pytest.mark.parametrize("name", LATE)
+def test_who_leaves_the_queue_is_never_granted_anything(name):
+    office = Office(warm("a"), name)
+    office.arrive()
+    waiter = office.arrive()
+    office.arrive()
+    office.desk.leave(waiter, 0.0)
+    office.end(1)
+    assert sorted(office.leases) == [3]
+    office.desk.leave(waiter, 0.0)
+    assert office.state.waiting == 0
+
+
+def test_who_waits_starts_on_an_instance_that_comes_up():
+    office = Office(warm("a", "b"))
+    office.state.set_phase(office.state.instances["b"], Phase.BACKOFF, 0.0)
+    office.arrive()
+    office.arrive()
+    assert office.where() == {1: "a"}
+    office.state.set_phase(office.state.instances["b"], Phase.READY, 0.0)
+    assert office.where() == {1: "a", 2: "b"}
+
+
+def test_a_request_that_nobody_can_ever_serve_is_refused_though_others_wait():
+    office = Office(warm("a"))
+    for _ in range(2):
+        office.arrive()
+    office.arrive(asks(only="x"))
+    assert office.refused == {3: "NOBODY"}
+
+
+def test_in_a_full_queue_the_newcomer_is_refused_and_nobody_else():
+    office = Office(warm("a"), limit=1)
+    for _ in range(3):
+        office.arrive()
+    assert office.refused == {3: "FULL"}
+    office.end(1)
+    assert sorted(office.leases) == [2]
+
+
+def test_who_can_start_at_once_is_let_in_though_the_queue_is_full():
+    state = fleet("a", "b", slots=1, models=("m",))
+    office = Office(state, limit=1)
+    office.arrive(asks(only="a"))
+    office.arrive(asks(only="a"))
+    office.arrive(asks(only="b"))
+    assert office.where() == {1: "a", 3: "b"}
+
+
+def test_a_desk_that_is_closed_refuses_who_waits_and_who_comes():
+    office = Office(warm("a"))
+    for _ in range(2):
+        office.arrive()
+    office.desk.close()
+    office.arrive()
+    assert office.refused == {2: "STOPPING", 3: "STOPPING"}
+
+
+def test_what_a_lease_is_for_and_when_it_began_is_noted():
+    office = Office(warm("a", slots=2))
+    office.now_s = 5.0
+    office.arrive(replace(asks(), prompt_bytes=77, output_cap=9, stream=True))
+    lease = office.leases[1]
+    assert (lease.began_s, lease.work.prompt_bytes, lease.work.output_cap) == (5.0, 77, 9)
+    assert lease.work.stream
+    labour = office.state.instances["a"].labour
+    assert labour.slots == 1
+    office.now_s = 9.0
+    office.end(1)
+    assert (labour.slots, labour.slot_s(20.0)) == (0, 4.0)
+
+
+@pytest.mark.parametrize("name", LATE)
+@given(script=st.lists(st.sampled_from(["arrive", "arrive", "end", "die", "rise"]), max_size=40))
+def test_whatever_happens_slots_are_never_exceeded_and_nobody_is_lost(name, script):
+    office = Office(warm("a", "b", slots=2), name)
+    b = office.state.instances["b"]
+    for number, step in enumerate(script):
+        office.now_s = float(number)
+        if step == "arrive":
+            office.arrive()
+        elif step == "end" and office.leases:
+            office.end(min(office.leases))
+        elif step == "die":
+            office.state.set_phase(b, Phase.BACKOFF, office.now_s)
+        elif step == "rise":
+            office.state.set_phase(b, Phase.READY, office.now_s)
+        counts = Counter(office.where().values())
+        assert all(counts[i.name] == i.in_flight <= 2 for i in office.state.instances.values())
+    while office.leases or office.state.waiting:
+        if not office.leases:
+            office.state.set_phase(b, Phase.READY, office.now_s)
+        office.end(min(office.leases))
+    assert not office.refused
+    assert all(i.labour.slots == 0 for i in office.state.instances.values())
+
+
+@given(st.lists(st.integers(0, 2), max_size=30))
+def test_a_slot_is_never_idle_while_somebody_waits_on_equal_instances(ends):
+    office = Office(warm("a", "b", "c", slots=2))
+    for _ in range(12):
+        office.arrive()
+    for pick in ends:
+        if not office.leases:
+            break
+        office.end(sorted(office.leases)[pick % len(office.leases)])
+        free = 6 - len(office.leases)
+        assert not (free and office.state.waiting)
+
+
+@pytest.mark.parametrize("name", LATE)
+def test_requests_of_the_options_that_run_do_not_keep_another_waiting_for_ever(name):
+    """A slot is free, but the model has to be loaded anew for it: nobody overtakes it there."""
+    office = Office(warm("a", slots=2), name)
+    office.arrive()
+    office.arrive(asks(num_ctx=8))
+    for _ in range(3):
+        office.arrive()
+    assert sorted(office.leases) == [1]
+    office.end(1)
+    assert sorted(office.leases) == [2]

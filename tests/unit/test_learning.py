@@ -1,0 +1,135 @@
+"""Learning: what state tells of requests is what the estimates are told, and nothing else."""
+
+import pytest
+from fleet_fixtures import asks, fleet, hold, resident
+
+from ollama_fleet.errors import StreamBroken
+from ollama_fleet.estimate import Prefixes
+from ollama_fleet.names import canonical
+from ollama_fleet.router.learning import Learning
+from ollama_fleet.state import Completed, Phase, Residency, Want, Work
+
+KEY = canonical("m")
+
+
+class Notes:
+    """Stands for estimates: keeps what it is told."""
+
+    def __init__(self):
+        self.learned, self.sightings, self.loads, self.sizes = [], [], [], {}
+
+    def learn(self, seen):
+        self.learned.append(seen)
+
+    def saw(self, instance, weights, **more):
+        self.sightings.append((instance, weights, more))
+
+    def loaded(self, instance, size_bytes, load_s, *, from_memory):
+        self.loads.append((instance, size_bytes, load_s, from_memory))
+
+    def weigh(self, weights, size_bytes):
+        self.sizes[weights] = size_bytes
+
+
+class School:
+    def __init__(self, *names):
+        self.now_s = 0.0
+        self.state = fleet(*names, slots=4)
+        self.notes, self.prefixes = Notes(), Prefixes()
+        self.learning = Learning(self.state, self.notes, self.prefixes, clock=lambda: self.now_s)
+
+    def begin(self, name, **work):
+        lease = self.state.lease(self.state.instances[name], KEY)
+        self.state.began(lease, Work(**work), self.now_s)
+        return lease
+
+    def end(self, lease, outcome):
+        self.state.outcome(lease, outcome)
+        lease.release()
+        self.state.ended(lease, self.now_s)
+
+
+def test_an_answer_teaches_what_its_last_record_says_and_what_the_clock_saw():
+    school = School("a")
+    lease = school.begin("a", route="/api/chat", prompt_bytes=400, stream=True)
+    school.now_s = 1.0
+    lease.sent_s = 0.5
+    school.state.progress(lease, lambda: 10, school.now_s)
+    school.now_s = 3.0
+    told = Completed(200, 100, 10, load_s=0.1, prefill_s=0.4, decode_s=1.9, records=11)
+    school.end(lease, told)
+    (seen,) = school.notes.learned
+    assert (seen.instance, seen.weights, seen.key, seen.route) == ("a", "d-m", KEY, "/api/chat")
+    assert (seen.prompt_tokens, seen.output_tokens, seen.prompt_bytes) == (100, 10, 400)
+    assert (seen.load_s, seen.prefill_s, seen.decode_s, seen.records) == (0.1, 0.4, 1.9, 11)
+    assert (seen.sent_to_first_s, seen.first_to_last_s) == (0.5, 2.0)
+
+
+def test_how_busy_an_instance_was_is_the_mean_over_the_time_of_the_answer():
+    school = School("a")
+    lease = school.begin("a", stream=True)
+    school.now_s = 1.0
+    school.state.progress(lease, lambda: 1, school.now_s)
+    school.now_s = 2.0
+    other = school.begin("a", stream=True)
+    school.now_s = 5.0
+    school.end(lease, Completed(200))
+    assert school.notes.learned[0].busy == pytest.approx((1 * 1 + 3 * 2) / 4)
+    other.release()
+
+
+@pytest.mark.parametrize("outcome", [StreamBroken("cut"), Completed(404), Completed(500)])
+def test_what_failed_teaches_nothing(outcome):
+    school = School("a")
+    school.end(school.begin("a"), outcome)
+    assert school.notes.learned == []
+
+
+def test_tokens_seen_passing_are_told_before_the_answers_end():
+    school = School("a")
+    counts = [10, 20]
+    for at in range(2):
+        lease = school.begin("a", stream=True)
+        school.state.progress(lease, lambda at=at: counts[at], school.now_s)
+    school.learning.look()
+    assert school.notes.sightings == [], "one look shows no speed"
+    school.now_s, counts[:] = 0.5, [15, 30]
+    school.learning.look()
+    assert school.notes.sightings == [("a", "d-m", {"busy": 2, "tokens": 15, "stream_s": 1.0})]
+
+
+def test_the_share_of_a_prompt_that_the_cache_had_is_told():
+    school = School("a")
+    school.end(school.begin("a", prompt_bytes=1024, prefix=(1, 2)), Completed(200, 100, 5))
+    school.end(school.begin("a", prompt_bytes=2048, prefix=(1, 2, 3, 4)), Completed(200, 200, 5))
+    school.end(school.begin("a", prompt_bytes=100), Completed(200, 20, 5))
+    assert [seen.cached_tokens for seen in school.notes.learned] == [0, 100, None]
+
+
+def test_a_process_that_ends_takes_its_caches_with_it():
+    school = School("a")
+    school.end(school.begin("a", prompt_bytes=1024, prefix=(1, 2)), Completed(200, 100, 5))
+    school.state.set_phase(school.state.instances["a"], Phase.BACKOFF, 0.0)
+    assert school.prefixes.cached_blocks("a", "d-m", (1, 2)) == 0
+
+
+@pytest.mark.parametrize("near", [False, True])
+def test_a_load_is_timed_from_disk_and_from_memory_apart(near):
+    school = School("a", "b")
+    state, a, b = school.state, *school.state.instances.values()
+    state.on_want.append(lambda _want: None)
+    if near:
+        state.set_resident(b, [resident("m")])
+    want = Want(a, Residency("d-m"), "m", "/api/generate", ())
+    state.want(want)
+    school.now_s = 8.0
+    state.loaded(want)
+    assert school.notes.loads == [("a", 1, 8.0, near)]
+
+
+def test_the_sizes_of_models_are_told_as_they_become_known():
+    school = School("a")
+    assert school.notes.sizes == {"d-m": 1}
+    hold(school.state, school.state.instances["a"], "m", "n")
+    assert school.notes.sizes == {"d-m": 1, "d-n": 1}
+    assert asks("n").key == canonical("n")
