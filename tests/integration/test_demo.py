@@ -130,10 +130,11 @@ def test_on_a_terminal_the_dashboard_is_shown_while_the_load_runs(demo):
 def test_a_demo_that_is_ended_stops_its_fleet(demo, number, code, when):
     """At any time: while the fleet starts, and under load."""
     process = demo("--seconds", "60", "--no-tui")
-    line = ""
+    said = line = ""
     while when not in line:
         line = process.stderr.readline()
-        assert line, "the demo ended too early"
+        said += line
+        assert line, f"the demo ended too early: {said}"
     process.send_signal(number)
     process.communicate(timeout=60)
     assert process.returncode == code

@@ -56,10 +56,18 @@ def test_every_way_to_end_has_its_name():
         writer.write(NDJSON + chunk(TOKEN) + b"0\r\n\r\n")
         await writer.drain()
 
+    async def silent_events(_backend, _request, writer):
+        writer.write(SSE + chunk(b"data: {}\n\n") + b"0\r\n\r\n")
+        await writer.drain()
+
     async def cut(_backend, _request, writer):
         writer.write(NDJSON + chunk(TOKEN))
         await writer.drain()
         reset(writer)
+
+    async def one_record(_backend, _request, writer):
+        writer.write(NDJSON + chunk(b'{"text":"so"}') + b"0\r\n\r\n")
+        await writer.drain()
 
     async def events(_backend, _request, writer):
         writer.write(SSE + chunk(b"data: {}\n\n") + chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n")
@@ -69,8 +77,9 @@ def test_every_way_to_end_has_its_name():
         (answer(404, b"{}"), "/api/chat", Ending.REFUSED, 404),
         (answer(200, b"{}"), "/api/chat", Ending.COMPLETED, 200),
         (silent_end, "/api/chat", Ending.INCOMPLETE, 200),
-        (silent_end, "/v1/chat/completions", Ending.INCOMPLETE, 200),
+        (silent_events, "/v1/chat/completions", Ending.INCOMPLETE, 200),
         (events, "/v1/chat/completions", Ending.COMPLETED, 200),
+        (one_record, "/v1/audio/transcriptions", Ending.COMPLETED, 200),
         (cut, "/api/chat", Ending.BROKEN, 200),
     )
 

@@ -23,6 +23,7 @@ values = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
 )
 MAP = "map[string]interface {}"
+UNNAMED = r'struct { Role string "json:\"role\""; Content json.RawMessage "json:\"content\"" }'
 LOOKING = "looking for beginning of"
 
 
@@ -136,12 +137,53 @@ class TestBind:
                 schemas.V1_COMPLETION,
                 "number 1.5 into Go struct field CompletionRequest.max_tokens of type int",
             ),
+            (
+                '{"stream_options":{"include_usage":1}}',
+                schemas.V1_CHAT,
+                "number into Go struct field StreamOptions.stream_options.include_usage of type bool",  # noqa: E501  # its words
+            ),
+            (
+                '{"tools":"x"}',
+                schemas.CHAT,
+                "string into Go struct field ChatRequest.tools of type api.Tools",
+            ),
+            (
+                '{"tools":"x"}',
+                schemas.V1_CHAT,
+                "string into Go struct field ChatCompletionRequest.tools of type []api.Tool",
+            ),
+            (
+                '{"tools":[{"function":{"name":1}}]}',
+                schemas.CHAT,
+                "number into Go struct field ToolFunction.tools.function.name of type string",
+            ),
+            (
+                '{"messages":[{"tool_calls":[{"id":1}]}]}',
+                schemas.CHAT,
+                "number into Go struct field ChatRequest.messages.tool_calls.id of type string",
+            ),
+            (
+                '{"messages":[{"tool_calls":[{"function":{"name":1}}]}]}',
+                schemas.V1_CHAT,
+                "number into Go struct field .messages.tool_calls.function.name of type string",
+            ),
+            (
+                '{"messages":[1]}',
+                schemas.MESSAGES,
+                f"number into Go struct field MessagesRequest.messages of type {UNNAMED}",
+            ),
         ],
     )
     def test_a_wrong_type_has_gos_text(self, body, struct, text):
         with pytest.raises(BindingError) as error:
             self.fields(body, struct)
         assert str(error.value) == f"json: cannot unmarshal {text}"
+
+    @pytest.mark.parametrize("given", ["[]", "1", '"x"'])
+    def test_a_map_that_keeps_its_order_has_words_of_its_own(self, given):
+        body = f'{{"messages":[{{"tool_calls":[{{"function":{{"arguments":{given}}}}}]}}]}}'
+        with pytest.raises(BindingError, match="Value looks like object, but can't"):
+            self.fields(body, schemas.CHAT)
 
 
 class TestTime:

@@ -35,7 +35,8 @@ class Departure:
         self._loop = loop
         self._is_over = is_over
         connection: socket.socket = transport.get_extra_info("socket")
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNHEARD_MS)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux has it
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNHEARD_MS)
         if may_be_asked:
             loop.call_later(PATIENCE_S, self._ask, PATIENCE_S / 2)
         else:

@@ -25,6 +25,7 @@ def add_to(benchmarks: "Subparsers") -> None:
     """Add the subcommand; its `run` takes the arguments and returns an exit code."""
     parser = benchmarks.add_parser("relay", help="what the router costs, beside nginx and others")
     parser.add_argument("--quick", action="store_true", help="one short repetition, under a minute")
+    parser.add_argument("--repetitions", type=int, help="5 if not given, with --quick 1")
     parser.add_argument("-o", "--output", choices=("table", "json"), default="table")
     parser.set_defaults(run=main)
 
@@ -34,7 +35,7 @@ def main(arguments: argparse.Namespace) -> int:
     cores = Cores.choose()
     raise_file_limit()
     readings: list[Reading] = []
-    chosen = plan(quick=arguments.quick)
+    chosen = plan(quick=arguments.quick, repetitions=arguments.repetitions)
     with (
         tempfile.TemporaryDirectory(prefix="fleet-bench-") as directory,
         running(Path(directory), cores) as field,

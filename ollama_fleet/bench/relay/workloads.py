@@ -31,11 +31,12 @@ class Plan:
     repetitions: int
 
 
-def plan(*, quick: bool) -> Plan:
+def plan(*, quick: bool, repetitions: int | None = None) -> Plan:
     """The full plan takes about ten minutes; the quick one less than one."""
     if quick:
-        return Plan(_workloads(whole_s=0.5, burst_s=1.0, stream_s=2.4, many_s=2.0), 1)
-    return Plan(_workloads(whole_s=2.0, burst_s=3.0, stream_s=10.0, many_s=8.0), 5)
+        short = _workloads(whole_s=0.5, burst_s=1.0, stream_s=2.4, many_s=2.0)
+        return Plan(short, repetitions or 1)
+    return Plan(_workloads(whole_s=2.0, burst_s=3.0, stream_s=10.0, many_s=8.0), repetitions or 5)
 
 
 def _workloads(

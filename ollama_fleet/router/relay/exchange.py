@@ -105,10 +105,15 @@ class Exchange:
 
     @property
     def ended(self) -> bool:
-        """The end mark of the stream was seen; true of an answer that is no stream."""
-        if self._sse:
-            return self._sse_ended
-        return not self.streams or self._marks.end.search(self._tail + self._last) is not None
+        """The end mark of the stream was seen; true of an answer that has none to wait for.
+
+        A transcription is one: a single record, sent as if there were more.
+        """
+        if self._sse or not self.streams:
+            return self._sse_ended or not self.streams
+        if self._dialect is not Dialect.OLLAMA:
+            return True
+        return self._marks.end.search(self._tail + self._last) is not None
 
     @property
     def at_record_end(self) -> bool:

@@ -1,4 +1,4 @@
-"""Text and tokens: a tokeniser, the words of an answer and how long it is. Pure, no dictionary.
+"""Text and tokens: a tokeniser, what an answer says and how long it is. Pure, no dictionary.
 
 A token is up to four characters that are not blank together with one blank before them, or one
 blank that has none after it: about four characters of English. Answers are made of such tokens,
@@ -10,8 +10,9 @@ import math
 import random
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 Tokens = Sequence[str]
 
@@ -53,13 +54,28 @@ def common_prefix(a: Tokens, b: Tokens) -> int:
 
 
 @dataclass(frozen=True, slots=True)
+class Call:
+    """A call of a tool, number `index` of its answer, counted from 0."""
+
+    id: str
+    index: int
+    name: str
+    arguments: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
-    """What a model will say: the same for the same model, prompt and seeds, whoever is asked."""
+    """What a model will say: the same for the same model, prompt and seeds, whoever is asked.
+
+    Where it calls tools, `calls` has each call by the token that completes it, and a client sees
+    these instead of the text: Ollama's parser swallows that to its end.
+    """
 
     seed: int
     tokens: int
     ends_by_itself: bool
     fixed: tuple[str, ...] = ()  # said instead of words
+    calls: Mapping[int, Call] | None = None
 
     def piece(self, index: int) -> str:
         """The text of token `index`, counted from 0."""
@@ -69,9 +85,9 @@ class Answer:
         mixed = ((mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
         return _PIECES[(mixed >> 33) % len(_PIECES)]
 
-    def text(self, tokens: int | None = None) -> str:
-        """The first `tokens` tokens as one text; all of them by default."""
-        return "".join(map(self.piece, range(self.tokens if tokens is None else tokens)))
+    def text(self) -> str:
+        """What a client reads of it, as one text."""
+        return "" if self.calls is not None else "".join(map(self.piece, range(self.tokens)))
 
 
 EMPTY_OBJECT = Answer(seed=0, tokens=2, ends_by_itself=True, fixed=("{", "}"))

@@ -2,8 +2,8 @@
 
 import re
 
-from ollama_fleet.sim.ollama.api.native import render
-from ollama_fleet.sim.ollama.api.plan import Ask, find, plan
+from ollama_fleet.sim.ollama.api.conversation import chat
+from ollama_fleet.sim.ollama.api.plan import find, plan
 from ollama_fleet.sim.ollama.api.service import ApiError, Service
 from ollama_fleet.sim.ollama.api.stream import finished, start
 from ollama_fleet.sim.ollama.golang.json import encode
@@ -24,7 +24,7 @@ async def transcriptions(exchange: Exchange, service: Service) -> None:
         raise ApiError(400, "file is required: http: no such file", early=True)
     if not form["file"]:
         raise ApiError(400, "audio file is empty", early=True)
-    ask = Ask(model=model, text=render([("user", _PROMPT)]), does="chat")
+    ask = chat(model, [("user", _PROMPT)])
     planned = plan(service, ask, find(service, ask))
     with start(service, planned, service.engine.clock()) as run:
         await finished(run)

@@ -1,15 +1,17 @@
 """/api/generate and /api/chat."""
 
+from collections.abc import Iterable
 from typing import Any
 
-from ollama_fleet.sim.ollama.api import schemas
+from ollama_fleet.sim.ollama.api import conversation, schemas
+from ollama_fleet.sim.ollama.api.conversation import render, with_calls
 from ollama_fleet.sim.ollama.api.plan import Ask, find, keep_alive_s, plan, weights
 from ollama_fleet.sim.ollama.api.service import ApiError, Service
 from ollama_fleet.sim.ollama.api.stream import answer, finished, start
 from ollama_fleet.sim.ollama.engine import Run
 from ollama_fleet.sim.ollama.golang.json import encode
 from ollama_fleet.sim.ollama.golang.time import now
-from ollama_fleet.sim.ollama.text import token_id, tokenise
+from ollama_fleet.sim.ollama.text import Call, token_id, tokenise
 from ollama_fleet.sim.ollama.wire.exchange import JSON, NDJSON, Exchange, Header
 
 
@@ -37,19 +39,16 @@ async def generate(exchange: Exchange, service: Service) -> None:
 async def chat(exchange: Exchange, service: Service) -> None:
     """POST /api/chat."""
     fields = await schemas.read(exchange, schemas.CHAT)
-    messages = fields.get("messages", [])
+    turns = [_turn(message) for message in fields.get("messages", [])]
     if not fields.get("model"):
         keep_alive_s(fields.get("keep_alive"))
         raise ApiError(400, "model is required")
-    ask = Ask(
-        model=fields["model"],
-        text=render([(m.get("role", ""), m.get("content", "")) for m in messages])
-        if messages
-        else None,
-        does="chat",
+    ask = conversation.chat(
+        fields["model"],
+        turns,
+        conversation.functions(fields.get("tools", [])),
         options=fields.get("options", {}),
         keep_alive=fields.get("keep_alive"),
-        tools=bool(fields.get("tools")),
         think=bool(fields.get("think")),
         json=bool(fields.get("format")),
     )
@@ -57,10 +56,10 @@ async def chat(exchange: Exchange, service: Service) -> None:
     await _serve(exchange, service, ask, dialect, stream=fields.get("stream", True))
 
 
-def render(messages: list[tuple[str, str]]) -> str:
-    """The prompt of a conversation, with the simulated models' template."""
-    lines = [f"[{role}] {content}\n" for role, content in messages if content]
-    return "".join([*lines, "[assistant] "])
+def _turn(message: dict[str, Any]) -> conversation.Turn:
+    functions = (call.get("function", {}) for call in message.get("tool_calls", []))
+    calls = ((f.get("name", ""), f.get("arguments", {})) for f in functions)
+    return message.get("role", "").lower(), with_calls(message.get("content", ""), calls)
 
 
 class NativeDialect:
@@ -78,7 +77,7 @@ class NativeDialect:
         self._middle = '","message":{"role":"assistant","content":' if chat else '","response":'
         self._tail = '},"done":false}\n' if chat else ',"done":false}\n'
 
-    def opening(self) -> list[bytes]:
+    def opening(self, run: Run) -> list[bytes]:  # noqa: ARG002  # others need it
         """Nothing."""
         return []
 
@@ -86,38 +85,51 @@ class NativeDialect:
         """A record with the token's text, built by hand, as no piece needs escapes."""
         return f'{self._head}{now()}{self._middle}"{piece}"{self._tail}'.encode()
 
+    def called(self, call: Call) -> list[bytes]:
+        """A record with the call."""
+        return [encode(self._record("", [call]) | {"done": False}) + b"\n"]
+
     def closing(self, run: Run) -> list[bytes]:
         """The record with the figures."""
-        return [encode(self._final(run, "")) + b"\n"]
+        return [encode(self._final(run, self._record(""))) + b"\n"]
 
     def broken(self, text: str) -> list[bytes]:
         """A line with the error, then a clean end."""
         return [encode({"error": text}) + b"\n"]
 
     def whole(self, run: Run) -> bytes:
-        """The final record with the whole text."""
-        assert run.job.answer is not None
-        return encode(self._final(run, run.job.answer.text()))
+        """The final record with the whole text and all calls."""
+        reply = run.job.answer
+        assert reply is not None
+        record = self._record(reply.text(), (reply.calls or {}).values())
+        return encode(self._final(run, record))
 
     def bare(self, reason: str) -> bytes:
         """The answer to a request that only loads or unloads."""
         return encode(self._record("") | {"done": True, "done_reason": reason})
 
-    def _record(self, text: str) -> dict[str, Any]:
+    def _record(self, text: str, calls: Iterable[Call] = ()) -> dict[str, Any]:
         content: dict[str, Any] = {"response": text}
         if self._chat:
-            content = {"message": {"role": "assistant", "content": text}}
+            message: dict[str, Any] = {"role": "assistant", "content": text}
+            if made := [_tool_call(call) for call in calls]:
+                message["tool_calls"] = made
+            content = {"message": message}
         return {"model": self._model, "created_at": now(), **content}
 
-    def _final(self, run: Run, text: str) -> dict[str, Any]:
+    def _final(self, run: Run, record: dict[str, Any]) -> dict[str, Any]:
         reply = run.job.answer
         assert reply is not None
-        record = self._record(text)
         record |= {"done": True, "done_reason": "stop" if reply.ends_by_itself else "length"}
         if self._with_context:
             tokens = [*run.job.prompt, *tokenise(reply.text())]
             record["context"] = [token_id(token) for token in tokens]
         return record | figures(run)
+
+
+def _tool_call(call: Call) -> dict[str, Any]:
+    function = {"index": call.index, "name": call.name, "arguments": call.arguments}
+    return {"id": call.id, "function": function}
 
 
 def figures(run: Run) -> dict[str, int]:

@@ -2,18 +2,21 @@
 
 import random
 import time
+from collections.abc import Iterable
 from typing import Any
 
-from ollama_fleet.sim.ollama.api import schemas
+from ollama_fleet.sim.ollama.api import conversation, schemas
+from ollama_fleet.sim.ollama.api.conversation import render, with_calls
 from ollama_fleet.sim.ollama.api.errors import V1_JSON
-from ollama_fleet.sim.ollama.api.native import render
 from ollama_fleet.sim.ollama.api.plan import Ask, find, plan
 from ollama_fleet.sim.ollama.api.references import DETAILS, resolve
 from ollama_fleet.sim.ollama.api.service import ApiError, Service
 from ollama_fleet.sim.ollama.api.stream import Dialect, answer
 from ollama_fleet.sim.ollama.engine import Run
+from ollama_fleet.sim.ollama.golang.binding import BindingError, go_type
 from ollama_fleet.sim.ollama.golang.json import encode
 from ollama_fleet.sim.ollama.store import Stored
+from ollama_fleet.sim.ollama.text import Call
 from ollama_fleet.sim.ollama.wire.exchange import Exchange, Header
 
 EVENT_STREAM = "text/event-stream"
@@ -28,12 +31,11 @@ async def chat_completions(exchange: Exchange, service: Service) -> None:
         raise ApiError(400, "[] is too short - 'messages'", early=True)
     if not fields.get("model"):
         raise ApiError(400, "model is required")
-    ask = Ask(
-        model=fields["model"],
-        text=render([(m.get("role", ""), flat(m.get("content"))) for m in messages]),
-        does="chat",
+    ask = conversation.chat(
+        fields["model"],
+        [_turn(message) for message in messages],
+        conversation.functions(fields.get("tools", [])),
         options=options(fields),
-        tools=bool(fields.get("tools")),
         json=(fields.get("response_format") or {}).get("type", "text") != "text",
     )
     await serve(exchange, service, ask, V1Dialect(ask.model, fields, chat=True), fields)
@@ -89,6 +91,22 @@ def flat(content: Any) -> str:
     return content if isinstance(content, str) else ""
 
 
+def _turn(message: dict[str, Any]) -> conversation.Turn:
+    functions = (call.get("function", {}) for call in message.get("tool_calls", []))
+    try:
+        calls = [
+            (f.get("name", ""), conversation.earlier_arguments(f.get("arguments", "")))
+            for f in functions
+        ]
+    except BindingError:
+        raise ApiError(400, "invalid tool call arguments", early=True) from None
+    content = message.get("content")
+    if not isinstance(content, str | list) and "tool_calls" not in message:
+        problem = f"invalid message content type: {go_type(content)}"
+        raise ApiError(400, problem, early=True)
+    return message.get("role", "").lower(), with_calls(flat(content), calls)
+
+
 def usage(run: Run) -> dict[str, int]:
     """Token counts in OpenAI's words."""
     prompt, made = len(run.job.prompt), run.timeline.tokens
@@ -114,7 +132,7 @@ class V1Dialect:
         start, end = encode(self._chunk(model, "\0", None)).decode().split('"\\u0000"')
         self._around = f"data: {start}", f"{end}\n\n"
 
-    def opening(self) -> list[bytes]:
+    def opening(self, run: Run) -> list[bytes]:  # noqa: ARG002  # others need it
         """Nothing."""
         return []
 
@@ -122,6 +140,10 @@ class V1Dialect:
         """An event with the token's text; pieces hold nothing that JSON escapes."""
         start, end = self._around
         return f'{start}"{piece}"{end}'.encode()
+
+    def called(self, call: Call) -> list[bytes]:
+        """An event with the call."""
+        return [_event(self._chunk(self._model, "", None, [call]))]
 
     def closing(self, run: Run) -> list[bytes]:
         """The last event, perhaps the usage, and the end mark: one chunk, as Ollama writes it."""
@@ -137,11 +159,13 @@ class V1Dialect:
 
     def whole(self, run: Run) -> bytes:
         """A complete answer."""
-        assert run.job.answer is not None
-        text = run.job.answer.text()
+        reply = run.job.answer
+        assert reply is not None
+        text = reply.text()
         choice: dict[str, Any] = {"text": text, "index": 0}
         if self._chat:
-            choice = {"index": 0, "message": {"role": "assistant", "content": text}}
+            message = _message(text, (reply.calls or {}).values())
+            choice = {"index": 0, "message": message}
         record = {
             "id": self._id,
             "object": "chat.completion" if self._chat else "text_completion",
@@ -153,7 +177,9 @@ class V1Dialect:
         }
         return encode(record) + b"\n"
 
-    def _chunk(self, model: str, text: str, finish: str | None) -> dict[str, Any]:
+    def _chunk(
+        self, model: str, text: str, finish: str | None, calls: Iterable[Call] = ()
+    ) -> dict[str, Any]:
         head = {
             "id": self._id,
             "object": "chat.completion.chunk" if self._chat else "text_completion",
@@ -161,7 +187,7 @@ class V1Dialect:
         }
         about = {"model": model, "system_fingerprint": "fp_ollama"}
         if self._chat:
-            delta = {"role": "assistant", "content": text}
+            delta = _message(text, calls)
             choice: dict[str, Any] = {"index": 0, "delta": delta, "finish_reason": finish}
             return {**head, **about, "choices": [choice]}
         choice = {"text": text, "index": 0, "finish_reason": finish}
@@ -169,13 +195,28 @@ class V1Dialect:
         return {**head, "choices": [choice], **about, **counts}
 
 
+def _message(text: str, calls: Iterable[Call]) -> dict[str, Any]:
+    message: dict[str, Any] = {"role": "assistant", "content": text}
+    if made := [_tool_call(call) for call in calls]:
+        message["tool_calls"] = made
+    return message
+
+
+def _tool_call(call: Call) -> dict[str, Any]:
+    function = {"name": call.name, "arguments": encode(call.arguments).decode()}
+    return {"id": call.id, "index": call.index, "type": "function", "function": function}
+
+
 def _event(record: dict[str, Any]) -> bytes:
     return b"data: " + encode(record) + b"\n\n"
 
 
 def _finish_reason(run: Run) -> str:
-    assert run.job.answer is not None
-    return "stop" if run.job.answer.ends_by_itself else "length"
+    reply = run.job.answer
+    assert reply is not None
+    if reply.calls:
+        return "tool_calls"
+    return "stop" if reply.ends_by_itself else "length"
 
 
 def _model(name: str, stored: Stored) -> dict[str, Any]:

@@ -1,18 +1,21 @@
 """From a request in any dialect to a job: which model, which options, what it will say."""
 
 import json
+import random
+import string
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 from ollama_fleet.sim.ollama.api.references import resolve
 from ollama_fleet.sim.ollama.api.service import ApiError, Service
+from ollama_fleet.sim.ollama.calls import Tool, arguments, calling, named
 from ollama_fleet.sim.ollama.environment import Settings
 from ollama_fleet.sim.ollama.golang.time import keep_alive
 from ollama_fleet.sim.ollama.jobs import Job
 from ollama_fleet.sim.ollama.residency import RunnerOptions, Weights
 from ollama_fleet.sim.ollama.store import MODEL, PARAMS, Stored
-from ollama_fleet.sim.ollama.text import EMPTY_OBJECT, Answer, answer, tokenise
+from ollama_fleet.sim.ollama.text import EMPTY_OBJECT, Answer, Call, answer, tokenise
 
 GIB = 1 << 30
 MAX_CONTEXTS = 10  # an answer without a limit ends at so many times num_ctx
@@ -52,14 +55,18 @@ _OPTION_TYPES = {
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A request as every dialect can state it. `text` None only loads the model."""
+    """A request as every dialect can state it. `text` None only loads the model.
+
+    `asked` is the message of the user with which a conversation ends, if it ends with one.
+    """
 
     model: str
     text: str | None
     does: str  # what the model must be able to do, in the words of the error: generate, chat
     options: Mapping[str, Any] = field(default_factory=dict)
     keep_alive: Any = None
-    tools: bool = False
+    tools: tuple[Tool, ...] = ()
+    asked: str = ""
     think: bool = False
     suffix: bool = False
     json: bool = False  # the answer must be JSON
@@ -163,6 +170,9 @@ def _context_for(memory_bytes: int) -> int:
 def _reply(
     settings: Settings, stored: Stored, ask: Ask, options: Mapping[str, Any], num_ctx: int
 ) -> Answer:
+    limit = min(options.get("num_predict", 0), MAX_CONTEXTS * num_ctx)
+    if called := named(ask.tools, ask.asked):
+        return calling([_call(i, tool) for i, tool in enumerate(called)], limit=limit)
     if ask.json:
         return EMPTY_OBJECT
     outputs = settings.profile.outputs
@@ -171,11 +181,16 @@ def _reply(
     return answer(
         f"{settings.seed}/{options.get('seed', 0)}/{layer['digest'][:16]}",
         ask.text or "",
-        limit=min(options.get("num_predict", 0), MAX_CONTEXTS * num_ctx),
+        limit=limit,
         median_tokens=outputs.median_tokens,
         sigma=outputs.sigma,
         max_tokens=min(outputs.max_tokens, MAX_CONTEXTS * num_ctx),
     )
+
+
+def _call(index: int, tool: Tool) -> Call:
+    letters = random.choices(string.ascii_lowercase + string.digits, k=8)  # noqa: S311  # as Ollama
+    return Call(f"call_{''.join(letters)}", index, tool.name, arguments(tool.parameters))
 
 
 def _check_abilities(ask: Ask, stored: Stored) -> None:

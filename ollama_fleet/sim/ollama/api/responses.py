@@ -4,14 +4,15 @@ import random
 import time
 from typing import Any
 
-from ollama_fleet.sim.ollama.api import schemas
+from ollama_fleet.sim.ollama.api import conversation, schemas
+from ollama_fleet.sim.ollama.api.conversation import with_calls
 from ollama_fleet.sim.ollama.api.errors import V1_JSON
-from ollama_fleet.sim.ollama.api.native import render
 from ollama_fleet.sim.ollama.api.openai import EVENT_STREAM, flat, options, serve
-from ollama_fleet.sim.ollama.api.plan import Ask
 from ollama_fleet.sim.ollama.api.service import ApiError, Service
 from ollama_fleet.sim.ollama.engine import Run
+from ollama_fleet.sim.ollama.golang.binding import BindingError
 from ollama_fleet.sim.ollama.golang.json import encode
+from ollama_fleet.sim.ollama.text import Call
 from ollama_fleet.sim.ollama.wire.exchange import Exchange, Header
 
 
@@ -21,20 +22,37 @@ async def responses(exchange: Exchange, service: Service) -> None:
     if not fields.get("model"):
         raise ApiError(400, "model is required")
     turns = [("system", fields.get("instructions", "")), *_turns(fields.get("input"))]
-    ask = Ask(
-        model=fields["model"],
-        text=render(turns),
-        does="chat",
-        options=options(fields, "max_output_tokens"),
-    )
+    tools = [
+        conversation.tool(t.get("name", ""), t.get("parameters"), BAD_SCHEMA)
+        for t in fields.get("tools", [])
+    ]
+    limits = options(fields, "max_output_tokens")
+    ask = conversation.chat(fields["model"], turns, tools, options=limits)
     await serve(exchange, service, ask, ResponsesDialect(ask.model, fields), fields)
 
 
-def _turns(given: Any) -> list[tuple[str, str]]:
+def _turns(given: Any) -> list[conversation.Turn]:
     if isinstance(given, list):
-        items = [item for item in given if isinstance(item, dict)]
-        return [(str(i.get("role", "user")), flat(i.get("content"))) for i in items]
+        return [_turn(item) for item in given if isinstance(item, dict)]
     return [("user", flat(given))]
+
+
+def _turn(item: dict[str, Any]) -> conversation.Turn:
+    match item.get("type"):
+        case "function_call":
+            try:
+                given = conversation.earlier_arguments(item.get("arguments") or "{}")
+            except BindingError as error:
+                raise ApiError(400, f"{BAD_ARGUMENTS}: {error}", early=True) from None
+            return "assistant", with_calls("", [(str(item.get("name", "")), given)])
+        case "function_call_output":
+            return "tool", flat(item.get("output"))
+        case _:
+            return str(item.get("role", "user")), flat(item.get("content"))
+
+
+BAD_SCHEMA = "failed to unmarshal tool parameters"
+BAD_ARGUMENTS = "failed to parse function call arguments"
 
 
 class ResponsesDialect:
@@ -54,14 +72,21 @@ class ResponsesDialect:
         self._item_id = f"msg_{_six_digits()}"
         self._created = int(time.time())
         self._sequence = -1
+        self._called: list[dict[str, Any]] = []  # what the stream's last event repeats
 
-    def opening(self) -> list[bytes]:
-        """The response, its only item and the item's only part begin."""
+    def opening(self, run: Run) -> list[bytes]:
+        """The response begins; with one that has text its only item, and the item's only part."""
+        assert run.job.answer is not None
         begun = self._response("in_progress", [], None)
-        item = self._item([], "in_progress")
-        return [
+        events = [
             self._event("response.created", response=begun),
             self._event("response.in_progress", response=begun),
+        ]
+        if run.job.answer.calls is not None:
+            return events
+        item = self._item([], "in_progress")
+        return [
+            *events,
             self._event("response.output_item.added", output_index=0, item=item),
             self._event("response.content_part.added", **self._place(), part=_part("")),
         ]
@@ -70,9 +95,26 @@ class ResponsesDialect:
         """One token."""
         return self._event("response.output_text.delta", **self._place(), delta=piece, logprobs=[])
 
+    def called(self, call: Call) -> list[bytes]:
+        """An item with the call, its arguments in one piece. All calls have the same index."""
+        item = _function_call(call, f"fc_{_six_digits()}_0")
+        self._called.append(item)
+        at: dict[str, Any] = {"item_id": item["id"], "output_index": 0}
+        begun = item | {"status": "in_progress", "arguments": ""}
+        given = item["arguments"]
+        return [
+            self._event("response.output_item.added", output_index=0, item=begun),
+            self._event("response.function_call_arguments.delta", **at, delta=given),
+            self._event("response.function_call_arguments.done", **at, arguments=given),
+            self._event("response.output_item.done", output_index=0, item=item),
+        ]
+
     def closing(self, run: Run) -> list[bytes]:
-        """Part, item and response end."""
+        """Part, item and response end; after calls the response alone."""
         assert run.job.answer is not None
+        if run.job.answer.calls is not None:
+            done = self._response("completed", self._called or None, _usage(run))
+            return [self._event("response.completed", response=done)]
         text = run.job.answer.text()
         item = self._item([_part(text)], "completed")
         done = self._response("completed", [item], _usage(run))
@@ -90,9 +132,13 @@ class ResponsesDialect:
 
     def whole(self, run: Run) -> bytes:
         """A complete answer."""
-        assert run.job.answer is not None
-        item = self._item([_part(run.job.answer.text())], "completed")
-        record = self._response("completed", [item], _usage(run))
+        reply = run.job.answer
+        assert reply is not None
+        output = [self._item([_part(reply.text())], "completed")]
+        if reply.calls:
+            made = enumerate(reply.calls.values())
+            output = [_function_call(call, f"fc_{self._id}_{i}") for i, call in made]
+        record = self._response("completed", output, _usage(run))
         ordered = {key: record[key] for key in _WHOLE_ORDER.split()}
         return encode(ordered) + b"\n"
 
@@ -114,7 +160,7 @@ class ResponsesDialect:
         }
 
     def _response(
-        self, status: str, output: list[dict[str, Any]], usage: dict[str, Any] | None
+        self, status: str, output: list[dict[str, Any]] | None, usage: dict[str, Any] | None
     ) -> dict[str, Any]:
         fields = self._fields
         return {
@@ -126,7 +172,7 @@ class ResponsesDialect:
             "model": self._model,
             "instructions": fields.get("instructions"),
             "output": output,
-            "tools": fields.get("tools", []),
+            "tools": [_echo(tool) for tool in fields.get("tools", [])],
             "top_p": fields.get("top_p", 1),
             "temperature": fields.get("temperature", 1),
             "max_output_tokens": fields.get("max_output_tokens"),
@@ -161,6 +207,22 @@ output error tools tool_choice truncation parallel_tool_calls text top_p presenc
 frequency_penalty top_logprobs temperature reasoning usage max_output_tokens max_tool_calls store
 background service_tier metadata safety_identifier prompt_cache_key
 """
+
+
+def _echo(tool: dict[str, Any]) -> dict[str, Any]:
+    echoed = {key: tool.get(key) for key in ("type", "name", "description", "strict")}
+    return echoed | {"parameters": _sorted(tool.get("parameters"))}
+
+
+def _function_call(call: Call, item_id: str) -> dict[str, Any]:
+    return {
+        "id": item_id,
+        "type": "function_call",
+        "status": "completed",
+        "call_id": call.id,
+        "name": call.name,
+        "arguments": encode(call.arguments).decode(),
+    }
 
 
 def _part(text: str) -> dict[str, Any]:

@@ -7,6 +7,26 @@ from ollama_fleet.sim.ollama.golang.binding import BindingError, Struct, bind
 from ollama_fleet.sim.ollama.golang.json import EmptyBodyError, SyntaxProblemError, decode
 from ollama_fleet.sim.ollama.wire.exchange import Exchange
 
+PARAMETERS = Struct(
+    "api.ToolFunctionParameters",
+    {"type": "string", "required": ["string"], "properties": "ordered"},
+)
+_TOOL = Struct(
+    "api.Tool",
+    {
+        "type": "string",
+        "items": "any",
+        "function": Struct(
+            "api.ToolFunction",
+            {
+                "name": "string",
+                "description": "string",
+                "parameters": PARAMETERS,
+            },
+        ),
+    },
+)
+_CALLED = Struct("api.ToolCallFunction", {"index": "int", "name": "string", "arguments": "ordered"})
 _COMMON = {"model": "string", "keep_alive": "any", "options": "map"}
 _MESSAGE = Struct(
     "api.Alias",
@@ -15,7 +35,7 @@ _MESSAGE = Struct(
         "content": "string",
         "thinking": "string",
         "images": ["image"],
-        "tool_calls": "any",
+        "tool_calls": [Struct("api.ToolCall", {"id": "string", "function": _CALLED})],
         "tool_name": "string",
         "tool_call_id": "string",
     },
@@ -49,7 +69,7 @@ CHAT = Struct(
         "messages": [_MESSAGE],
         "stream": "bool",
         "format": "any",
-        "tools": ["any"],
+        "tools": [_TOOL, "api.Tools"],
         "think": "any",
         "truncate": "bool",
         "shift": "bool",
@@ -100,6 +120,18 @@ _SAMPLING = {
     "frequency_penalty": "float",
     "presence_penalty": "float",
 }
+_V1_CALL = Struct(
+    "openai.ToolCall",
+    {
+        "id": "string",
+        "index": "int",
+        "type": "string",
+        "function": Struct(
+            r'struct { Name string "json:\"name\""; Arguments string "json:\"arguments\"" }',
+            {"name": "string", "arguments": "string"},
+        ),
+    },
+)
 V1_CHAT = Struct(
     "openai.ChatCompletionRequest",
     _SAMPLING
@@ -108,11 +140,16 @@ V1_CHAT = Struct(
         "messages": [
             Struct(
                 "openai.Message",
-                {"role": "string", "content": "any", "tool_calls": "any", "name": "string"},
-                in_slice="openai.Message",
+                {
+                    "role": "string",
+                    "content": "any",
+                    "tool_calls": [_V1_CALL],
+                    "name": "string",
+                    "tool_call_id": "string",
+                },
             )
         ],
-        "tools": ["any"],
+        "tools": [_TOOL],
         "response_format": "map",
         "reasoning_effort": "string",
     },
@@ -135,7 +172,18 @@ V1_RESPONSES = Struct(
         "stream": "bool",
         "temperature": "float",
         "top_p": "float",
-        "tools": ["any"],
+        "tools": [
+            Struct(
+                "openai.ResponsesTool",
+                {
+                    "type": "string",
+                    "name": "string",
+                    "description": "string",
+                    "strict": "bool",
+                    "parameters": "map",
+                },
+            )
+        ],
     },
 )
 MESSAGES = Struct(
@@ -145,7 +193,8 @@ MESSAGES = Struct(
         "max_tokens": "int",
         "messages": [
             Struct(
-                "anthropic.MessageParam",
+                'struct { Role string "json:\\"role\\""; '
+                'Content json.RawMessage "json:\\"content\\"" }',
                 {"role": "string", "content": "any"},
                 in_slice="anthropic.MessageParam",
             )
@@ -156,7 +205,18 @@ MESSAGES = Struct(
         "top_p": "float",
         "top_k": "int",
         "stop_sequences": ["string"],
-        "tools": ["any"],
+        "tools": [
+            Struct(
+                "anthropic.Tool",
+                {
+                    "type": "string",
+                    "name": "string",
+                    "description": "string",
+                    "input_schema": "any",
+                    "max_uses": "int",
+                },
+            )
+        ],
         "thinking": "any",
     },
 )

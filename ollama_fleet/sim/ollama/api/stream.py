@@ -10,6 +10,7 @@ from ollama_fleet.sim.ollama.api.plan import Plan
 from ollama_fleet.sim.ollama.api.service import BUSY, ApiError, Service
 from ollama_fleet.sim.ollama.engine import Run, RunFailedError
 from ollama_fleet.sim.ollama.jobs import QueueFullError
+from ollama_fleet.sim.ollama.text import Call
 from ollama_fleet.sim.ollama.wire.exchange import Exchange, Header
 
 
@@ -20,12 +21,16 @@ class Dialect(Protocol):
     whole_type: str
     stream_headers: tuple[Header, ...]
 
-    def opening(self) -> list[bytes]:
-        """What comes before the first token's record."""
+    def opening(self, run: Run) -> list[bytes]:
+        """What comes before an answer's first record."""
         ...
 
     def token(self, piece: str) -> bytes:
         """One token."""
+        ...
+
+    def called(self, call: Call) -> list[bytes]:
+        """One call of a tool."""
         ...
 
     def closing(self, run: Run) -> list[bytes]:
@@ -71,23 +76,40 @@ async def finished(run: Run) -> None:
 
 
 async def _stream(exchange: Exchange, run: Run, dialect: Dialect) -> None:
-    reply = run.job.answer
-    assert reply is not None
     try:
         await run.ready()
         async for index in run.tokens():
-            if not index:
-                exchange.start(200, dialect.stream_type, dialect.stream_headers)
-                for record in dialect.opening():
-                    exchange.chunk(record)
-            exchange.chunk(dialect.token(reply.piece(index)))
+            _show(exchange, run, dialect, index)
             await exchange.drained()
     except RunFailedError as error:
         if not exchange.started:
             raise ApiError(500, str(error)) from None
         records = dialect.broken(str(error))
     else:
+        _begin(exchange, run, dialect)
         records = dialect.closing(run)
+    _send(exchange, records)
+    exchange.end()
+
+
+def _show(exchange: Exchange, run: Run, dialect: Dialect, index: int) -> None:
+    """Send what a client sees of a token: nothing of a call until it is complete."""
+    reply = run.job.answer
+    assert reply is not None
+    if reply.calls is None:
+        _begin(exchange, run, dialect)
+        exchange.chunk(dialect.token(reply.piece(index)))
+    elif (call := reply.calls.get(index)) is not None:
+        _begin(exchange, run, dialect)
+        _send(exchange, dialect.called(call))
+
+
+def _begin(exchange: Exchange, run: Run, dialect: Dialect) -> None:
+    if not exchange.started:
+        exchange.start(200, dialect.stream_type, dialect.stream_headers)
+        _send(exchange, dialect.opening(run))
+
+
+def _send(exchange: Exchange, records: list[bytes]) -> None:
     for record in records:
         exchange.chunk(record)
-    exchange.end()
