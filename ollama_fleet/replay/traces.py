@@ -62,7 +62,7 @@ def from_history(records: Iterable[RequestRecord]) -> list[Job]:
 
 def at_rate(jobs: Sequence[Job], rate_per_s: float) -> list[Job]:
     """The same jobs, nearer together or further apart: so many of them in a second on average."""
-    factor = len(jobs) / (rate_per_s * jobs[-1].arrival_s)
+    factor = len(jobs) / (rate_per_s * jobs[-1].arrival_s) if jobs[-1].arrival_s else 1.0
     return [replace(job, arrival_s=job.arrival_s * factor) for job in jobs]
 
 

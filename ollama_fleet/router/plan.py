@@ -188,6 +188,7 @@ class _Planning:
     now_s: float
     ledger: _Ledger = field(default_factory=_Ledger)
     shut: set[tuple[str, Profile]] = field(default_factory=set)  # what no instance has room for now
+    asked: dict[tuple[str, Profile], Sequence[Instance]] = field(default_factory=dict)
 
     def place(self, waiter: Waiter) -> Action | None:
         """Choose for good: a slot, or a place in an instance's line."""
@@ -201,7 +202,8 @@ class _Planning:
         alike = not (waiter.excluded or request.only)
         if alike and kind in self.shut:
             return None
-        pool = self._pool(waiter)
+        pool = self.asked.get(kind, ()) if alike else ()
+        pool = pool or self._pool(waiter)
         if not pool:
             return self._refusal(waiter)
         if all(self.ledger.full(request, instance) for instance in pool):
@@ -209,6 +211,10 @@ class _Planning:
                 self.shut.add(kind)
             return None
         choice = self._best(waiter, pool)
+        if alike and choice.starts:
+            self.asked[kind] = pool  # the next of its kind asks the same, while that serves it
+        else:
+            self.asked.pop(kind, None)
         return choice if choice.starts else None
 
     def _pool(self, waiter: Waiter) -> Sequence[Instance]:

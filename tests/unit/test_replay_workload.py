@@ -142,7 +142,7 @@ def test_a_trace_that_cannot_be_read_is_told_with_its_line(tmp_path, text, reaso
         traces.read_trace(written(tmp_path, text), "m")
 
 
-@given(st.lists(st.floats(0, 1000), min_size=2, max_size=20, unique=True), st.floats(0.1, 50.0))
+@given(st.lists(st.integers(0, 1000), min_size=2, max_size=20, unique=True), st.floats(0.1, 50.0))
 def test_a_trace_at_another_rate_keeps_its_shape(times, rate_per_s):
     jobs = [Job(at_s - min(times), "m", 1, 1, 0) for at_s in sorted(times)]
     paced = traces.at_rate(jobs, rate_per_s)
