@@ -42,7 +42,7 @@ def test_a_store_variable_does_not_hide_a_mistake_in_the_file(problems):
     ("text", "line"),
     [
         ("listn: 1", "1:1: listn: unknown key (did you mean listen?)"),
-        ("queue: {colour: 1}", "1:9: queue.colour: unknown key (known: limit, per_tenant, timeout)"),
+        ("queue: {a: 1}", "1:9: queue.a: unknown key (known: limit, per_tenant, timeout)"),
         ("groups: [{name: a, colour: 1}]", "1:20: groups[0].colour: unknown key"),
         ("queue: {limit: -1}", "1:16: queue.limit: '-1' is less than 0"),
         ("queue: {limit: 4294967296}", "1:16: queue.limit: '4294967296' is more than 2147483647"),
