@@ -69,6 +69,7 @@ class Desk:
         self._to_place: deque[Waiter] = deque()  # those to choose for anew, a plan at a time
         self._late = strategy.binds is Binding.LATE
         self._charges: dict[Lease, tuple[Charge, float]] = {}
+        self._newcomer: Waiter | None = None  # has just arrived: should it start, it did not wait
         self._closed = False
 
     def __len__(self) -> int:
@@ -147,8 +148,10 @@ class Desk:
 
     def _queue_up(self, waiter: Waiter, now_s: float) -> None:
         """It has its turn after those who wait; it may still be the only one who can start."""
+        self._newcomer = waiter
         self._enter(waiter)
         self._start_some(now_s)
+        self._newcomer = None
         if self._take_out(waiter):
             self._wait(waiter, None, now_s)  # where it was, if there is room for it
 
@@ -218,7 +221,7 @@ class Desk:
     def _give(self, waiter: Waiter, instance: Instance, scores: Scores, now_s: float) -> None:
         self._room.start(waiter)
         charge = waiter.charge
-        if self._take_out(waiter):
+        if self._take_out(waiter) and waiter is not self._newcomer:
             self.forecast.started(now_s)
         lease = self._grant(waiter, instance, scores)
         if lease is None:

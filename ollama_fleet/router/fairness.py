@@ -7,7 +7,6 @@ one is that waits and has had least (the class's virtual time): who did not ask 
 and owes nothing for what it had while nobody waited.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -118,11 +117,3 @@ def _follow(usual_gpu_s: float, gpu_s: float) -> float:
     if not usual_gpu_s or not gpu_s:
         return usual_gpu_s or gpu_s
     return usual_gpu_s + (gpu_s - usual_gpu_s) / _SOON
-
-
-def gpu_seconds(gpus: int, spans: Iterable[tuple[float, float]]) -> float:
-    """What a request had of an instance: (seconds, requests in its slots meanwhile) per span.
-
-    An instance without GPUs counts as one: its processor is what is shared there.
-    """
-    return max(1, gpus) * sum(seconds / max(1.0, busy) for seconds, busy in spans)

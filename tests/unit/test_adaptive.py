@@ -227,3 +227,15 @@ def test_a_call_that_needs_no_slot_goes_where_least_runs():
     state = warm_fleet("a", "b")
     run(state, "a")
     assert starts(state, Known(), asks(slot=False)) == {0: "b"}
+
+
+def test_what_is_reckoned_is_not_kept_without_end_whatever_clients_ask_for():
+    state, known = warm_fleet("a", "b"), Known()
+    chooses = strategy("adaptive", speeds=known)
+    for length in range(2_000):
+        request = asks(num_ctx=length + 1)
+        for instance in state.instances.values():
+            chooses.score(request, instance, state, 0.0, NOTHING)
+    for instance in state.instances.values():
+        assert 0 < len(instance.sketches) < 500
+        assert 0 < len(instance.load_sketches) < 500

@@ -198,3 +198,16 @@ def test_requests_of_the_options_that_run_do_not_keep_another_waiting_for_ever(n
     assert sorted(office.leases) == [1]
     office.end(1)
     assert sorted(office.leases) == [2]
+
+
+def test_who_never_waited_says_nothing_of_how_long_one_waits():
+    """Requests that find a free slot pass by one that waits for another; no wait is foretold."""
+    office = Office(warm("a", "b"))
+    only_a, only_b = (replace(asks(), only=frozenset({name})) for name in "ab")
+    office.arrive(only_a)
+    office.arrive(only_a)
+    for _ in range(6):
+        office.now_s += 1.0
+        office.end(office.arrive(only_b).number)
+    assert office.state.waiting == 1
+    assert office.desk.forecast.retry_after_s(office.now_s) == 0.0

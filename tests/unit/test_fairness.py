@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ollama_fleet.router import fairness
-from ollama_fleet.router.fairness import Shares, gpu_seconds
+from ollama_fleet.router.fairness import Shares
 from ollama_fleet.router.intake import Priority
 
 A, B, C = ((Priority.NORMAL, name) for name in "abc")
@@ -100,10 +100,3 @@ def test_the_accounts_of_the_idle_are_bounded_and_those_who_wait_keep_theirs():
         shares.charge((Priority.NORMAL, str(number)), 10.0)
     assert len(shares._accounts) <= fairness.ACCOUNTS
     assert shares.had_gpu_s(A) == 3.0
-
-
-@given(st.integers(1, 8), st.lists(st.tuples(costs, st.floats(1.0, 64.0)), max_size=5))
-def test_a_request_that_shares_its_gpus_is_charged_its_share_of_them(gpus, spans):
-    shared = gpu_seconds(gpus, spans)
-    assert shared <= gpus * sum(seconds for seconds, _ in spans) * (1 + 1e-12)
-    assert gpu_seconds(gpus, [(s, 2 * busy) for s, busy in spans]) == pytest.approx(shared / 2)

@@ -9,7 +9,7 @@ again for everybody who waits at every change.
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 from ollama_fleet.estimate import Ask
 from ollama_fleet.router.intake import BLOCK_BYTES, Request
@@ -28,7 +28,7 @@ from ollama_fleet.state import Instance, Residency
 
 _FRESH_TOKENS: Final = 8  # for so many tokens' time what was reckoned of an instance is good
 _FRESH_SHARE: Final = 0.02  # of a load's time: so long is what was reckoned of it good
-_REMEMBERED: Final = 256  # requests whose lengths are kept at hand
+_REMEMBERED: Final = 256  # requests, and sketches of an instance, that are kept at hand
 # How much a second of waiting counts. At 1 the lines at fast instances grow under load; measured
 # by replay at 2, 3 and 4, the mean falls, the p99 rises, and at 4 models are loaded in turn.
 GAMMA: Final = 3.0
@@ -83,7 +83,8 @@ class _Adaptive:
             sketches = ahead.sketches if ahead.count else instance.sketches
             sketch: _Sketch | None = sketches.get(asked)
             if sketch is None or now_s >= sketch[0]:
-                sketch = sketches[asked] = self._sketch(request, instance, view, now_s, ahead)
+                sketch = self._sketch(request, instance, view, now_s, ahead)
+                _keep(sketches, asked, sketch)
             _, load_s, wait_s, evict_s, base_s, prompt_s, token_s, slower_s, beside, left = sketch
             if request.prefix:
                 cached = self._cached_share(request, instance)
@@ -127,7 +128,7 @@ class _Adaptive:
         if known is None or now_s >= known[0]:
             load = Loader(self._speeds, view, self._looking, now_s).at(request, instance, residency)
             known = now_s + load.load_s * _FRESH_SHARE, load
-            instance.load_sketches[residency] = known
+            _keep(instance.load_sketches, residency, known)
         return known[1]
 
     def _expected(self, request: Request) -> tuple[float, float]:
@@ -156,6 +157,13 @@ class _Adaptive:
         weights = residency.weights
         blocks = self._prefixes.cached_blocks(instance.name, weights, request.prefix)
         return min(blocks * BLOCK_BYTES / max(request.prompt_bytes, 1), 1.0)
+
+
+def _keep(sketches: dict[Any, Any], asked: object, sketch: object) -> None:
+    """Keep what was reckoned, though not without end: clients choose what they ask for."""
+    if len(sketches) >= _REMEMBERED:
+        sketches.clear()
+    sketches[asked] = sketch
 
 
 _Sketch = tuple[float, float, float, float, float, float, float, float, int, float]
