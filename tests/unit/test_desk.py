@@ -5,13 +5,15 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
-from fleet_fixtures import asks, fleet, resident, strategy
+from fleet_fixtures import asks, fleet, hold, resident, spec, strategy
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ollama_fleet.gpu import Gpu, Vendor
+from ollama_fleet.placement import Placement
 from ollama_fleet.router.desk import Desk
 from ollama_fleet.router.queue import Waiter
-from ollama_fleet.state import Phase
+from ollama_fleet.state import Phase, State
 
 LATE = ["adaptive", "late_least_conn"]
 
@@ -211,3 +213,19 @@ def test_who_never_waited_says_nothing_of_how_long_one_waits():
         office.end(office.arrive(only_b).number)
     assert office.state.waiting == 1
     assert office.desk.forecast.retry_after_s(office.now_s) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("gpus", "beside", "gpu_s"), [(1, 0, 10), (2, 0, 20), (1, 1, 5), (2, 3, 5)]
+)
+def test_a_tenant_is_charged_the_gpus_seconds_less_what_others_had_of_them(gpus, beside, gpu_s):
+    cards = tuple(Gpu(f"G{n}", n, "G", Vendor.NVIDIA, 1) for n in range(gpus))
+    state = State(Placement((replace(spec("a", slots=4), gpus=cards),)))
+    state.set_phase(state.instances["a"], Phase.READY, 0.0)
+    hold(state, state.instances["a"], "m")
+    office = Office(state)
+    for _ in range(1 + beside):
+        office.arrive(replace(asks(), tenant=f"t{office.number + 1}"))
+    office.now_s = 10.0
+    office.end(1)
+    assert office.desk._room.shares.usual_gpu_s((asks().priority, "t1")) == pytest.approx(gpu_s)
