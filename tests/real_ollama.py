@@ -55,7 +55,8 @@ def answers(base):
         return None
 
 
-def create(base, name, gguf: bytes, parameters):
+def create(base, name, gguf: bytes, parameters, **modelfile):
+    """Make a model of a file; `modelfile` is laid over MODELFILE."""
     digest = "sha256:" + hashlib.sha256(gguf).hexdigest()
     call(f"{base}/api/blobs/{digest}", gguf, method="POST")
     body = {
@@ -64,6 +65,7 @@ def create(base, name, gguf: bytes, parameters):
         "parameters": {"num_thread": 1, **parameters},
         "stream": False,
         **MODELFILE,
+        **modelfile,
     }
     assert call(f"{base}/api/create", body) == {"status": "success"}
 

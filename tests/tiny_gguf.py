@@ -58,9 +58,13 @@ def vocabulary():
 
 def write(path: Path, shape: Shape, *, seed: int) -> None:
     """Write a model file; the same shape and seed give the same bytes."""
-    rng = random.Random(seed)
     tokens = vocabulary()
-    tensors = list(_tensors(shape, tokens, rng))
+    write_file(path, shape, tokens, _tensors(shape, tokens, random.Random(seed)))
+
+
+def write_file(path: Path, shape: Shape, tokens, tensors) -> None:
+    """Write a model file of tokens (text, score, type) and tensors as `_tensors` has them."""
+    tensors = list(tensors)
     metadata = _metadata(shape, tokens)
     out = bytearray(b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(metadata)))
     for key, value in metadata:

@@ -22,10 +22,12 @@ IGNORED = frozenset(
     )
 )
 VOLATILE = re.compile(
-    rb'"((?:total|load|prompt_eval|eval)_duration|created|created_at|completed_at)":\d+'
-    rb'|"(created_at|expires_at)":"[^"]*"'
-    rb'|"(id|item_id|request_id)":"(chatcmpl|cmpl|resp|msg|req)[-_][0-9a-f]+"'
-)
+    rb'"(?:(?P<time>(?:total|load|prompt_eval|eval)_duration|created|created_at|completed_at)":\d+'
+    rb'|(?P<date>created_at|expires_at)":"[^"]*"'
+    rb'|(?P<id>id|item_id|request_id|call_id)":"(?P<kind>'
+    rb'(?:chatcmpl|cmpl)-(?=\d{1,3}")|(?:resp|msg)_(?=\d{1,6}")|fc_(?=(?:resp_)?\d{1,6}_\d")'
+    rb'|(?:msg|req)_(?=[0-9a-f]{24}")|call_(?=[a-z0-9]{8}"))\w+")'
+)  # an id that has another form than Ollama's is compared as it is
 OMITTED_AT_0 = frozenset(("eval_duration",))  # as it is for an answer of one token
 LITERAL_FIELDS = frozenset(("object", "role", "type"))  # vocabulary, not content
 
@@ -158,7 +160,12 @@ def _headers(answer: Answer) -> list[tuple[bytes, bytes]]:
 
 def mask(body: bytes) -> bytes:
     """A body without what differs from one answer of a server to its next."""
-    return VOLATILE.sub(lambda m: b'"%b":*' % next(filter(None, m.groups())), body)
+    return VOLATILE.sub(_masked, body)
+
+
+def _masked(found: re.Match[bytes]) -> bytes:
+    name = found["time"] or found["date"] or found["id"]
+    return b'"%b":"%b*"' % (name, found["kind"] or b"")
 
 
 def shapes(body: bytes) -> tuple[object, ...]:

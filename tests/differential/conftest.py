@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import parrot
 import pytest
 from fleet_process import FleetProcess, until
-from real_ollama import box, ollama, served
+from real_ollama import box, create, ollama, served
+from request_table import CALLER
 
 from ollama_fleet.sim.ollama.catalogue import install_profile
 from ollama_fleet.sim.ollama.profile import load
@@ -40,7 +42,8 @@ models:
   - &chat { name: tiny, size: 2MB, parameter_size: 453K, quantization: F16, family: llama }
   - { <<: *chat, name: slow }
   - { <<: *chat, name: tiny-embed, size: 1MB, embedding: true, embedding_length: 16 }
-installed: [tiny, slow, tiny-embed]
+  - { <<: *chat, name: caller, tools: true }
+installed: [tiny, slow, tiny-embed, caller]
 outputs: { median_tokens: 15, sigma: 0.3, max_tokens: 40 }
 """
 
@@ -117,7 +120,10 @@ def simulated(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def real(box, tmp_path_factory):
-    """A real Ollama and a fleet of one on the box's store."""
+    """A real Ollama and a fleet of one on the box's store, with a model that calls tools."""
+    with served([box.ollama, "serve"], box.home, box.store) as base:
+        model = parrot.gguf(box.home / "caller.gguf", parrot.CALLS)
+        create(base, CALLER, model, {"temperature": 0}, template=parrot.TEMPLATE)
     age(box.store)
     config = (
         f"ollama: {{ binary: {box.ollama}, models: {box.store} }}\n"

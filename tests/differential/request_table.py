@@ -1,7 +1,7 @@
 """The requests that one Ollama and the router must answer alike: records, and how one is written.
 
-The rows themselves are in rows_*.py. All speak of the same models, `tiny` (completion) and
-`tiny-embed` (embedding), that a simulated store and a real one both have.
+The rows themselves are in rows_*.py. All speak of the same models that a simulated store and a real
+one both have: `tiny` (completion), `tiny-embed` (embedding) and `caller` (calls tools).
 """
 
 import json
@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-CHAT, EMBED, UNKNOWN = "tiny", "tiny-embed", "nope"
+CHAT, EMBED, CALLER, UNKNOWN = "tiny", "tiny-embed", "caller", "nope"
 SAID = [{"role": "user", "content": "hello there"}]
 EXACT = {"seed": 7, "temperature": 0}
 SHORT = {"num_predict": 4, **EXACT}

@@ -1,7 +1,7 @@
 """The comparison itself: it finds what differs and passes over what must differ."""
 
 import pytest
-from compare import answers, differences, kinds, shapes
+from compare import answers, differences, kinds, mask, shapes
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nDate: today\r\n"
 STREAM = HEAD + b'Transfer-Encoding: chunked\r\n\r\n8\r\n{"a": 1}\r\n8\r\n{"b": 2}\r\n0\r\n\r\n'
@@ -46,6 +46,26 @@ def test_what_must_differ_is_passed_over(other):
 )  # fmt: skip
 def test_what_must_not_differ_is_found(other, kind):
     assert kind in kinds(differences(whole(BODY), other, ["POST"]))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (b"chatcmpl-7", b"chatcmpl-998"),
+        (b"resp_12", b"resp_999998"),
+        (b"msg_12", b"msg_4711"),
+        (b"msg_0123456789abcdef01234567", b"msg_fedcba9876543210fedcba98"),
+        (b"call_q0z9aaaa", b"call_1x1x1x1x"),
+        (b"fc_12_0", b"fc_713_1"),
+        (b"fc_resp_12_0", b"fc_resp_713_1"),
+    ],
+)
+def test_an_id_may_be_any_of_its_form_and_of_no_other(one, other):
+    """Ids are drawn anew for each answer; that they look like Ollama's is compared."""
+    ours = b'{"id":"%b","n":1}'
+    assert mask(ours % one) == mask(ours % other)
+    for foreign in (one + b"_", one[:-1] + b"!", b"x" + one, one.upper(), one + b"0" * 9):
+        assert mask(ours % one) != mask(ours % foreign), foreign
 
 
 @pytest.mark.parametrize(

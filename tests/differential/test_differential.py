@@ -14,6 +14,7 @@ from rows_inference import LOADS, OPTIONS, ROUTES, SPELLINGS
 from rows_management import ACCOUNT, BLOBS, CHANGES, FORMS, REFUSED_CHANGES, REGISTRY, VERSIONS
 from rows_methods import WRONG_METHODS
 from rows_plain import FRAMING, HEADS, LISTS, METHODS, PATHS
+from rows_tools import TOOLS
 
 from ollama_fleet.api import app
 
@@ -21,6 +22,7 @@ TABLE = (
     *LISTS, *PATHS, *METHODS, *HEADS, *FRAMING, *ROUTES, *OPTIONS, *SPELLINGS, *LOADS,
     *EVERYWHERE, *BODIES, *REFUSED, *PULLS, *GRANTS, *OPTIONS_METHOD, *WELCOME,
     *CHANGES, *REFUSED_CHANGES, *BLOBS, *ACCOUNT, *FORMS, *REGISTRY, *VERSIONS, *WRONG_METHODS,
+    *TOOLS,
 )  # fmt: skip
 PS = get("ps", "/api/ps")
 LOADED = post("load", "/api/generate", {"model": CHAT, "keep_alive": "1h", "stream": False})
