@@ -1,6 +1,7 @@
 """The relay bench: it sees whatever goes wrong with an answer; its figures are what they say."""
 
 import asyncio
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,11 @@ from virtual_time import now, passes, run
 from ollama_fleet.bench.relay.backend import TICK_S, Connection, Pacer
 from ollama_fleet.bench.relay.checks import Head, Verdict, judge, read_head
 from ollama_fleet.bench.relay.contenders import BACKENDS, fleet_yaml
-from ollama_fleet.bench.relay.figures import Reading, rows, targets
+from ollama_fleet.bench.relay.figures import Reading, quantile, rows, targets
 from ollama_fleet.bench.relay.load import LEAST_TOKENS, Client, Run
-from ollama_fleet.bench.relay.table import table
+from ollama_fleet.bench.relay.progress import progress
+from ollama_fleet.bench.relay.stamps import create_moments, shared_moments, slot
+from ollama_fleet.bench.relay.table import markdown, table
 from ollama_fleet.bench.relay.wire import (
     LAST_CHUNK,
     RECORD,
@@ -26,7 +29,7 @@ from ollama_fleet.bench.relay.wire import (
     token_record,
     unchunk,
 )
-from ollama_fleet.bench.relay.workloads import Workload, plan
+from ollama_fleet.bench.relay.workloads import FLEET, FLEET_LEAST_CONN, Plan, Workload, plan
 from ollama_fleet.config import load
 
 ASKED = Asked(number=7, tokens=3, per_s=50, stream=True)
@@ -147,11 +150,31 @@ def test_another_status_and_a_head_without_an_end_are_failures():
         read_head(b"HTTP/1.1 200 OK\r\nServer: x")
 
 
+# -- the moments of records --------------------------------------------------------------------
+
+
+def test_what_one_process_notes_another_reads(tmp_path):
+    """The file is shared: a moment stands where it was noted, and nowhere else."""
+    create_moments(tmp_path / "moments")
+    ours, theirs = (shared_moments(tmp_path / "moments") for _ in range(2))
+    ours[slot(4095, 255)] = 1.5
+    assert theirs[slot(4095, 255)] == 1.5
+    assert theirs[slot(4095, 254)] == theirs[slot(0, 0)] == 0.0
+
+
+@given(st.integers(0, 10**7), st.integers(0, 1999), st.integers(0, 999), st.integers(0, 255))
+def test_no_two_records_that_are_under_way_share_a_slot(number, others, at, further):
+    """Of 2,000 answers that were asked for in a row, 256 records in a row each."""
+    other = slot(number + others, at + further)
+    assert (other == slot(number, at)) == (not others and not further)
+
+
 # -- the backend -------------------------------------------------------------------------------
 
 
-def connected(pacer, loop):
-    connection, transport = Connection(loop, pacer), Transport()
+def connected(pacer, loop, moments=None):
+    moments = defaultdict(float) if moments is None else moments
+    connection, transport = Connection(loop, pacer, moments, loop.time), Transport()
     connection.connection_made(transport)
     return connection, transport
 
@@ -178,6 +201,23 @@ def test_the_backend_writes_one_record_at_a_time_and_at_its_pace(per_s, took_s):
     run(scenario())
 
 
+def test_the_backend_notes_when_it_wrote_each_record():
+    """The first, the tokens and the last, in their order, by its own clock."""
+
+    async def scenario():
+        loop, moments = asyncio.get_running_loop(), defaultdict(float)
+        connection, transport = connected(Pacer(loop), loop, moments)
+        await passes(1.0)
+        connection.data_received(request(ASKED))
+        while not transport.writes[-1].endswith(LAST_CHUNK):
+            await passes(TICK_S / 10)
+        written_s = [moments[slot(ASKED.number, at)] for at in range(ASKED.tokens + 1)]
+        assert len(moments) == len(written_s)
+        assert written_s == pytest.approx([1.0, 1.02, 1.04, 1.06], abs=2 * TICK_S)
+
+    run(scenario())
+
+
 def test_the_backend_stops_when_nobody_listens():
     """A connection that is lost is written to no more."""
 
@@ -195,8 +235,9 @@ def test_the_backend_stops_when_nobody_listens():
 # -- the clients -------------------------------------------------------------------------------
 
 
-def asking(workload=WORKLOAD, *, end_s=9.0, clock=lambda: 0.0):
-    session = Run(workload, clock=clock, end_s=end_s)
+def asking(workload=WORKLOAD, *, end_s=9.0, clock=lambda: 0.0, moments=None):
+    moments = defaultdict(float) if moments is None else moments
+    session = Run(workload, moments, clock=clock, end_s=end_s)
     client, transport = Client(session), Transport()
     client.connection_made(transport)
     client.ask()
@@ -226,6 +267,47 @@ def test_a_client_reads_an_answer_in_any_pieces(data, stream):
     run(scenario())
 
 
+@given(st.lists(st.integers(1, 7), min_size=1))
+def test_a_lag_is_from_a_record_s_writing_to_its_coming(together):
+    """However many come in one piece, each record's lag is its own."""
+
+    async def scenario():
+        time_s = [0.0]
+        moments = defaultdict(float)
+        session, client, transport = asking(clock=lambda: time_s[0], moments=moments)
+        asked = last_asked(transport)
+        records = [*(token_record(asked.number, at) for at in range(asked.tokens)), FINAL]
+        client.data_received(HEAD)
+        at, lags_s = 0, []
+        for number, size in enumerate(together):
+            piece = range(at, min(at + size, asked.tokens))
+            at += len(piece)
+            time_s[0] = 10.0 + number
+            for token in piece:
+                moments[slot(asked.number, token)] = 9.0 + token / 1000
+                lags_s.append(1.0 + number - token / 1000)
+            client.data_received(b"".join(chunk(records[token]) for token in piece))
+        assert list(session.lags_s) == pytest.approx(lags_s)
+        result = session.result(0, len(lags_s))
+        assert result.lag_p99_ms == pytest.approx(max(lags_s) * 1000, rel=1e-6)
+
+    run(scenario())
+
+
+def test_an_answer_that_is_not_streamed_has_no_lag():
+    """The backend notes no moment for it: there is nothing to compare with."""
+
+    async def scenario():
+        whole = Workload("W", 1, tokens=8, per_s=0, stream=False, ramp_s=0.0, window_s=9.0)
+        session, client, transport = asking(whole)
+        body = answer_body(last_asked(transport))
+        client.data_received(SIZED % len(body) + body)
+        assert (session.tally.good, len(session.lags_s)) == (1, 0)
+        assert session.result(0, 0).lag_p50_ms is None
+
+    run(scenario())
+
+
 def test_a_lost_connection_is_a_failed_answer_and_told_once():
     """Neither silence nor a second count."""
 
@@ -239,12 +321,32 @@ def test_a_lost_connection_is_a_failed_answer_and_told_once():
     run(scenario())
 
 
+def test_a_run_is_not_over_while_somebody_has_asked_again():
+    """An answer that ends in the window's last moment is followed by one more, which counts too."""
+
+    async def scenario():
+        time_s = [8.999]
+        session, client, transport = asking(clock=lambda: time_s[0])
+        over = asyncio.create_task(session.over())
+        await passes(0.1)
+        for answered in (1, 2):
+            assert not over.done()
+            framed = chunked([answer_body(last_asked(transport))])
+            client.data_received(HEAD + framed)
+            time_s[0] = 9.0
+            await passes(0.1)
+            assert session.tally.good == answered
+        assert over.done()
+
+    run(scenario())
+
+
 @given(st.floats(0, 10), st.booleans())
 def test_a_paced_answer_outlasts_the_window_by_little_or_has_its_usual_length(at_s, first):
     """Nobody asks after the window; who asks near its end is still there when it ends."""
 
     async def scenario():
-        asked = Run(WORKLOAD, clock=lambda: at_s, end_s=9.0).next(first=first)
+        asked = Run(WORKLOAD, {}, clock=lambda: at_s, end_s=9.0).next(first=first)
         left = (9.0 - at_s) * WORKLOAD.per_s
         if asked is None:
             assert left <= 0
@@ -268,6 +370,8 @@ def reading(proxy="fleet", workload="W3", **values):
         "answers": 100,
         "records": 10_000,
         "ttft_ms": (1.0, 2.0, 3.0),
+        "lag_p50_ms": 0.2,
+        "lag_p99_ms": 0.5,
         "memory_kib": 50,
         "failed": 0,
         "altered": 0,
@@ -278,13 +382,24 @@ def reading(proxy="fleet", workload="W3", **values):
 
 
 def test_a_row_holds_costs_rates_and_what_is_added():
-    """Per million records, per 10,000 answers, per second, per stream; TTFT above direct's."""
-    bare = reading("direct", ttft_ms=(0.5, 1.0, 9.0), cpu_s=0.0)
+    """Per million records, per 10,000 answers, per second, per stream; TTFT, lag above direct's."""
+    bare = reading("direct", ttft_ms=(0.5, 1.0, 9.0), lag_p50_ms=0.1, lag_p99_ms=0.3, cpu_s=0.0)
     row = rows([bare, reading()])[1]
     assert row.cpu_s_per_million_chunks == 50.0
     assert row.cpu_s_per_10k_requests == 50.0
     assert (row.req_per_s, row.chunks_per_s, row.memory_kib_per_stream) == (50.0, 5000.0, 5.0)
     assert (row.added_ttft_p50_ms, row.added_ttft_p99_ms) == (1.0, -6.0)
+    assert (row.added_lag_p50_ms, row.added_lag_p99_ms) == (0.1, 0.2)
+
+
+@given(st.lists(st.floats(0, 1), min_size=1), st.floats(0.01, 1))
+def test_a_quantile_is_the_least_value_that_covers_its_share(values, share):
+    """It is one of them; with it the share is reached, without it it is not."""
+    ordered = sorted(values)
+    found = quantile(ordered, share)
+    assert found in ordered
+    assert sum(value <= found for value in ordered) >= share * len(ordered)
+    assert sum(value < found for value in ordered) < share * len(ordered)
 
 
 def test_ratios_are_of_the_same_repetition():
@@ -327,20 +442,49 @@ def test_a_table_has_a_line_for_each_row_target_and_note():
     assert text.endswith("a note")
 
 
-def test_quick_and_full_differ_in_time_only():
-    """The same workloads, so that a quick run may stand for a full one."""
+def test_a_page_has_the_cells_of_the_table():
+    """Two tables of as many columns as their heads have, a cell for each figure, and the notes."""
+    found = rows([reading("direct"), reading()])
+    text = markdown(found, targets(found), ["a note"])
+    ours, judged, notes = (part.splitlines() for part in text.split("\n\n"))
+    assert (len(ours), len(judged), notes) == (2 + 2, 2 + len(targets(found)), ["- a note"])
+    for lines in (ours, judged):
+        assert len({line.count("|") for line in lines}) == 1
+    words = table(found, targets(found), ()).replace("  ", "").replace("\n", "").replace(" ", "")
+    cells = [line for lines in (ours, judged) for at, line in enumerate(lines) if at != 1]
+    assert "".join(cells).replace("|", "").replace(" ", "") == words
+
+
+# -- how far it is -----------------------------------------------------------------------------
+
+
+def test_the_time_left_follows_from_the_pace_so_far():
+    """As planned, until a run shows that they take longer."""
+    one = Workload("W", 1, 1, 1, stream=True, ramp_s=1.0, window_s=8.0)
+    plan = Plan((FLEET,), (one,), repetitions=4)
+    assert progress(plan, 2, 0, 0.0) == "0 of 8 runs, 80 s left"
+    assert progress(plan, 2, 2, 40.0) == "2 of 8 runs, about 2 min left"
+    assert progress(plan, 2, 8, 160.0) == "8 of 8 runs, 0 s left"
+
+
+def test_quick_and_full_have_the_same_workloads():
+    """So that a quick run may stand for a full one, which has one row more for the strategy."""
 
     def shapes(plan):
         return [(w.name, w.connections, w.tokens, w.per_s, w.stream) for w in plan.workloads]
 
-    assert shapes(plan(quick=True)) == shapes(plan(quick=False))
+    quick, full = plan(quick=True), plan(quick=False)
+    assert shapes(quick) == shapes(full)
+    assert (*quick.proxies, FLEET_LEAST_CONN) == full.proxies
 
 
-def test_our_own_configuration_is_a_good_one(tmp_path):
-    """The fleet of the bench is one of three external instances with a slot for every stream."""
+@pytest.mark.parametrize("least_conn", [False, True])
+def test_our_own_configuration_is_a_good_one(tmp_path, least_conn):
+    """Three external instances with a slot for every stream; all else is as it is by default."""
     file = Path(tmp_path, "fleet.yaml")
-    file.write_text(fleet_yaml(1, range(2, 2 + BACKENDS)))
+    file.write_text(fleet_yaml(1, range(2, 2 + BACKENDS), least_conn=least_conn))
     config = load(file, environ={}, cwd=tmp_path, overrides={}).config
+    assert config.routing.strategy == ("least_conn" if least_conn else "adaptive")
     most = max(w.connections for w in plan(quick=False).workloads)
     assert not config.groups
     assert len(config.instances) == BACKENDS

@@ -1,6 +1,7 @@
-"""The backend of the relay bench, a program: `python -m ollama_fleet.bench.relay.backend PORT…`.
+"""The backend of the relay bench: `python -m ollama_fleet.bench.relay.backend MOMENTS PORT…`.
 
-It speaks as much of Ollama as a router asks for, and writes one record per token and write.
+A program that speaks as much of Ollama as a router asks for, writes one record per token and write,
+and notes in the file MOMENTS when it did.
 """
 
 import asyncio
@@ -8,12 +9,15 @@ import heapq
 import json
 import re
 import sys
+import time
 from collections.abc import Callable
 from itertools import count
+from pathlib import Path
 
 import uvloop
 
 from ollama_fleet.bench.relay.machine import raise_file_limit
+from ollama_fleet.bench.relay.stamps import Moments, shared_moments, slot
 from ollama_fleet.bench.relay.wire import (
     LAST_CHUNK,
     MODEL,
@@ -84,11 +88,22 @@ class Pacer:
 
 
 class Connection(asyncio.Protocol):
-    """One connection: a request, its answer, the next request."""
+    """One connection: a request, its answer, the next request.
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, pacer: Pacer) -> None:
+    `moments` is where the time of each record is noted, `clock` gives monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        pacer: Pacer,
+        moments: Moments,
+        clock: Callable[[], float],
+    ) -> None:
         self._loop = loop
         self._pacer = pacer
+        self._moments = moments
+        self._clock = clock
         self._transport: asyncio.Transport | None = None
         self._buffer = b""
         self._asked: Asked | None = None
@@ -140,8 +155,8 @@ class Connection(asyncio.Protocol):
             answer = answer_body(asked)
             self._transport.write(_WHOLE % (200, len(answer), answer))
             return
-        self._asked, self._sent = asked, 1
-        self._transport.write(_STREAM + chunk(token_record(asked.number, 0)))
+        self._asked, self._sent = asked, 0
+        self._write(asked, _STREAM + chunk(token_record(asked.number, 0)))
         if asked.per_s:
             self._pacer.call_every(1 / asked.per_s, self._step)
         else:
@@ -158,23 +173,32 @@ class Connection(asyncio.Protocol):
         if self._transport is None or asked is None:
             return False
         if self._sent < asked.tokens:
-            self._transport.write(chunk(token_record(asked.number, self._sent)))
-            self._sent += 1
+            self._write(asked, chunk(token_record(asked.number, self._sent)))
             return True
         self._asked = None
-        self._transport.write(chunk(final_record(asked)) + LAST_CHUNK)
+        self._write(asked, chunk(final_record(asked)) + LAST_CHUNK)
         return False
 
+    def _write(self, asked: Asked, record: bytes) -> None:
+        assert self._transport is not None
+        self._moments[slot(asked.number, self._sent)] = self._clock()
+        self._sent += 1
+        self._transport.write(record)
 
-async def serve(ports: list[int]) -> None:
+
+async def serve(moments: Moments, ports: list[int]) -> None:
     """Listen on all ports until the process is ended."""
     loop = asyncio.get_running_loop()
     pacer = Pacer(loop)
+
+    def connection() -> Connection:
+        return Connection(loop, pacer, moments, time.monotonic)
+
     for port in ports:
-        await loop.create_server(lambda: Connection(loop, pacer), "127.0.0.1", port, backlog=4096)
+        await loop.create_server(connection, "127.0.0.1", port, backlog=4096)
     await asyncio.Event().wait()
 
 
 if __name__ == "__main__":
     raise_file_limit()
-    uvloop.run(serve([int(port) for port in sys.argv[1:]]))
+    uvloop.run(serve(shared_moments(Path(sys.argv[1])), [int(port) for port in sys.argv[2:]]))

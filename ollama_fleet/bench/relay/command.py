@@ -1,9 +1,10 @@
-"""`scripts/bench relay [--quick] [-o json]`: what relaying costs, beside nginx and others."""
+"""`scripts/bench relay [--quick] [-o json|markdown]`: what relaying costs, beside nginx."""
 
 import argparse
 import json
 import sys
 import tempfile
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,8 +13,9 @@ from ollama_fleet.bench.relay.contenders import running
 from ollama_fleet.bench.relay.figures import Reading, Target, rows, targets
 from ollama_fleet.bench.relay.machine import Cores, raise_file_limit
 from ollama_fleet.bench.relay.measure import measure
-from ollama_fleet.bench.relay.table import table
-from ollama_fleet.bench.relay.workloads import NGINX, plan
+from ollama_fleet.bench.relay.progress import progress
+from ollama_fleet.bench.relay.table import markdown, table
+from ollama_fleet.bench.relay.workloads import NGINX, Plan, plan
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - it has no public name
@@ -26,7 +28,7 @@ def add_to(benchmarks: "Subparsers") -> None:
     parser = benchmarks.add_parser("relay", help="what the router costs, beside nginx and others")
     parser.add_argument("--quick", action="store_true", help="one short repetition, under a minute")
     parser.add_argument("--repetitions", type=int, help="5 if not given, with --quick 1")
-    parser.add_argument("-o", "--output", choices=("table", "json"), default="table")
+    parser.add_argument("-o", "--output", choices=("table", "json", "markdown"), default="table")
     parser.set_defaults(run=main)
 
 
@@ -34,17 +36,8 @@ def main(arguments: argparse.Namespace) -> int:
     """Measure and print; 1 if an answer was wrong or a target is missed."""
     cores = Cores.choose()
     raise_file_limit()
-    readings: list[Reading] = []
     chosen = plan(quick=arguments.quick, repetitions=arguments.repetitions)
-    with (
-        tempfile.TemporaryDirectory(prefix="fleet-bench-") as directory,
-        running(Path(directory), cores) as field,
-    ):
-        for reading in measure(chosen, field, cores):
-            readings.append(reading)
-            sys.stderr.write(f"\r\x1b[K{reading.workload} {reading.proxy}")
-            sys.stderr.flush()
-    sys.stderr.write("\r\x1b[K")
+    readings = _measured(chosen, cores)
     found, notes = rows(readings), _notes(readings)
     judged = targets(found)
     if arguments.output == "json":
@@ -57,8 +50,36 @@ def main(arguments: argparse.Namespace) -> int:
         }
         sys.stdout.write(json.dumps(report, indent=2) + "\n")
     else:
-        sys.stdout.write(table(found, judged, notes) + "\n")
+        show = markdown if arguments.output == "markdown" else table
+        sys.stdout.write(show(found, judged, notes) + "\n")
     return int(_is_wrong(readings, judged))
+
+
+def _measured(chosen: Plan, cores: Cores) -> list[Reading]:
+    """All readings of a plan; on the way it is told how far it is."""
+    readings: list[Reading] = []
+    with (
+        tempfile.TemporaryDirectory(prefix="fleet-bench-") as directory,
+        running(chosen.proxies, Path(directory), cores) as field,
+    ):
+        began_s, contenders = time.monotonic(), len(field.contenders)
+        _tell(progress(chosen, contenders, 0, 0.0))
+        for reading in measure(chosen, field, cores):
+            readings.append(reading)
+            taken_s = time.monotonic() - began_s
+            far = progress(chosen, contenders, len(readings), taken_s)
+            _tell(f"{reading.workload}, {reading.proxy}: {far}")
+    _tell("")
+    return readings
+
+
+def _tell(line: str) -> None:
+    """Say it on one line that the next takes the place of; where that cannot be, on its own."""
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\r\x1b[K{line}")
+    elif line:
+        sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
 
 
 def _notes(readings: list[Reading]) -> list[str]:

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Self
 
 from ollama_fleet.bench.relay.machine import Cores, pinned
+from ollama_fleet.bench.relay.stamps import create_moments
 from ollama_fleet.bench.relay.wire import Asked, answer_body, request
-from ollama_fleet.bench.relay.workloads import DIRECT, FLEET, ITER_ANY, NGINX
+from ollama_fleet.bench.relay.workloads import DIRECT, FLEET_LEAST_CONN, ITER_ANY, NGINX
 
 BACKENDS = 3
 START_S = 20.0
@@ -58,8 +59,8 @@ listen: 127.0.0.1:{port}
 groups: []
 instances:
 {instances}
-routing: {{ strategy: least_conn }}
 """
+_LEAST_CONN = "routing: { strategy: least_conn }\n"
 
 
 class NotServing(Exception):
@@ -77,27 +78,34 @@ class Contender:
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """All that is running: the contenders, and the backend behind them."""
+    """All that is running: the contenders, and the backend behind them.
+
+    `moments` is the file in which that notes when it wrote each record.
+    """
 
     contenders: tuple[Contender, ...]
     backend_pid: int
+    moments: Path
 
 
 @contextmanager
-def running(directory: Path, cores: Cores) -> Iterator[Field]:
-    """Start the backend and every contender there is; stop them afterwards. Raises NotServing."""
+def running(proxies: Sequence[str], directory: Path, cores: Cores) -> Iterator[Field]:
+    """Start the backend and the proxies there are; stop them afterwards. Raises NotServing."""
     with ExitStack() as stack:
         backends = tuple(free_port() for _ in range(BACKENDS))
+        moments = directory / "moments"
+        create_moments(moments)
         module = (sys.executable, "-m", "ollama_fleet.bench.relay.backend")
-        backend = Program("backend", (*module, *map(str, backends)), directory)
+        backend = Program("backend", (*module, str(moments), *map(str, backends)), directory)
         with pinned(cores.rest):
             stack.enter_context(backend)
         started = []
-        for name in (NGINX, ITER_ANY, FLEET):
-            port = free_port()
-            command = _command(name, directory, port, backends)
+        for name in proxies:
+            port, own = free_port(), directory / name
+            own.mkdir()
+            command = _command(name, own, port, backends)
             if command is not None:
-                program = Program(name, command, directory)
+                program = Program(name, command, own)
                 with pinned(cores.proxy):
                     stack.enter_context(program)
                 started.append((program, port))
@@ -107,7 +115,7 @@ def running(directory: Path, cores: Cores) -> Iterator[Field]:
         for program, port in started:
             program.wait(port)
             contenders.append(Contender(program.name, (port,), program.pid))
-        yield Field(tuple(contenders), backend.pid)
+        yield Field(tuple(contenders), backend.pid, moments)
 
 
 def _command(
@@ -125,7 +133,8 @@ def _command(
         configuration.write_text(nginx_conf(directory, port, backends))
         return (binary, "-p", str(directory), "-e", "stderr", "-c", str(configuration))
     configuration = directory / "fleet.yaml"
-    configuration.write_text(fleet_yaml(port, backends))
+    written = fleet_yaml(port, backends, least_conn=name == FLEET_LEAST_CONN)
+    configuration.write_text(written)
     up = ("-m", "ollama_fleet", "up", "--no-tui", "-c", str(configuration))
     return (sys.executable, *up)
 
@@ -136,13 +145,13 @@ def nginx_conf(directory: Path, port: int, backends: Sequence[int]) -> str:
     return _NGINX.format(directory=directory, port=port, servers=servers)
 
 
-def fleet_yaml(port: int, backends: Sequence[int]) -> str:
-    """A fleet of external instances, with slots for every stream."""
+def fleet_yaml(port: int, backends: Sequence[int], *, least_conn: bool = False) -> str:
+    """A fleet of external instances, with slots for every stream; else as it is by default."""
     instances = "\n".join(
         f'  - {{ name: backend-{at}, url: "http://127.0.0.1:{backend}", slots: 4096 }}'
         for at, backend in enumerate(backends)
     )
-    return _FLEET.format(port=port, instances=instances)
+    return _FLEET.format(port=port, instances=instances) + (_LEAST_CONN if least_conn else "")
 
 
 class Program:

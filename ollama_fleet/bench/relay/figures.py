@@ -25,6 +25,8 @@ class Reading:
     answers: int
     records: int
     ttft_ms: tuple[float, ...]
+    lag_p50_ms: float | None
+    lag_p99_ms: float | None
     memory_kib: int
     failed: int
     altered: int
@@ -48,10 +50,7 @@ class Reading:
 
     def ttft_at(self, share: float) -> float | None:
         """The time to first token that a share of the answers was within, in milliseconds."""
-        if not self.ttft_ms:
-            return None
-        ordered = sorted(self.ttft_ms)
-        return ordered[min(len(ordered) - 1, math.ceil(share * len(ordered)) - 1)]
+        return quantile(sorted(self.ttft_ms), share) if self.ttft_ms else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +65,8 @@ class Row:
     chunks_per_s: float | None
     added_ttft_p50_ms: float | None
     added_ttft_p99_ms: float | None
+    added_lag_p50_ms: float | None
+    added_lag_p99_ms: float | None
     memory_kib_per_stream: float | None
     errors: int
     altered: int
@@ -96,9 +97,15 @@ _LIMITS = (
     ("W3", "ratio_to_nginx", 1.35),
     ("W3", "added_ttft_p50_ms", 0.5),
     ("W3", "added_ttft_p99_ms", 5.0),
+    ("W3", "added_lag_p99_ms", 0.3),
     ("W4", "ratio_to_nginx", 1.35),
     ("W4", "memory_kib_per_stream", 25.0),
 )
+
+
+def quantile(ordered: Sequence[float], share: float) -> float:
+    """The least value that a share of them is within; there is at least one."""
+    return ordered[min(len(ordered) - 1, math.ceil(share * len(ordered)) - 1)]
 
 
 def rows(readings: Iterable[Reading]) -> tuple[Row, ...]:
@@ -130,6 +137,9 @@ def _row(proxy: str, runs: Mapping[str, Sequence[Reading]]) -> Row:
         pairs = zip(own, runs.get(other, ()), strict=False)
         return _median([value(run, beside) for run, beside in pairs]) if relayed else None
 
+    def added(value: Callable[[Reading], float | None]) -> float | None:
+        return against(DIRECT, lambda run, bare: _difference(value(run), value(bare)))
+
     return Row(
         workload=own[0].workload,
         proxy=proxy,
@@ -137,8 +147,10 @@ def _row(proxy: str, runs: Mapping[str, Sequence[Reading]]) -> Row:
         cpu_s_per_10k_requests=median(lambda run: run.cpu_s_per_10k_requests),
         req_per_s=round(statistics.median(run.answers / run.window_s for run in own), 1),
         chunks_per_s=_median(_chunks_per_s(run) for run in own),
-        added_ttft_p50_ms=against(DIRECT, lambda run, bare: _added(run, bare, 0.5)),
-        added_ttft_p99_ms=against(DIRECT, lambda run, bare: _added(run, bare, 0.99)),
+        added_ttft_p50_ms=added(lambda run: run.ttft_at(0.5)),
+        added_ttft_p99_ms=added(lambda run: run.ttft_at(0.99)),
+        added_lag_p50_ms=added(lambda run: run.lag_p50_ms),
+        added_lag_p99_ms=added(lambda run: run.lag_p99_ms),
         memory_kib_per_stream=median(_per_stream) if own[0].stream else None,
         errors=sum(run.failed for run in own),
         altered=sum(run.altered for run in own),
@@ -156,9 +168,8 @@ def _per_stream(run: Reading) -> float:
     return run.memory_kib / run.connections
 
 
-def _added(run: Reading, bare: Reading, share: float) -> float | None:
-    taken_ms, bare_ms = run.ttft_at(share), bare.ttft_at(share)
-    return None if taken_ms is None or bare_ms is None else taken_ms - bare_ms
+def _difference(value: float | None, bare: float | None) -> float | None:
+    return None if value is None or bare is None else value - bare
 
 
 def _ratio(run: Reading, other: Reading) -> float | None:

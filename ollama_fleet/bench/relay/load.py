@@ -1,8 +1,9 @@
 """The clients of the relay bench, a program: one workload against one proxy, every answer checked.
 
-`python -m ollama_fleet.bench.relay.load WORKLOAD PORT…` takes the workload as JSON and writes lines
-of JSON: a `Mark` when all clients run, one in the middle of the window, one at its end, and a
-`Result` when the last answers have come.
+`python -m ollama_fleet.bench.relay.load WORKLOAD MOMENTS PORT…` takes the workload as JSON, and the
+file in which the backend notes when it wrote what. It writes lines of JSON: a `Mark` when all
+clients run, one in the middle of the window, one at its end, and a `Result` when the last answers
+have come.
 """
 
 import asyncio
@@ -11,16 +12,20 @@ import math
 import random
 import sys
 import time
+from array import array
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count, cycle, islice
+from pathlib import Path
 
 import msgspec
 import uvloop
 
 from ollama_fleet.bench.relay.checks import Head, Tally, Verdict, judge, read_head
+from ollama_fleet.bench.relay.figures import quantile
 from ollama_fleet.bench.relay.machine import raise_file_limit
+from ollama_fleet.bench.relay.stamps import Moments, shared_moments, slot
 from ollama_fleet.bench.relay.wire import LAST_CHUNK, RECORD, Asked, request
 from ollama_fleet.bench.relay.workloads import Workload
 
@@ -40,9 +45,15 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a run came to. Times to first token are of answers begun in the window, if any were."""
+    """What a run came to. Times to first token are of answers begun in the window, if any were.
+
+    `lag_*_ms` is how long records were on their way from the backend's write, of those that came in
+    the window; None where answers are not streamed.
+    """
 
     ttft_ms: tuple[float, ...]
+    lag_p50_ms: float | None
+    lag_p99_ms: float | None
     failed: int
     altered: int
     reasons: tuple[str, ...]
@@ -53,7 +64,8 @@ class Run:
     """What all clients of a run share."""
 
     workload: Workload
-    clock: Callable[[], float] = time.perf_counter
+    moments: Moments
+    clock: Callable[[], float] = time.monotonic
     steady_s: float = 0.0
     end_s: float = 0.0
     records: int = 0
@@ -61,6 +73,7 @@ class Run:
     quiet: asyncio.Event = field(default_factory=asyncio.Event)  # nobody waits for an answer
     tally: Tally = field(default_factory=Tally)
     ttfts: list[tuple[float, float]] = field(default_factory=list)  # when asked, how long it took
+    lags_s: "array[float]" = field(default_factory=lambda: array("d"))  # in the order of coming
     numbers: Iterator[int] = field(default_factory=count)
     lengths: random.Random = field(default_factory=lambda: random.Random(0))  # noqa: S311 - a workload
 
@@ -76,17 +89,25 @@ class Run:
             tokens = max(LEAST_TOKENS, min(tokens, math.ceil(left_s * workload.per_s) + 1))
         return Asked(next(self.numbers), tokens, workload.per_s, workload.stream)
 
+    async def over(self) -> None:
+        """Wait until nobody waits for an answer, nor has asked again in the very last moment."""
+        while self.busy:
+            await self.quiet.wait()
+
     def mark(self) -> Mark:
         """The state of things."""
         return Mark(self.clock(), self.tally.good, self.records)
 
-    def result(self) -> Result:
-        """What it came to."""
+    def result(self, lags_from: int, lags_to: int) -> Result:
+        """What it came to; of the lags, those from one to another."""
         within = [ttft for asked_s, ttft in self.ttfts if asked_s >= self.steady_s]
         ttfts = within or [ttft for _, ttft in self.ttfts]
+        lags_s = sorted(self.lags_s[lags_from:lags_to])
         tally = self.tally
         return Result(
-            tuple(round(ttft * 1000, 4) for ttft in ttfts),
+            tuple(_ms(ttft) for ttft in ttfts),
+            _ms(quantile(lags_s, 0.5)) if lags_s else None,
+            _ms(quantile(lags_s, 0.99)) if lags_s else None,
             tally.failed,
             tally.altered,
             tuple(tally.reasons),
@@ -105,6 +126,7 @@ class Client(asyncio.Protocol):
         self._head: Head | None = None
         self._pieces: list[bytes] = []
         self._size = 0
+        self._records = 0
         self._body_at = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -129,22 +151,30 @@ class Client(asyncio.Protocol):
             return
         self._run.busy += 1
         self._run.quiet.clear()
-        self._head, self._pieces, self._size = None, [], 0
+        self._head, self._pieces, self._size, self._records = None, [], 0, 0
         self._asked_s = self._run.clock()
         self._transport.write(request(self._asked))
 
     def data_received(self, data: bytes) -> None:
         """Collect the answer; check it when it has come whole."""
+        now_s = self._run.clock()
         if not self._pieces:
-            now_s = self._run.clock()
             self._run.ttfts.append((self._asked_s, now_s - self._asked_s))
         self._pieces.append(data)
         self._size += len(data)
-        self._run.records += data.count(RECORD)
+        self._count(data.count(RECORD), now_s)
         if self._head is None and not self._read_head():
             return
         if self._is_whole(data):
             self._check()
+
+    def _count(self, records: int, now_s: float) -> None:
+        run, asked = self._run, self._asked
+        run.records += records
+        if asked is not None and asked.stream:
+            for at in range(self._records, self._records + records):
+                run.lags_s.append(now_s - run.moments[slot(asked.number, at)])
+            self._records += records
 
     def _read_head(self) -> bool:
         joined = b"".join(self._pieces)
@@ -178,25 +208,27 @@ class Client(asyncio.Protocol):
         self._asked = None
 
 
-async def drive(workload: Workload, ports: list[int]) -> Result:
+async def drive(workload: Workload, moments: Moments, ports: list[int]) -> Result:
     """Run a workload; the marks are written as they come."""
-    run = Run(workload)
+    run = Run(workload, moments)
     clients = await _connect(run, ports)
-    start_s = time.perf_counter()
+    start_s = run.clock()
     run.steady_s = start_s + workload.ramp_s
     run.end_s = run.steady_s + workload.window_s
     for at, client in enumerate(clients):
         await _sleep_until(start_s + STARTING * workload.ramp_s * at / len(clients))
         client.ask()
+    lags = []
     for moment_s in (run.steady_s, run.steady_s + workload.window_s / 2, run.end_s):
         await _sleep_until(moment_s)
+        lags.append(len(run.lags_s))
         _say(run.mark())
     with suppress(TimeoutError):
         async with asyncio.timeout(LAST_ANSWERS_S):
-            await run.quiet.wait()
+            await run.over()
     for _ in range(run.busy):
         run.tally.note(Verdict.FAILED, "the answer did not end in time")
-    return run.result()
+    return run.result(lags[0], lags[-1])
 
 
 async def _connect(run: Run, ports: list[int]) -> list[Client]:
@@ -209,9 +241,13 @@ async def _connect(run: Run, ports: list[int]) -> list[Client]:
 
 
 async def _sleep_until(moment_s: float) -> None:
-    left_s = moment_s - time.perf_counter()
+    left_s = moment_s - time.monotonic()
     if left_s > 0:
         await asyncio.sleep(left_s)
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1000, 4)
 
 
 def _say(what: Mark | Result) -> None:
@@ -219,12 +255,12 @@ def _say(what: Mark | Result) -> None:
     sys.stdout.buffer.flush()
 
 
-def main(workload: str, *ports: str) -> None:
+def main(workload: str, moments: str, *ports: str) -> None:
     """Run one workload and write what came of it."""
     raise_file_limit()
     gc.disable()  # a run is short; a collection in it would look like a proxy's pause
     asked = msgspec.json.decode(workload, type=Workload)
-    _say(uvloop.run(drive(asked, [int(port) for port in ports])))
+    _say(uvloop.run(drive(asked, shared_moments(Path(moments)), [int(port) for port in ports])))
 
 
 if __name__ == "__main__":

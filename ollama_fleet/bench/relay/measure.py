@@ -40,7 +40,8 @@ def measure(plan: Plan, field: Field, cores: Cores) -> Iterator[Reading]:
 def run(workload: Workload, contender: Contender, field: Field, cores: Cores) -> Reading:
     """One run of the load. `memory_kib` is all of the contender's, in the middle of the window."""
     module = (sys.executable, "-m", "ollama_fleet.bench.relay.load")
-    command = (*module, msgspec.json.encode(workload).decode(), *map(str, contender.ports))
+    asked = msgspec.json.encode(workload).decode()
+    command = (*module, asked, str(field.moments), *map(str, contender.ports))
     with (
         pinned(cores.rest),
         subprocess.Popen(command, stdout=subprocess.PIPE) as load,
@@ -66,6 +67,8 @@ def run(workload: Workload, contender: Contender, field: Field, cores: Cores) ->
         answers=end.answers - begin.answers,
         records=end.records - begin.records,
         ttft_ms=result.ttft_ms,
+        lag_p50_ms=result.lag_p50_ms,
+        lag_p99_ms=result.lag_p99_ms,
         memory_kib=held_kib,
         failed=result.failed,
         altered=result.altered,

@@ -1,4 +1,4 @@
-"""The rows of the relay bench as text. Pure."""
+"""The rows of the relay bench as text, for a terminal or for a page of documentation. Pure."""
 
 from collections.abc import Iterable, Sequence
 
@@ -13,6 +13,8 @@ _COLUMNS = (
     ("chunks_per_s", "chunks/s"),
     ("added_ttft_p50_ms", "+TTFT p50 ms"),
     ("added_ttft_p99_ms", "p99 ms"),
+    ("added_lag_p50_ms", "+lag p50 ms"),
+    ("added_lag_p99_ms", "p99 ms"),
     ("memory_kib_per_stream", "KiB/stream"),
     ("errors", "errors"),
     ("altered", "altered"),
@@ -24,11 +26,23 @@ _COLUMNS = (
 
 def table(rows: Iterable[Row], targets: Iterable[Target], notes: Iterable[str]) -> str:
     """Rows, then what they say of the targets, then what else there is to say."""
-    cells = [[title for _, title in _COLUMNS]]
-    cells += [[_cell(getattr(row, name)) for name, _ in _COLUMNS] for row in rows]
-    judged = [["target", "limit", "value", "verdict"]]
-    judged += [[*_target(target)] for target in targets]
-    return "\n".join((*_aligned(cells), "", *_aligned(judged), *notes))
+    return "\n".join((*_aligned(_rows(rows)), "", *_aligned(_judged(targets)), *notes))
+
+
+def markdown(rows: Iterable[Row], targets: Iterable[Target], notes: Iterable[str]) -> str:
+    """The same as a page of documentation has it."""
+    said = [f"- {note}" for note in notes]
+    parts = (_piped(_rows(rows)), _piped(_judged(targets)), said)
+    return "\n\n".join("\n".join(part) for part in parts if part)
+
+
+def _rows(rows: Iterable[Row]) -> list[list[str]]:
+    cells = [[_cell(getattr(row, name)) for name, _ in _COLUMNS] for row in rows]
+    return [[title for _, title in _COLUMNS], *cells]
+
+
+def _judged(targets: Iterable[Target]) -> list[list[str]]:
+    return [["target", "limit", "value", "verdict"], *([*_target(target)] for target in targets)]
 
 
 def _target(target: Target) -> tuple[str, str, str, str]:
@@ -47,7 +61,7 @@ def _cell(value: object) -> str:
 
 def _aligned(cells: Sequence[Sequence[str]]) -> list[str]:
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    names = {at for at in range(2) if len(cells[0]) > 4} or {0, 3}
+    names = _names(cells[0])
     return [
         "  ".join(
             cell.ljust(width) if at in names else cell.rjust(width)
@@ -55,3 +69,14 @@ def _aligned(cells: Sequence[Sequence[str]]) -> list[str]:
         ).rstrip()
         for line in cells
     ]
+
+
+def _piped(cells: Sequence[Sequence[str]]) -> list[str]:
+    names = _names(cells[0])
+    rule = ["---" if at in names else "---:" for at in range(len(cells[0]))]
+    return [f"| {' | '.join(line)} |" for line in (cells[0], rule, *cells[1:])]
+
+
+def _names(header: Sequence[str]) -> frozenset[int]:
+    """The columns that hold words: the others hold figures."""
+    return frozenset((0, 1) if len(header) == len(_COLUMNS) else (0, 3))
