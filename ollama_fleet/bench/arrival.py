@@ -1,10 +1,11 @@
 """`scripts/bench arrival [--quick] [-o json]`: what deciding costs, without the sockets.
 
 An arrival is everything the router does to give a request its place and to take it back: policy,
-plan, admission and state, with nobody waiting. A plan chooses for 64 waiting requests at once, as
-when a fleet comes up. Two thirds of the instances have the model in memory, a third of all slots
-is taken, and every instance holds a dozen models. CPU time of the one thread, so that a machine
-with other work to do counts for nothing.
+plan, admission, state and the memory of prompts, with nobody waiting. A plan chooses for 64 waiting
+requests at once, as when a fleet comes up. Two thirds of the instances have the model in memory, a
+third of all slots is taken, and every instance holds a dozen models. Every second request goes on
+from a conversation. CPU time of the one thread, so that a machine with other work to do counts for
+little.
 """
 
 import argparse
@@ -18,14 +19,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final
 
-from ollama_fleet.estimate import Estimates
+from ollama_fleet.estimate import Estimates, Prefixes
 from ollama_fleet.names import canonical
 from ollama_fleet.placement import InstanceSpec, Placement
 from ollama_fleet.router.admission import Admission
 from ollama_fleet.router.dialect import Dialect
-from ollama_fleet.router.intake import Request
+from ollama_fleet.router.intake import BLOCK_BYTES, Request
+from ollama_fleet.router.learning import Learning
 from ollama_fleet.router.plan import plan
-from ollama_fleet.router.policy import Strategy
 from ollama_fleet.router.queue import Waiter
 from ollama_fleet.router.strategies import STRATEGIES, Tools
 from ollama_fleet.state import Phase, ResidentModel, State, StoredModel
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
 
 _MODELS: Final = tuple(f"model-{number}" for number in range(12))
 _SLOTS: Final = 4
+_MODEL_BYTES: Final = 5_000_000_000
+_PROMPT_BLOCKS: Final = 8
+_CONVERSATIONS: Final = 64
 _WARM_UP: Final = 200
 _STRATEGY: Final = "adaptive"
 
@@ -107,10 +111,12 @@ def measure(case: Case, share: float, rng: random.Random) -> list[float]:
 
 
 async def _arrivals(state: State, runs: int, rng: random.Random) -> list[float]:
-    admission = Admission(
-        state, _strategy(rng), limit=512, timeout_s=60.0, rng=rng, clock=time.monotonic
-    )
-    requests = [_request(model) for model in _MODELS[:4]]
+    estimates, prefixes = Estimates(), Prefixes()
+    strategy = STRATEGIES[_STRATEGY](Tools(estimates, rng, prefixes=prefixes))
+    clock = time.monotonic
+    admission = Admission(state, strategy, limit=512, timeout_s=60.0, rng=rng, clock=clock)
+    Learning(state, estimates, prefixes, clock=clock)
+    requests = _requests(2 * _CONVERSATIONS)
     costs_us = []
     for run in range(_WARM_UP + runs):
         request = requests[run % len(requests)]
@@ -122,13 +128,9 @@ async def _arrivals(state: State, runs: int, rng: random.Random) -> list[float]:
 
 
 def _plans(state: State, waiters: int, runs: int, rng: random.Random) -> list[float]:
-    strategy = _strategy(rng)
-    waiting = [Waiter(number, _request(_MODELS[number % 4])) for number in range(waiters)]
+    strategy = STRATEGIES[_STRATEGY](Tools(Estimates(), rng))
+    waiting = [Waiter(number, request) for number, request in enumerate(_requests(waiters))]
     return list(_timed(lambda: plan(waiting, state, strategy, rng, 0.0), runs))
-
-
-def _strategy(rng: random.Random) -> Strategy:
-    return STRATEGIES[_STRATEGY](Tools(Estimates(), rng))
 
 
 def _timed(call: Callable[[], object], runs: int) -> Iterator[float]:
@@ -138,19 +140,20 @@ def _timed(call: Callable[[], object], runs: int) -> Iterator[float]:
         yield (time.thread_time_ns() - began_ns) / 1000
 
 
-def _fleet(size: int, rng: random.Random) -> State:
+def _fleet(count: int, rng: random.Random) -> State:
     """A fleet at work: models on disk and in memory, slots taken."""
     specs = tuple(
         InstanceSpec(f"gpu{number}", "g", "127.0.0.1", 1, _SLOTS, "/models")
-        for number in range(size)
+        for number in range(count)
     )
     state = State(Placement(specs))
-    stored = [StoredModel(canonical(m), m, f"sha256:{m}", 1, {"name": m}) for m in _MODELS]
+    size = _MODEL_BYTES
+    stored = [StoredModel(canonical(m), m, f"sha256:{m}", size, {"name": m}) for m in _MODELS]
     for instance in state.instances.values():
         state.set_phase(instance, Phase.READY, 0.0)
         state.set_stored(instance, stored)
         models = [m for m in _MODELS if rng.random() < 2 / 3]
-        rows = [ResidentModel(canonical(m), m, 1, 1, "", {"name": m}) for m in models]
+        rows = [ResidentModel(canonical(m), m, size, size, "", {"name": m}) for m in models]
         state.set_resident(instance, rows)
         for _ in range(_SLOTS):
             if models and rng.random() < 1 / 3:
@@ -158,9 +161,27 @@ def _fleet(size: int, rng: random.Random) -> State:
     return state
 
 
-def _request(model: str) -> Request:
-    key = canonical(model)
-    return Request("POST", "/api/chat", Dialect.OLLAMA, model, key, key, stream=True)
+def _requests(count: int) -> list[Request]:
+    """Requests for four models in turn; every second one has a prompt of its own that is known."""
+    found = []
+    for number in range(count):
+        model = _MODELS[number % 4]
+        key = canonical(model)
+        talk = range(number * _PROMPT_BLOCKS, (number + 1) * _PROMPT_BLOCKS) if number % 2 else ()
+        found.append(
+            Request(
+                "POST",
+                "/api/chat",
+                Dialect.OLLAMA,
+                model,
+                key,
+                key,
+                stream=True,
+                prompt_bytes=_PROMPT_BLOCKS * BLOCK_BYTES,
+                prefix=tuple(talk),
+            )
+        )
+    return found
 
 
 def _table(rows: Sequence[Row]) -> str:

@@ -23,7 +23,7 @@ and would decide the same.
 """
 
 from ollama_fleet.estimate.estimates import Estimates
-from ollama_fleet.estimate.prefixes import Prefixes
+from ollama_fleet.estimate.prefixes import Cache, Prefixes
 from ollama_fleet.estimate.records import Ask, Observation, Speed
 
-__all__ = ["Ask", "Estimates", "Observation", "Prefixes", "Speed"]
+__all__ = ["Ask", "Cache", "Estimates", "Observation", "Prefixes", "Speed"]

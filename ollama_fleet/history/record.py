@@ -26,7 +26,7 @@ class RequestRecord(msgspec.Struct, frozen=True, kw_only=True):
     none). `status` is what the client was told (0: it was gone before). `inference` says that it
     ran a model, or would have: it took a slot, which metadata and an unload do not. `tried` are
     the attempts' instances in their order, `failures` what ended each that was followed by another.
-    `scores` is the decision for the last attempt: every instance asked, with its value and terms.
+    `scores` is the decision for the last attempt: the best instances, with value and terms.
     """
 
     id: str

@@ -5,6 +5,7 @@ Eligibility comes first and is the same for all, so that a wrong filter cannot p
 The strategies themselves are in strategies/.
 """
 
+import heapq
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 ALL_ASKED = 64  # eligible instances up to which each is asked for its score; beyond that
 FREE_ASKED = 32  # so many of those that could start the request at once
 OTHERS_ASKED = 16  # and so many, drawn at random, of all
+SHOWN = 8  # scores of a choice that are told: those beyond them were not close
 
 
 class View(Protocol):
@@ -77,26 +79,36 @@ class Score(NamedTuple):
 
 
 class Scores:
-    """Every instance that was asked, by name, with its score: the reason for a choice."""
+    """The instances that were asked, by name, each with its score: the reason for a choice.
 
-    __slots__ = ("_asked", "_figures", "_terms")
+    Iterate over it for the SHOWN best of them, in the order in which they were asked.
+    """
+
+    __slots__ = ("_asked", "_figures", "_terms", "_values")
 
     def __init__(
         self,
         terms: Sequence[str] = (),
         asked: Sequence[Instance] = (),
+        values: Sequence[float] = (),
         figures: Sequence[Figures] = (),
     ) -> None:
         self._terms = terms
         self._asked = asked
+        self._values = values
         self._figures = figures
 
     def __iter__(self) -> Iterator[tuple[str, Score]]:
-        for instance, (value, *rest) in zip(self._asked, self._figures, strict=True):
-            yield instance.name, Score(value, tuple(zip(self._terms, rest, strict=True)))
+        values = self._values
+        shown: Iterable[int] = range(len(values))
+        if len(values) > SHOWN:
+            shown = sorted(heapq.nsmallest(SHOWN, shown, key=values.__getitem__))
+        for n in shown:
+            value, *rest = self._figures[n]
+            yield self._asked[n].name, Score(value, tuple(zip(self._terms, rest, strict=True)))
 
     def __len__(self) -> int:
-        return len(self._figures)
+        return len(self._values)
 
 
 UNDECIDED: Final = Scores()
@@ -164,8 +176,13 @@ AskScore = Callable[[Request, Instance, View, float, Ahead], Figures]
 Plans = dict[str, Ahead]
 """What a plan has put on each instance, by name; instances it has put nothing on are not in it."""
 
-AskScores = Callable[[Request, Sequence[Instance], View, float, Plans], list[Figures]]
-"""The same of many instances, in their order."""
+AskScores = Callable[
+    [Request, Sequence[Instance], View, float, Plans], tuple[list[float], Sequence[Figures]]
+]
+"""The same of many instances, in their order: the values that decide, and all figures.
+
+The figures may be worked out when somebody reads them, which is after the choice, if at all.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,17 +216,17 @@ def choose(
 ) -> tuple[Instance, Scores]:
     """The preferred instance of a pool that is not empty, and everybody's score."""
     if strategy.scores is not None:
-        figures = strategy.scores(request, pool, view, now_s, plans)
+        values, figures = strategy.scores(request, pool, view, now_s, plans)
     else:
         score, ahead = strategy.score, plans.get
         figures = [score(request, i, view, now_s, ahead(i.name, NOTHING)) for i in pool]
-    values = [found[0] for found in figures]
+        values = [found[0] for found in figures]
     least = min(values)
     best = pool[values.index(least)]
     if values.count(least) > 1:
         alike = (i for i, value in zip(pool, values, strict=True) if value == least)
         best = min(alike, key=_PICKED)
-    return best, Scores(strategy.terms, tuple(pool), figures)
+    return best, Scores(strategy.terms, tuple(pool), values, figures)
 
 
 _PICKED: Final = attrgetter("picked")

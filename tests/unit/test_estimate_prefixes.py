@@ -91,3 +91,28 @@ def test_it_never_remembers_more_prompts_than_slots():
         for f in "abc"
     )
     assert 1 <= kept <= 4
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from("ij"), st.sampled_from("vw"), st.text("ab", max_size=4), st.booleans()
+        ),
+        max_size=30,
+    ),
+    st.text("ab", min_size=1, max_size=3),
+)
+def test_a_prompt_has_begun_exactly_where_its_first_block_is_cached(calls, asked):
+    prefixes = Prefixes()
+    for instance, weights, text, forgets in calls:
+        if forgets:
+            prefixes.forget(instance, weights if text else None)
+        else:
+            prefixes.sent(instance, weights, prefix(text), 2)
+    begun = prefixes.begun(prefix(asked))
+    for instance in "ij":
+        for weights in "vw":
+            blocks = prefixes.cached_blocks(instance, weights, prefix(asked))
+            cache = begun.get((instance, weights))
+            assert (cache.agrees(prefix(asked)) if cache is not None else 0) == blocks
+            assert (cache is not None) == (blocks > 0)

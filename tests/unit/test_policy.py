@@ -10,6 +10,7 @@ from ollama_fleet.router.policy import (
     ALL_ASKED,
     FREE_ASKED,
     OTHERS_ASKED,
+    SHOWN,
     Ahead,
     candidates,
     choose,
@@ -172,6 +173,22 @@ def test_the_reasons_of_a_choice_name_everybody_asked_and_the_lowest_wins(loads)
             "ahead": given_already,
         }
         assert score.value == running + waiting + given_already
+
+
+@given(st.lists(st.integers(0, 5), min_size=SHOWN + 1, max_size=ALL_ASKED))
+def test_the_reasons_of_a_choice_among_many_are_the_best_in_the_order_asked(loads):
+    """So a record of it stays small; whoever was chosen is among them."""
+    state = fleet(*(f"i{n}" for n in range(len(loads))), slots=9)
+    for instance, running in zip(state.instances.values(), loads, strict=True):
+        for _ in range(running):
+            state.lease(instance, KEY)
+    pool = asked(state, asks())
+    best, scores = choose(asks(), pool, strategy("least_conn"), state, now_s=0.0, plans={})
+    shown = [name for name, _ in scores]
+    assert best.name in shown
+    assert shown == sorted(shown, key=[i.name for i in pool].index)
+    assert sorted(score.value for _, score in scores) == sorted(loads)[:SHOWN]
+    assert len(scores) == len(loads)
 
 
 def test_reasons_stay_what_they_were_when_the_fleet_changes():

@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from ollama_fleet.estimate import Ask
+from ollama_fleet.estimate import Ask, Cache
 from ollama_fleet.router.intake import BLOCK_BYTES, Request
 from ollama_fleet.router.policy import (
     NOTHING,
@@ -21,6 +21,7 @@ from ollama_fleet.router.policy import (
     Strategy,
     View,
 )
+from ollama_fleet.router.strategies.adaptive.figures import NOWHERE, Reckoned, Sketch, Terms
 from ollama_fleet.router.strategies.adaptive.loading import Load, Loader
 from ollama_fleet.router.strategies.adaptive.outlook import Looking
 from ollama_fleet.router.strategies.tools import Tools
@@ -62,7 +63,7 @@ class _Adaptive:
         self, request: Request, instance: Instance, view: View, now_s: float, ahead: Ahead
     ) -> Figures:
         """Of one instance."""
-        (figures,) = self.scores(request, (instance,), view, now_s, {instance.name: ahead})
+        _, (figures,) = self.scores(request, (instance,), view, now_s, {instance.name: ahead})
         return figures
 
     def scores(
@@ -72,38 +73,53 @@ class _Adaptive:
         view: View,
         now_s: float,
         plans: Mapping[str, Ahead],
-    ) -> list[Figures]:
+    ) -> tuple[list[float], Reckoned]:
         """Of all instances. In one loop: it runs for every instance at every arrival."""
         asked = request.slot, request.profile
         whole_prompt_tokens, output_tokens = self._expected(request)
         prompt_tokens = whole_prompt_tokens
-        found: list[Figures] = []
+        begun = self._prefixes.begun(request.prefix)
+        values: list[float] = []
+        found: list[Sketch] = []
+        prompts: list[float] = []
         for instance in pool:
-            ahead = plans.get(instance.name, NOTHING)
+            ahead = plans.get(instance.name, NOTHING) if plans else NOTHING
             sketches = ahead.sketches if ahead.count else instance.sketches
-            sketch: _Sketch | None = sketches.get(asked)
+            sketch: Sketch | None = sketches.get(asked)
             if sketch is None or now_s >= sketch[0]:
                 sketch = self._sketch(request, instance, view, now_s, ahead)
                 _keep(sketches, asked, sketch)
-            _, load_s, wait_s, evict_s, base_s, prompt_s, token_s, slower_s, beside, left = sketch
-            if request.prefix:
-                cached = self._cached_share(request, instance)
+            _, fixed_s, base_s, prompt_s, token_s, slower_s, beside, left, terms = sketch
+            if begun:
+                cached = _cached_share(request, begun.get(terms.at))
                 prompt_tokens = whole_prompt_tokens - (whole_prompt_tokens - 1.0) * cached
-            prefill_s = base_s + prompt_s * prompt_tokens
-            decode_s = output_tokens * token_s
-            written = beside * (output_tokens + prefill_s / token_s)  # by the others meanwhile
-            others_s = slower_s * min(left, written)
-            value = load_s + GAMMA * wait_s + prefill_s + decode_s + others_s + evict_s
-            found.append((value, load_s, wait_s, prefill_s, decode_s, others_s, evict_s))
-        return found
+                prompts.append(prompt_tokens)
+            value = fixed_s + prompt_s * prompt_tokens + token_s * output_tokens
+            if beside:
+                prefill_s = base_s + prompt_s * prompt_tokens
+                written = beside * (output_tokens + prefill_s / token_s)  # by the others meanwhile
+                value += slower_s * min(left, written)
+            values.append(value)
+            found.append(sketch)
+        return values, Reckoned(values, found, prompts or whole_prompt_tokens, output_tokens)
 
     def _sketch(
         self, request: Request, instance: Instance, view: View, now_s: float, ahead: Ahead
-    ) -> "_Sketch":
+    ) -> Sketch:
         residency = instance.residency(request.key, request.profile) if request.slot else None
         if residency is None:  # it needs nothing there: a call that only passes through
             requests = float(instance.in_flight + ahead.count)
-            return math.inf, requests, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0, 0.0
+            return (
+                math.inf,
+                requests,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0,
+                0.0,
+                Terms(requests, 0.0, 0.0, NOWHERE),
+            )
         wait_s, speed, beside, left_tokens = self._looking.at(instance, residency, ahead, now_s)
         load_s = evict_s = 0.0
         runner = instance.runners.get(residency.weights)
@@ -111,10 +127,11 @@ class _Adaptive:
             load_s, evict_s = self._load(request, instance, residency, view, now_s)
         prompt_base_s, prompt_token_s, token_base_s, token_busy_s = speed
         token_s = token_base_s + token_busy_s * (beside + 1)
-        slower_s = token_busy_s if beside else 0.0
         until_s = now_s + _FRESH_TOKENS * token_s
-        of_a_token = prompt_base_s, prompt_token_s, token_s, slower_s
-        return until_s, load_s, wait_s, evict_s, *of_a_token, beside, left_tokens
+        fixed_s = load_s + GAMMA * wait_s + evict_s + prompt_base_s
+        of_a_token = prompt_base_s, prompt_token_s, token_s, token_busy_s
+        terms = Terms(load_s, wait_s, evict_s, (instance.name, residency.weights))
+        return until_s, fixed_s, *of_a_token, beside, left_tokens, terms
 
     def _load(
         self,
@@ -149,14 +166,13 @@ class _Adaptive:
         known = self._expectations[id(request)] = request, max(prompt_tokens, 1.0), output_tokens
         return known
 
-    def _cached_share(self, request: Request, instance: Instance) -> float:
-        """How much of its prompt the instance's cache is expected to spare, 0 to 1."""
-        residency = instance.residency(request.key, request.profile)
-        if residency is None:
-            return 0.0
-        weights = residency.weights
-        blocks = self._prefixes.cached_blocks(instance.name, weights, request.prefix)
-        return min(blocks * BLOCK_BYTES / max(request.prompt_bytes, 1), 1.0)
+
+def _cached_share(request: Request, cache: Cache | None) -> float:
+    """How much of its prompt a runner's cache is expected to spare, 0 to 1."""
+    if cache is None:
+        return 0.0
+    cached_bytes = cache.agrees(request.prefix) * BLOCK_BYTES
+    return min(cached_bytes / max(request.prompt_bytes, 1), 1.0)
 
 
 def _keep(sketches: dict[Any, Any], asked: object, sketch: object) -> None:
@@ -164,7 +180,3 @@ def _keep(sketches: dict[Any, Any], asked: object, sketch: object) -> None:
     if len(sketches) >= _REMEMBERED:
         sketches.clear()
     sketches[asked] = sketch
-
-
-_Sketch = tuple[float, float, float, float, float, float, float, float, int, float]
-"""Until when it is good, then seconds: load, wait, evict, of the prompt, of a token, of others'."""
