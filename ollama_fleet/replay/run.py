@@ -190,7 +190,7 @@ class _Replay:
                 self._submit(attempt)
 
     def _submit(self, attempt: _Attempt) -> None:
-        attempt.lease.sent_s = self.clock.now_s
+        self.state.sent(attempt.lease, self.clock.now_s)
         self.plant.submit(attempt.lease.instance.name, attempt.stream)
 
     def _first_token(self, stream: Stream, at_s: float) -> None:

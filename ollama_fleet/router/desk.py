@@ -68,7 +68,7 @@ class Desk:
         self.forecast = Forecast(self._room)
         self._to_place: deque[Waiter] = deque()  # those to choose for anew, a plan at a time
         self._late = strategy.binds is Binding.LATE
-        self._charges: dict[Lease, tuple[Charge, float]] = {}
+        self._charges: dict[Lease, Charge] = {}
         self._newcomer: Waiter | None = None  # has just arrived: should it start, it did not wait
         self._closed = False
 
@@ -203,14 +203,13 @@ class Desk:
                 self._give(waiter, instance, waiter.scores, now_s)
 
     def _settle(self, lease: Lease, now_s: float) -> None:
-        """Charge its tenant what it has really had: its share of the GPUs, while it had it."""
-        charge, before_s = self._charges.pop(lease, (None, 0.0))
+        """Charge its tenant what it has really had: its share of the GPUs, while it was served."""
+        charge = self._charges.pop(lease, None)
         if charge is not None:
-            held_s = now_s - lease.began_s
-            worked_s = lease.instance.labour.slot_s(now_s) - before_s
+            served = lease.at_work_s < math.inf
+            had_s = lease.instance.labour.share_s(now_s) - lease.share_s if served else 0.0
             gpus = len(lease.instance.spec.gpus) or 1
-            gpu_s = gpus * held_s * held_s / worked_s if worked_s > 0 else 0.0
-            self._room.shares.correct(charge, gpu_s)
+            self._room.shares.correct(charge, gpus * had_s)
 
     # -- carrying it out ------------------------------------------------------------------------
 
@@ -230,7 +229,7 @@ class Desk:
             return
         self._state.began(lease, _work(waiter.request), now_s)
         if charge is not None:
-            self._charges[lease] = charge, instance.labour.slot_s(now_s)
+            self._charges[lease] = charge
 
     def _refuse(self, waiter: Waiter, refusal: Refusal) -> None:
         self._take_out(waiter)

@@ -73,7 +73,7 @@ class Learning:
             return
         now_s, work = self._clock(), lease.work
         first_s = min(lease.first_s, now_s)
-        from_s = first_s if work.stream else lease.began_s
+        from_s = first_s if work.stream else min(lease.at_work_s, now_s)
         worked_s = lease.instance.labour.slot_s(now_s) - lease.busy_s
         self._estimates.learn(
             Observation(

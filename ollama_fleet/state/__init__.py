@@ -19,7 +19,8 @@ from ollama_fleet.state.records import (
     Work,
 )
 from ollama_fleet.state.snapshot import FleetFacts, FleetSnapshot, snapshot
-from ollama_fleet.state.store import State, Want
+from ollama_fleet.state.store import State
+from ollama_fleet.state.want import Want
 
 __all__ = [
     "Completed",

@@ -97,19 +97,30 @@ class Runner:
 
 @dataclass(slots=True)
 class Labour:
-    """How busy an instance has been: slots at work now, and slot-seconds of work in all."""
+    """How busy an instance has been: slots at work now, and what they have done in all.
+
+    A slot is at work while its request is being served: not while that waits for a load.
+    """
 
     slots: int = 0
     _worked_s: float = 0.0
+    _shared_s: float = 0.0
     _since_s: float = 0.0
 
     def slot_s(self, now_s: float) -> float:
         """Slot-seconds up to now."""
         return self._worked_s + self.slots * (now_s - self._since_s)
 
+    def share_s(self, now_s: float) -> float:
+        """Seconds up to now, each divided by the slots at work: what one of them has had."""
+        if not self.slots:
+            return self._shared_s
+        return self._shared_s + (now_s - self._since_s) / self.slots
+
     def change(self, by: int, now_s: float) -> None:
         """So many slots more are at work from now on."""
         self._worked_s = self.slot_s(now_s)
+        self._shared_s = self.share_s(now_s)
         self._since_s = now_s
         self.slots += by
 

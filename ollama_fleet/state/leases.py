@@ -18,15 +18,17 @@ class Lease:
     `key` is the model's, `listed` whether the instance was known to have it; `residency` is what
     the request needs in memory, None if it needs nothing and takes no slot; `tokens` counts those
     of its answer, once that has begun. `work` is what it asks for. Moments, in monotonic seconds:
-    it was granted (`began_s`), sent to the instance, and the first byte of its answer came (each
-    infinite until then). `busy_s` is what the instance had worked, in slot-seconds, when it
-    began, for a stream when that came.
+    it was granted (`began_s`), sent to the instance, the instance was at work on it, and the first
+    byte of its answer came (each infinite until then; `sent_s` is `began_s` while it waits for its
+    model to be loaded). `busy_s` is what the instance had worked, in slot-seconds, when it was at
+    work, for a stream when its first byte came; `share_s` what one of its slots had had by then.
     `notes` is for a strategy to keep what it reckons of the request.
     """
 
     __slots__ = (
         "_held",
         "_state",
+        "at_work_s",
         "began_s",
         "busy_s",
         "first_s",
@@ -36,6 +38,7 @@ class Lease:
         "notes",
         "residency",
         "sent_s",
+        "share_s",
         "tokens",
         "work",
     )
@@ -51,8 +54,8 @@ class Lease:
         self.residency = residency
         self.tokens: Callable[[], int] | None = None
         self.work = Work()
-        self.began_s = self.sent_s = self.first_s = math.inf
-        self.busy_s = 0.0
+        self.began_s = self.sent_s = self.at_work_s = self.first_s = math.inf
+        self.busy_s = self.share_s = 0.0
         self.notes: Any = None
 
     def __enter__(self) -> Self:
@@ -67,6 +70,13 @@ class Lease:
     def runner(self) -> Runner | None:
         """What its instance has of the weights; None if it needs none."""
         return self.instance.runners.get(self.residency.weights) if self.residency else None
+
+    def serve(self, now_s: float) -> None:
+        """Its instance is at work on it from now on."""
+        labour = self.instance.labour
+        labour.change(1, now_s)
+        self.at_work_s = now_s
+        self.busy_s, self.share_s = labour.slot_s(now_s), labour.share_s(now_s)
 
     def release(self) -> None:
         """Give the place back. Doing it again does nothing."""

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 from ollama_fleet.errors import ClientGone, Failure, ModelMissing
 from ollama_fleet.gpu import GpuSample
@@ -23,21 +22,7 @@ from ollama_fleet.state.records import (
     Work,
 )
 from ollama_fleet.state.rosters import Rosters
-
-
-@dataclass(frozen=True, slots=True)
-class Want:
-    """Something to be loaded: what is to be in memory where, and how to ask for it.
-
-    `name` is the model, `path` the route whose empty request loads it, `options` the runner's
-    options of the request that waits.
-    """
-
-    instance: Instance
-    residency: Residency
-    name: str
-    path: str
-    options: Profile
+from ollama_fleet.state.want import Want
 
 
 class State:
@@ -99,15 +84,22 @@ class State:
         """Say what a lease is for, when it has been granted."""
         lease.work = work
         lease.began_s = lease.sent_s = now_s
-        if lease.residency is not None:
-            lease.instance.labour.change(1, now_s)
-            lease.busy_s = lease.instance.labour.slot_s(now_s)
         for tell in self.on_began:
             tell(lease)
 
+    def sent(self, lease: Lease, now_s: float) -> None:
+        """Say that its request is on its way: served from now on if its model is in memory.
+
+        Else it is known to be served when the first byte of its answer comes.
+        """
+        lease.sent_s = now_s
+        runner, residency = lease.runner, lease.residency
+        if runner is not None and residency is not None and runner.has(residency.profile):
+            lease.serve(now_s)
+
     def ended(self, lease: Lease, now_s: float) -> None:
         """Say when a lease that began has ended."""
-        if lease.residency is not None and lease.began_s < math.inf:
+        if lease.at_work_s < math.inf:
             lease.instance.labour.change(-1, now_s)
 
     def pick(self, instance: Instance) -> None:
@@ -135,6 +127,8 @@ class State:
         """
         lease.tokens = tokens
         lease.first_s = now_s
+        if lease.at_work_s == math.inf and lease.residency is not None:
+            lease.serve(now_s)
         if lease.work.stream:
             lease.busy_s = lease.instance.labour.slot_s(now_s)
         lease.instance.counters.add(tokens)

@@ -13,7 +13,7 @@ from ollama_fleet.gpu import Gpu, Vendor
 from ollama_fleet.placement import Placement
 from ollama_fleet.router.desk import Desk
 from ollama_fleet.router.queue import Waiter
-from ollama_fleet.state import Phase, State
+from ollama_fleet.state import Phase, Residency, State, Want
 
 LATE = ["adaptive", "late_least_conn"]
 
@@ -145,6 +145,7 @@ def test_what_a_lease_is_for_and_when_it_began_is_noted():
     assert (lease.began_s, lease.work.prompt_bytes, lease.work.output_cap) == (5.0, 77, 9)
     assert lease.work.stream
     labour = office.state.instances["a"].labour
+    office.state.sent(lease, 5.0)
     assert labour.slots == 1
     office.now_s = 9.0
     office.end(1)
@@ -223,9 +224,26 @@ def test_a_tenant_is_charged_the_gpus_seconds_less_what_others_had_of_them(gpus,
     state = State(Placement((replace(spec("a", slots=4), gpus=cards),)))
     state.set_phase(state.instances["a"], Phase.READY, 0.0)
     hold(state, state.instances["a"], "m")
+    state.set_resident(state.instances["a"], [resident("m")])
     office = Office(state)
     for _ in range(1 + beside):
-        office.arrive(replace(asks(), tenant=f"t{office.number + 1}"))
+        number = office.arrive(replace(asks(), tenant=f"t{office.number + 1}")).number
+        office.state.sent(office.leases[number], 0.0)
     office.now_s = 10.0
     office.end(1)
     assert office.desk._room.shares.usual_gpu_s((asks().priority, "t1")) == pytest.approx(gpu_s)
+
+
+def test_a_tenant_is_charged_nothing_for_a_load_that_it_waits_for():
+    state = fleet("a", slots=2)
+    state.on_want.append(lambda _want: None)
+    office = Office(state)
+    office.arrive(replace(asks(), tenant="t"))
+    want = Want(state.instances["a"], Residency("d-m"), "m", "/api/generate", ())
+    state.want(want)
+    office.now_s = 30.0
+    state.loaded(want)
+    state.sent(office.leases[1], office.now_s)
+    office.now_s = 34.0
+    office.end(1)
+    assert office.desk._room.shares.usual_gpu_s((asks().priority, "t")) == pytest.approx(4.0)

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import replace
 from itertools import count
 
-from fleet_fixtures import asks, fleet, strategy
+from fleet_fixtures import asks, fleet, resident, strategy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,6 +22,7 @@ class Fleet:
 
     def __init__(self, slots=1, limit=10_000):
         self.state = fleet("a", slots=slots)
+        self.state.set_resident(self.state.instances["a"], [resident("m")])
         self.now_s = 0.0
         self.took_s = Counter()
         self.waited_s = {}
@@ -39,6 +40,7 @@ class Fleet:
             refuse=lambda waiter, _: self.refused.append(waiter),
             later=lambda call: call(self.now_s),
         )
+        self.state.on_began.append(lambda lease: self.state.sent(lease, self.now_s))
         self.state.on_release.append(lambda lease: self.desk.freed(lease, self.now_s))
 
     def _grant(self, waiter, instance, _scores):

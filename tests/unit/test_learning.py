@@ -38,9 +38,17 @@ class School:
         self.notes, self.prefixes = Notes(), Prefixes()
         self.learning = Learning(self.state, self.notes, self.prefixes, clock=lambda: self.now_s)
 
-    def begin(self, name, **work):
-        lease = self.state.lease(self.state.instances[name], KEY)
+    def hold(self, name, *models):
+        self.state.set_resident(self.state.instances[name], [resident(model) for model in models])
+
+    def grant(self, name, key=KEY, **work):
+        lease = self.state.lease(self.state.instances[name], key)
         self.state.began(lease, Work(**work), self.now_s)
+        return lease
+
+    def begin(self, name, key=KEY, **work):
+        lease = self.grant(name, key, **work)
+        self.state.sent(lease, self.now_s)
         return lease
 
     def end(self, lease, outcome):
@@ -67,6 +75,7 @@ def test_an_answer_teaches_what_its_last_record_says_and_what_the_clock_saw():
 
 def test_how_busy_an_instance_was_is_the_mean_over_the_time_of_the_answer():
     school = School("a")
+    school.hold("a", "m")
     lease = school.begin("a", stream=True)
     school.now_s = 1.0
     school.state.progress(lease, lambda: 1, school.now_s)
@@ -76,6 +85,36 @@ def test_how_busy_an_instance_was_is_the_mean_over_the_time_of_the_answer():
     school.end(lease, Completed(200))
     assert school.notes.learned[0].busy == pytest.approx((1 * 1 + 3 * 2) / 4)
     other.release()
+
+
+@pytest.mark.parametrize("streams", [True, False])
+def test_a_request_that_waits_for_its_model_is_not_counted_as_busy(streams):
+    school = School("a")
+    hold(school.state, school.state.instances["a"], "m", "n")
+    school.hold("a", "m")
+    waits = school.grant("a", canonical("n"), stream=True)
+    lease = school.begin("a", stream=streams)
+    if streams:
+        school.state.progress(lease, lambda: 1, school.now_s)
+    school.now_s = 4.0
+    school.hold("a", "m", "n")
+    school.state.sent(waits, school.now_s)
+    school.now_s = 8.0
+    school.end(lease, Completed(200, 10, 10))
+    assert school.notes.learned[0].busy == pytest.approx((4 * 1 + 4 * 2) / 8)
+
+
+def test_a_request_that_has_its_model_loaded_itself_is_counted_from_its_first_byte():
+    school = School("a")
+    lease = school.begin("a", stream=True)
+    assert school.state.instances["a"].labour.slots == 0
+    school.now_s = 5.0
+    school.state.progress(lease, lambda: 1, school.now_s)
+    assert school.state.instances["a"].labour.slots == 1
+    school.now_s = 6.0
+    school.end(lease, Completed(200, 10, 10))
+    labour = school.state.instances["a"].labour
+    assert (labour.slots, labour.slot_s(9.0)) == (0, 1.0)
 
 
 @pytest.mark.parametrize("outcome", [StreamBroken("cut"), Completed(404), Completed(500)])

@@ -106,7 +106,7 @@ class Relay:
         attempt = Attempt(lease, request, self._pool(lease.instance), self._timeouts, journal)
         try:
             await self._load(lease, request, journal)
-            lease.sent_s = self._clock()
+            self._state.sent(lease, self._clock())
             head = await attempt.ask()
             failure = attempt.misgiving(head)
             if failure is not None and self._may_retry(failure, request, journal):
