@@ -4,8 +4,8 @@ Each attempt that ends teaches, and so do the tokens seen passing meanwhile: `lo
 once a second, notices a GPU that throttles before the answers it works on have ended.
 """
 
-import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 from ollama_fleet.errors import Failure
 from ollama_fleet.estimate import Estimates, Observation, Prefixes
@@ -25,7 +25,7 @@ class Learning:
         self._clock = clock
         self._cached: dict[Lease, float] = {}  # bytes of its prompt, if that much is known
         self._seen: dict[Lease, tuple[int, float]] = {}  # tokens at the last look, and when
-        self._loads: dict[Want, tuple[float, bool]] = {}  # since when, and from memory
+        self._loads: dict[Want, _Load] = {}
         self._weighed: dict[str, object] = {}  # whose store is known
         state.on_began.append(self._began)
         state.on_outcome.append(self._ended)
@@ -110,16 +110,19 @@ class Learning:
 
     def _wanted(self, want: Want) -> None:
         self._prefixes.forget(want.instance.name, want.residency.weights)
-        self._loads[want] = self._clock(), self._is_near(want)
+        self._loads[want] = _Load(self._clock(), self._is_near(want), _is_next(want))
 
     def _load_ended(self, want: Want, failure: Failure | None) -> None:
-        since_s, from_memory = self._loads.pop(want, (math.inf, False))
+        load = self._loads.pop(want, None)
         runner = want.instance.runners.get(want.residency.weights)
         there = runner is not None and runner.has(want.residency.profile)
-        if failure is None and there and since_s < math.inf:
-            instance, size_bytes = want.instance, _size_bytes(want)
-            load_s = self._clock() - since_s
-            self._estimates.loaded(instance.name, size_bytes, load_s, from_memory=from_memory)
+        if failure is not None or load is None or not there:
+            return
+        name, size_bytes, near = want.instance.name, _size_bytes(want), load.from_memory
+        load_s = self._clock() - load.since_s
+        # With the wait for others in it, it still says that the load took no longer.
+        if load.alone or load_s < self._estimates.load_s(name, size_bytes, from_memory=near):
+            self._estimates.loaded(name, size_bytes, load_s, from_memory=near)
 
     def _is_near(self, want: Want) -> bool:
         """Whether the page cache has it: another instance on the same store has it in memory."""
@@ -141,6 +144,24 @@ class Learning:
                 self._weighed[instance.name] = instance.stored
                 for model in instance.stored.values():
                     self._estimates.weigh(model.weights, model.size_bytes)
+
+
+class _Load(NamedTuple):
+    """A load that is under way: since when, from the page cache or not, behind nobody or not."""
+
+    since_s: float
+    from_memory: bool
+    alone: bool
+
+
+def _is_next(want: Want) -> bool:
+    """Whether its instance can begin with it at once, as far as the fleet knows.
+
+    Ollama loads one model at a time, and waits until those are idle that have to go for it.
+    """
+    runners = want.instance.runners.items()
+    others = (runner for weights, runner in runners if weights != want.residency.weights)
+    return not any(other.loading or other.in_flight for other in others)
 
 
 def _size_bytes(want: Want) -> int:

@@ -27,6 +27,9 @@ class Notes:
     def loaded(self, instance, size_bytes, load_s, *, from_memory):
         self.loads.append((instance, size_bytes, load_s, from_memory))
 
+    def load_s(self, _instance, _size_bytes, *, from_memory):
+        return 2.0 if from_memory else 9.0
+
     def weigh(self, weights, size_bytes):
         self.sizes[weights] = size_bytes
 
@@ -164,6 +167,26 @@ def test_a_load_is_timed_from_disk_and_from_memory_apart(near):
     school.now_s = 8.0
     state.loaded(want)
     assert school.notes.loads == [("a", 1, 8.0, near)]
+
+
+@pytest.mark.parametrize("others", ["busy", "loading"])
+@pytest.mark.parametrize(("took_s", "told"), [(30.0, []), (5.0, [("a", 1, 5.0, False)])])
+def test_a_load_that_waited_for_others_tells_only_that_it_took_no_longer(others, took_s, told):
+    """Ollama waits until a model that has to go is idle, and loads one at a time."""
+    school = School("a")
+    state, a = school.state, school.state.instances["a"]
+    hold(state, a, "m", "n")
+    state.on_want.append(lambda _want: None)
+    if others == "busy":
+        school.hold("a", "n")
+        school.begin("a", canonical("n"))
+    else:
+        state.want(Want(a, Residency("d-n"), "n", "/api/generate", ()))
+    want = Want(a, Residency("d-m"), "m", "/api/generate", ())
+    state.want(want)
+    school.now_s = took_s
+    state.loaded(want)
+    assert school.notes.loads == told
 
 
 def test_the_sizes_of_models_are_told_as_they_become_known():
