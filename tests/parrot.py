@@ -10,16 +10,23 @@ from itertools import pairwise
 
 import tiny_gguf
 
+END = "</s>"
 CALLS = (
     "<tool_call>\n{", '"name": "get_weather", "arguments":', ' {"city": "city"', "}}",
     "\n</tool_call>", "\n<tool_call>\n{\n", '"name": "get_time", "arguments": {', "}}\n",
     "</tool_call>\n",
 )  # fmt: skip
-TEMPLATE = (
+TALK = tuple(f" word {number}" for number in range(12))
+CALLER = ("|", *CALLS, END), ("~", *TALK, END)
+"""Calls tools, and talks once one of them has said something: see CALLER_TEMPLATE."""
+CALLER_TEMPLATE = (
     "{{ if .Tools }}{{ end }}{{ range .Messages }}[{{ .Role }}] {{ .Content }}"
-    '{{ if .ToolCalls }}<tool_call>\n{"name": ...}{{ end }}{{ end }}|'
+    '{{ if .ToolCalls }}<tool_call>\n{"name": ...}{{ end }}'
+    '{{ if eq .Role "tool" }}~{{ else }}|{{ end }}{{ end }}'
 )
-"""A model's template that lets Ollama look for calls; a parrot begins behind its last character."""
+STUTTER = (("|", " again", " again"),)
+"""Says one word until it is stopped."""
+STUTTER_TEMPLATE = "{{ range .Messages }}{{ .Content }}{{ end }}|"
 
 CITY = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 SCHEMAS = {"get_weather": CITY, "get_time": {"type": "object", "properties": {}}}
@@ -52,27 +59,29 @@ def limited(path, tokens):
     return by_route.get(path, {"max_tokens": tokens})
 
 
-def gguf(path, said, *, for_ever=False):
-    """The bytes of a model that says its words behind any prompt that ends with `|`.
-
-    Then it ends or, `for_ever`, goes on with the last of them.
-    """
+def gguf(path, chains):
+    """The bytes of a model that goes on, behind each token of a chain, with the next one of it."""
     known = tiny_gguf.vocabulary()
-    tokens = [*known, *((text.replace(" ", "▁"), -9000.0, tiny_gguf.NORMAL) for text in said)]
     numbers = {token: number for number, (token, _, _) in enumerate(known)}
-    words = range(len(known), len(tokens))
-    chain = [numbers["|"], *words, words[-1] if for_ever else numbers["</s>"]]
-    shape = tiny_gguf.Shape()
-    tiny_gguf.write_file(path, shape, tokens, _tensors(shape, len(tokens), chain))
+    for word in (_written(word) for chain in chains for word in chain):
+        numbers.setdefault(word, len(numbers))
+    new = [(word, -9000.0, tiny_gguf.NORMAL) for word in list(numbers)[len(known) :]]
+    tokens, shape = [*known, *new], tiny_gguf.Shape()
+    steps = [pair for chain in chains for pair in pairwise(numbers[_written(w)] for w in chain)]
+    tiny_gguf.write_file(path, shape, tokens, _tensors(shape, len(tokens), steps))
     return path.read_bytes()
 
 
-def _tensors(shape, count, chain):
+def _written(word):
+    return word.replace(" ", "▁")
+
+
+def _tensors(shape, count, steps):
     """As in tiny_gguf; the layers add nothing, so that the last token alone decides the next."""
     width = shape.width
     given = [_signs(number, width) for number in range(count)]
     wanted = [[0.0] * width for _ in range(count)]
-    for before, after in pairwise(chain):
+    for before, after in steps:
         wanted[after] = [sum(pair) for pair in zip(wanted[after], given[before], strict=True)]
     nothing = {
         "attn_q": (width, width), "attn_k": (width, width // 2), "attn_v": (width, width // 2),

@@ -45,8 +45,8 @@ def both(ollama, tmp_path_factory):
         served([ollama, "serve"], folder, folder / "real") as real,
         served(command, folder, store, OLLAMA_SIM_PROFILE=str(profile)) as simulated,
     ):
-        model = parrot.gguf(folder / "m.gguf", parrot.CALLS)
-        create(real, "m", model, {"temperature": 0}, template=parrot.TEMPLATE)
+        model = parrot.gguf(folder / "m.gguf", parrot.CALLER)
+        create(real, "m", model, {"temperature": 0}, template=parrot.CALLER_TEMPLATE)
         yield real, simulated
 
 

@@ -56,10 +56,14 @@ class Pair:
 
     def ask(self, row) -> tuple[bytes, bytes]:
         """Both raw answers to a row: of one Ollama, and through the router."""
-        straight = answer(self.straight, row.raw(self.straight))
+        straight = self.ask_straight(row)
         routed = answer(self.routed, row.raw(self.routed))
         here, there = self._twin
         return straight, routed.replace(here, there) if here else routed
+
+    def ask_straight(self, row) -> bytes:
+        """The raw answer of the one Ollama alone."""
+        return answer(self.straight, row.raw(self.straight))
 
 
 def answer(port: int, request: bytes) -> bytes:
@@ -122,8 +126,8 @@ def simulated(tmp_path_factory):
 def real(box, tmp_path_factory):
     """A real Ollama and a fleet of one on the box's store, with a model that calls tools."""
     with served([box.ollama, "serve"], box.home, box.store) as base:
-        model = parrot.gguf(box.home / "caller.gguf", parrot.CALLS)
-        create(base, CALLER, model, {"temperature": 0}, template=parrot.TEMPLATE)
+        model = parrot.gguf(box.home / "caller.gguf", parrot.CALLER)
+        create(base, CALLER, model, {"temperature": 0}, template=parrot.CALLER_TEMPLATE)
     age(box.store)
     config = (
         f"ollama: {{ binary: {box.ollama}, models: {box.store} }}\n"

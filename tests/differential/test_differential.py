@@ -4,26 +4,14 @@ import re
 from pathlib import Path
 
 import pytest
+from all_rows import TABLE
 from compare import answers, differences, kinds
 from fleet_process import until
 from known_differences import MEANT, NOT_MEANT
 from request_table import CHAT, Row, get, post
-from rows_doors import GRANTS, OPTIONS_METHOD, WELCOME
-from rows_errors import BODIES, EVERYWHERE, PULLS, REFUSED
-from rows_inference import LOADS, OPTIONS, ROUTES, SPELLINGS
-from rows_management import ACCOUNT, BLOBS, CHANGES, FORMS, REFUSED_CHANGES, REGISTRY, VERSIONS
-from rows_methods import WRONG_METHODS
-from rows_plain import FRAMING, HEADS, LISTS, METHODS, PATHS
-from rows_tools import TOOLS
 
 from ollama_fleet.api import app
 
-TABLE = (
-    *LISTS, *PATHS, *METHODS, *HEADS, *FRAMING, *ROUTES, *OPTIONS, *SPELLINGS, *LOADS,
-    *EVERYWHERE, *BODIES, *REFUSED, *PULLS, *GRANTS, *OPTIONS_METHOD, *WELCOME,
-    *CHANGES, *REFUSED_CHANGES, *BLOBS, *ACCOUNT, *FORMS, *REGISTRY, *VERSIONS, *WRONG_METHODS,
-    *TOOLS,
-)  # fmt: skip
 PS = get("ps", "/api/ps")
 LOADED = post("load", "/api/generate", {"model": CHAT, "keep_alive": "1h", "stream": False})
 UNLOADED = post("unload", "/api/generate", {"model": CHAT, "keep_alive": 0})

@@ -44,6 +44,7 @@ class TestDecode:
         [
             ("{", "unexpected EOF"),
             ("hello", f"invalid character 'h' {LOOKING} value"),
+            ("\ufeff{}", f"invalid character 'ï' {LOOKING} value"),  # the first of its bytes
             ('{"model" "x"}', "invalid character '\"' after object key"),
             ('{"model":"x",}', f"invalid character '}}' {LOOKING} object key string"),
             ('{"model":"x" "y"}', "invalid character '\"' after object key:value pair"),

@@ -5,7 +5,7 @@ from typing import Any
 
 from ollama_fleet.sim.ollama.api import conversation, schemas
 from ollama_fleet.sim.ollama.api.conversation import render, with_calls
-from ollama_fleet.sim.ollama.api.plan import Ask, find, keep_alive_s, plan, weights
+from ollama_fleet.sim.ollama.api.plan import Ask, find, keep_alive_s, plan, prompt_tokens, weights
 from ollama_fleet.sim.ollama.api.service import ApiError, Service
 from ollama_fleet.sim.ollama.api.stream import answer, finished, start
 from ollama_fleet.sim.ollama.engine import Run
@@ -32,7 +32,7 @@ async def generate(exchange: Exchange, service: Service) -> None:
         json=bool(fields.get("format")),
         context=tuple(fields.get("context", ())),
     )
-    dialect = NativeDialect(ask.model, chat=False, with_context=not raw)
+    dialect = NativeDialect(ask.model, chat=False, context_of=None if raw else ask)
     await _serve(exchange, service, ask, dialect, stream=fields.get("stream", True))
 
 
@@ -52,7 +52,7 @@ async def chat(exchange: Exchange, service: Service) -> None:
         think=bool(fields.get("think")),
         json=bool(fields.get("format")),
     )
-    dialect = NativeDialect(ask.model, chat=True, with_context=False)
+    dialect = NativeDialect(ask.model, chat=True)
     await _serve(exchange, service, ask, dialect, stream=fields.get("stream", True))
 
 
@@ -63,16 +63,19 @@ def _turn(message: dict[str, Any]) -> conversation.Turn:
 
 
 class NativeDialect:
-    """Ollama's own records: one JSON object per line."""
+    """Ollama's own records: one JSON object per line.
+
+    `context_of` is what was asked, if the last record has to tell the tokens of it and the answer.
+    """
 
     stream_type = NDJSON
     whole_type = JSON
     stream_headers: tuple[Header, ...] = ()
 
-    def __init__(self, model: str, *, chat: bool, with_context: bool) -> None:
+    def __init__(self, model: str, *, chat: bool, context_of: Ask | None = None) -> None:
         self._model = model
         self._chat = chat
-        self._with_context = with_context
+        self._context_of = context_of
         self._head = encode({"model": model})[:-1].decode() + ',"created_at":"'
         self._middle = '","message":{"role":"assistant","content":' if chat else '","response":'
         self._tail = '},"done":false}\n' if chat else ',"done":false}\n'
@@ -121,8 +124,8 @@ class NativeDialect:
         reply = run.job.answer
         assert reply is not None
         record |= {"done": True, "done_reason": "stop" if reply.ends_by_itself else "length"}
-        if self._with_context:
-            tokens = [*run.job.prompt, *tokenise(reply.text())]
+        if self._context_of is not None:
+            tokens = [*prompt_tokens(self._context_of), *tokenise(reply.text())]
             record["context"] = [token_id(token) for token in tokens]
         return record | figures(run)
 

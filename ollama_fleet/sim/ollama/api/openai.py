@@ -73,8 +73,14 @@ async def serve(
     exchange: Exchange, service: Service, ask: Ask, dialect: Dialect, fields: dict[str, Any]
 ) -> None:
     """Run a request of a compatible dialect. Raises ApiError."""
-    planned = plan(service, ask, find(service, ask))
-    await answer(exchange, service, planned, dialect, stream=fields.get("stream", False))
+    stream = fields.get("stream", False)
+    try:
+        planned = plan(service, ask, find(service, ask))
+        await answer(exchange, service, planned, dialect, stream=stream)
+    except ApiError as error:
+        if stream and not error.native:  # they were set before the request was looked at
+            exchange.common_headers += dialect.stream_headers
+        raise
 
 
 def options(fields: dict[str, Any], limit: str = "max_tokens") -> dict[str, Any]:

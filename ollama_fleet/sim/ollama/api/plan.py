@@ -107,9 +107,7 @@ def plan(service: Service, ask: Ask, stored: Stored) -> Plan:
     prompt: list[str] = []
     reply: Answer | None = None
     if ask.text is not None:
-        # What does not fit loses its head, as in Ollama.
-        prompt = [f"<{n}>" for n in ask.context] + (tokenise(ask.text) or [" "])
-        prompt = prompt[-runner.num_ctx :]
+        prompt = prompt_tokens(ask)[-runner.num_ctx :]  # what does not fit loses its head
         reply = _reply(service.settings, stored, ask, options, runner.num_ctx)
     job = Job(
         id=service.engine.next_id(),
@@ -122,6 +120,11 @@ def plan(service: Service, ask: Ask, stored: Stored) -> Plan:
     )
     service.note(job.weights.digest, stored)
     return Plan(ask, job)
+
+
+def prompt_tokens(ask: Ask) -> list[str]:
+    """All tokens of a prompt, also those that will not fit."""
+    return [f"<{n}>" for n in ask.context] + (tokenise(ask.text or "") or [" "])
 
 
 def embed_plan(service: Service, ask: Ask, texts: list[list[str]]) -> tuple[Plan, int]:

@@ -96,7 +96,7 @@ def _bad_value(text: str, at: int) -> str:
 def _strange(text: str, at: int, where: str) -> str:
     if at >= len(text):
         return "unexpected EOF"
-    char = text[at]
+    char = chr(text[at].encode()[0])  # Go looks at bytes, and names one as if it were a character
     return f"invalid character {_QUOTE.get(char) or repr(char)} {where}"
 
 
