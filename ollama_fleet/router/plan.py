@@ -136,14 +136,22 @@ class _Ledger:
     def full(self, request: Request, instance: Instance) -> bool:
         """Whether it would have to wait there for a slot, whatever runs."""
         residency = instance.residency(request.key, request.profile) if request.slot else None
-        return residency is not None and self._at(instance, residency.weights).full
+        if residency is None:
+            return False
+        if instance.name in self.ahead:
+            return self._at(instance, residency.weights).full
+        runner = instance.runners.get(residency.weights)
+        return runner is not None and runner.in_flight >= instance.spec.slots
 
     def warm(self, request: Request, instance: Instance) -> bool:
         """Whether it could start there now, the model being in memory."""
         residency = instance.residency(request.key, request.profile)
         if residency is None or not instance.has_free(residency):
             return False
-        return self._at(instance, residency.weights).open(residency.profile)
+        if instance.name in self.ahead:
+            return self._at(instance, residency.weights).open(residency.profile)
+        runner = instance.runners[residency.weights]
+        return not runner.waiting and (not runner.in_flight or runner.running == residency.profile)
 
     def _at(self, instance: Instance, weights: str) -> Places:
         at = instance.name, weights

@@ -15,6 +15,7 @@ from ollama_fleet.bench.routing import theory
 from ollama_fleet.bench.routing.scenarios import Scenario, scenarios
 from ollama_fleet.bench.routing.table import HEAD, Row, Trial, line, summed_up
 from ollama_fleet.bench.routing.trial import trial
+from ollama_fleet.fleet.process import leave_out_what_stays
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - it has no public name
@@ -62,7 +63,7 @@ def main(arguments: argparse.Namespace) -> int:
 
 def _theory(replays: int, requests: int) -> int:
     slots, rho = 4, 0.6
-    with ProcessPoolExecutor(_processors()) as pool:
+    with ProcessPoolExecutor(_processors(), initializer=leave_out_what_stays) as pool:
         coming = [
             pool.submit(theory.mean_wait_s, slots, rho, requests, seed) for seed in range(replays)
         ]
@@ -75,7 +76,7 @@ def replayed(
     chosen: Sequence[Scenario], seeds: int, trace: Path | None
 ) -> Iterator[tuple[Scenario, Trials]]:
     """Replay scenarios on all processors; each comes with its trials when they are there."""
-    with ProcessPoolExecutor(_processors()) as pool:
+    with ProcessPoolExecutor(_processors(), initializer=leave_out_what_stays) as pool:
         coming = [(one, _submit(pool, one, seeds, trace)) for one in chosen]
         for one, futures in coming:
             yield one, {name: [f.result() for f in each] for name, each in futures.items()}

@@ -75,6 +75,7 @@ def command(options: Options, **asked: Any) -> None:
     """
     if asked["from_history"] and asked["trace"] is not None:
         raise click.UsageError("--from-history and --trace are two different sets of requests")
+    from ollama_fleet.fleet.process import leave_out_what_stays
     from ollama_fleet.replay import study
 
     records = _history() if asked["from_history"] else ()
@@ -83,6 +84,7 @@ def command(options: Options, **asked: Any) -> None:
     layouts = [layout]
     if asked["add_gpu"]:
         layouts.append(study.with_more(layout, asked["add_gpu"]))
+    leave_out_what_stays()
     results = []
     for each in layouts:
         for name in asked["strategy"] or _COMPARED:

@@ -23,11 +23,10 @@ from ollama_fleet.router.policy import (
 )
 from ollama_fleet.router.strategies.adaptive.figures import NOWHERE, Reckoned, Sketch, Terms
 from ollama_fleet.router.strategies.adaptive.loading import Load, Loader
-from ollama_fleet.router.strategies.adaptive.outlook import Looking
+from ollama_fleet.router.strategies.adaptive.outlook import FRESH_TOKENS, Looking
 from ollama_fleet.router.strategies.tools import Tools
 from ollama_fleet.state import Instance, Residency
 
-_FRESH_TOKENS: Final = 8  # for so many tokens' time what was reckoned of an instance is good
 _FRESH_SHARE: Final = 0.02  # of a load's time: so long is what was reckoned of it good
 _REMEMBERED: Final = 256  # requests, and sketches of an instance, that are kept at hand
 # How much a second of waiting counts. At 1 the lines at fast instances grow under load; measured
@@ -127,7 +126,7 @@ class _Adaptive:
             load_s, evict_s = self._load(request, instance, residency, view, now_s)
         prompt_base_s, prompt_token_s, token_base_s, token_busy_s = speed
         token_s = token_base_s + token_busy_s * (beside + 1)
-        until_s = now_s + _FRESH_TOKENS * token_s
+        until_s = now_s + FRESH_TOKENS * token_s
         fixed_s = load_s + GAMMA * wait_s + evict_s + prompt_base_s
         of_a_token = prompt_base_s, prompt_token_s, token_s, token_busy_s
         terms = Terms(load_s, wait_s, evict_s, (instance.name, residency.weights))

@@ -1,20 +1,35 @@
 """The outlook of an instance: when a slot for some weights comes free, and how busy it will be."""
 
 import heapq
-from collections.abc import Callable
-from typing import NamedTuple
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, NamedTuple
 
 from ollama_fleet.estimate import Speed
 from ollama_fleet.router.intake import Request
 from ollama_fleet.router.policy import Ahead
 from ollama_fleet.router.strategies.adaptive.streams import left
 from ollama_fleet.router.strategies.tools import Speeds
-from ollama_fleet.state import Instance, Residency, Runner
+from ollama_fleet.state import Instance, Residency
 
 Expected = Callable[[Request], tuple[float, float]]
 """Tokens of a request's prompt and of its answer, as far as they can be known."""
 
-_AT_WORK = "at work"  # what all of an instance's sketches share
+FRESH_TOKENS: Final = 8  # for so many tokens' time what was reckoned of an instance is good
+_AT_WORK: Final = "at work"  # what all of an instance's sketches share
+
+
+class _AtWork(NamedTuple):
+    """How many requests run on an instance, the tokens they have left to write, and their ends.
+
+    `ends_s` are by weights, in the order in which they began, on the caller's clock. Good until
+    `until_s`.
+    """
+
+    until_s: float
+    busy: int
+    left_tokens: float
+    ends_s: Mapping[str, Sequence[float]]
 
 
 class Outlook(NamedTuple):
@@ -41,54 +56,58 @@ class Looking:
     def at(self, instance: Instance, residency: Residency, ahead: Ahead, now_s: float) -> Outlook:
         """The outlook for one more request."""
         speed = self._speeds.speed(instance.name, residency.weights)
-        at_work: tuple[int, float] | None = instance.sketches.get(_AT_WORK)
-        if at_work is None:
-            at_work = instance.sketches[_AT_WORK] = self._at_work(instance, now_s)
-        busy, left_tokens = at_work
+        at_work = self._at_work(instance, now_s)
+        busy, left_tokens = at_work.busy, at_work.left_tokens
         runner = instance.runners.get(residency.weights)
         running = runner.in_flight if runner is not None else 0
         slots, more = instance.spec.slots, ahead.count
         other = runner is not None and running and runner.running != residency.profile
         if not more and not other and running < slots:
             return Outlook(0.0, speed, busy, left_tokens)
-        line = self._line(instance, residency, ahead, busy, now_s)
+        line = self._line(at_work, instance, residency, ahead, now_s)
         wait_s = line.ends_s[0] if len(line.ends_s) >= slots else 0.0
         beside = max(busy, slots) - 1 if wait_s else busy + more
         return Outlook(wait_s, speed, beside, left_tokens + line.tokens)
 
     def drained_s(self, instance: Instance, weights: str, now_s: float) -> float:
         """Seconds until all who run there under those weights are done."""
-        runner = instance.runners.get(weights)
-        speed = self._speeds.speed(instance.name, weights)
-        busy = sum(each.in_flight for each in instance.runners.values())
-        ends_s = self._ends_s(runner, speed, busy, now_s) if runner is not None else []
-        return max(ends_s, default=0.0)
+        ends_s = self._at_work(instance, now_s).ends_s.get(weights, ())
+        return max(max(ends_s, default=now_s) - now_s, 0.0)
 
-    def _at_work(self, instance: Instance, now_s: float) -> tuple[int, float]:
-        """How many requests run there, and the tokens that they have left to write."""
-        busy, tokens = 0, 0.0
-        for weights, runner in instance.runners.items():
-            busy += runner.in_flight
-            if runner.leases:
-                speed = self._speeds.speed(instance.name, weights)
-                token_s = speed.token_s(instance.in_flight)
-                for lease in runner.leases:
-                    tokens += left(self._speeds, lease, speed, token_s, now_s).tokens
-        return busy, tokens
+    def _at_work(self, instance: Instance, now_s: float) -> _AtWork:
+        known: _AtWork | None = instance.sketches.get(_AT_WORK)
+        if known is None or now_s >= known.until_s:
+            known = instance.sketches[_AT_WORK] = self._look(instance, now_s)
+        return known
+
+    def _look(self, instance: Instance, now_s: float) -> _AtWork:
+        running = {weights: r for weights, r in instance.runners.items() if r.leases}
+        busy = sum(runner.in_flight for runner in running.values())
+        left_tokens, until_s = 0.0, math.inf
+        ends_s: dict[str, Sequence[float]] = {}
+        for weights, runner in running.items():
+            speed = self._speeds.speed(instance.name, weights)
+            token_s = speed.token_s(busy)
+            lefts = [left(self._speeds, lease, speed, token_s, now_s) for lease in runner.leases]
+            left_tokens += sum([tokens for _, tokens in lefts])
+            ends_s[weights] = [now_s + prefill_s + tokens * token_s for prefill_s, tokens in lefts]
+            until_s = min(until_s, now_s + FRESH_TOKENS * token_s)
+        return _AtWork(until_s, busy, left_tokens, ends_s)
 
     def _line(
-        self, instance: Instance, residency: Residency, ahead: Ahead, busy: int, now_s: float
+        self,
+        at_work: _AtWork,
+        instance: Instance,
+        residency: Residency,
+        ahead: Ahead,
+        now_s: float,
     ) -> "_Line":
         """When the slots come free, with all that the plan has put there so far."""
         line: _Line | None = ahead.lines.get(residency)
         speed = self._speeds.speed(instance.name, residency.weights)
         slots = instance.spec.slots
         if line is None:
-            runner = instance.runners.get(residency.weights)
-            ends_s = self._ends_s(runner, speed, busy, now_s) if runner is not None else []
-            if runner is not None and ends_s and runner.running != residency.profile:
-                ends_s = [max(ends_s)] * slots  # Ollama loads it anew when all of them are done
-            line = _Line(ends_s)
+            line = _Line(_ends_s(at_work, instance, residency, now_s))
             if ahead.count:
                 ahead.lines[residency] = line
         token_s = speed.token_s(slots)
@@ -100,11 +119,16 @@ class Looking:
         line.seen = ahead.count
         return line
 
-    def _ends_s(self, runner: Runner, speed: Speed, busy: int, now_s: float) -> list[float]:
-        """Seconds until each request of a runner ends, if it goes on as now."""
-        token_s = speed.token_s(busy)
-        lefts = (left(self._speeds, lease, speed, token_s, now_s) for lease in runner.leases)
-        return [prefill_s + tokens * token_s for prefill_s, tokens in lefts]
+
+def _ends_s(
+    at_work: _AtWork, instance: Instance, residency: Residency, now_s: float
+) -> list[float]:
+    """Seconds until each slot that is taken comes free for some weights, if all goes on as now."""
+    ends_s = [max(end_s - now_s, 0.0) for end_s in at_work.ends_s.get(residency.weights, ())]
+    if ends_s and instance.runners[residency.weights].running != residency.profile:
+        # Ollama loads it anew when all of them are done.
+        return [max(ends_s)] * instance.spec.slots
+    return ends_s
 
 
 class _Line:
