@@ -28,8 +28,9 @@ async def messages(exchange: Exchange, service: Service) -> None:
     system = ("system", flat(fields.get("system")))
     turns = [system, *(turn for message in given for turn in _turns(message))]
     tools = [_tool(tool) for tool in fields.get("tools", [])]
-    ask = conversation.chat(fields["model"], turns, tools, options=options(fields))
-    await serve(exchange, service, ask, MessagesDialect(ask.model, _estimate(fields)), fields)
+    stream = fields.get("stream", False)
+    ask = conversation.chat(fields["model"], turns, tools, options=options(fields), stream=stream)
+    await serve(exchange, service, ask, MessagesDialect(ask.model, _estimate(fields)))
 
 
 def _turns(message: dict[str, Any]) -> list[conversation.Turn]:

@@ -9,7 +9,7 @@ from typing import Any
 from ollama_fleet.sim.ollama.api import schemas
 from ollama_fleet.sim.ollama.api.errors import V1_JSON
 from ollama_fleet.sim.ollama.api.native import figures
-from ollama_fleet.sim.ollama.api.plan import Ask, embed_plan
+from ollama_fleet.sim.ollama.api.plan import TOO_LONG, Ask, embed_plan
 from ollama_fleet.sim.ollama.api.service import ApiError, Service
 from ollama_fleet.sim.ollama.api.stream import finished, start
 from ollama_fleet.sim.ollama.engine import Run
@@ -18,7 +18,6 @@ from ollama_fleet.sim.ollama.text import tokenise
 from ollama_fleet.sim.ollama.wire.exchange import JSON, Exchange
 
 NOT_FOUND = 'model "{}" not found, try pulling it first'
-TOO_LONG = "the input length exceeds the context length"
 
 
 async def embed(exchange: Exchange, service: Service) -> None:
@@ -50,10 +49,13 @@ async def embeddings(exchange: Exchange, service: Service) -> None:
 async def v1_embeddings(exchange: Exchange, service: Service) -> None:
     """POST /v1/embeddings."""
     fields = await schemas.read(exchange, schemas.V1_EMBED, empty="EOF")
+    form = fields.get("encoding_format", "")
+    if form.lower() not in {"", "float", "base64"}:
+        raise ApiError(400, _FORMS.format(form), early=True)
     if not fields.get("input"):
         raise ApiError(400, "invalid input", early=True)
     run, vectors = await _embed(service, fields, _texts(fields), truncate=True)
-    packed = fields.get("encoding_format") == "base64"
+    packed = form.lower() == "base64"
     tokens = len(run.job.prompt)
     answer = {
         "object": "list",
@@ -67,6 +69,7 @@ async def v1_embeddings(exchange: Exchange, service: Service) -> None:
     exchange.send(200, encode(answer) + b"\n", V1_JSON)
 
 
+_FORMS = "Invalid value for 'encoding_format' = {}. Supported values: ['float', 'base64']."
 _NOT_FOR_EMBED = {"prompt_eval_duration", "eval_count", "eval_duration"}
 
 

@@ -23,7 +23,7 @@ ErrorWriter = Callable[[Exchange, ApiError], None]
 
 def native(exchange: Exchange, error: ApiError) -> None:
     """`{"error": "text"}`."""
-    exchange.send(error.status, encode({"error": error.text}), JSON)
+    _send(exchange, error, encode({"error": error.text}), JSON)
 
 
 def v1(exchange: Exchange, error: ApiError) -> None:
@@ -48,4 +48,13 @@ def _compatible(exchange: Exchange, error: ApiError, body: bytes) -> None:
     if error.early:
         exchange.send(error.status, body, JSON)
     else:
-        exchange.send(error.status, body + b"\n", V1_JSON)
+        _send(exchange, error, body + b"\n", V1_JSON)
+
+
+def _send(exchange: Exchange, error: ApiError, body: bytes, content_type: str) -> None:
+    if error.streamed:
+        exchange.start(error.status, V1_JSON)
+        exchange.chunk(body)
+        exchange.end()
+    else:
+        exchange.send(error.status, body, content_type)

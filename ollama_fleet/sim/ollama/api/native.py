@@ -14,10 +14,13 @@ from ollama_fleet.sim.ollama.golang.time import now
 from ollama_fleet.sim.ollama.text import Call, token_id, tokenise
 from ollama_fleet.sim.ollama.wire.exchange import JSON, NDJSON, Exchange, Header
 
+MAX_LOGPROBS = 20
+
 
 async def generate(exchange: Exchange, service: Service) -> None:
     """POST /api/generate."""
     fields = await schemas.read(exchange, schemas.GENERATE)
+    _check_logprobs(fields)
     raw = fields.get("raw", False)
     prompt = fields.get("prompt", "")
     text = prompt if raw else render([("system", fields.get("system", "")), ("user", prompt)])
@@ -29,16 +32,22 @@ async def generate(exchange: Exchange, service: Service) -> None:
         keep_alive=fields.get("keep_alive"),
         think=bool(fields.get("think")),
         suffix=bool(fields.get("suffix")),
-        json=bool(fields.get("format")),
+        format=fields.get("format"),
+        truncate=fields.get("truncate", True),
+        stream=fields.get("stream", True),
         context=tuple(fields.get("context", ())),
     )
+    if raw and any(fields.get(key) for key in ("template", "system", "context")):
+        find(service, ask)
+        raise ApiError(400, "raw mode does not support template, system, or context")
     dialect = NativeDialect(ask.model, chat=False, context_of=None if raw else ask)
-    await _serve(exchange, service, ask, dialect, stream=fields.get("stream", True))
+    await _serve(exchange, service, ask, dialect)
 
 
 async def chat(exchange: Exchange, service: Service) -> None:
     """POST /api/chat."""
     fields = await schemas.read(exchange, schemas.CHAT)
+    _check_logprobs(fields)
     turns = [_turn(message) for message in fields.get("messages", [])]
     if not fields.get("model"):
         keep_alive_s(fields.get("keep_alive"))
@@ -50,10 +59,17 @@ async def chat(exchange: Exchange, service: Service) -> None:
         options=fields.get("options", {}),
         keep_alive=fields.get("keep_alive"),
         think=bool(fields.get("think")),
-        json=bool(fields.get("format")),
+        format=fields.get("format"),
+        truncate=fields.get("truncate", True),
+        stream=fields.get("stream", True),
     )
     dialect = NativeDialect(ask.model, chat=True)
-    await _serve(exchange, service, ask, dialect, stream=fields.get("stream", True))
+    await _serve(exchange, service, ask, dialect)
+
+
+def _check_logprobs(fields: dict[str, Any]) -> None:
+    if not 0 <= fields.get("top_logprobs", 0) <= MAX_LOGPROBS:
+        raise ApiError(400, f"top_logprobs must be between 0 and {MAX_LOGPROBS}")
 
 
 def _turn(message: dict[str, Any]) -> conversation.Turn:
@@ -156,9 +172,7 @@ def _ns(seconds: float) -> int:
     return round(seconds * 1e9)
 
 
-async def _serve(
-    exchange: Exchange, service: Service, ask: Ask, dialect: NativeDialect, *, stream: bool
-) -> None:
+async def _serve(exchange: Exchange, service: Service, ask: Ask, dialect: NativeDialect) -> None:
     staying_s = keep_alive_s(ask.keep_alive)
     stored = find(service, ask)
     if ask.text is None and staying_s == 0:
@@ -167,7 +181,7 @@ async def _serve(
         return
     planned = plan(service, ask, stored)
     if ask.text is not None:
-        await answer(exchange, service, planned, dialect, stream=stream)
+        await answer(exchange, service, planned, dialect)
         return
     with start(service, planned, service.engine.clock()) as run:
         await finished(run)

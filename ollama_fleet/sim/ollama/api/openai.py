@@ -13,7 +13,7 @@ from ollama_fleet.sim.ollama.api.references import DETAILS, resolve
 from ollama_fleet.sim.ollama.api.service import ApiError, Service
 from ollama_fleet.sim.ollama.api.stream import Dialect, answer
 from ollama_fleet.sim.ollama.engine import Run
-from ollama_fleet.sim.ollama.golang.binding import BindingError, go_type
+from ollama_fleet.sim.ollama.golang.binding import BindingError, go_type, plain
 from ollama_fleet.sim.ollama.golang.json import encode
 from ollama_fleet.sim.ollama.store import Stored
 from ollama_fleet.sim.ollama.text import Call
@@ -36,9 +36,11 @@ async def chat_completions(exchange: Exchange, service: Service) -> None:
         [_turn(message) for message in messages],
         conversation.functions(fields.get("tools", [])),
         options=options(fields),
-        json=(fields.get("response_format") or {}).get("type", "text") != "text",
+        format=_format(fields.get("response_format") or {}),
+        stream=fields.get("stream", False),
+        think=_thinks(fields.get("reasoning_effort", "")),
     )
-    await serve(exchange, service, ask, V1Dialect(ask.model, fields, chat=True), fields)
+    await serve(exchange, service, ask, V1Dialect(ask.model, fields, chat=True))
 
 
 async def completions(exchange: Exchange, service: Service) -> None:
@@ -50,8 +52,9 @@ async def completions(exchange: Exchange, service: Service) -> None:
         does="generate",
         options=options(fields),
         suffix=bool(fields.get("suffix")),
+        stream=fields.get("stream", False),
     )
-    await serve(exchange, service, ask, V1Dialect(ask.model, fields, chat=False), fields)
+    await serve(exchange, service, ask, V1Dialect(ask.model, fields, chat=False))
 
 
 async def models(exchange: Exchange, service: Service) -> None:
@@ -69,16 +72,13 @@ async def model(exchange: Exchange, service: Service) -> None:
     exchange.send(200, encode(_model(asked, stored)) + b"\n", V1_JSON)
 
 
-async def serve(
-    exchange: Exchange, service: Service, ask: Ask, dialect: Dialect, fields: dict[str, Any]
-) -> None:
+async def serve(exchange: Exchange, service: Service, ask: Ask, dialect: Dialect) -> None:
     """Run a request of a compatible dialect. Raises ApiError."""
-    stream = fields.get("stream", False)
     try:
         planned = plan(service, ask, find(service, ask))
-        await answer(exchange, service, planned, dialect, stream=stream)
+        await answer(exchange, service, planned, dialect)
     except ApiError as error:
-        if stream and not error.native:  # they were set before the request was looked at
+        if ask.stream and not error.native:  # they were set before the request was looked at
             exchange.common_headers += dialect.stream_headers
         raise
 
@@ -87,6 +87,23 @@ def options(fields: dict[str, Any], limit: str = "max_tokens") -> dict[str, Any]
     """The options that have another name in these dialects."""
     renamed = {"num_predict": fields.get(limit), "seed": fields.get("seed")}
     return {key: value for key, value in renamed.items() if value is not None}
+
+
+def _format(wanted: dict[str, Any]) -> Any:
+    match wanted.get("type"):
+        case "json_object":
+            return "json"
+        case "json_schema":
+            return plain(wanted.get("json_schema") or {}).get("schema")
+        case _:
+            return None
+
+
+def _thinks(effort: str) -> bool:
+    if effort not in {"", "high", "medium", "low", "none"}:
+        wanted = '(must be "high", "medium", "low", or "none")'
+        raise ApiError(400, f"invalid reasoning value: '{effort}' {wanted}", early=True)
+    return effort not in {"", "none"}
 
 
 def flat(content: Any) -> str:

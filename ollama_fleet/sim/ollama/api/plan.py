@@ -11,6 +11,7 @@ from ollama_fleet.sim.ollama.api.references import resolve
 from ollama_fleet.sim.ollama.api.service import ApiError, Service
 from ollama_fleet.sim.ollama.calls import Tool, arguments, calling, named
 from ollama_fleet.sim.ollama.environment import Settings
+from ollama_fleet.sim.ollama.golang.json import encode, quoted
 from ollama_fleet.sim.ollama.golang.time import keep_alive
 from ollama_fleet.sim.ollama.jobs import Job
 from ollama_fleet.sim.ollama.residency import RunnerOptions, Weights
@@ -18,6 +19,7 @@ from ollama_fleet.sim.ollama.store import MODEL, PARAMS, Stored
 from ollama_fleet.sim.ollama.text import EMPTY_OBJECT, Answer, Call, answer, tokenise
 
 GIB = 1 << 30
+TOO_LONG = "the input length exceeds the context length"
 MAX_CONTEXTS = 10  # an answer without a limit ends at so many times num_ctx
 
 _OPTION_TYPES = {
@@ -69,8 +71,10 @@ class Ask:
     asked: str = ""
     think: bool = False
     suffix: bool = False
-    json: bool = False  # the answer must be JSON
+    format: Any = None  # "json", or the schema of the answer
+    truncate: bool = True  # a prompt that does not fit loses its head, or is refused
     context: tuple[int, ...] = ()
+    stream: bool = False
     not_found: str = "model '{}' not found"
 
 
@@ -101,13 +105,17 @@ def keep_alive_s(value: Any) -> float | None:
 def plan(service: Service, ask: Ask, stored: Stored) -> Plan:
     """Check what was asked and make it a job. Raises ApiError."""
     _check_abilities(ask, stored)
+    _check_format(ask)
     params = service.store.content(stored.layer(PARAMS))
     options = _checked(json.loads(params) if params else {}) | _checked(ask.options)
     runner = runner_options(service.settings, stored, options)
     prompt: list[str] = []
     reply: Answer | None = None
     if ask.text is not None:
-        prompt = prompt_tokens(ask)[-runner.num_ctx :]  # what does not fit loses its head
+        prompt = prompt_tokens(ask)
+        if len(prompt) > runner.num_ctx and not ask.truncate:
+            raise ApiError(400, TOO_LONG, streamed=ask.stream)
+        prompt = prompt[-runner.num_ctx :]
         reply = _reply(service.settings, stored, ask, options, runner.num_ctx)
     job = Job(
         id=service.engine.next_id(),
@@ -176,7 +184,7 @@ def _reply(
     limit = min(options.get("num_predict", 0), MAX_CONTEXTS * num_ctx)
     if called := named(ask.tools, ask.asked):
         return calling([_call(i, tool) for i, tool in enumerate(called)], limit=limit)
-    if ask.json:
+    if ask.format:
         return EMPTY_OBJECT
     outputs = settings.profile.outputs
     layer = stored.layer(MODEL)
@@ -206,6 +214,14 @@ def _check_abilities(ask: Ask, stored: Stored) -> None:
         raise ApiError(400, f"{stored.name.key} does not support tools")
     if ask.think and "thinking" not in able:
         raise ApiError(400, f'"{ask.model}" does not support thinking')
+
+
+def _check_format(ask: Ask) -> None:
+    """The runner's own check, so that a stream has begun when it fails."""
+    if ask.format and ask.format != "json" and not isinstance(ask.format, dict):
+        shown = quoted(encode(ask.format).decode())
+        problem = f'invalid format: {shown}; expected "json" or a valid JSON Schema object'
+        raise ApiError(500, problem, streamed=ask.stream)
 
 
 def _checked(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -27,8 +27,9 @@ async def responses(exchange: Exchange, service: Service) -> None:
         for t in fields.get("tools", [])
     ]
     limits = options(fields, "max_output_tokens")
-    ask = conversation.chat(fields["model"], turns, tools, options=limits)
-    await serve(exchange, service, ask, ResponsesDialect(ask.model, fields), fields)
+    stream = fields.get("stream", False)
+    ask = conversation.chat(fields["model"], turns, tools, options=limits, stream=stream)
+    await serve(exchange, service, ask, ResponsesDialect(ask.model, fields))
 
 
 def _turns(given: Any) -> list[conversation.Turn]:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from ollama_fleet.sim.ollama.api import packed
 from ollama_fleet.sim.ollama.api.service import ApiError
 from ollama_fleet.sim.ollama.golang.binding import BindingError, Struct, bind
 from ollama_fleet.sim.ollama.golang.json import EmptyBodyError, SyntaxProblemError, decode
@@ -226,8 +227,12 @@ async def read(
     exchange: Exchange, struct: Struct, *, empty: str = "missing request body"
 ) -> dict[str, Any]:
     """The body's fields. Raises ApiError 400 with Go's text; `empty` is that of an empty body."""
+    body = await exchange.read()
+    head = exchange.head
+    if head.path in packed.ROUTES and head.headers.get("content-encoding") == "zstd":
+        body = packed.unpack(body)
     try:
-        return bind(decode(await exchange.read()), struct)
+        return bind(decode(body), struct)
     except EmptyBodyError:
         raise ApiError(400, empty, early=True) from None
     except (SyntaxProblemError, BindingError) as error:

@@ -33,14 +33,21 @@ class ApiError(Exception):
 
     `early` ones are refused before Ollama's own handler sees the request: the compatible dialects
     write those with another content type. `native` ones are refused before any dialect is looked
-    at: they have Ollama's own shape everywhere.
+    at: they have Ollama's own shape everywhere. `streamed` ones come where records would have come.
     """
 
     def __init__(
-        self, status: int, text: str, *, early: bool = False, native: bool = False
+        self,
+        status: int,
+        text: str,
+        *,
+        early: bool = False,
+        native: bool = False,
+        streamed: bool = False,
     ) -> None:
         super().__init__(text)
         self.status = status
         self.text = text
         self.early = early
         self.native = native
+        self.streamed = streamed

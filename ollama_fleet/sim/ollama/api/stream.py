@@ -54,12 +54,10 @@ def start(service: Service, plan: Plan, opened: float) -> Run:
         raise ApiError(503, BUSY) from None
 
 
-async def answer(
-    exchange: Exchange, service: Service, plan: Plan, dialect: Dialect, *, stream: bool
-) -> None:
+async def answer(exchange: Exchange, service: Service, plan: Plan, dialect: Dialect) -> None:
     """Run a plan that has an answer, and send it. Raises ApiError before the first byte."""
     with start(service, plan, service.engine.clock()) as run:
-        if stream:
+        if plan.ask.stream:
             await _stream(exchange, run, dialect)
         else:
             await finished(run)
@@ -78,12 +76,15 @@ async def finished(run: Run) -> None:
 async def _stream(exchange: Exchange, run: Run, dialect: Dialect) -> None:
     try:
         await run.ready()
+    except RunFailedError as error:
+        raise ApiError(500, str(error)) from None
+    try:
         async for index in run.tokens():
             _show(exchange, run, dialect, index)
             await exchange.drained()
     except RunFailedError as error:
         if not exchange.started:
-            raise ApiError(500, str(error)) from None
+            raise ApiError(500, str(error), streamed=True) from None
         records = dialect.broken(str(error))
     else:
         _begin(exchange, run, dialect)
