@@ -1,146 +1,26 @@
-"""Pairs of one Ollama and a fleet of one, over equal stores: simulated, and real ones."""
-
-import os
-import shutil
-import socket
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+"""The two pairs that the whole table is asked of: simulated, and real."""
 
 import parrot
 import pytest
-from fleet_process import FleetProcess, until
+from pairs import PROFILE, real_pair, simulated_pair
 from real_ollama import box, create, ollama, served
 from request_table import CALLER
 
-from ollama_fleet.sim.ollama.catalogue import install_profile
-from ollama_fleet.sim.ollama.profile import load
-from ollama_fleet.sim.ollama.store import Store
-
 __all__ = ["box", "ollama", "real", "simulated"]
-
-ANSWER_S = 30.0  # a real model loads and answers in less
-ORIGINS = {"OLLAMA_ORIGINS": "https://*.lan,http://chat.example,moz-extension://*"}
-PLAIN = "defaults: { num_parallel: 1, flash_attention: ~, keep_alive: ~, context_length: ~"
-PROFILE = """
-version: 0.20.0
-registry_bytes_per_s: 20MB
-nodes:
-  - gpu: { name: Test GPU, memory: 64MB }
-    slots: 1
-    prefill_tokens_per_s: 4000
-    decode_base_s: 0.02
-    decode_per_busy_s: 0.001
-    load_bytes_per_s: 20MB
-cpu:
-  prefill_tokens_per_s: 400
-  decode_base_s: 0.02
-  decode_per_busy_s: 0.01
-  load_bytes_per_s: 20MB
-models:
-  - &chat { name: tiny, size: 2MB, parameter_size: 453K, quantization: F16, family: llama }
-  - { <<: *chat, name: slow }
-  - { <<: *chat, name: tiny-embed, size: 1MB, embedding: true, embedding_length: 16 }
-  - { <<: *chat, name: caller, tools: true }
-installed: [tiny, slow, tiny-embed, caller]
-outputs: { median_tokens: 15, sigma: 0.3, max_tokens: 40 }
-"""
-
-
-class Pair:
-    """The same bytes to both sides. `twin` is the fleet's store and the path shown for it."""
-
-    def __init__(self, straight: int, routed: int, *, twin: tuple[bytes, bytes] = (b"", b"")):
-        self.straight, self.routed, self._twin = straight, routed, twin
-
-    def ask(self, row) -> tuple[bytes, bytes]:
-        """Both raw answers to a row: of one Ollama, and through the router."""
-        straight = self.ask_straight(row)
-        routed = answer(self.routed, row.raw(self.routed))
-        here, there = self._twin
-        return straight, routed.replace(here, there) if here else routed
-
-    def ask_straight(self, row) -> bytes:
-        """The raw answer of the one Ollama alone."""
-        return answer(self.straight, row.raw(self.straight))
-
-
-def answer(port: int, request: bytes) -> bytes:
-    """All bytes that come back until the other side closes, or resets."""
-    received = b""
-    with socket.create_connection(("127.0.0.1", port), timeout=ANSWER_S) as connection:
-        try:
-            connection.sendall(request)
-            while data := connection.recv(1 << 16):
-                received += data
-        except ConnectionError:
-            pass  # what came before it is the answer
-    return received
-
-
-@contextmanager
-def running(fleet: FleetProcess, *arguments: str) -> Iterator[FleetProcess]:
-    """A fleet that is up."""
-    fleet.run("up", "-d", "--wait", *arguments)
-    try:
-        yield fleet
-    finally:
-        fleet.run("down", "--now", check=False)
-
-
-def age(store: Path) -> None:
-    """Give all models different times of change: Ollama lists equal ones in any order."""
-    manifests = sorted(p for p in (store / "manifests").rglob("*") if p.is_file())
-    for number, path in enumerate(manifests):
-        changed = 1_790_000_000 + 100 * number
-        os.utime(path, (changed, changed))
 
 
 @pytest.fixture(scope="session")
 def simulated(tmp_path_factory):
-    """A simulated Ollama and a fleet of one of the same profile."""
-    folder = tmp_path_factory.mktemp("simulated")
-    profile = folder / "profile.yaml"
-    profile.write_text(PROFILE)
-    home, alone = folder / "fleet", folder / "alone"  # of one length, as a path stands in answers
-    stores = [path / "state" / "simulation" / "models" for path in (home, alone)]
-    install_profile(Store(stores[0]), load(str(profile)))
-    age(stores[0])
-    shutil.copytree(stores[0], stores[1])
-    scale = {"OLLAMA_SIM_TIME_SCALE": "200", **ORIGINS}
-    fleet = FleetProcess(
-        home, config=f"{PLAIN}, no_cloud: true }}\ngroups: [{{ name: one, gpus: [0] }}]\n", **scale
-    )
-    command = [sys.executable, "-m", "ollama_fleet.sim.ollama", "serve"]
-    given = {"OLLAMA_SIM_PROFILE": str(profile), **scale}
-    with (
-        running(fleet, f"--simulate={profile}"),
-        served(command, alone, stores[1], **given) as base,
-    ):
-        twin = tuple(str(store).encode() for store in stores)
-        yield Pair(_port(base), fleet.port, twin=twin)
+    """A simulated pair."""
+    with simulated_pair(tmp_path_factory.mktemp("simulated"), PROFILE) as pair:
+        yield pair
 
 
 @pytest.fixture(scope="session")
 def real(box, tmp_path_factory):
-    """A real Ollama and a fleet of one on the box's store, with a model that calls tools."""
+    """A real pair on the box's store, with a model that calls tools."""
     with served([box.ollama, "serve"], box.home, box.store) as base:
         model = parrot.gguf(box.home / "caller.gguf", parrot.CALLER)
         create(base, CALLER, model, {"temperature": 0}, template=parrot.CALLER_TEMPLATE)
-    age(box.store)
-    config = (
-        f"ollama: {{ binary: {box.ollama}, models: {box.store} }}\n"
-        f"{PLAIN}, no_cloud: true }}\ngroups: [{{ name: one, gpus: [] }}]\n"
-    )
-    fleet = FleetProcess(
-        tmp_path_factory.mktemp("real"), config=config, HOME=str(box.home), **ORIGINS
-    )
-    alone = served([box.ollama, "serve"], box.home, box.store, **ORIGINS)
-    with running(fleet), alone as base:
-        until(lambda: answer(fleet.port, b"GET / HTTP/1.0\r\n\r\n"), what="the fleet")
-        yield Pair(_port(base), fleet.port)
-
-
-def _port(base: str) -> int:
-    return int(base.rpartition(":")[2])
+    with real_pair(tmp_path_factory.mktemp("real"), box.ollama, box.home, box.store) as pair:
+        yield pair

@@ -197,6 +197,7 @@ class Engine:
                 return replace(job, on_cpu=True)
             case FaultKind.CRASH | FaultKind.RUNNER_DEATH:
                 self._strikes[job.id] = fault
+                return replace(job, stalls_after=fault.after_tokens)  # no token comes before it
         return job
 
     def _happened(self, events: list[Event]) -> None:
