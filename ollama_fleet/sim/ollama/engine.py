@@ -16,6 +16,7 @@ from typing import Self
 
 from ollama_fleet.sim.ollama.faults import Fault, FaultKind, Faults
 from ollama_fleet.sim.ollama.jobs import Event, Job, Kind, QueueFullError
+from ollama_fleet.sim.ollama.log import log_loaded
 from ollama_fleet.sim.ollama.machine import Machine
 from ollama_fleet.sim.ollama.runners import Runners
 
@@ -205,6 +206,8 @@ class Engine:
         self._busy = self.machine.busy
         for event in events:
             changed = changed or event.kind is not Kind.TOKEN
+            if event.kind is Kind.LOADED:
+                log_loaded(event.value / 1e3)
             run = self._runs.get(event.job)
             if run is not None:
                 run.push(event)

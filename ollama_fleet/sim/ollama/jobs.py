@@ -58,7 +58,7 @@ class Kind(Enum):
     TOKEN = auto()  # value: how many tokens it has now
     DONE = auto()
     FAILED = auto()  # text: the reason
-    LOADED = auto()  # text: the weights' digest
+    LOADED = auto()  # text: the weights' digest; value: milliseconds it took
     UNLOADED = auto()
 
 

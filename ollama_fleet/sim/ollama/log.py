@@ -35,6 +35,11 @@ def log_listening(host: str, port: int, version: str) -> None:
     log(f"Listening on {shown}:{port} (version {version})", source="routes.go:1802")
 
 
+def log_loaded(load_s: float) -> None:
+    """A model has come into memory, in so many seconds."""
+    log(f"llama runner started in {load_s:.2f} seconds", source="server.go:1390")
+
+
 def log_resources(settings: Settings) -> None:
     """One `inference compute` line for each GPU, or one for the CPU."""
     log("discovering available GPUs...", source="runner.go:67")

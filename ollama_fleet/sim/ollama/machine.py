@@ -166,20 +166,20 @@ class Machine:
             keep_alive_s=self._limits.keep_alive_s,
             last_used=now + load_s,
         )
-        self._at(now + load_s, self._loaded, (token, live, resident))
+        self._at(now + load_s, self._loaded, (token, live, resident, load_s))
 
     def _slots(self, weights: Weights) -> SlotPool:
         if weights.embedding:  # Ollama serves these one at a time
             return SlotPool(1, caching=False)
         return SlotPool(self._limits.parallel)
 
-    def _loaded(self, at: float, what: tuple[object, Live, Resident]) -> None:
-        token, live, resident = what
+    def _loaded(self, at: float, what: tuple[object, Live, Resident, float]) -> None:
+        token, live, resident, load_s = what
         if self._loading is not token:
             return
         self._loading = self._in_hand = None
         self._residents[resident.weights.digest] = resident
-        self._events.append(Event(0, Kind.LOADED, at, text=resident.weights.digest))
+        self._events.append(Event(0, Kind.LOADED, at, round(load_s * 1e3), resident.weights.digest))
         self._use(resident, live, at)
         self._schedule(at)
 

@@ -17,6 +17,7 @@ from typing import Any
 Tokens = Sequence[str]
 
 _TOKEN = re.compile(r"\s?\S{1,4}|\s")
+_TOLD = re.compile(r"\(([1-9]\d{0,5}) tokens\)\s*(?:\[assistant\] )?\Z")
 _MASK = (1 << 64) - 1
 _WORDS = """
 the of and to in is that it was for on are as with they be at this have from or one had by word but
@@ -35,6 +36,15 @@ def tokenise(text: str) -> list[str]:
 def token_id(token: str) -> int:
     """A number for a token, as Ollama's `context` array has them; not unique."""
     return zlib.crc32(token.encode()) % 128_000
+
+
+def told_tokens(prompt: str) -> int:
+    """How long an answer its prompt asks for: one that ends with `(N tokens)`; else 0.
+
+    An experiment can fix the length of an answer by it and keep it from who only reads options.
+    """
+    told = _TOLD.search(prompt)
+    return int(told[1]) if told else 0
 
 
 def common_prefix(a: Tokens, b: Tokens) -> int:
@@ -96,9 +106,15 @@ EMPTY_OBJECT = Answer(seed=0, tokens=2, ends_by_itself=True, fixed=("{", "}"))
 def answer(
     seed: str, prompt: str, *, limit: int, median_tokens: float, sigma: float, max_tokens: int
 ) -> Answer:
-    """Decide an answer: exactly `limit` tokens if that is positive, else a log-normal draw."""
+    """Decide an answer: as long as its prompt says, else as `limit` does, else a log-normal draw.
+
+    A limit that is positive also bounds what the prompt says.
+    """
     digest = hashlib.blake2b(prompt.encode(errors="replace"), key=seed.encode()[:64]).digest()
     words = int.from_bytes(digest[:8], "big")
+    told = told_tokens(prompt)
+    if told and (told <= limit or limit <= 0):
+        return Answer(seed=words, tokens=min(told, max_tokens), ends_by_itself=True)
     if limit > 0:
         return Answer(seed=words, tokens=limit, ends_by_itself=False)
     draw = random.Random(digest[8:16])  # noqa: S311  # a model of lengths, not a secret
