@@ -25,11 +25,13 @@ class TemporaryFleet:
     """Runs from `__enter__` to `__exit__`, whatever happens between; driven as a user would.
 
     Entering raises FleetError, with the exit code of `fleet up`, if an instance does not come up.
-    Configuration files and FLEET_* variables of the user do not count.
+    Configuration files and FLEET_* variables of the user do not count. A `quiet` one says nothing
+    of its start but what is wrong with it.
     """
 
-    def __init__(self, stage: Stage, environ: Mapping[str, str]) -> None:
+    def __init__(self, stage: Stage, environ: Mapping[str, str], *, quiet: bool = False) -> None:
         self._stage = stage
+        self._quiet = quiet
         self._environ = {
             **{name: text for name, text in environ.items() if not name.startswith("FLEET_")},
             **stage.environ,
@@ -102,6 +104,8 @@ class TemporaryFleet:
     def _start(self) -> None:
         arguments = ["up", "-d", "--wait", "--wait-timeout", _START_TIMEOUT]
         arguments += ["--listen", self.url.removeprefix("http://")]
+        if self._quiet:
+            arguments.append("--quiet")
         if self._stage.simulate:
             arguments += ["--simulate", self._stage.simulate]
         with _signals_held():

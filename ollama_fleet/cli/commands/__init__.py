@@ -30,6 +30,7 @@ SECTIONS: Final[Mapping[str, Mapping[str, str]]] = {
     },
     "Other": {
         "replay": "Play requests again: another strategy, one more GPU.",
+        "bench": "Measure strategies beside one another.",
         "completion": "Print the script that completes commands in a shell.",
         "version": "Show the versions of fleet, Python and Ollama.",
     },

@@ -1,0 +1,104 @@
+"""A study on real processes: simulated Ollamas behind a fleet, as `fleet bench routing` runs it."""
+
+import os
+import statistics
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+
+import pytest
+from fleet_process import until
+
+from ollama_fleet import history
+from ollama_fleet.bench.processes import fleets
+from ollama_fleet.bench.processes.cases import case, layout_of
+from ollama_fleet.bench.processes.figures import standings
+from ollama_fleet.bench.processes.study import Scale, played, turns
+
+REQUESTS = 30
+SCALE = Scale(requests=REQUESTS, seeds=1, time_scale=50.0)
+BOX = "2x24GB"
+MODEL = "llama3.1:8b"
+
+
+def small(family):
+    """A case on two nodes; requests come four times as fast as four nodes could take them."""
+    one = case(family)
+    return replace(one, box=BOX, layout=layout_of(BOX).warm(MODEL))
+
+
+def watched(seen):
+    """Opens fleets, and keeps for each run what its instances say they were asked."""
+
+    @contextmanager
+    def opening(one, rival):
+        with fleets.simulated(
+            one, rival, time_scale=SCALE.time_scale, environ=os.environ
+        ) as served:
+            before = served.loads()
+            yield served
+            until(lambda: len(records(served)) >= REQUESTS, what="the history of all requests")
+            seen.append((before, records(served)))
+
+    return opening
+
+
+def records(served):
+    return [r for r in history.recent(served.directories.history, 1000) if r.inference]
+
+
+@pytest.mark.timeout(150)
+def test_each_strategy_gets_the_same_requests_and_none_is_lost():
+    """By the instances' own counts of tokens, and by the client's check of every answer."""
+    seen = []
+    one = small("poisson")
+    found = list(played(turns([one], 1, ["adaptive", "least_conn"]), SCALE, watched(seen)))
+    asked = sorted(
+        (job.model, job.prompt_tokens, job.output_tokens) for job in one.jobs(1, REQUESTS)
+    )
+    assert [each.measured.outcome.loads for each in found] == [0, 0]
+    for loaded_before, own in seen:
+        assert loaded_before == 2  # the preload of either node
+        assert sorted((r.model, r.prompt_tokens, r.output_tokens) for r in own) == asked
+    for each in found:
+        assert [f.refused for f in each.measured.outcome.fates] == [""] * REQUESTS
+        assert {f.instance for f in each.measured.outcome.fates} == {"gpu0", "gpu1"}
+    rows = standings(found, SCALE, judge=False)
+    assert [(s.row.strategy, s.row.figures["lost"]) for s in rows] == [
+        ("adaptive", 0),
+        ("least_conn", 0),
+    ]
+
+
+def troubled(family):
+    """The fates of sixty requests, and the trouble that befell gpu0 meanwhile."""
+    opening = partial(fleets.simulated, time_scale=20.0, environ=os.environ)
+    scale = replace(SCALE, requests=60, time_scale=20.0)
+    one = small(family)
+    (each,) = played(turns([one], 1, ["adaptive"]), scale, opening)
+    (trouble,) = one.troubles(60)
+    assert [f.refused for f in each.measured.outcome.fates] == [""] * 60
+    return each.measured.outcome, trouble
+
+
+@pytest.mark.timeout(150)
+def test_a_node_that_dies_loses_nothing_that_is_not_streamed():
+    """It is away for as long as it is to be, and has loaded its model when it is back."""
+    outcome, lost = troubled("killed")
+    assert outcome.loads == 1
+    ends_s = [f.ended_s for f in outcome.fates if f.instance == "gpu0"]
+    assert not [end_s for end_s in ends_s if lost.from_s + 1.0 < end_s < lost.to_s]
+
+
+@pytest.mark.timeout(150)
+def test_a_node_that_is_slowed_is_slow_for_that_long():
+    outcome, slowed = troubled("slowed")
+
+    def token_s(fates):
+        own = [f for f in fates if f.instance == "gpu0" and f.job.output_tokens > 20]
+        return statistics.median((f.ended_s - f.first_s) / (f.job.output_tokens - 1) for f in own)
+
+    while_slow = [f for f in outcome.fates if slowed.from_s <= f.arrived_s < slowed.to_s]
+    before = [f for f in outcome.fates if f.ended_s < slowed.from_s]
+    assert token_s(while_slow) > 1.7 * token_s(before)
+    assert outcome.loads == 0
