@@ -57,8 +57,8 @@ class ExternalConfig(Record):
     """Its name, unique among groups and instances."""
     url: Url
     """Where it is: http or https, without a path."""
-    slots: Count = 1
-    """Requests that it works on at once per model: its OLLAMA_NUM_PARALLEL."""
+    slots: Count | None = None
+    """Requests that it works on at once per model: its OLLAMA_NUM_PARALLEL. Unset is found out."""
     weight: Weight = 0.0
     """Its share in the weighted strategies; 0 is for what it is seen to do."""
 

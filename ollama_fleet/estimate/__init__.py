@@ -12,6 +12,8 @@
     estimates.output_tokens(Ask(...))             -> tokens it will write; .remaining_tokens(...)
     estimates.prompt_tokens(key, text_bytes)      -> tokens that a text comes to
 
+    estimates.limits.learn(...)                   -> slots to give an instance for some weights
+
     estimates.saved(), .restore(...)              what survives a restart, as JSON can hold it
 
 `Prefixes` remembers which prompts an instance has lately had, and so what its cache spares.
@@ -23,7 +25,18 @@ and would decide the same.
 """
 
 from ollama_fleet.estimate.estimates import Estimates
+from ollama_fleet.estimate.limits import Bounds, Served, served
 from ollama_fleet.estimate.prefixes import Cache, Prefixes
 from ollama_fleet.estimate.records import Ask, Observation, Speed
 
-__all__ = ["Ask", "Cache", "Estimates", "Observation", "Prefixes", "Speed"]
+__all__ = [
+    "Ask",
+    "Bounds",
+    "Cache",
+    "Estimates",
+    "Observation",
+    "Prefixes",
+    "Served",
+    "Speed",
+    "served",
+]

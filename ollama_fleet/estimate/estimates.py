@@ -5,6 +5,7 @@ from typing import Any
 
 from ollama_fleet.estimate import saving
 from ollama_fleet.estimate.lengths import Lengths
+from ollama_fleet.estimate.limits import Limits
 from ollama_fleet.estimate.loads import Loads
 from ollama_fleet.estimate.pair import Pair
 from ollama_fleet.estimate.records import Ask, Observation, Speed
@@ -23,6 +24,10 @@ class Estimates:
         self._loads = Loads()
         self._lengths = Lengths()
         self._texts = Texts()
+        self.limits = Limits()
+        self._figures = saving.Figures(
+            self._speeds, self._loads, self._lengths, self._texts, self.limits
+        )
 
     # -- what happened ----------------------------------------------------------------------------
 
@@ -79,6 +84,7 @@ class Estimates:
         """The instance has become another: other GPUs, another machine."""
         self._speeds.forget(instance)
         self._loads.forget(instance)
+        self.limits.forget(instance)
 
     # -- what to expect ---------------------------------------------------------------------------
 
@@ -120,14 +126,14 @@ class Estimates:
 
     def saved(self) -> dict[str, Any]:
         """All that was learned, as JSON can hold it."""
-        return saving.saved(self._speeds, self._loads, self._lengths, self._texts)
+        return saving.saved(self._figures)
 
     def restore(self, saved: Mapping[str, Any]) -> int:
         """Take up what was saved, in place of nothing learned yet; how much of it was nonsense.
 
         What cannot be read is left out, and nothing else with it. Nothing saved is no nonsense.
         """
-        return saving.restore(saved, self._speeds, self._loads, self._lengths, self._texts)
+        return saving.restore(saved, self._figures)
 
 
 def _prefilled(pair: Pair, seen: Observation, prompt_tokens: float, written: int) -> None:

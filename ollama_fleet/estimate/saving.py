@@ -4,11 +4,12 @@ Another version of this program may have written it, or a disk that was full.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
 from ollama_fleet.estimate.lengths import Lengths, SavedTable
+from ollama_fleet.estimate.limits import Limits, SavedLimit
 from ollama_fleet.estimate.loads import Loads, SavedLoad
 from ollama_fleet.estimate.pooling import SavedExcess, SavedPace
 from ollama_fleet.estimate.site import SavedSite
@@ -19,8 +20,19 @@ VERSION = 1
 Row = TypeVar("Row")
 
 
-def saved(speeds: Speeds, loads: Loads, lengths: Lengths, texts: Texts) -> dict[str, Any]:
+class Figures(NamedTuple):
+    """All that is learned."""
+
+    speeds: Speeds
+    loads: Loads
+    lengths: Lengths
+    texts: Texts
+    limits: Limits
+
+
+def saved(figures: Figures) -> dict[str, Any]:
     """Everything, in lists of named tuples: any JSON encoder takes them."""
+    speeds = figures.speeds
     speeds.settle()
     return {
         "version": VERSION,
@@ -31,20 +43,20 @@ def saved(speeds: Speeds, loads: Loads, lengths: Lengths, texts: Texts) -> dict[
         "decoding": speeds.decoding.saved_excesses(),
         "prefilling_paces": speeds.prefilling.saved_paces(),
         "prefilling": speeds.prefilling.saved_excesses(),
-        "loads": loads.saved(),
-        "lengths": lengths.saved(),
-        "texts": texts.saved(),
+        "loads": figures.loads.saved(),
+        "lengths": figures.lengths.saved(),
+        "texts": figures.texts.saved(),
+        "limits": figures.limits.saved(),
     }
 
 
-def restore(
-    found: Mapping[str, Any], speeds: Speeds, loads: Loads, lengths: Lengths, texts: Texts
-) -> int:
+def restore(found: Mapping[str, Any], figures: Figures) -> int:
     """Take up what can be read of it; how many rows could not."""
     if found == {}:
         return 0
     if not isinstance(found, Mapping) or found.get("version") != VERSION:
         return 1
+    speeds = figures.speeds
     unread = (
         _rows(found.get("sizes"), SavedSize, speeds.restore_size)
         + _rows(found.get("sites"), SavedSite, speeds.restore_site)
@@ -53,11 +65,12 @@ def restore(
         + _rows(found.get("decoding"), SavedExcess, speeds.decoding.restore_excess)
         + _rows(found.get("prefilling_paces"), SavedPace, speeds.prefilling.restore_pace)
         + _rows(found.get("prefilling"), SavedExcess, speeds.prefilling.restore_excess)
-        + _rows(found.get("loads"), SavedLoad, loads.restore)
-        + _rows(found.get("lengths"), SavedTable, lengths.restore)
-        + _rows(found.get("texts"), SavedRatio, texts.restore)
+        + _rows(found.get("loads"), SavedLoad, figures.loads.restore)
+        + _rows(found.get("lengths"), SavedTable, figures.lengths.restore)
+        + _rows(found.get("texts"), SavedRatio, figures.texts.restore)
+        + _rows(found.get("limits", []), SavedLimit, figures.limits.restore)
     )
-    lengths.settle()
+    figures.lengths.settle()
     return unread
 
 

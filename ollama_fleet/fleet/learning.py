@@ -36,6 +36,7 @@ class Learned:
         saved = await asyncio.to_thread(_read, self._path)
         if left_out := self.estimates.restore(saved):
             log.warning("%s: %d figures could not be read", self._path, left_out)
+        self._learning.resume()
         self._task = asyncio.create_task(self._run(), name="learning")
         return self
 

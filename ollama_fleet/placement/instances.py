@@ -15,6 +15,7 @@ from ollama_fleet.placement.spec import InstanceSpec, Placement
 if TYPE_CHECKING:
     from ollama_fleet.config import Config, ExternalConfig, GroupConfig, Settings
 
+MOST_SLOTS = 64  # per model, that the fleet may find out of a server that somebody else runs
 _LOOPBACK = "127.0.0.1"
 
 
@@ -104,7 +105,12 @@ def _why_slots(group: "GroupConfig", settings: "Settings") -> str:
 def _external(external: "ExternalConfig", routes: Mapping[str, frozenset[str]]) -> InstanceSpec:
     url = external.url.rstrip("/")
     parts = urlsplit(url)
-    reasons = ["someone else runs it: it is watched and used, never started or stopped"]
+    reasons = [
+        "someone else runs it: it is watched and used, never started or stopped",
+        "1 slot for each model, more where they are found to pay: its `slots` is not set"
+        if external.slots is None
+        else f"{external.slots} slots for each model at most: its `slots`",
+    ]
     if routes:
         reasons.append("takes no model that is bound to groups, for it belongs to none")
     return InstanceSpec(
@@ -112,7 +118,8 @@ def _external(external: "ExternalConfig", routes: Mapping[str, frozenset[str]]) 
         group="",
         host=parts.hostname or "",
         port=parts.port or (443 if parts.scheme == "https" else 80),
-        slots=external.slots,
+        slots=external.slots or 1,
+        most_slots=0 if external.slots else MOST_SLOTS,
         weight=external.weight,
         store=url,
         external=True,

@@ -10,7 +10,8 @@ from ollama_fleet.gpu import Gpu
 class InstanceSpec:
     """One wanted `ollama serve`, or one that someone else runs (`external`).
 
-    `slots` is how many requests it works on at once per model; `store` identifies its model store
+    `slots` is how many requests it works on at once per model, where the fleet is to find that out
+    how many to begin with, and `most_slots` how many it may be; `store` identifies its model store
     (a path, or the URL of an external instance): equal stores hold equal models. `pinned` are the
     keys of the models its group keeps on it, `preload` the model names to load before it counts
     as ready. `weight` is its share in the weighted strategies, 0 for what it is seen to do.
@@ -31,6 +32,7 @@ class InstanceSpec:
     url: str = ""
     reasons: tuple[str, ...] = ()
     weight: float = 0.0
+    most_slots: int = 0
 
     @property
     def base_url(self) -> str:

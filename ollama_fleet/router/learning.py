@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from ollama_fleet.errors import Failure
-from ollama_fleet.estimate import Estimates, Observation, Prefixes
+from ollama_fleet.estimate import Bounds, Estimates, Observation, Prefixes, Served, served
 from ollama_fleet.router.intake import BLOCK_BYTES
 from ollama_fleet.state import Completed, Instance, Lease, Phase, State, Want
 
@@ -66,35 +66,50 @@ class Learning:
         if residency is not None and prefix:
             at = lease.instance.name, residency.weights
             self._cached[lease] = self._prefixes.cached_blocks(*at, prefix) * BLOCK_BYTES
-            self._prefixes.sent(*at, prefix, lease.instance.spec.slots)
+            self._prefixes.sent(*at, prefix, lease.instance.slots_of(residency.weights))
 
     def _ended(self, lease: Lease, outcome: Completed | Failure) -> None:
         if lease.residency is None or not isinstance(outcome, Completed) or outcome.status >= 400:
             return
-        now_s, work = self._clock(), lease.work
-        first_s = min(lease.first_s, now_s)
+        now_s, weights = self._clock(), lease.residency.weights
+        seen = self._observed(lease, weights, outcome, now_s)
+        self._estimates.learn(seen)
+        if lease.beside is not None and lease.at_work_s == lease.sent_s < now_s:
+            beside_s = lease.beside.slot_s(now_s) - lease.beside_s
+            busy = beside_s / (now_s - lease.sent_s)
+            self._limit(lease.instance, served(seen, busy, stream=lease.work.stream), weights)
+
+    def _observed(
+        self, lease: Lease, weights: str, outcome: Completed, now_s: float
+    ) -> Observation:
+        work, first_s = lease.work, min(lease.first_s, now_s)
         from_s = first_s if work.stream else min(lease.at_work_s, now_s)
         worked_s = lease.instance.labour.slot_s(now_s) - lease.busy_s
-        self._estimates.learn(
-            Observation(
-                instance=lease.instance.name,
-                weights=lease.residency.weights,
-                key=lease.key,
-                route=work.route,
-                prompt_bytes=work.prompt_bytes,
-                prompt_tokens=outcome.prompt_tokens,
-                output_tokens=outcome.output_tokens,
-                load_s=outcome.load_s,
-                prefill_s=outcome.prefill_s,
-                decode_s=outcome.decode_s,
-                busy=max(worked_s / (now_s - from_s), 1.0) if now_s > from_s else 1.0,
-                cached_tokens=self._cached_tokens(lease, outcome.prompt_tokens),
-                sent_to_first_s=first_s - min(lease.sent_s, first_s),
-                first_to_last_s=now_s - first_s,
-                records=outcome.records,
-                whole=outcome.whole,
-            )
+        return Observation(
+            instance=lease.instance.name,
+            weights=weights,
+            key=lease.key,
+            route=work.route,
+            prompt_bytes=work.prompt_bytes,
+            prompt_tokens=outcome.prompt_tokens,
+            output_tokens=outcome.output_tokens,
+            load_s=outcome.load_s,
+            prefill_s=outcome.prefill_s,
+            decode_s=outcome.decode_s,
+            busy=max(worked_s / (now_s - from_s), 1.0) if now_s > from_s else 1.0,
+            cached_tokens=self._cached_tokens(lease, outcome.prompt_tokens),
+            sent_to_first_s=first_s - min(lease.sent_s, first_s),
+            first_to_last_s=now_s - first_s,
+            records=outcome.records,
+            whole=outcome.whole,
         )
+
+    def _limit(self, instance: Instance, seen: Served, weights: str) -> None:
+        """Learn how many requests at once the instance makes something of."""
+        bounds = _bounds(instance)
+        if weights not in instance.lone and bounds.most > 1:
+            slots = self._estimates.limits.learn(instance.name, weights, bounds, seen)
+            self._state.limit(instance, weights, slots)
 
     def _cached_tokens(self, lease: Lease, prompt_tokens: int) -> float | None:
         cached = self._cached.get(lease)
@@ -138,12 +153,24 @@ class Learning:
         if instance.phase in (Phase.STOPPED, Phase.BACKOFF, Phase.FAILED):
             self._prefixes.forget(instance.name)
 
+    def resume(self) -> None:
+        """Go on with the limits that were found out before a restart."""
+        for instance in self._state.instances.values():
+            limits = self._estimates.limits.of(instance.name, _bounds(instance))
+            for weights, slots in limits.items():
+                self._state.limit(instance, weights, slots)
+
     def _weigh(self) -> None:
         for instance in self._state.instances.values():
             if self._weighed.get(instance.name) is not instance.stored:
                 self._weighed[instance.name] = instance.stored
                 for model in instance.stored.values():
                     self._estimates.weigh(model.weights, model.size_bytes)
+
+
+def _bounds(instance: Instance) -> Bounds:
+    spec = instance.spec
+    return Bounds(spec.slots, max(spec.slots, spec.most_slots))
 
 
 class _Load(NamedTuple):

@@ -73,8 +73,8 @@ class Places:
         """As they are now."""
         runner = instance.runners.get(weights)
         if runner is None:
-            return cls(instance.spec.slots)
-        return cls(instance.spec.slots, runner.in_flight, runner.running, runner.waiting)
+            return cls(instance.slots_of(weights))
+        return cls(runner.slots, runner.in_flight, runner.running, runner.waiting)
 
     def take(self, profile: Profile) -> bool:
         """Take a slot if one is free for that profile.
@@ -141,7 +141,7 @@ class _Ledger:
         if instance.name in self.ahead:
             return self._at(instance, residency.weights).full
         runner = instance.runners.get(residency.weights)
-        return runner is not None and runner.in_flight >= instance.spec.slots
+        return runner is not None and runner.in_flight >= runner.slots
 
     def warm(self, request: Request, instance: Instance) -> bool:
         """Whether it could start there now, the model being in memory."""

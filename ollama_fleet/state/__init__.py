@@ -5,7 +5,7 @@ Control writes phases, health and models; the router tells it `lease`, `progress
 """
 
 from ollama_fleet.state.demand import Demand
-from ollama_fleet.state.instance import Instance, Labour, Runner
+from ollama_fleet.state.instance import Instance
 from ollama_fleet.state.leases import Lease
 from ollama_fleet.state.records import (
     Completed,
@@ -18,6 +18,7 @@ from ollama_fleet.state.records import (
     StoredModel,
     Work,
 )
+from ollama_fleet.state.runner import Labour, Runner
 from ollama_fleet.state.snapshot import FleetFacts, FleetSnapshot, snapshot
 from ollama_fleet.state.store import State
 from ollama_fleet.state.want import Want

@@ -1,9 +1,9 @@
-"""The live record of one instance, and of what runs there."""
+"""The live record of one instance."""
 
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ollama_fleet.names import is_cloud
 from ollama_fleet.placement import InstanceSpec
@@ -16,113 +16,9 @@ from ollama_fleet.state.records import (
     ResidentModel,
     StoredModel,
 )
-
-if TYPE_CHECKING:
-    from ollama_fleet.state.leases import Lease
+from ollama_fleet.state.runner import Labour, Runner
 
 _KEPT = 1024  # residencies that are remembered by what was asked for: clients choose what they ask
-
-
-@dataclass(slots=True)
-class Runner:
-    """What an instance has, and is asked, of some weights. It serves one profile at a time.
-
-    `profile` is what is in memory (`resident`) or on its way there (`loading`); `running` is that
-    of the requests in flight. `asked` counts by profile the requests in flight and those that wait
-    for it in the router; `leases` are those in flight. `listed`: the last
-    /api/ps had it. `expires_s`: when it will go if nobody uses it, in the instance's Unix time;
-    infinite while it is used and until the next look.
-    """
-
-    profile: Profile = ()
-    resident: bool = False
-    loading: bool = False
-    listed: bool = False
-    in_flight: int = 0
-    running: Profile = ()
-    asked: dict[Profile, int] = field(default_factory=dict)
-    context_length: int = 0
-    expires_s: float = math.inf
-    leases: "dict[Lease, None]" = field(default_factory=dict)  # those in flight, the oldest first
-
-    @property
-    def waiting(self) -> int:
-        """Requests that wait in the router for these weights here."""
-        return sum(self.asked.values()) - self.in_flight
-
-    @property
-    def idle(self) -> bool:
-        """There is nothing to remember of it."""
-        return not (self.resident or self.loading or self.listed or self.asked)
-
-    def suits(self, profile: Profile) -> bool:
-        """One more request of that profile makes nobody load anew: all agree on it."""
-        if self.asked:
-            return len(self.asked) == 1 and profile in self.asked
-        return self.profile == profile or not (self.resident or self.loading)
-
-    def has(self, profile: Profile) -> bool:
-        """It is in memory under that profile."""
-        return self.resident and self.profile == profile
-
-    def ask(self, profile: Profile) -> None:
-        """Count a request that is here to stay, waiting or in flight."""
-        self.asked[profile] = self.asked.get(profile, 0) + 1
-
-    def unask(self, profile: Profile) -> None:
-        """Count it no longer."""
-        left = self.asked[profile] - 1
-        if left:
-            self.asked[profile] = left
-        else:
-            del self.asked[profile]
-
-    def load(self, profile: Profile) -> None:
-        """It is being loaded under that profile; what was there before has to go."""
-        self.profile, self.loading = profile, True
-        self.resident, self.listed, self.context_length = False, False, 0
-
-    def loaded(self, profile: Profile) -> None:
-        """It is in memory under that profile; how long it will stay is not known yet."""
-        if self.profile != profile:
-            self.context_length = 0
-        self.profile, self.resident, self.loading = profile, True, False
-        self.expires_s = math.inf
-
-    def forget(self) -> None:
-        """Nothing of it is in memory."""
-        self.resident = self.loading = self.listed = False
-        self.context_length, self.expires_s = 0, math.inf
-
-
-@dataclass(slots=True)
-class Labour:
-    """How busy an instance has been: slots at work now, and what they have done in all.
-
-    A slot is at work while its request is being served: not while that waits for a load.
-    """
-
-    slots: int = 0
-    _worked_s: float = 0.0
-    _shared_s: float = 0.0
-    _since_s: float = 0.0
-
-    def slot_s(self, now_s: float) -> float:
-        """Slot-seconds up to now."""
-        return self._worked_s + self.slots * (now_s - self._since_s)
-
-    def share_s(self, now_s: float) -> float:
-        """Seconds up to now, each divided by the slots at work: what one of them has had."""
-        if not self.slots:
-            return self._shared_s
-        return self._shared_s + (now_s - self._since_s) / self.slots
-
-    def change(self, by: int, now_s: float) -> None:
-        """So many slots more are at work from now on."""
-        self._worked_s = self.slot_s(now_s)
-        self._shared_s = self.share_s(now_s)
-        self._since_s = now_s
-        self.slots += by
 
 
 @dataclass(slots=True, eq=False)
@@ -159,6 +55,8 @@ class Instance:
     load_sketches: dict[Any, Any] = field(default_factory=dict)
     cpu_ratio: float = 0.0  # of one box's CPUs that its processes use, 0 to 1
     names: dict[str, tuple[str, ...]] = field(default_factory=dict)  # keys by weights
+    limits: dict[str, int] = field(default_factory=dict)  # slots by weights, where not the spec's
+    lone: frozenset[str] = frozenset()  # weights that Ollama runs for one request at a time
     _residencies: dict[tuple[str, Profile], Residency | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -179,6 +77,17 @@ class Instance:
     def loading(self) -> bool:
         """A model is being loaded, or a request is in flight for one that is not in its memory."""
         return any(r.loading or (r.in_flight and not r.resident) for r in self.runners.values())
+
+    def slots_of(self, weights: str) -> int:
+        """How many requests for some weights it is given at once."""
+        runner = self.runners.get(weights)
+        return runner.slots if runner is not None else self.limits.get(weights, self.spec.slots)
+
+    @property
+    def slots(self) -> int:
+        """The most that it is given at once of what it has now; while it has nothing, of any."""
+        given = (runner.slots for runner in self.runners.values())
+        return max(given, default=max(self.spec.slots, *self.limits.values(), 0))
 
     def residency(self, key: str, profile: Profile = ()) -> Residency | None:
         """What a request for that model needs in memory here; None if it needs nothing.
@@ -215,17 +124,20 @@ class Instance:
         runner = self.runners.get(residency.weights)
         if runner is None or not runner.has(residency.profile):
             return False
-        return runner.in_flight < self.spec.slots
+        return runner.in_flight < runner.slots
 
-    def in_flight_of(self, key: str) -> int:
-        """Requests in flight for that model's weights, under whatever name they came."""
+    def free_of(self, key: str) -> float:
+        """Slots that are free for a model's weights; without end for what needs none."""
         residency = self.residency(key)
-        runner = self.runners.get(residency.weights) if residency else None
-        return runner.in_flight if runner else 0
+        if residency is None:
+            return math.inf
+        runner = self.runners.get(residency.weights)
+        taken = runner.in_flight if runner is not None else 0
+        return self.slots_of(residency.weights) - taken
 
     def full(self, key: str) -> bool:
         """Every slot it has for that model is taken; a request that needs none is never kept."""
-        return self.in_flight_of(key) >= self.spec.slots
+        return self.free_of(key) <= 0
 
     def available(self, key: str) -> bool:
         """It may start a request for that model now."""
@@ -235,8 +147,14 @@ class Instance:
         """What it has of some weights, from now on remembered."""
         runner = self.runners.get(weights)
         if runner is None:
-            runner = self.runners[weights] = Runner()
+            runner = self.runners[weights] = Runner(self.slots_of(weights))
         return runner
+
+    def limit(self, weights: str, slots: int) -> None:
+        """Give it so many requests for some weights at once."""
+        self.limits[weights] = slots
+        if weights in self.runners:
+            self.runners[weights].slots = slots
 
     def store(self, models: Mapping[str, StoredModel]) -> None:
         """Note what its store holds."""
@@ -246,3 +164,6 @@ class Instance:
         for model in models.values():
             if not model.remote:
                 self.names[model.weights] = (*self.names.get(model.weights, ()), model.key)
+        self.lone = frozenset(m.weights for m in models.values() if m.lone)
+        for weights in self.lone:
+            self.limit(weights, 1)

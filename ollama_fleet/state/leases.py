@@ -5,8 +5,9 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from ollama_fleet.state.instance import Instance, Runner
+from ollama_fleet.state.instance import Instance
 from ollama_fleet.state.records import Residency, Work
+from ollama_fleet.state.runner import Labour, Runner
 
 if TYPE_CHECKING:
     from ollama_fleet.state.store import State
@@ -22,6 +23,7 @@ class Lease:
     byte of its answer came (each infinite until then; `sent_s` is `began_s` while it waits for its
     model to be loaded). `busy_s` is what the instance had worked, in slot-seconds, when it was at
     work, for a stream when its first byte came; `share_s` what one of its slots had had by then.
+    `beside` is the labour of its model there, which had come to `beside_s` when it was at work.
     `notes` is for a strategy to keep what it reckons of the request.
     """
 
@@ -30,6 +32,8 @@ class Lease:
         "_state",
         "at_work_s",
         "began_s",
+        "beside",
+        "beside_s",
         "busy_s",
         "first_s",
         "instance",
@@ -55,7 +59,8 @@ class Lease:
         self.tokens: Callable[[], int] | None = None
         self.work = Work()
         self.began_s = self.sent_s = self.at_work_s = self.first_s = math.inf
-        self.busy_s = self.share_s = 0.0
+        self.busy_s = self.share_s = self.beside_s = 0.0
+        self.beside: Labour | None = None
         self.notes: Any = None
 
     def __enter__(self) -> Self:
@@ -73,10 +78,21 @@ class Lease:
 
     def serve(self, now_s: float) -> None:
         """Its instance is at work on it from now on."""
-        labour = self.instance.labour
+        labour, runner = self.instance.labour, self.runner
         labour.change(1, now_s)
         self.at_work_s = now_s
         self.busy_s, self.share_s = labour.slot_s(now_s), labour.share_s(now_s)
+        if runner is not None:
+            self.beside = runner.labour
+            self.beside.change(1, now_s)
+            self.beside_s = self.beside.slot_s(now_s)
+
+    def served(self, now_s: float) -> None:
+        """Its instance is at work on it no longer, if it was."""
+        if self.at_work_s < math.inf:
+            self.instance.labour.change(-1, now_s)
+        if self.beside is not None:
+            self.beside.change(-1, now_s)
 
     def release(self) -> None:
         """Give the place back. Doing it again does nothing."""

@@ -2,9 +2,10 @@
 
 import math
 
-from ollama_fleet.state.instance import Instance, Runner
+from ollama_fleet.state.instance import Instance
 from ollama_fleet.state.profiles import guessed
 from ollama_fleet.state.records import Profile, ResidentModel, StoredModel
+from ollama_fleet.state.runner import Runner
 
 Row = tuple[ResidentModel, StoredModel | None]
 """What /api/ps says of a model in memory, and what is known of it from the store."""

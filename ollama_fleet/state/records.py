@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 
 class Phase(StrEnum):
@@ -71,6 +71,38 @@ class StoredModel:
     def remote(self) -> bool:
         """It is a stub: Ollama has another server run it, and nothing of it comes into memory."""
         return bool(self.row.get("remote_host"))
+
+    @property
+    def lone(self) -> bool:
+        """Ollama runs it for one request at a time: by its family, or as all that only embed."""
+        details, can = self.row.get("details"), self.row.get("capabilities")
+        family = details.get("family") if isinstance(details, dict) else None
+        return family in _LONE or (isinstance(can, list) and "completion" not in can)
+
+
+_LONE: Final = frozenset(
+    (
+        "mllama",
+        "qwen3vl",
+        "qwen3vlmoe",
+        "qwen35",
+        "qwen35moe",
+        "qwen3next",
+        "lfm2",
+        "lfm2moe",
+        "nemotron_h",
+        "nemotron_h_moe",
+        "nemotron_h_omni",
+        "bert",
+        "nomic-bert",
+        "nomic-bert-moe",
+    )
+)
+"""Families that Ollama runs for one request at a time, whatever OLLAMA_NUM_PARALLEL says.
+
+From its scheduler (0.20.0 to 0.32.15), and those that can only embed: older listings do not say
+that of them.
+"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -157,7 +157,7 @@ _NOBODY: Mapping[str, Instance] = {}
 def _free_profile(instance: Instance, weights: str) -> Profile | None:
     """The profile under which a request could run there at once; None if none could."""
     runner = instance.runners.get(weights)
-    if runner is None or not runner.resident or runner.in_flight >= instance.spec.slots:
+    if runner is None or not runner.resident or runner.in_flight >= runner.slots:
         return None
     return runner.profile if instance.healthy else None
 

@@ -1,6 +1,6 @@
 """The fleet at one moment: frozen records for screens and scripts, and how they are taken."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ollama_fleet.gpu import Gpu, GpuReading
@@ -11,7 +11,10 @@ from ollama_fleet.state.store import State
 
 @dataclass(frozen=True, slots=True)
 class InstanceSnapshot:
-    """One instance at one moment, for screens and scripts."""
+    """One instance at one moment, for screens and scripts.
+
+    `slots_by_model` names the models of which it is given another number at once than configured.
+    """
 
     name: str
     group: str
@@ -34,6 +37,7 @@ class InstanceSnapshot:
     tokens: int
     stored: tuple[str, ...]
     resident: tuple[dict[str, Any], ...]
+    slots_by_model: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +123,7 @@ def _instance(instance: Instance, now_s: float) -> InstanceSnapshot:
         starts=instance.starts,
         version=instance.version,
         gpus=tuple(g.uuid for g in spec.gpus),
-        slots=spec.slots,
+        slots=instance.slots,
         in_flight=instance.in_flight,
         waiting=instance.bound,
         requests=instance.requests,
@@ -127,6 +131,11 @@ def _instance(instance: Instance, now_s: float) -> InstanceSnapshot:
         tokens=instance.tokens,
         stored=tuple(m.name for m in instance.stored.values()),
         resident=tuple(dict(m.row) for m in instance.resident.values()),
+        slots_by_model={
+            model.name: instance.limits[model.weights]
+            for model in instance.stored.values()
+            if model.weights in instance.limits
+        },
     )
 
 

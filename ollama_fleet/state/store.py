@@ -75,7 +75,7 @@ class State:
             runner.running = residency.profile
             if not runner.resident:
                 instance.load_sketches.clear()
-            if runner.in_flight == instance.spec.slots:
+            if runner.in_flight == runner.slots:
                 self._rosters.slots(instance, residency.weights)
             runner.leases[lease] = None
         return lease
@@ -99,8 +99,13 @@ class State:
 
     def ended(self, lease: Lease, now_s: float) -> None:
         """Say when a lease that began has ended."""
-        if lease.at_work_s < math.inf:
-            lease.instance.labour.change(-1, now_s)
+        lease.served(now_s)
+
+    def limit(self, instance: Instance, weights: str, slots: int) -> None:
+        """Give an instance so many requests for some weights at once, from now on."""
+        if instance.slots_of(weights) != slots:
+            instance.limit(weights, slots)
+            self._rosters.slots(instance, weights)
 
     def pick(self, instance: Instance) -> None:
         """Note that a request was given to it, now or to wait for it."""
@@ -180,7 +185,7 @@ class State:
             del runner.leases[lease]
             runner.expires_s = math.inf
             self._unask(instance, residency)
-            if runner.in_flight == instance.spec.slots - 1:
+            if runner.in_flight == runner.slots - 1:
                 self._rosters.slots(instance, residency.weights)
         for tell in self.on_release:
             tell(lease)

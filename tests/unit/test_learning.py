@@ -1,13 +1,16 @@
 """Learning: what state tells of requests is what the estimates are told, and nothing else."""
 
+from dataclasses import replace
+
 import pytest
 from fleet_fixtures import asks, fleet, hold, resident
 
 from ollama_fleet.errors import StreamBroken
 from ollama_fleet.estimate import Prefixes
+from ollama_fleet.estimate.limits import Limits
 from ollama_fleet.names import canonical
 from ollama_fleet.router.learning import Learning
-from ollama_fleet.state import Completed, Phase, Residency, Want, Work
+from ollama_fleet.state import Completed, Phase, Residency, StoredModel, Want, Work
 
 KEY = canonical("m")
 
@@ -17,6 +20,7 @@ class Notes:
 
     def __init__(self):
         self.learned, self.sightings, self.loads, self.sizes = [], [], [], {}
+        self.limits = Limits()
 
     def learn(self, seen):
         self.learned.append(seen)
@@ -195,3 +199,51 @@ def test_the_sizes_of_models_are_told_as_they_become_known():
     hold(school.state, school.state.instances["a"], "m", "n")
     assert school.notes.sizes == {"d-m": 1, "d-n": 1}
     assert asks("n").key == canonical("n")
+
+
+def serve(school, name, count, *, seconds_each, family="llama"):
+    """Serve so many requests, as many at once as the instance is given, each as fast as alone."""
+    instance = school.state.instances[name]
+    row = {"details": {"family": family}}
+    school.state.set_stored(instance, [StoredModel(KEY, "m", "d-m", 1, row)])
+    school.hold(name, "m")
+    running = []
+    for _ in range(count):
+        while len(running) < instance.slots_of("d-m"):
+            running.append(school.begin(name))
+            school.now_s += seconds_each / 100
+        school.now_s += seconds_each / len(running)
+        school.end(running.pop(0), Completed(200, 10, 50))
+    for lease in running:
+        lease.release()
+    return instance.slots_of("d-m")
+
+
+def external(school, most_slots):
+    """Make its only instance one of which nobody has said how many slots it has."""
+    (name,) = school.state.instances
+    instance = school.state.instances[name]
+    instance.spec = replace(instance.spec, slots=1, most_slots=most_slots)
+
+
+@pytest.mark.parametrize(
+    ("most_slots", "family", "slots"),
+    [(64, "llama", range(5, 65)), (3, "llama", [3]), (64, "mllama", [1])],
+)
+def test_an_instance_that_makes_more_of_more_slots_is_given_more(most_slots, family, slots):
+    school = School("a")
+    external(school, most_slots)
+    assert serve(school, "a", 300, seconds_each=1.0, family=family) in slots
+
+
+def test_slots_are_the_same_after_a_restart_of_the_fleet():
+    school = School("a")
+    external(school, 64)
+    given = serve(school, "a", 300, seconds_each=1.0)
+    (saved,) = school.notes.limits.saved()
+    again = School("a")
+    external(again, 64)
+    again.notes.limits.restore(saved)
+    again.learning.resume()
+    assert again.state.instances["a"].slots_of("d-m") == saved.limit
+    assert abs(saved.limit - given) <= 1

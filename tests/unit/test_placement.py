@@ -401,6 +401,7 @@ def test_external_instances_come_last_and_are_not_ours():
     assert [(s.name, s.host, s.port, s.slots) for s in last] == [
         ("attic", "attic.lan", 80, 3), ("six", "::1", 443, 1), ("near", "10.0.0.2", 8080, 1),
     ]  # fmt: skip
+    assert [s.most_slots > s.slots for s in last] == [False, True, True]
     assert all(s.external and s.environment == {} and s.gpus == () for s in last)
     assert [s.base_url for s in last] == [
         "http://attic.lan", "https://[::1]", "http://10.0.0.2:8080",

@@ -40,7 +40,7 @@ def test_two_names_over_one_blob_share_slots_and_memory():
     assert a.residency(M) == a.residency(N)
     lease = state.lease(a, M)
     assert a.full(N)
-    assert a.in_flight_of(N) == 1
+    assert a.free_of(N) == 0
     lease.release()
     assert not a.full(N)
     state.set_resident(a, [resident("m")])
@@ -306,3 +306,49 @@ def test_a_residency_is_remembered_for_a_bounded_number_of_profiles():
     for length in range(5000):
         assert a.residency(M, (("num_ctx", length),)) == Residency("d-m", (("num_ctx", length),))
     assert len(a._residencies) <= 1024
+
+
+# -- slots that are not as configured -------------------------------------------------------------
+
+
+def test_slots_that_were_found_out_are_those_that_are_free_or_full():
+    state, a = lone(slots=1)
+    state.set_resident(a, [resident("m")])
+    state.limit(a, "d-m", 3)
+    leases = [state.lease(a, M) for _ in range(2)]
+    assert (a.free_of(M), a.slots, [i.name for i in state.free(M, ())]) == (1, 3, ["a"])
+    state.limit(a, "d-m", 1)
+    assert (a.full(M), a.free_of(M), list(state.free(M, ()))) == (True, -1, [])
+    for lease in leases:
+        assert list(state.free(M, ())) == []
+        lease.release()
+    assert [i.name for i in state.free(M, ())] == ["a"]
+
+
+def test_slots_that_were_found_out_outlast_what_is_in_memory():
+    state, a = lone(slots=1)
+    state.set_resident(a, [resident("m")])
+    state.limit(a, "d-m", 3)
+    state.set_resident(a, [])
+    assert not a.runners
+    assert (a.slots_of("d-m"), a.slots_of("d-n"), a.slots) == (3, 1, 3)
+    assert a.runner("d-m").slots == 3
+
+
+@pytest.mark.parametrize(
+    ("row", "slots"),
+    [
+        ({"details": {"family": "qwen3vl"}}, 1),
+        ({"details": {"family": "nomic-bert"}}, 1),
+        ({"details": {"family": "gemma3"}, "capabilities": ["embedding"]}, 1),
+        ({"details": {"family": "gemma3"}, "capabilities": ["completion", "tools"]}, 4),
+        ({"details": {"family": "llama"}}, 4),
+        ({"details": None}, 4),
+        ({}, 4),
+    ],
+)
+def test_what_ollama_runs_for_one_request_at_a_time_has_one_slot(row, slots):
+    state, a = lone(slots=4)
+    state.set_stored(a, [StoredModel(M, "m", "d-m", 1, row), stored("n")])
+    assert (a.slots_of("d-m"), a.slots_of("d-n")) == (slots, 4)
+    assert a.lone == ({"d-m"} if slots == 1 else set())

@@ -46,7 +46,7 @@ def late_least_conn(tools: Tools) -> Strategy:
         request: Request, instance: Instance, _view: View, _now_s: float, ahead: Ahead
     ) -> Figures:
         running, more = instance.in_flight, ahead.count
-        full = instance.in_flight_of(request.key) + more >= instance.spec.slots
+        full = more >= instance.free_of(request.key)
         return running + more + full * _FULL, running, instance.bound, more
 
     return Strategy(

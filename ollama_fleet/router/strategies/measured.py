@@ -20,7 +20,7 @@ def least_loaded(tools: Tools) -> Strategy:
         request: Request, instance: Instance, view: View, now_s: float, ahead: Ahead
     ) -> Figures:
         load = instance.in_flight + instance.bound + ahead.count
-        slots = load / instance.spec.slots
+        slots = load / instance.slots
         busy, memory = _gpus(instance, readings(request, view, now_s))
         cpu = instance.cpu_ratio
         return slots + busy + memory + cpu, slots, busy, memory, cpu

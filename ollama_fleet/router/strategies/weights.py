@@ -11,5 +11,5 @@ def weight(tools: Tools, request: Request, instance: Instance) -> float:
         return instance.spec.weight
     residency = instance.residency(request.key, request.profile)
     weights = residency.weights if residency is not None else request.key
-    slots = instance.spec.slots
+    slots = instance.slots_of(weights)
     return slots / tools.speeds.speed(instance.name, weights).token_s(slots)

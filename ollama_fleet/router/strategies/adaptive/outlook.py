@@ -60,7 +60,7 @@ class Looking:
         busy, left_tokens = at_work.busy, at_work.left_tokens
         runner = instance.runners.get(residency.weights)
         running = runner.in_flight if runner is not None else 0
-        slots, more = instance.spec.slots, ahead.count
+        slots, more = instance.slots_of(residency.weights), ahead.count
         other = runner is not None and running and runner.running != residency.profile
         if not more and not other and running < slots:
             return Outlook(0.0, speed, busy, left_tokens)
@@ -105,7 +105,7 @@ class Looking:
         """When the slots come free, with all that the plan has put there so far."""
         line: _Line | None = ahead.lines.get(residency)
         speed = self._speeds.speed(instance.name, residency.weights)
-        slots = instance.spec.slots
+        slots = instance.slots_of(residency.weights)
         if line is None:
             line = _Line(_ends_s(at_work, instance, residency, now_s))
             if ahead.count:
@@ -127,7 +127,7 @@ def _ends_s(
     ends_s = [max(end_s - now_s, 0.0) for end_s in at_work.ends_s.get(residency.weights, ())]
     if ends_s and instance.runners[residency.weights].running != residency.profile:
         # Ollama loads it anew when all of them are done.
-        return [max(ends_s)] * instance.spec.slots
+        return [max(ends_s)] * instance.slots_of(residency.weights)
     return ends_s
 
 

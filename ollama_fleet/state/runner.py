@@ -1,0 +1,116 @@
+"""What runs on an instance: some weights, the requests for them, and how busy those keep it."""
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ollama_fleet.state.records import Profile
+
+if TYPE_CHECKING:
+    from ollama_fleet.state.leases import Lease
+
+
+@dataclass(slots=True)
+class Labour:
+    """How busy something has been: slots at work now, and what they have done in all.
+
+    A slot is at work while its request is being served: not while that waits for a load.
+    """
+
+    slots: int = 0
+    _worked_s: float = 0.0
+    _shared_s: float = 0.0
+    _since_s: float = 0.0
+
+    def slot_s(self, now_s: float) -> float:
+        """Slot-seconds up to now."""
+        return self._worked_s + self.slots * (now_s - self._since_s)
+
+    def share_s(self, now_s: float) -> float:
+        """Seconds up to now, each divided by the slots at work: what one of them has had."""
+        if not self.slots:
+            return self._shared_s
+        return self._shared_s + (now_s - self._since_s) / self.slots
+
+    def change(self, by: int, now_s: float) -> None:
+        """So many slots more are at work from now on."""
+        self._worked_s = self.slot_s(now_s)
+        self._shared_s = self.share_s(now_s)
+        self._since_s = now_s
+        self.slots += by
+
+
+@dataclass(slots=True)
+class Runner:
+    """What an instance has, and is asked, of some weights. It serves one profile at a time.
+
+    `profile` is what is in memory (`resident`) or on its way there (`loading`); `running` is that
+    of the requests in flight. `asked` counts by profile the requests in flight and those that wait
+    for it in the router; `leases` are those in flight. `listed`: the last
+    /api/ps had it. `expires_s`: when it will go if nobody uses it, in the instance's Unix time;
+    infinite while it is used and until the next look. `slots`: how many requests it is given at
+    once.
+    """
+
+    slots: int
+
+    profile: Profile = ()
+    resident: bool = False
+    loading: bool = False
+    listed: bool = False
+    in_flight: int = 0
+    running: Profile = ()
+    asked: dict[Profile, int] = field(default_factory=dict)
+    context_length: int = 0
+    expires_s: float = math.inf
+    leases: "dict[Lease, None]" = field(default_factory=dict)  # those in flight, the oldest first
+    labour: Labour = field(default_factory=Labour)
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait in the router for these weights here."""
+        return sum(self.asked.values()) - self.in_flight
+
+    @property
+    def idle(self) -> bool:
+        """There is nothing to remember of it."""
+        return not (self.resident or self.loading or self.listed or self.asked)
+
+    def suits(self, profile: Profile) -> bool:
+        """One more request of that profile makes nobody load anew: all agree on it."""
+        if self.asked:
+            return len(self.asked) == 1 and profile in self.asked
+        return self.profile == profile or not (self.resident or self.loading)
+
+    def has(self, profile: Profile) -> bool:
+        """It is in memory under that profile."""
+        return self.resident and self.profile == profile
+
+    def ask(self, profile: Profile) -> None:
+        """Count a request that is here to stay, waiting or in flight."""
+        self.asked[profile] = self.asked.get(profile, 0) + 1
+
+    def unask(self, profile: Profile) -> None:
+        """Count it no longer."""
+        left = self.asked[profile] - 1
+        if left:
+            self.asked[profile] = left
+        else:
+            del self.asked[profile]
+
+    def load(self, profile: Profile) -> None:
+        """It is being loaded under that profile; what was there before has to go."""
+        self.profile, self.loading = profile, True
+        self.resident, self.listed, self.context_length = False, False, 0
+
+    def loaded(self, profile: Profile) -> None:
+        """It is in memory under that profile; how long it will stay is not known yet."""
+        if self.profile != profile:
+            self.context_length = 0
+        self.profile, self.resident, self.loading = profile, True, False
+        self.expires_s = math.inf
+
+    def forget(self) -> None:
+        """Nothing of it is in memory."""
+        self.resident = self.loading = self.listed = False
+        self.context_length, self.expires_s = 0, math.inf
