@@ -16,7 +16,7 @@ from ollama_fleet.router.plan import plan
 from ollama_fleet.router.policy import NOTHING
 from ollama_fleet.router.queue import Waiter
 from ollama_fleet.router.strategies import STRATEGIES, Tools
-from ollama_fleet.router.strategies.adaptive import GAMMA
+from ollama_fleet.router.strategies.adaptive import GAMMA, LOADING
 from ollama_fleet.state import Phase, State, Work
 
 KEY = canonical("m")
@@ -100,13 +100,17 @@ def test_what_the_others_have_left_falls_while_they_write_though_nothing_else_ha
     assert figures(state, "a", known, now_s=10.0)["others"] < before
 
 
-def test_the_value_is_the_sum_of_its_terms_with_the_wait_weighed():
+def test_the_value_is_the_sum_of_its_terms_with_waits_and_loads_weighed():
     state = warm_fleet("a", slots=1)
     run(state, "a", tokens=10)
     found = figures(state, "a", Known())
-    terms = sum(found[term] for term in ("load", "prefill", "decode", "others", "evict"))
+    terms = sum(found[term] for term in ("prefill", "decode", "others", "evict"))
     assert found["wait"] > 0
     assert found["value"] == pytest.approx(terms + GAMMA * found["wait"])
+    cold = figures(fleet("b"), "b", Known())
+    terms = sum(cold[term] for term in ("prefill", "decode", "others", "evict"))
+    assert cold["load"] > 0
+    assert cold["value"] == pytest.approx(terms + LOADING * cold["load"])
 
 
 def test_who_runs_beside_others_is_slower_and_makes_them_slower():
