@@ -7,6 +7,7 @@ from ollama_fleet.config import Config
 from ollama_fleet.fleet.learning import Learned
 from ollama_fleet.fleet.strategies import make_strategy
 from ollama_fleet.router.admission import Admission
+from ollama_fleet.router.costs import Costs
 from ollama_fleet.router.strategies import Tools
 from ollama_fleet.state import State
 
@@ -30,4 +31,5 @@ def make_admission(
         timeout_s=config.queue.timeout_s,
         rng=rng,
         clock=clock,
+        cost=Costs(learned.estimates).gpu_s,
     )

@@ -9,7 +9,7 @@ from random import Random
 from typing import ClassVar, Final, Self
 
 from ollama_fleet.errors import Failure
-from ollama_fleet.router.desk import Desk, Refusal
+from ollama_fleet.router.desk import Cost, Desk, Refusal
 from ollama_fleet.router.forecast import Waiting
 from ollama_fleet.router.intake import Request
 from ollama_fleet.router.policy import Scores, Strategy
@@ -69,7 +69,7 @@ class Admission:
     """Where requests wait: `limit` of them may, `per_tenant` of one sender, each for `timeout_s`.
 
     `clock` gives monotonic seconds; `rng` draws which instances are asked, where there are too
-    many to ask them all.
+    many to ask them all; `cost` says what a request is expected to take (desk.py).
     """
 
     def __init__(
@@ -82,6 +82,7 @@ class Admission:
         timeout_s: float,
         rng: Random,
         clock: Callable[[], float],
+        cost: Cost = lambda _request, _instance: 0.0,
     ) -> None:
         self._state = state
         self._timeout_s = timeout_s
@@ -96,6 +97,7 @@ class Admission:
             rng=rng,
             grant=self._grant,
             refuse=self._refuse,
+            cost=cost,
             later=lambda go_on: asyncio.get_running_loop().call_soon(lambda: go_on(clock())),
         )
         state.on_change.append(lambda: desk.changed(clock()))

@@ -37,6 +37,10 @@ Grant = Callable[[Waiter, Instance, Scores], Lease | None]
 """Told who has a place now. It takes the lease before it returns, or leaves the place free."""
 
 
+Cost = Callable[[Request, Instance], float]
+"""The GPU-seconds that a request is expected to take there if it starts now; 0 if not known."""
+
+
 class Desk:
     """The one place where requests wait; `limit` of them may, `per_tenant` of one sender.
 
@@ -44,6 +48,7 @@ class Desk:
     soon, when others have had their turn: choosing for many at once is done a plan at a time. `rng`
     draws who is asked, where there are too many instances to ask them all. The caller says what
     happens: `arrive`, `leave`, `freed` after a lease has ended, `changed` when the fleet has.
+    Where no `cost` is known a request is charged what its tenant's have usually taken.
     """
 
     def __init__(
@@ -57,6 +62,7 @@ class Desk:
         grant: Grant,
         refuse: Callable[[Waiter, Refusal], None],
         later: Callable[[Callable[[float], None]], object],
+        cost: Cost = lambda _request, _instance: 0.0,
     ) -> None:
         self.strategy = strategy
         self._state = state
@@ -64,6 +70,7 @@ class Desk:
         self._grant = grant
         self._refused = refuse
         self._later = later
+        self._cost = cost
         self._room = WaitingRoom(limit, per_tenant)
         self.forecast = Forecast(self._room)
         self._to_place: deque[Waiter] = deque()  # those to choose for anew, a plan at a time
@@ -149,6 +156,7 @@ class Desk:
     def _queue_up(self, waiter: Waiter, now_s: float) -> None:
         """It has its turn after those who wait; it may still be the only one who can start."""
         self._newcomer = waiter
+        self._reckon(waiter)
         self._enter(waiter)
         self._start_some(now_s)
         self._newcomer = None
@@ -172,6 +180,7 @@ class Desk:
         if goes is waiter:
             return
         if choice is None:
+            self._reckon(waiter)
             self._enter(waiter)
             if self._to_place:
                 self._to_place.append(waiter)
@@ -218,6 +227,7 @@ class Desk:
         self._give(choice.waiter, choice.instance, choice.scores, now_s)
 
     def _give(self, waiter: Waiter, instance: Instance, scores: Scores, now_s: float) -> None:
+        waiter.cost_gpu_s = self._cost(waiter.request, instance)
         self._room.start(waiter)
         charge = waiter.charge
         if self._take_out(waiter) and waiter is not self._newcomer:
@@ -242,10 +252,17 @@ class Desk:
     def _bind(self, choice: Choose) -> None:
         waiter, residency = choice.waiter, choice.residency
         assert residency is not None, "who needs no slot waits for none"
+        waiter.cost_gpu_s = self._cost(waiter.request, choice.instance)
         self._state.bind(choice.instance, residency)
         self._room.bind(waiter, choice.instance, residency)
         self._state.waiting = len(self._room)
         waiter.scores = choice.scores
+
+    def _reckon(self, waiter: Waiter) -> None:
+        """Estimate what it will take, of all who wait for nobody at the same instance."""
+        instance = next(iter(self._state.ready(waiter.request.key)), None)
+        if instance is not None and not waiter.cost_gpu_s:
+            waiter.cost_gpu_s = self._cost(waiter.request, instance)
 
     def _take_out(self, waiter: Waiter) -> bool:
         """Take it out of the room, and out of its instance's counts; whether it was there."""

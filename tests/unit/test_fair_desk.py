@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import replace
 from itertools import count
 
+import pytest
 from fleet_fixtures import asks, fleet, resident, strategy
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,7 +21,7 @@ costs = st.floats(0.1, 20.0)
 class Fleet:
     """One instance whose requests take as long as they say."""
 
-    def __init__(self, slots=1, limit=10_000):
+    def __init__(self, slots=1, limit=10_000, cost=lambda _request, _instance: 0.0):
         self.state = fleet("a", slots=slots)
         self.state.set_resident(self.state.instances["a"], [resident("m")])
         self.now_s = 0.0
@@ -39,6 +40,7 @@ class Fleet:
             grant=self._grant,
             refuse=lambda waiter, _: self.refused.append(waiter),
             later=lambda call: call(self.now_s),
+            cost=cost,
         )
         self.state.on_began.append(lambda lease: self.state.sent(lease, self.now_s))
         self.state.on_release.append(lambda lease: self.desk.freed(lease, self.now_s))
@@ -76,6 +78,25 @@ def test_who_asks_without_end_gets_the_same_time_as_others_whatever_a_request_ta
         fleet.step()
     had = [fleet.took_s[tenant] for tenant in takes_s]
     assert max(had) - min(had) <= 2 * (slots + 1) * max(takes_s.values())
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_a_tenant_whose_requests_take_long_gets_the_slots_that_were_free_and_no_more(known):
+    """Before the first of them has ended, only what is expected of it says what it takes."""
+    takes_s = {"heavy": 100.0, "light": 1.0}
+
+    def cost(request, _instance):
+        return takes_s[request.tenant] / 4 if known else 0.0
+
+    fleet = Fleet(slots=4, cost=cost)
+    for _ in range(200):
+        for tenant, one_s in takes_s.items():
+            fleet.ask(tenant, one_s)
+    most = 0
+    for _ in range(60):
+        fleet.step()
+        most = max(most, sum(tenant == "heavy" for *_, tenant in fleet._ends))
+    assert most == (2 if known else 4)
 
 
 @settings(max_examples=25)

@@ -1,0 +1,32 @@
+"""What a request is expected to take of the GPUs: its tenant is charged when it starts. Pure.
+
+In GPU-seconds, as accounts have it (fairness.py): the instance's GPUs x the seconds of prefill and
+decode / the slots at work meanwhile, which are taken to be those at its start.
+"""
+
+from ollama_fleet.estimate import Ask
+from ollama_fleet.router.intake import Request
+from ollama_fleet.router.strategies.tools import Speeds
+from ollama_fleet.state import Instance
+
+
+class Costs:
+    """Reckons with what was learned, or in a replay with the truth."""
+
+    __slots__ = ("_speeds",)
+
+    def __init__(self, speeds: Speeds) -> None:
+        self._speeds = speeds
+
+    def gpu_s(self, request: Request, instance: Instance) -> float:
+        """What it will take there if it starts now; 0 if it takes no slot."""
+        residency = instance.residency(request.key, request.profile) if request.slot else None
+        if residency is None:
+            return 0.0
+        prompt_tokens = self._speeds.prompt_tokens(request.key, request.prompt_bytes)
+        ask = Ask(request.key, request.path, prompt_tokens, request.output_cap)
+        output_tokens = self._speeds.remaining_tokens(ask, 0)
+        busy = 1 + sum([r.in_flight for r in instance.runners.values() if r.resident])
+        speed = self._speeds.speed(instance.name, residency.weights)
+        seconds = speed.prefill_s(prompt_tokens) + output_tokens * speed.token_s(busy)
+        return (len(instance.spec.gpus) or 1) * seconds / busy

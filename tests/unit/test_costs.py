@@ -1,0 +1,69 @@
+"""What a request is expected to take of the GPUs: what it does take, if nothing else happens."""
+
+from dataclasses import replace
+
+import pytest
+from fleet_fixtures import asks, fleet, resident
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ollama_fleet.estimate import Speed
+from ollama_fleet.gpu import Gpu, Vendor
+from ollama_fleet.router.costs import Costs
+from ollama_fleet.state import Work
+
+
+class Known:
+    """Estimates that know: a prompt of 0.5 + 0.01 s a token, answers of 100 tokens or less."""
+
+    def speed(self, _instance, _weights):
+        return Speed(0.5, 0.01, 0.02, 0.01)
+
+    def remaining_tokens(self, ask, written):
+        return min(100.0, ask.cap_tokens or 100.0) - written
+
+    def prompt_tokens(self, _key, text_bytes):
+        return text_bytes / 4
+
+    def load_s(self, *_asked, from_memory=False):
+        raise AssertionError(f"a load is nobody's, from memory or not: {from_memory}")
+
+
+def warm(gpus=1):
+    cards = tuple(Gpu(f"G{n}", n, "G", Vendor.NVIDIA, 1) for n in range(gpus))
+    state = fleet("a", slots=8)
+    instance = state.instances["a"]
+    instance.spec = replace(instance.spec, gpus=cards)
+    state.set_resident(instance, [resident("m")])
+    return state, instance
+
+
+def begin(state, instance, request):
+    lease = state.lease(instance, request.key)
+    state.began(lease, Work(), 0.0)
+    state.sent(lease, 0.0)
+    return lease
+
+
+@given(st.integers(0, 7), st.integers(0, 4), st.integers(0, 10_000), st.integers(0, 200))
+def test_the_cost_is_what_will_be_charged_if_those_beside_it_stay(beside, gpus, text_bytes, cap):
+    state, instance = warm(gpus)
+    request = replace(asks(), prompt_bytes=text_bytes, output_cap=cap)
+    for _ in range(beside):
+        begin(state, instance, asks())
+    expected_gpu_s = Costs(Known()).gpu_s(request, instance)
+    lease = begin(state, instance, request)
+    tokens = min(100, cap or 100)
+    end_s = 0.5 + 0.01 * max(text_bytes / 4, 1) + tokens * (0.02 + 0.01 * (beside + 1))
+    had_s = instance.labour.share_s(end_s) - lease.share_s
+    assert expected_gpu_s == pytest.approx(max(gpus, 1) * had_s)
+
+
+def test_those_who_wait_for_a_load_share_nothing():
+    state, instance = warm()
+    state.lease(instance, "another")
+    assert Costs(Known()).gpu_s(asks(), instance) == Costs(Known()).gpu_s(asks(), warm()[1])
+
+
+def test_a_call_that_takes_no_slot_costs_nothing():
+    assert Costs(Known()).gpu_s(asks(slot=False), warm()[1]) == 0.0
