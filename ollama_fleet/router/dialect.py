@@ -30,9 +30,10 @@ class Marks:
     tokens: tuple[bytes, bytes]  # the names among them: of the prompt, of the output
 
 
-# A quote inside generated text is escaped in JSON, so none of these can be met in one. `done`
-# stands before `context`, which may be long; `total_duration` stands behind it. A pull, a push or
-# a create ends with its status.
+# A quote and a line break inside generated text are escaped in JSON, so none of these can be met
+# in one; before an event that begins a chunk stands the line of the chunk's size. `done` stands
+# before `context`, which may be long; `total_duration` stands behind it. A pull, a push or a create
+# ends with its status.
 MARKS: dict[Dialect, Marks] = {
     Dialect.OLLAMA: Marks(
         end=re.compile(rb'"done":true|"total_duration":|"status":"success"'),
@@ -44,19 +45,19 @@ MARKS: dict[Dialect, Marks] = {
         tokens=(b"prompt_eval_count", b"eval_count"),
     ),
     Dialect.OPENAI: Marks(
-        end=re.compile(rb"data: \[DONE\]"),
+        end=re.compile(rb"\ndata: \[DONE\]"),
         record=b"data: {",
         figures=re.compile(rb'"(prompt_tokens|completion_tokens)":(\d{1,18})'),
         tokens=(b"prompt_tokens", b"completion_tokens"),
     ),
     Dialect.RESPONSES: Marks(
-        end=re.compile(rb"event: response\.completed"),
+        end=re.compile(rb"\nevent: response\.completed"),
         record=b"data: {",
         figures=re.compile(rb'"(input_tokens|output_tokens)":(\d{1,18})'),
         tokens=(b"input_tokens", b"output_tokens"),
     ),
     Dialect.ANTHROPIC: Marks(
-        end=re.compile(rb"event: message_stop"),
+        end=re.compile(rb"\nevent: message_stop"),
         record=b"data: {",
         figures=re.compile(rb'"(input_tokens|output_tokens)":(\d{1,18})'),
         tokens=(b"input_tokens", b"output_tokens"),

@@ -1,11 +1,16 @@
 """One answer on its way from an instance to a client: bytes pass, and a few facts are noted."""
 
+import re
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 from ollama_fleet.router.dialect import MARKS, Dialect, Figures, error_record, figures
 from ollama_fleet.router.relay.framing import Head, chunk
 
+_WHOLE: Final = b"\n\n\r\n"  # an event's end, and its chunk's
+_LINE: Final = b"\n"
+_FRAMING: Final = re.compile(rb"(?:\A|\r\n)[0-9a-fA-F]{1,16}\r\n|\r\n\Z")
+_MARK_BYTES: Final = 32  # no end mark is longer
 TAIL_BYTES = 8192  # enough for the end of the last record, where the figures stand
 
 
@@ -49,6 +54,7 @@ class Exchange:
     __slots__ = (
         "_client",
         "_dialect",
+        "_held",
         "_last",
         "_mark",
         "_marks",
@@ -74,6 +80,7 @@ class Exchange:
         # /v1 streams end silently when the runner dies; there one error event is owed.
         self._sse = sse and head.status == 200
         self._sse_ended = False
+        self._held = _LINE  # the end of what was passed on, where that was the middle of an event
         self._tail = b""
         self._last = b""
         self._told_tokens = 0
@@ -97,11 +104,21 @@ class Exchange:
     def _watched(self, data: bytes, terminal: int) -> bytes:
         """Look for the end mark of a stream of events; say so if the end comes without it."""
         if not self._sse_ended:
-            self._sse_ended = self._marks.end.search(data) is not None
+            end = self._marks.end
+            self._sse_ended = end.search(data) is not None or self._straddles(data)
         if terminal and not self._sse_ended:
             owed = chunk(error_record(self._dialect, RUNNER_DIED))
             return data[:-terminal] + owed + data[-terminal:]
         return data
+
+    def _straddles(self, data: bytes) -> bool:
+        """The end mark lies across chunks: Ollama's own are whole events, its cloud's are not."""
+        whole = data.endswith(_WHOLE)
+        if whole and self._held == _LINE:
+            return False
+        told = self._held + _FRAMING.sub(b"", data)
+        self._held = _LINE if whole else told[-_MARK_BYTES:]
+        return self._marks.end.search(told) is not None
 
     @property
     def ended(self) -> bool:
