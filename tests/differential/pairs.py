@@ -93,8 +93,10 @@ def age(store: Path) -> None:
 
 
 @contextmanager
-def simulated_pair(folder: Path, profile: str, *, faults: str = "") -> Iterator[Pair]:
-    """A simulated Ollama and a fleet of one of the same profile."""
+def simulated_pair(
+    folder: Path, profile: str, *, faults: str = "", cloud: str = ""
+) -> Iterator[Pair]:
+    """A simulated Ollama and a fleet of one of the same profile; `cloud` as below."""
     file = folder / "profile.yaml"
     file.write_text(profile)
     home, alone = folder / "fleet", folder / "alone"  # of one length, as a path stands in answers
@@ -103,11 +105,10 @@ def simulated_pair(folder: Path, profile: str, *, faults: str = "") -> Iterator[
     age(stores[0])
     shutil.copytree(stores[0], stores[1])
     scale = {"OLLAMA_SIM_TIME_SCALE": "200", "OLLAMA_SIM_FAULTS": faults, **ORIGINS}
-    fleet = FleetProcess(
-        home, config=f"{PLAIN}, no_cloud: true }}\ngroups: [{{ name: one, gpus: [0] }}]\n", **scale
-    )
+    config = f"{_defaults(cloud)}groups: [{{ name: one, gpus: [0] }}]\n"
+    fleet = FleetProcess(home, config=config, **scale)
     command = [sys.executable, "-m", "ollama_fleet.sim.ollama", "serve"]
-    given = {"OLLAMA_SIM_PROFILE": str(file), **scale}
+    given = {"OLLAMA_SIM_PROFILE": str(file), **scale, "OLLAMA_NO_CLOUD": "" if cloud else "1"}
     with (
         running(fleet, f"--simulate={file}"),
         served(command, alone, stores[1], **given) as base,
@@ -117,17 +118,27 @@ def simulated_pair(folder: Path, profile: str, *, faults: str = "") -> Iterator[
 
 
 @contextmanager
-def real_pair(folder: Path, ollama: str, home: Path, store: Path) -> Iterator[Pair]:
-    """A real Ollama and a fleet of one, on one store."""
+def real_pair(
+    folder: Path, ollama: str, home: Path, store: Path, *, cloud: str = ""
+) -> Iterator[Pair]:
+    """A real Ollama and a fleet of one, on one store.
+
+    `cloud` is the URL that they take for that of ollama.com; without it they have no cloud.
+    """
     age(store)
     config = (
         f"ollama: {{ binary: {ollama}, models: {store} }}\n"
-        f"{PLAIN}, no_cloud: true }}\ngroups: [{{ name: one, gpus: [] }}]\n"
+        f"{_defaults(cloud)}groups: [{{ name: one, gpus: [] }}]\n"
     )
+    given = ORIGINS | ({"OLLAMA_CLOUD_BASE_URL": cloud, "OLLAMA_NO_CLOUD": ""} if cloud else {})
     fleet = FleetProcess(folder, config=config, HOME=str(home), **ORIGINS)
-    with running(fleet), served([ollama, "serve"], home, store, **ORIGINS) as base:
+    with running(fleet), served([ollama, "serve"], home, store, **given) as base:
         until(lambda: answer(fleet.port, b"GET / HTTP/1.0\r\n\r\n"), what="the fleet")
         yield Pair(_port(base), fleet.port)
+
+
+def _defaults(cloud: str) -> str:
+    return f"{PLAIN}, {f'cloud_base_url: {cloud!r}' if cloud else 'no_cloud: true'} }}\n"
 
 
 def _port(base: str) -> int:
