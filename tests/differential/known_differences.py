@@ -35,6 +35,7 @@ MEANT: Mapping[str, frozenset[str]] = {
     "no Host": frozenset(("status line", "body, piece 0")),
     "an Origin beyond ASCII": _UNGRANTED,
     "a list of more than 2 KiB over HTTP/1.0": frozenset(("framing", "header Content-Length")),
+    "a cloud that names its server": frozenset(("header Server",)),
     **{
         f"{what}, stream: {path}": frozenset(("pieces of the body",))
         for what in ("a runner that dies", "a model that repeats itself")

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from request_table import SAID, Row, post
 
-GONE, LOCKED, CROWDED, OPEN = "gone", "locked", "crowded", "open"
+GONE, LOCKED, CROWDED, OPEN, NAMED = "gone", "locked", "crowded", "open", "named"
 ROUTES = {
     "/api/generate": {"prompt": "hi"},
     "/api/chat": {"messages": SAID},
@@ -37,5 +37,6 @@ OUT_OF_REACH = tuple(_asked("a cloud out of reach", GONE, 502, b'{"error":"', de
 REACHED = (
     *_asked("a cloud that wants a name", LOCKED, 401, b"signin_url"),
     *_asked("a cloud that is crowded", CROWDED, 429, b"too many"),
+    post("a cloud that names its server", "/api/show", {"model": f"{NAMED}:cloud"}),
     *_asked("a cloud that answers", OPEN, 200, b"from afar", streams=True, deterministic=False),
 )

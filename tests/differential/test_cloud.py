@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from judging import check
 from pairs import PROFILE, real_pair, simulated_pair
-from rows_cloud import CROWDED, GONE, LOCKED, OUT_OF_REACH, REACHED
+from rows_cloud import CROWDED, GONE, LOCKED, NAMED, OUT_OF_REACH, REACHED
 
 REFUSALS = {
     LOCKED: (401, {"error": "unauthorized", "signin_url": "https://cloud.example/connect?key=k"}),
@@ -33,10 +33,12 @@ class Cloud(BaseHTTPRequestHandler):
         elif body.get("stream"):
             self._stream(events=self.path.startswith("/v1/"))
         else:
-            self._whole(200, b"".join(RECORDS))
+            self._whole(200, b"".join(RECORDS), named=body["model"] == NAMED)
 
-    def _whole(self, status, body):
+    def _whole(self, status, body, *, named=False):
         self.send_response_only(status)
+        if named:
+            self.send_header("Server", self.version_string())
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
