@@ -14,6 +14,7 @@ from ollama_fleet.state import State
 
 LOOK_S = 0.5  # how often the tokens that pass are counted
 SAVE_S = 60.0
+TOGETHER_S = 0.1  # answers that end within it are learned from in one go
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +29,9 @@ class Learned:
     def __init__(self, state: State, path: Path, *, clock: Callable[[], float]) -> None:
         self.estimates = Estimates()
         self.prefixes = Prefixes()
-        self._learning = Learning(state, self.estimates, self.prefixes, clock=clock)
+        self._learning = Learning(
+            state, self.estimates, self.prefixes, clock=clock, later=_in_a_moment
+        )
         self._path = path
         self._task: asyncio.Task[None] | None = None
 
@@ -45,6 +48,7 @@ class Learned:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
                 await self._task
+        self._learning.catch_up()
         await self._save()
 
     async def _run(self) -> None:
@@ -60,6 +64,10 @@ class Learned:
             await asyncio.to_thread(_write, self._path, saved)
         except OSError as error:
             log.warning("what was learned could not be saved: %s", error)
+
+
+def _in_a_moment(learn: Callable[[], None]) -> None:
+    asyncio.get_running_loop().call_later(TOGETHER_S, learn)
 
 
 def _read(path: Path) -> dict[str, Any]:

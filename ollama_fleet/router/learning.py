@@ -14,15 +14,27 @@ from ollama_fleet.state import Completed, Instance, Lease, Phase, State, Want
 
 
 class Learning:
-    """Keeps `estimates` and `prefixes` up to date. `clock` gives monotonic seconds."""
+    """Keeps `estimates` and `prefixes` up to date. `clock` gives monotonic seconds.
+
+    `later` calls something soon, so that answers which end one after another are learned from in
+    one go: alone, each finds the processor's caches cold. Without it each is at once.
+    """
 
     def __init__(
-        self, state: State, estimates: Estimates, prefixes: Prefixes, *, clock: Callable[[], float]
+        self,
+        state: State,
+        estimates: Estimates,
+        prefixes: Prefixes,
+        *,
+        clock: Callable[[], float],
+        later: Callable[[Callable[[], None]], object] = lambda learn: learn(),
     ) -> None:
         self._state = state
         self._estimates = estimates
         self._prefixes = prefixes
         self._clock = clock
+        self._later = later
+        self._ends: list[Observation] = []  # not learned from yet
         self._cached: dict[Lease, float] = {}  # bytes of its prompt, if that much is known
         self._seen: dict[Lease, tuple[int, float]] = {}  # tokens at the last look, and when
         self._loads: dict[Want, _Load] = {}
@@ -35,6 +47,12 @@ class Learning:
         state.on_phase.append(self._phase)
         state.on_change.append(self._weigh)
         self._weigh()
+
+    def catch_up(self) -> None:
+        """Learn from all answers that have ended."""
+        ends, self._ends = self._ends, []
+        for seen in ends:
+            self._estimates.learn(seen)
 
     def look(self) -> None:
         """See how fast tokens have come since the last look."""
@@ -73,7 +91,9 @@ class Learning:
             return
         now_s, weights = self._clock(), lease.residency.weights
         seen = self._observed(lease, weights, outcome, now_s)
-        self._estimates.learn(seen)
+        self._ends.append(seen)
+        if len(self._ends) == 1:
+            self._later(self.catch_up)
         if lease.beside is not None and lease.at_work_s == lease.sent_s < now_s:
             beside_s = lease.beside.slot_s(now_s) - lease.beside_s
             busy = beside_s / (now_s - lease.sent_s)

@@ -8,8 +8,8 @@ import pytest
 
 from ollama_fleet.estimate import Observation
 from ollama_fleet.fleet.learning import Learned
-from ollama_fleet.placement import Placement
-from ollama_fleet.state import State
+from ollama_fleet.placement import InstanceSpec, Placement
+from ollama_fleet.state import Completed, State, Work
 
 
 def observation():
@@ -38,6 +38,25 @@ def test_speeds_are_the_same_after_a_restart(tmp_path):
     assert asyncio.run(learned(path)) == pytest.approx(before)
     assert asyncio.run(learned(tmp_path / "other.json")) != pytest.approx(before)
     assert [found.name for found in tmp_path.glob("learned*")] == ["learned.json"]
+
+
+def test_an_answer_that_ended_in_the_last_moment_is_learned_from(tmp_path):
+    """A fleet that stops has learned from all its answers, and saved it."""
+
+    async def last_moment():
+        spec = InstanceSpec("a", "g", "127.0.0.1", 1, 4, "/models")
+        state = State(Placement((spec,)))
+        async with Learned(state, path, clock=time.monotonic) as fleet:
+            lease = state.lease(state.instances["a"], "w")
+            state.began(lease, Work(), time.monotonic())
+            state.outcome(lease, Completed(200, 100, 50, prefill_s=0.5, decode_s=5.0))
+            nothing = fleet.estimates.speed("a", "w")
+        return nothing, fleet.estimates.speed("a", "w")
+
+    path = tmp_path / "learned.json"
+    nothing, something = asyncio.run(last_moment())
+    assert nothing != pytest.approx(something)
+    assert asyncio.run(learned(path)) == pytest.approx(something)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "7", '{"speeds": [1, "x"]}', "\ud800"])

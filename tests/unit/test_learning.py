@@ -39,11 +39,13 @@ class Notes:
 
 
 class School:
-    def __init__(self, *names):
+    def __init__(self, *names, **options):
         self.now_s = 0.0
         self.state = fleet(*names, slots=4)
         self.notes, self.prefixes = Notes(), Prefixes()
-        self.learning = Learning(self.state, self.notes, self.prefixes, clock=lambda: self.now_s)
+        self.learning = Learning(
+            self.state, self.notes, self.prefixes, clock=lambda: self.now_s, **options
+        )
 
     def hold(self, name, *models):
         self.state.set_resident(self.state.instances[name], [resident(model) for model in models])
@@ -62,6 +64,19 @@ class School:
         self.state.outcome(lease, outcome)
         lease.release()
         self.state.ended(lease, self.now_s)
+
+
+def test_answers_that_end_one_after_another_are_learned_from_together_and_once():
+    """Nothing is learned until the moment comes; then all, in their order; then those after it."""
+    moments = []
+    school = School("a", later=moments.append)
+    for counts in ([1, 2, 3], [4]):
+        for tokens in counts:
+            school.end(school.begin("a"), Completed(200, 1, tokens))
+        assert len(moments) == 1
+        assert counts[0] not in [seen.output_tokens for seen in school.notes.learned]
+        moments.pop()()
+    assert [seen.output_tokens for seen in school.notes.learned] == [1, 2, 3, 4]
 
 
 def test_an_answer_teaches_what_its_last_record_says_and_what_the_clock_saw():
