@@ -64,6 +64,11 @@ class FrontConnection(RequestHandler):
             elif self._deadline is None:
                 self._arm()
 
+    def resume_reading(self, resume_parser: bool = True) -> None:  # noqa: FBT001, FBT002 - aiohttp's
+        """Read on, if it was not: aiohttp says so for every body, and looks for more each time."""
+        if self._reading_paused:
+            super().resume_reading(resume_parser)
+
     def _note(self, message: object, body: StreamReader) -> None:
         """Tell the reader of a body that what follows is no part of it: aiohttp leaves it waiting.
 
