@@ -94,13 +94,10 @@ class Limits:
             pair.learn(seen)
         return pair.slots
 
-    def of(self, instance: str, bounds: Bounds) -> dict[str, int]:
-        """The slots that were found out of an instance, by weights."""
-        return {
-            weights: pair.settled
-            for (name, weights), pair in self._pairs.items()
-            if name == instance and pair.bounds == bounds
-        }
+    def of(self, instance: str) -> list[tuple[str, Bounds, int]]:
+        """The slots that were found out of an instance: of which weights, within which bounds."""
+        found = self._pairs.items()
+        return [(at[1], pair.bounds, pair.settled) for at, pair in found if at[0] == instance]
 
     def forget(self, instance: str) -> None:
         """The instance is not the one that it was."""

@@ -126,7 +126,7 @@ class Learning:
 
     def _limit(self, instance: Instance, seen: Served, weights: str) -> None:
         """Learn how many requests at once the instance makes something of."""
-        bounds = _bounds(instance)
+        bounds = _bounds(instance, weights)
         if weights not in instance.lone and bounds.most > 1:
             slots = self._estimates.limits.learn(instance.name, weights, bounds, seen)
             self._state.limit(instance, weights, slots)
@@ -176,9 +176,9 @@ class Learning:
     def resume(self) -> None:
         """Go on with the limits that were found out before a restart."""
         for instance in self._state.instances.values():
-            limits = self._estimates.limits.of(instance.name, _bounds(instance))
-            for weights, slots in limits.items():
-                self._state.limit(instance, weights, slots)
+            for weights, bounds, slots in self._estimates.limits.of(instance.name):
+                if bounds == _bounds(instance, weights):
+                    self._state.limit(instance, weights, slots)
 
     def _weigh(self) -> None:
         for instance in self._state.instances.values():
@@ -188,9 +188,11 @@ class Learning:
                     self._estimates.weigh(model.weights, model.size_bytes)
 
 
-def _bounds(instance: Instance) -> Bounds:
-    spec = instance.spec
-    return Bounds(spec.slots, max(spec.slots, spec.most_slots))
+def _bounds(instance: Instance, weights: str) -> Bounds:
+    """How many slots to begin with, and at most: for what embeds it is found out what pays."""
+    slots = instance.spec.slots
+    told = 1 if weights in instance.embedders else slots
+    return Bounds(told, max(slots, instance.spec.most_slots))
 
 
 class _Load(NamedTuple):

@@ -57,6 +57,7 @@ class Instance:
     names: dict[str, tuple[str, ...]] = field(default_factory=dict)  # keys by weights
     limits: dict[str, int] = field(default_factory=dict)  # slots by weights, where not the spec's
     lone: frozenset[str] = frozenset()  # weights that Ollama runs for one request at a time
+    embedders: frozenset[str] = frozenset()  # weights that can only embed
     _residencies: dict[tuple[str, Profile], Residency | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -166,4 +167,7 @@ class Instance:
                 self.names[model.weights] = (*self.names.get(model.weights, ()), model.key)
         self.lone = frozenset(m.weights for m in models.values() if m.lone)
         for weights in self.lone:
+            self.limit(weights, 1)
+        self.embedders = frozenset(m.weights for m in models.values() if m.embeds)
+        for weights in self.embedders - self.limits.keys():
             self.limit(weights, 1)

@@ -74,10 +74,19 @@ class StoredModel:
 
     @property
     def lone(self) -> bool:
-        """Ollama runs it for one request at a time: by its family, or as all that only embed."""
-        details, can = self.row.get("details"), self.row.get("capabilities")
-        family = details.get("family") if isinstance(details, dict) else None
-        return family in _LONE or (isinstance(can, list) and "completion" not in can)
+        """Ollama generates with it for one request at a time."""
+        return self._family in _LONE
+
+    @property
+    def embeds(self) -> bool:
+        """It can only embed. It runs for one request at a time, too, but for a moment only."""
+        can = self.row.get("capabilities")
+        return self._family in _EMBEDDERS or (isinstance(can, list) and "completion" not in can)
+
+    @property
+    def _family(self) -> str:
+        details = self.row.get("details")
+        return str(details.get("family", "")) if isinstance(details, dict) else ""
 
 
 _LONE: Final = frozenset(
@@ -93,16 +102,23 @@ _LONE: Final = frozenset(
         "nemotron_h",
         "nemotron_h_moe",
         "nemotron_h_omni",
-        "bert",
-        "nomic-bert",
-        "nomic-bert-moe",
     )
 )
-"""Families that Ollama runs for one request at a time, whatever OLLAMA_NUM_PARALLEL says.
+"""Families that Ollama's scheduler runs for one request at a time (0.20.0 to 0.32.15).
 
-From its scheduler (0.20.0 to 0.32.15), and those that can only embed: older listings do not say
-that of them.
+Whatever OLLAMA_NUM_PARALLEL says, and no answer of its API.
 """
+
+_EMBEDDERS: Final = frozenset(("bert", "nomic-bert", "nomic-bert-moe"))
+"""Families that can only embed; the listings of older versions do not say what a model can do."""
+
+
+class KeepAlive(Enum):
+    """What a request says of how long its model stays when nobody uses it any more."""
+
+    UNSAID = "unsaid"  # as long as was said last
+    STAYS = "stays"
+    GOES = "goes"  # at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +148,8 @@ class Work:
     """What a request asks for, as far as is known before it is answered.
 
     `output_cap` is the most tokens it wants, 0 if it sets no limit; `prefix` are rolling hashes of
-    the leading blocks of its prompt; `stream`: its answer is seen as it comes.
+    the leading blocks of its prompt; `stream`: its answer is seen as it comes; `keep_alive`: what
+    becomes of its model.
     """
 
     route: str = ""
@@ -140,6 +157,7 @@ class Work:
     output_cap: int = 0
     prefix: tuple[int, ...] = ()
     stream: bool = False
+    keep_alive: KeepAlive = KeepAlive.UNSAID
 
 
 @dataclass(frozen=True, slots=True)

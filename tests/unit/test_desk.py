@@ -247,3 +247,20 @@ def test_a_tenant_is_charged_nothing_for_a_load_that_it_waits_for():
     office.now_s = 34.0
     office.end(1)
     assert office.desk._room.shares.usual_gpu_s((asks().priority, "t")) == pytest.approx(4.0)
+
+
+@pytest.mark.parametrize("name", [*LATE, "least_conn"])
+def test_slots_that_are_found_out_are_filled_when_the_next_one_comes_free(name):
+    office = Office(warm("a"), name)
+    for _ in range(5):
+        office.arrive()
+    assert sorted(office.leases) == [1]
+    office.state.limit(office.state.instances["a"], "d-m", 3)
+    office.end(1)
+    assert sorted(office.leases) == [2, 3, 4]
+    office.state.limit(office.state.instances["a"], "d-m", 1)
+    for number in (2, 3):
+        office.end(number)
+        assert 5 not in office.leases
+    office.end(4)
+    assert sorted(office.leases) == [5]

@@ -243,7 +243,7 @@ def external(school, most_slots):
 
 @pytest.mark.parametrize(
     ("most_slots", "family", "slots"),
-    [(64, "llama", range(5, 65)), (3, "llama", [3]), (64, "mllama", [1])],
+    [(64, "llama", range(5, 65)), (3, "llama", [3]), (3, "bert", [3]), (64, "mllama", [1])],
 )
 def test_an_instance_that_makes_more_of_more_slots_is_given_more(most_slots, family, slots):
     school = School("a")

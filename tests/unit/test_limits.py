@@ -144,14 +144,20 @@ def test_who_runs_longer_than_it_is_told_is_told_by_the_instances_own_time():
     assert served(seen, 2.0, stream=False) == Served(2.0, 100.0, 66.0, 55.0)
 
 
-def test_limits_survive_a_restart_as_long_as_the_configuration_is_the_same():
+def test_another_configuration_begins_anew():
+    limits = Limits()
+    given_by(Server(up_to(4)), FINDING, limits=limits)
+    assert limits.learn("a", "w", Bounds(2, 2), Served(2.0, 100, 1.0)) == 2
+
+
+def test_limits_survive_a_restart():
     limits = Limits()
     given_by(Server(up_to(4)), FINDING, limits=limits)
     (saved,) = limits.saved()
     again = Limits()
     again.restore(saved)
-    assert again.of("a", FINDING) == limits.of("a", FINDING) == {"w": saved.limit}
-    assert again.of("a", Bounds(2, 2)) == {}
+    assert again.of("a") == limits.of("a") == [("w", FINDING, saved.limit)]
+    assert again.of("b") == []
     assert abs(saved.limit - 4) <= 1
     again.forget("a")
     assert again.saved() == []

@@ -339,8 +339,6 @@ def test_slots_that_were_found_out_outlast_what_is_in_memory():
     ("row", "slots"),
     [
         ({"details": {"family": "qwen3vl"}}, 1),
-        ({"details": {"family": "nomic-bert"}}, 1),
-        ({"details": {"family": "gemma3"}, "capabilities": ["embedding"]}, 1),
         ({"details": {"family": "gemma3"}, "capabilities": ["completion", "tools"]}, 4),
         ({"details": {"family": "llama"}}, 4),
         ({"details": None}, 4),
@@ -352,3 +350,22 @@ def test_what_ollama_runs_for_one_request_at_a_time_has_one_slot(row, slots):
     state.set_stored(a, [StoredModel(M, "m", "d-m", 1, row), stored("n")])
     assert (a.slots_of("d-m"), a.slots_of("d-n")) == (slots, 4)
     assert a.lone == ({"d-m"} if slots == 1 else set())
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"details": {"family": "nomic-bert"}},
+        {"details": {"family": "gemma3"}, "capabilities": ["embedding"]},
+    ],
+)
+def test_what_only_embeds_begins_with_one_slot(row):
+    """It runs one at a time too, but so briefly that more on their way may pay."""
+    state, a = lone(slots=4)
+    for _ in range(2):
+        state.set_stored(a, [StoredModel(M, "m", "d-m", 1, row)])
+        assert (a.slots_of("d-m"), a.lone, a.embedders) == (1, set(), {"d-m"})
+        state.set_stored(a, [])
+    state.limit(a, "d-m", 2)
+    state.set_stored(a, [StoredModel(M, "m", "d-m", 1, row)])
+    assert a.slots_of("d-m") == 2, "what was found out is known"
