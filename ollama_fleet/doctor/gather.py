@@ -112,7 +112,7 @@ def _placed(
 
 
 def _slots(placement: Placement) -> int:
-    return sum(spec.slots for spec in placement.instances)
+    return sum(max(spec.slots, spec.most_slots) for spec in placement.instances)
 
 
 def _externals(config: Config, timeout_s: float) -> dict[str, str]:
