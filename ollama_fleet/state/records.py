@@ -113,7 +113,7 @@ _EMBEDDERS: Final = frozenset(("bert", "nomic-bert", "nomic-bert-moe"))
 """Families that can only embed; the listings of older versions do not say what a model can do."""
 
 
-class KeepAlive(Enum):
+class KeepAlive(StrEnum):
     """What a request says of how long its model stays when nobody uses it any more."""
 
     UNSAID = "unsaid"  # as long as was said last
