@@ -34,7 +34,7 @@ class Learning:
         self._prefixes = prefixes
         self._clock = clock
         self._later = later
-        self._ends: list[Observation] = []  # not learned from yet
+        self._ends: list[_End] = []  # not learned from yet
         self._cached: dict[Lease, float] = {}  # bytes of its prompt, if that much is known
         self._seen: dict[Lease, tuple[int, float]] = {}  # tokens at the last look, and when
         self._loads: dict[Want, _Load] = {}
@@ -51,8 +51,10 @@ class Learning:
     def catch_up(self) -> None:
         """Learn from all answers that have ended."""
         ends, self._ends = self._ends, []
-        for seen in ends:
+        for instance, seen, found in ends:
             self._estimates.learn(seen)
+            if found is not None:
+                self._limit(instance, seen.weights, found)
 
     def look(self) -> None:
         """See how fast tokens have come since the last look."""
@@ -90,14 +92,13 @@ class Learning:
         if lease.residency is None or not isinstance(outcome, Completed) or outcome.status >= 400:
             return
         now_s, weights = self._clock(), lease.residency.weights
-        seen = self._observed(lease, weights, outcome, now_s)
-        self._ends.append(seen)
-        if len(self._ends) == 1:
-            self._later(self.catch_up)
+        seen, found = self._observed(lease, weights, outcome, now_s), None
         if lease.beside is not None and lease.at_work_s == lease.sent_s < now_s:
             beside_s = lease.beside.slot_s(now_s) - lease.beside_s
-            busy = beside_s / (now_s - lease.sent_s)
-            self._limit(lease.instance, served(seen, busy, stream=lease.work.stream), weights)
+            found = served(seen, beside_s / (now_s - lease.sent_s), stream=lease.work.stream)
+        self._ends.append((lease.instance, seen, found))
+        if len(self._ends) == 1:
+            self._later(self.catch_up)
 
     def _observed(
         self, lease: Lease, weights: str, outcome: Completed, now_s: float
@@ -124,7 +125,7 @@ class Learning:
             whole=outcome.whole,
         )
 
-    def _limit(self, instance: Instance, seen: Served, weights: str) -> None:
+    def _limit(self, instance: Instance, weights: str, seen: Served) -> None:
         """Learn how many requests at once the instance makes something of."""
         bounds = _bounds(instance, weights)
         if weights not in instance.lone and bounds.most > 1:
@@ -186,6 +187,10 @@ class Learning:
                 self._weighed[instance.name] = instance.stored
                 for model in instance.stored.values():
                     self._estimates.weigh(model.weights, model.size_bytes)
+
+
+_End = tuple[Instance, Observation, Served | None]
+"""An answer that has ended: where, and what it says of speeds and, if anything, of slots."""
 
 
 def _bounds(instance: Instance, weights: str) -> Bounds:

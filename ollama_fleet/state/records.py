@@ -104,9 +104,9 @@ _LONE: Final = frozenset(
         "nemotron_h_omni",
     )
 )
-"""Families that Ollama's scheduler runs for one request at a time (0.20.0 to 0.32.15).
+"""Families that Ollama's scheduler runs for one request at a time, whatever OLLAMA_NUM_PARALLEL is.
 
-Whatever OLLAMA_NUM_PARALLEL says, and no answer of its API.
+As of 0.20.0 and 0.32.15; no answer of its API says so.
 """
 
 _EMBEDDERS: Final = frozenset(("bert", "nomic-bert", "nomic-bert-moe"))
