@@ -281,4 +281,5 @@ def _work(request: Request) -> Work:
         request.output_cap,
         request.prefix,
         request.stream,
+        request.keep_alive,
     )

@@ -10,6 +10,7 @@ from ollama_fleet.state.leases import Lease
 from ollama_fleet.state.records import (
     Completed,
     Health,
+    KeepAlive,
     Phase,
     Profile,
     Pull,
@@ -30,6 +31,7 @@ __all__ = [
     "FleetSnapshot",
     "Health",
     "Instance",
+    "KeepAlive",
     "Labour",
     "Lease",
     "Phase",

@@ -38,6 +38,14 @@ def forget(instance: Instance) -> None:
             del instance.runners[weights]
 
 
+def gone(instance: Instance, weights: str) -> None:
+    """These weights have left its memory, as they were to do once nobody used them."""
+    row = listed(instance).get(weights)
+    if row is not None:
+        instance.resident = {k: m for k, m in instance.resident.items() if m is not row[0]}
+    instance.runners[weights].forget()
+
+
 def _see(
     instance: Instance, runner: Runner, model: ResidentModel, stored: StoredModel | None
 ) -> None:

@@ -46,10 +46,10 @@ class Runner:
 
     `profile` is what is in memory (`resident`) or on its way there (`loading`); `running` is that
     of the requests in flight. `asked` counts by profile the requests in flight and those that wait
-    for it in the router; `leases` are those in flight. `listed`: the last
-    /api/ps had it. `expires_s`: when it will go if nobody uses it, in the instance's Unix time;
-    infinite while it is used and until the next look. `slots`: how many requests it is given at
-    once.
+    for it in the router; `leases` are those in flight. `listed`: the last /api/ps had it.
+    `expires_s`: when it will go if nobody uses it, in the instance's Unix time; infinite while it
+    is used and until the next look. `leaves`: it goes as soon as nobody uses it. `slots`: how many
+    requests it is given at once.
     """
 
     slots: int
@@ -63,6 +63,7 @@ class Runner:
     asked: dict[Profile, int] = field(default_factory=dict)
     context_length: int = 0
     expires_s: float = math.inf
+    leaves: bool = False
     leases: "dict[Lease, None]" = field(default_factory=dict)  # those in flight, the oldest first
     labour: Labour = field(default_factory=Labour)
 
@@ -102,6 +103,7 @@ class Runner:
         """It is being loaded under that profile; what was there before has to go."""
         self.profile, self.loading = profile, True
         self.resident, self.listed, self.context_length = False, False, 0
+        self.leaves = False
 
     def loaded(self, profile: Profile) -> None:
         """It is in memory under that profile; how long it will stay is not known yet."""
@@ -113,4 +115,4 @@ class Runner:
     def forget(self) -> None:
         """Nothing of it is in memory."""
         self.resident = self.loading = self.listed = False
-        self.context_length, self.expires_s = 0, math.inf
+        self.context_length, self.expires_s, self.leaves = 0, math.inf, False

@@ -13,6 +13,7 @@ from ollama_fleet.state.leases import Lease
 from ollama_fleet.state.records import (
     Completed,
     Health,
+    KeepAlive,
     Phase,
     Profile,
     Pull,
@@ -90,10 +91,13 @@ class State:
     def sent(self, lease: Lease, now_s: float) -> None:
         """Say that its request is on its way: served from now on if its model is in memory.
 
-        Else it is known to be served when the first byte of its answer comes.
+        Else it is known to be served when the first byte of its answer comes. What it says of its
+        model's stay holds from now on.
         """
         lease.sent_s = now_s
         runner, residency = lease.runner, lease.residency
+        if runner is not None and lease.work.keep_alive is not KeepAlive.UNSAID:
+            runner.leaves = lease.work.keep_alive is KeepAlive.GOES
         if runner is not None and residency is not None and runner.has(residency.profile):
             lease.serve(now_s)
 
@@ -184,9 +188,14 @@ class State:
             runner.in_flight -= 1
             del runner.leases[lease]
             runner.expires_s = math.inf
+            leaves = runner.leaves and not runner.in_flight
+            if leaves:
+                memory.gone(instance, residency.weights)
             self._unask(instance, residency)
             if runner.in_flight == runner.slots - 1:
                 self._rosters.slots(instance, residency.weights)
+            if leaves:
+                self._rosters.loads(instance, residency.weights)
         for tell in self.on_release:
             tell(lease)
 

@@ -81,5 +81,6 @@ UNLIKE: Mapping[str, frozenset[str]] = {
     ),
     "create from a blob that is absent, whole": frozenset(("body, piece 0",)),
     "push of no store, whole": frozenset(("body, piece 0",)),
+    "transcription as text": frozenset(("records",)),  # it is nothing but content
 }
 """Row -> everything in which the simulated Ollama is unlike the real one."""

@@ -11,14 +11,19 @@ from compare import answers, differences
 from fleet_process import until
 from judging import Differs, check
 from known_differences import MEANT, NOT_MEANT
-from request_table import CHAT, get, post
+from request_table import CHAT, SHORT, get, post
 
 from ollama_fleet.api import app
 
 PS = get("ps", "/api/ps")
 LOADED = post("load", "/api/generate", {"model": CHAT, "keep_alive": "1h", "stream": False})
 UNLOADED = post("unload", "/api/generate", {"model": CHAT, "keep_alive": 0})
-SOUGHT = "none is loaded", "one is loaded"
+ANSWERED = post(
+    "answer, and unload",
+    "/api/generate",
+    {"model": CHAT, "prompt": "hi", "keep_alive": 0, "stream": False, "options": SHORT},
+)
+CHANGES = {"none is loaded": UNLOADED, "one is loaded": LOADED, "one was": ANSWERED}
 
 
 def cases(kind, rows):
@@ -52,14 +57,14 @@ def test_the_router_answers_as_one_real_ollama(real, row):
     check(real, row)
 
 
-@pytest.mark.parametrize("change", [UNLOADED, LOADED], ids=SOUGHT)
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_the_router_lists_what_a_simulated_ollama_has_in_memory(simulated, change):
     """After a load or an unload, as soon as the router has looked."""
     check_ps(simulated, change)
 
 
 @pytest.mark.real
-@pytest.mark.parametrize("change", [UNLOADED, LOADED], ids=SOUGHT)
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_the_router_lists_what_a_real_ollama_has_in_memory(real, change):
     """The same beside the program that the simulation imitates."""
     check_ps(real, change)

@@ -7,7 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from ollama_fleet.router.intake.opening import OPENING_BYTES, prefix, text_bytes
-from ollama_fleet.state import Profile
+from ollama_fleet.state import KeepAlive, Profile
 from ollama_fleet.units import parse_duration
 
 
@@ -15,10 +15,10 @@ class Wanted(msgspec.Struct, frozen=True):  # one per request: a seventh of a da
     """What a body asks for: its model as written ("" where none can be read), streamed or not.
 
     `empty`: nothing is to be generated, only a model to be loaded; `unload`: nor to be kept, which
-    is how a model is unloaded. `profile` are the runner options it names. `source` and
-    `destination` are what a copy or create works on. `prompt_bytes` and `prefix` are of its text
-    (opening.py). `num_predict` and `max_tokens` are how Ollama's API and the others say how many
-    tokens may come, 0 where they do not.
+    is how a model is unloaded. `keep_alive`: what it says of its model's stay. `profile` are the
+    runner options it names. `source` and `destination` are what a copy or create works on.
+    `prompt_bytes` and `prefix` are of its text (opening.py). `num_predict` and `max_tokens` are how
+    Ollama's API and the others say how many tokens may come, 0 where they do not.
     """
 
     model: str
@@ -32,6 +32,7 @@ class Wanted(msgspec.Struct, frozen=True):  # one per request: a seventh of a da
     num_predict: int = 0
     max_tokens: int = 0
     prefix: tuple[int, ...] = ()
+    keep_alive: KeepAlive = KeepAlive.UNSAID
 
 
 # Go leaves a string as it is where null is assigned to it, and clears what can be nil.
@@ -93,10 +94,11 @@ class Fields:
         get = self._values.get
         empty = not (get(work) if work else any(map(get, WORK)))
         options = get("options")
+        stay = _stay(get("keep_alive"))
         return Wanted(
             get("model") or get("name") or "",
             get("stream", stream_default),
-            empty and _is_zero(get("keep_alive")),
+            empty and stay is KeepAlive.GOES,
             empty,
             profile(options) if options else (),
             get("from") or get("source") or "",
@@ -105,6 +107,7 @@ class Fields:
             _cap(options.get("num_predict")) if options else 0,
             get("max_tokens") or get("max_completion_tokens") or get("max_output_tokens") or 0,
             prefix(self._opening()),
+            stay,
         )
 
     def _opening(self) -> bytes:
@@ -185,11 +188,11 @@ _READ: Final[dict[str, Callable[[bytes], Any]]] = {
 }
 
 
-def _is_zero(keep_alive: float | str | None) -> bool:
-    """Whether a keep_alive says "not at all": 0, "0", "0s"."""
+def _stay(keep_alive: float | str | None) -> KeepAlive:
+    """0, "0" and "0s" say that it goes; what Ollama cannot read says nothing, as it is refused."""
     if keep_alive is None:
-        return False
+        return KeepAlive.UNSAID
     try:
-        return parse_duration(keep_alive) == 0
+        return KeepAlive.STAYS if parse_duration(keep_alive) else KeepAlive.GOES
     except ValueError:
-        return False
+        return KeepAlive.UNSAID

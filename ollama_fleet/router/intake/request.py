@@ -8,7 +8,7 @@ from ollama_fleet.router.body import Body
 from ollama_fleet.router.dialect import Dialect
 from ollama_fleet.router.intake.fields import Wanted
 from ollama_fleet.router.intake.standing import Priority, Standing
-from ollama_fleet.state import Profile
+from ollama_fleet.state import KeepAlive, Profile
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Request:
     `profile` is what it asks of the runner (num_ctx, ...). `only` are the instances that may be
     given it, where it is not for anyone; `repeatable` is false for what changes a store.
     `tenant`, `priority` and `deadline_s` are its Standing. `prompt_bytes`, `output_cap` (tokens)
-    and `prefix` tell how much work it may be, see Wanted.
+    and `prefix` tell how much work it may be, `keep_alive` what becomes of its model; see Wanted.
     """
 
     method: str
@@ -44,6 +44,7 @@ class Request:
     prompt_bytes: int = 0
     output_cap: int = 0
     prefix: tuple[int, ...] = ()
+    keep_alive: KeepAlive = KeepAlive.UNSAID
 
 
 def inference(
@@ -82,4 +83,5 @@ def inference(
         prompt_bytes=wanted.prompt_bytes,
         output_cap=wanted.num_predict if dialect is Dialect.OLLAMA else wanted.max_tokens,
         prefix=wanted.prefix,
+        keep_alive=wanted.keep_alive if dialect is Dialect.OLLAMA else KeepAlive.UNSAID,
     )
