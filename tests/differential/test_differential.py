@@ -23,6 +23,13 @@ ANSWERED = post(
     "/api/generate",
     {"model": CHAT, "prompt": "hi", "keep_alive": 0, "stream": False, "options": SHORT},
 )
+MISTAKEN = post(
+    "a mistake",
+    "/api/generate",
+    {"model": CHAT, "prompt": "hi", "stream": False, "options": {"num_predict": "many"}},
+    500,
+)
+LISTED = b'"name":"tiny:latest"'
 CHANGES = {"none is loaded": UNLOADED, "one is loaded": LOADED, "one was": ANSWERED}
 
 
@@ -76,10 +83,28 @@ def check_ps(pair, change):
     def agree():
         straight, routed = pair.ask(PS)
         (listed,) = answers(straight, PS.methods)
-        shown = b'"name":"tiny:latest"' in listed.body
+        shown = LISTED in listed.body
         return shown == (change is LOADED) and not differences(straight, routed, PS.methods)
 
     until(agree, what="the same list of models in memory")
+
+
+def test_a_request_that_a_simulated_ollama_refuses_may_leave_its_model_in_memory(simulated):
+    check_refused(simulated)
+
+
+@pytest.mark.real
+def test_a_request_that_a_real_ollama_refuses_may_leave_its_model_in_memory(real):
+    check_refused(real)
+
+
+def check_refused(pair):
+    """The fleet loads a model before it can know that its request will be refused."""
+    check_ps(pair, UNLOADED)
+    check(pair, MISTAKEN)
+    straight, _ = pair.ask(PS)
+    assert LISTED not in straight
+    until(lambda: LISTED in pair.ask(PS)[1], what="the model in the fleet's memory")
 
 
 def test_relayed_answers_name_their_instance_and_others_do_not(simulated):
