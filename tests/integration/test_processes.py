@@ -2,6 +2,7 @@
 
 import os
 import statistics
+from collections import Counter
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -10,13 +11,15 @@ import pytest
 from fleet_process import until
 
 from ollama_fleet import history
-from ollama_fleet.bench.processes import fleets
+from ollama_fleet.bench.processes import fleets, real
 from ollama_fleet.bench.processes.cases import case, layout_of
 from ollama_fleet.bench.processes.figures import standings
+from ollama_fleet.bench.processes.rivals import AS_IT_IS, rival
 from ollama_fleet.bench.processes.study import Scale, played, turns
 
 REQUESTS = 30
 SCALE = Scale(requests=REQUESTS, seeds=1, time_scale=50.0)
+SIMULATED = {"time_scale": SCALE.time_scale, "environ": os.environ}
 BOX = "2x24GB"
 MODEL = "llama3.1:8b"
 
@@ -31,10 +34,8 @@ def watched(seen):
     """Opens fleets, and keeps for each run what its instances say they were asked."""
 
     @contextmanager
-    def opening(one, rival):
-        with fleets.simulated(
-            one, rival, time_scale=SCALE.time_scale, environ=os.environ
-        ) as served:
+    def opening(one, who):
+        with fleets.simulated(one, who, **SIMULATED) as served:
             before = served.loads()
             yield served
             until(lambda: len(records(served)) >= REQUESTS, what="the history of all requests")
@@ -79,6 +80,20 @@ def troubled(family):
     (trouble,) = one.troubles(60)
     assert [f.refused for f in each.measured.outcome.fates] == [""] * 60
     return each.measured.outcome, trouble
+
+
+@pytest.mark.timeout(150)
+def test_a_fleet_that_runs_already_is_asked_as_it_is():
+    """It is neither started nor stopped, nothing is known of its loads, and there is no replay."""
+    asked = real.Asked(MODEL, 40.0, "constant", shorter=4.0)
+    with fleets.simulated(small("constant"), rival("round_robin"), **SIMULATED) as served:
+        opening = real.at_url(f"http://{served.host}:{served.port}")
+        one = real.case(asked, [AS_IT_IS])
+        (each,) = played(turns([one], 1), replace(SCALE, time_scale=1.0), opening)
+        shares = Counter(f.instance for f in each.measured.outcome.fates)
+        assert shares == {"gpu0": REQUESTS // 2, "gpu1": REQUESTS // 2}
+        assert served.pid()
+    assert (each.replayed, each.measured.outcome.loads) == (None, 0)
 
 
 @pytest.mark.timeout(150)

@@ -9,6 +9,7 @@ import pytest
 from ollama_fleet.bench.processes import curves, drawing, figures, pictures
 from ollama_fleet.bench.processes.cases import case
 from ollama_fleet.bench.processes.run import Measured
+from ollama_fleet.bench.processes.stretches import stretches
 from ollama_fleet.bench.processes.study import Played, Scale, replayed, turns
 from ollama_fleet.cli.commands.bench import showing
 from ollama_fleet.errors import FleetError
@@ -147,9 +148,15 @@ def test_who_waits_is_who_came_before_and_has_no_token_yet():
 def test_tokens_are_counted_where_they_were_made():
     """Two answers of ten tokens, while requests came for twenty seconds: all tokens are in it."""
     fates = made_up((0, 1, 5), (4, 5, 19), (20, 21, 30))
-    made = curves._made(fates)
-    assert sum(tokens_per_s * 0.5 for _, tokens_per_s in made) == pytest.approx(20)
-    assert sum(waiting * 0.5 for waiting, _ in made) == pytest.approx(2)
+    made = stretches(fates, 40)
+    assert sum(part.tokens_per_s * 0.5 for part in made) == pytest.approx(20)
+    assert sum(part.waiting * 0.5 for part in made) == pytest.approx(2)
+    (whole,) = stretches(fates, 1)
+    assert (whole.requests_per_s, whole.tokens_per_s) == pytest.approx((2 / 20, 1.0))
+
+
+def test_requests_that_came_all_at_once_make_no_stretch():
+    assert stretches(made_up((0, 1, 5), (0, 5, 19)), 4) == []
 
 
 def test_classes_of_waiting_requests_lose_none_and_leave_out_the_rare():

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Final
 
-from ollama_fleet.bench.processes.figures import SHARE, counted, trial
+from ollama_fleet.bench.processes.figures import SHARE, counted, served, trial
+from ollama_fleet.bench.processes.stretches import stretches
 from ollama_fleet.bench.processes.study import Played, Scale
 from ollama_fleet.bench.routing.table import Trial
 from ollama_fleet.replay.job import Fate
@@ -16,7 +17,7 @@ from ollama_fleet.replay.summary import quantile
 
 _WAITING_ENDS: Final = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512)  # last number of each class
 _LEAST_IN_CLASS: Final = 10  # arrivals; fewer tell nothing
-_WINDOWS: Final = 40  # of a run, in each of which its throughput is counted
+_PARTS: Final = 40  # of a run, in each of which its throughput is counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +107,8 @@ def by_waiting(all_played: Sequence[Played], scale: Scale) -> Mapping[str, Curve
     found: dict[str, dict[str, list[Point]]] = {title: {} for title in BY_WAITING}
     for who, own in runs.items():
         met = [pair for each in own for pair in _waiting(counted(each.measured.outcome, scale))]
-        made = [pair for each in own for pair in _made(counted(each.measured.outcome, scale))]
+        parts = [p for each in own for p in stretches(served(each), _PARTS)]
+        made = [(part.waiting, part.tokens_per_s) for part in parts]
         latencies = _classes([(n, fate.latency_s) for n, fate in met])
         firsts = _classes([(n, fate.ttft_s) for n, fate in met])
         found[BY_WAITING[0]][who] = [_point(x, ys, fmean) for x, ys in latencies]
@@ -125,32 +127,6 @@ def _waiting(fates: Sequence[Fate]) -> list[tuple[float, Fate]]:
         found.append((float(len(firsts)), fate))
         heapq.heappush(firsts, fate.first_s)
     return found
-
-
-def _made(fates: Sequence[Fate]) -> list[tuple[float, float]]:
-    """Of each stretch of a run: how many waited on average, and the tokens per second it made.
-
-    A request's tokens count as spread evenly from the first to the last. What ends after the last
-    arrival is not a stretch of the run.
-    """
-    from_s, to_s = fates[0].arrived_s, max(fate.arrived_s for fate in fates)
-    width_s = (to_s - from_s) / _WINDOWS
-    if width_s <= 0:
-        return []
-    waited, tokens = [0.0] * _WINDOWS, [0.0] * _WINDOWS
-    for fate in fates:
-        writing_s = max(fate.ended_s - fate.first_s, 1e-9)
-        for at in range(_WINDOWS):
-            begin_s = from_s + at * width_s
-            end_s = begin_s + width_s
-            waited[at] += _overlap_s(begin_s, end_s, fate.arrived_s, fate.first_s)
-            written_s = _overlap_s(begin_s, end_s, fate.first_s, fate.first_s + writing_s)
-            tokens[at] += fate.job.output_tokens * written_s / writing_s
-    return [(w / width_s, t / width_s) for w, t in zip(waited, tokens, strict=True)]
-
-
-def _overlap_s(begin_s: float, end_s: float, from_s: float, to_s: float) -> float:
-    return max(0.0, min(end_s, to_s) - max(begin_s, from_s))
 
 
 def _classes(

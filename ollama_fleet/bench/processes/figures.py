@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any, Final
 
+from ollama_fleet.bench.processes.stretches import Stretch, stretches
 from ollama_fleet.bench.processes.study import Played, Scale
 from ollama_fleet.bench.routing.table import Row, Trial, summed_up
 from ollama_fleet.errors import FleetError
@@ -69,7 +70,7 @@ def standings(all_played: Sequence[Played], scale: Scale, *, judge: bool) -> lis
 def trial(each: Played, scale: Scale) -> Trial:
     """A run as the replay's table has its replays."""
     outcome = each.measured.outcome
-    served = counted(outcome, scale)
+    counts = counted(outcome, scale)
     found = summary(outcome, scale.warm_up)
     return Trial(
         mean_s=found.mean_s,
@@ -77,15 +78,14 @@ def trial(each: Played, scale: Scale) -> Trial:
         ttft_mean_s=found.ttft_mean_s,
         requests=found.requests,
         cold_loads=found.cold_loads,
-        bound_s=_bound_s(each.turn.case.layout, served),
+        bound_s=_bound_s(each.turn.case.layout, counts),
         figures={
             "lost": float(sum(not fate.instance for fate in outcome.fates)),
             "late_ms": each.measured.late_s * 1e3,
             **_known("foreign_cores", each.measured.foreign_cores),
             "p50_s": found.p50_s,
-            **_times_to_first(served),
-            "tokens_per_s": found.tokens_per_s,
-            "requests_per_s": per_s(served),
+            **_times_to_first(counts),
+            **_throughput(each),
             **{f"{SHARE}{name}": share for name, share in found.shares.items()},
         },
     )
@@ -94,16 +94,21 @@ def trial(each: Played, scale: Scale) -> Trial:
 def counted(outcome: Outcome, scale: Scale) -> Sequence[Fate]:
     """Those that were served and count. Raises FleetError if there are none, with the reason."""
     fates = outcome.fates[round(scale.warm_up * len(outcome.fates)) :]
-    served = [fate for fate in fates if fate.instance]
-    if not served:
+    found = [fate for fate in fates if fate.instance]
+    if not found:
         reasons = sorted({fate.refused for fate in fates})
         raise FleetError(f"no request was served: {', '.join(reasons)}")
-    return served
+    return found
 
 
-def per_s(served: Sequence[Fate]) -> float:
-    """Requests served per second, from the first arrival to the last end."""
-    return len(served) / (max(f.ended_s for f in served) - min(f.arrived_s for f in served))
+def served(each: Played) -> Sequence[Fate]:
+    """All of a run that were served, counted or not."""
+    return [fate for fate in each.measured.outcome.fates if fate.instance]
+
+
+def _throughput(each: Played) -> Mapping[str, float]:
+    whole = (*stretches(served(each), 1), Stretch(0.0, 0.0, 0.0))[0]
+    return {"tokens_per_s": whole.tokens_per_s, "requests_per_s": whole.requests_per_s}
 
 
 def _known(name: str, value: float | None) -> Mapping[str, float]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F")
 _MARKS: Final = "osD^vPX"
 _DOTS_PER_INCH: Final = 120
+_FAR_APART: Final = 30  # bars that differ by more want a logarithmic scale
 _BARS: Final = (
     Metric("mean latency, s", lambda t: t.mean_s),
     Metric("99 % latency, s", lambda t: t.p99_s),
@@ -119,20 +120,20 @@ def _grid(
 
 
 def _scaled(axis: "Axes", wide: bool, *, waiting: bool) -> None:  # noqa: FBT001 - of one call
-    from matplotlib.ticker import FuncFormatter, LogLocator  # noqa: PLC0415 - an extra
+    from matplotlib.ticker import LogLocator  # noqa: PLC0415 - an extra
 
-    plain = FuncFormatter(lambda value, _at: f"{value:g}")
+    axis.margins(0.06)
     if wide:
         axis.set_yscale("log")
         axis.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        axis.yaxis.set_major_formatter(plain)
+        axis.yaxis.set_major_formatter(_plain)
         axis.yaxis.set_minor_formatter("")
     else:
-        axis.set_ylim(bottom=0)
+        axis.set_ylim(0, axis.dataLim.y1 * 1.08)
     if waiting:
         axis.set_xscale("symlog", base=2, linthresh=1)
-        axis.xaxis.set_major_formatter(plain)
-        axis.set_xlim(left=-0.1)
+        axis.xaxis.set_major_formatter(_plain)
+        axis.set_xlim(left=-0.15, right=axis.dataLim.x1 * 1.2 + 0.15)
 
 
 def _bars(all_played: Sequence[Played], scale: Scale, styles: Styles) -> "Figure":
@@ -149,6 +150,7 @@ def _bars(all_played: Sequence[Played], scale: Scale, styles: Styles) -> "Figure
                 axis.set_yticklabels([])
             else:
                 axis.set_ylabel(case)
+    figure.align_ylabels(axes[:: len(_BARS)])
     return figure
 
 
@@ -169,8 +171,21 @@ def _draw_bars(
     )
     colours = [styles[name]["color"] for name in names]
     bars = axis.barh(names, means, xerr=spread, color=colours, error_kw={"ecolor": "#333333"})
-    axis.bar_label(bars, [f"{mean:.3g}" for mean in means], padding=4, fontsize=9)
-    axis.margins(x=0.2)
+    axis.bar_label(bars, [_short(mean) for mean in means], padding=4, fontsize=9)
+    axis.margins(x=0.25)
+    if max(means) > _FAR_APART * min(means) > 0:
+        axis.set_xscale("log")
+        axis.xaxis.set_major_formatter(_plain)
+        axis.set_xlim(min(means) / 3, max(max(each) for each in found) * 8)
+
+
+def _plain(value: float, _at: object) -> str:
+    """A number at an axis, never as a power of ten."""
+    return f"{value:,.6g}"
+
+
+def _short(value: float) -> str:
+    return f"{value:.3g}" if value < 1000 else f"{value:,.0f}"
 
 
 def _shares(all_played: Sequence[Played], scale: Scale) -> "Figure":

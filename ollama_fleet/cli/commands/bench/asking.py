@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -71,6 +71,8 @@ def sought(asked: Asked) -> Sought:
         return _real(asked)
     loads = asked["load"] or (None,)
     cases = [case(family, load) for family in asked["scenario"] or USUAL for load in loads]
+    if asked["quick"]:
+        cases = [replace(one, contenders=one.contenders[:2]) for one in cases]
     opening = partial(simulated, time_scale=scale(asked).time_scale, environ=os.environ)
     return Sought(cases, opening, asked["strategy"])
 

@@ -75,7 +75,8 @@ def routing(options: Options, **asked: Any) -> int:
         played.append(each)
         note(options, showing.told(each, scale))
     found = figures.standings(played, scale, judge=showing.is_enough(scale))
-    draw = asked["draw"] or not _pictures(options, played, scale, asked["plots"])
+    written = _pictures(options, played, scale, asked["plots"])
+    draw = asked["draw"] or not written
     emit(
         options,
         showing.document(found, scale),
