@@ -92,12 +92,12 @@ def test_only_adaptive_knows_of_models_unless_the_name_says_otherwise():
 
 
 def test_a_fleet_is_configured_as_its_rival():
-    written = yaml.safe_load(
-        yaml.safe_dump(configuration(case("poisson").layout, rival("least_conn")))
-    )
+    fleet_yaml = configuration(case("poisson").layout, rival("least_conn"), 10.0)
+    written = yaml.safe_load(yaml.safe_dump(fleet_yaml))
     assert written["routing"] == {"strategy": "least_conn", "model_aware": False}
     assert [g["num_parallel"] for g in written["groups"]] == [4, 4, 4, 2]
     assert written["models"] == {"llama3.1:8b": {"preload": True}}
+    assert written["supervision"]["probe_interval"] == "0.2s"
 
 
 def test_the_expected_time_is_that_of_the_replays():

@@ -14,12 +14,14 @@ from ollama_fleet.bench.demo.fleet import TemporaryFleet
 from ollama_fleet.bench.demo.stage import Stage
 from ollama_fleet.bench.processes.cases import Case, simulated_box
 from ollama_fleet.bench.processes.rivals import Rival
+from ollama_fleet.config import SupervisionConfig
 from ollama_fleet.directories import Directories
 from ollama_fleet.replay.layout import Layout
 
 _FOREVER: Final = "24h"  # nobody who waits is sent away
 _ANY_NUMBER: Final = 1_000_000
 _LOADED: Final = re.compile(rb"llama runner started in ")
+_PROBE_S: Final = 0.05  # at least, between two probes
 _RESTART_S: Final = 0.3  # at most, so that a killed node is back when it is let live
 
 
@@ -53,7 +55,7 @@ def simulated(
         box = simulated_box(case.box, Path(folder))
         variables = {"OLLAMA_SIM_TIME_SCALE": f"{time_scale:g}", "OLLAMA_SIM_FAULTS": ""}
         with temporary(
-            configuration(case.layout, rival), Path(folder), variables, environ, box
+            configuration(case.layout, rival, time_scale), Path(folder), variables, environ, box
         ) as s:
             yield s
 
@@ -75,11 +77,13 @@ def temporary(
         yield Served(host, int(port), Directories.find(fleet.environ))
 
 
-def configuration(layout: Layout, rival: Rival) -> Mapping[str, Any]:
+def configuration(layout: Layout, rival: Rival, time_scale: float) -> Mapping[str, Any]:
     """The fleet.yaml of a simulated fleet: a group per GPU, no bound on who may wait.
 
-    What the layout has in memory from the start is loaded before the fleet counts as ready.
+    What the layout has in memory from the start is loaded before the fleet counts as ready. Where
+    time passes faster, instances are looked after more often: by the clock that they live by.
     """
+    probe_s = SupervisionConfig().probe_interval_s / time_scale
     return {
         "groups": [
             {"name": host.spec.name, "gpus": [gpu.index], "num_parallel": host.spec.slots}
@@ -89,6 +93,7 @@ def configuration(layout: Layout, rival: Rival) -> Mapping[str, Any]:
         "models": {name: {"preload": True} for name in layout.resident},
         **routing(rival),
         "supervision": {
+            "probe_interval": f"{max(probe_s, _PROBE_S):g}s",
             "backoff_first": f"{_RESTART_S}s",
             "backoff_max": f"{_RESTART_S}s",
             "start_limit": _ANY_NUMBER,
