@@ -1,7 +1,7 @@
 """Rows about models that fail: one cannot be loaded, one dies, one repeats itself, one is busy.
 
-They are asked of pairs of their own, in whose stores these models are: `FAILING` of the simulated
-one, `BROKEN` and `STUTTER` of the real one.
+They are asked of pairs of their own, in whose stores these models are: those of `FAILING` in the
+simulated one, `BROKEN` and `STUTTER` in the real one.
 """
 
 from collections.abc import Iterator
@@ -9,15 +9,15 @@ from typing import Any
 
 from request_table import SAID, Row, get, post
 
-STILLBORN, DYING, BUSY = "stillborn", "dying", "busy"
+STILLBORN, DYING, BUSY, BROKEN, STUTTER = "stillborn", "dying", "busy", "broken", "stutter"
 FAILING = {
     STILLBORN: "runner_death:model=stillborn;after_tokens=0",
     DYING: "runner_death:model=dying;after_tokens=2",
     BUSY: "busy:model=busy",
+    BROKEN: "load_failure:model=broken",
 }
 """Simulated models, each with the fault that strikes whoever asks for it."""
 
-BROKEN, STUTTER = "broken", "stutter"
 ROUTES: dict[str, dict[str, Any]] = {
     "/api/generate": {"prompt": "hi"},
     "/api/chat": {"messages": SAID},
@@ -44,18 +44,22 @@ _DIED = b"an error was encountered while running the model: unexpected EOF"
 _EMBED = {"model": BROKEN, "input": "hi"}
 _NOT_LOADED = b"exceeds file size"
 
+_LOADS = (
+    *_asked("a model that cannot be loaded", BROKEN, 500, _NOT_LOADED),
+    post("a load of what cannot be loaded", "/api/generate", {"model": BROKEN}, 500,
+         says=_NOT_LOADED),
+    post("embed with what cannot be loaded", "/api/embed", _EMBED, 500, says=_NOT_LOADED),
+    post("embeddings with what cannot be loaded", "/v1/embeddings", _EMBED, 500, says=_NOT_LOADED),
+)  # fmt: skip
 SIMULATED = (
+    *_LOADS,
     *_asked("a runner that dies at once", STILLBORN, 500, _DIED),
     *_asked("a runner that dies", DYING, 500, _DIED, begun=True),
     *_asked("a server that is busy", BUSY, 503, b"maximum pending requests exceeded"),
     get("after all that", "/api/version"),
 )
 REAL = (
-    *_asked("a model that cannot be loaded", BROKEN, 500, _NOT_LOADED),
-    post("a load of what cannot be loaded", "/api/generate", {"model": BROKEN}, 500,
-         says=_NOT_LOADED),
-    post("embed with what cannot be loaded", "/api/embed", _EMBED, 500, says=_NOT_LOADED),
-    post("embeddings with what cannot be loaded", "/v1/embeddings", _EMBED, 500, says=_NOT_LOADED),
+    *_LOADS,
     *_asked("a model that repeats itself", STUTTER, 200, b"", begun=True),
     get("after all that", "/api/version"),
 )  # fmt: skip

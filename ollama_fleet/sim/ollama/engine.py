@@ -20,6 +20,8 @@ from ollama_fleet.sim.ollama.log import log_loaded
 from ollama_fleet.sim.ollama.machine import Machine
 from ollama_fleet.sim.ollama.runners import Runners
 
+NOT_LOADED = 'tensor "output.weight" offset+size (2000000) exceeds file size (1000000)'
+
 
 class RunFailedError(Exception):
     """A run ended without its answer; the text is Ollama's."""
@@ -155,7 +157,7 @@ class Engine:
         return next(self._ids)
 
     def start(self, job: Job, opened: float) -> Run:
-        """Submit a job. Raises QueueFullError."""
+        """Submit a job. Raises QueueFullError, RunFailedError."""
         for fault in self._faults.strike(job.name):
             job = self._apply(fault, job)
         run = self._runs[job.id] = Run(self, job, opened)
@@ -190,6 +192,8 @@ class Engine:
         match fault.kind:
             case FaultKind.BUSY:
                 raise QueueFullError
+            case FaultKind.LOAD_FAILURE:
+                raise RunFailedError(NOT_LOADED)
             case FaultKind.SLOW:
                 return replace(job, slow=fault.factor)
             case FaultKind.HANG:

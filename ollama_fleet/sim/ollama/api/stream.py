@@ -47,11 +47,13 @@ class Dialect(Protocol):
 
 
 def start(service: Service, plan: Plan, opened: float) -> Run:
-    """Submit a plan. Raises ApiError 503."""
+    """Submit a plan. Raises ApiError 503, 500."""
     try:
         return service.engine.start(plan.job, opened)
     except QueueFullError:
         raise ApiError(503, BUSY) from None
+    except RunFailedError as error:
+        raise ApiError(500, str(error)) from None
 
 
 async def answer(exchange: Exchange, service: Service, plan: Plan, dialect: Dialect) -> None:
