@@ -23,12 +23,13 @@ from ollama_fleet.estimate import Estimates, Prefixes
 from ollama_fleet.names import canonical
 from ollama_fleet.placement import InstanceSpec, Placement
 from ollama_fleet.router.admission import Admission
+from ollama_fleet.router.costs import Costs
 from ollama_fleet.router.dialect import Dialect
 from ollama_fleet.router.intake import BLOCK_BYTES, Request
 from ollama_fleet.router.learning import Learning
 from ollama_fleet.router.plan import plan
 from ollama_fleet.router.queue import Waiter
-from ollama_fleet.router.strategies import STRATEGIES, Tools
+from ollama_fleet.router.strategies import STRATEGIES, Expectations, Tools
 from ollama_fleet.state import Phase, ResidentModel, State, StoredModel
 
 if TYPE_CHECKING:
@@ -112,9 +113,14 @@ def measure(case: Case, share: float, rng: random.Random) -> list[float]:
 
 async def _arrivals(state: State, runs: int, rng: random.Random) -> list[float]:
     estimates, prefixes = Estimates(), Prefixes()
-    strategy = STRATEGIES[_STRATEGY](Tools(estimates, rng, prefixes=prefixes))
+    expected = Expectations(estimates)
+    tools = Tools(estimates, rng, prefixes=prefixes, expected=expected)
+    strategy = STRATEGIES[_STRATEGY](tools)
     clock = time.monotonic
-    admission = Admission(state, strategy, limit=512, timeout_s=60.0, rng=rng, clock=clock)
+    cost = Costs(estimates, expected).gpu_s
+    admission = Admission(
+        state, strategy, limit=512, timeout_s=60.0, rng=rng, clock=clock, cost=cost
+    )
     Learning(state, estimates, prefixes, clock=clock)
     requests = _requests(2 * _CONVERSATIONS)
     costs_us = []

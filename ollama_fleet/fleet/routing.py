@@ -8,7 +8,7 @@ from ollama_fleet.fleet.learning import Learned
 from ollama_fleet.fleet.strategies import make_strategy
 from ollama_fleet.router.admission import Admission
 from ollama_fleet.router.costs import Costs
-from ollama_fleet.router.strategies import Tools
+from ollama_fleet.router.strategies import Expectations, Tools
 from ollama_fleet.state import State
 
 
@@ -17,8 +17,10 @@ def make_admission(
 ) -> Admission:
     """Raises FleetError if there is no such strategy. `clock` gives monotonic seconds."""
     rng = random.Random()  # noqa: S311 - spreads requests, guards nothing
+    expected = Expectations(learned.estimates)
     tools = Tools(
         speeds=learned.estimates,
+        expected=expected,
         prefixes=learned.prefixes,
         rng=rng,
         model_aware=config.routing.model_aware,
@@ -31,5 +33,5 @@ def make_admission(
         timeout_s=config.queue.timeout_s,
         rng=rng,
         clock=clock,
-        cost=Costs(learned.estimates).gpu_s,
+        cost=Costs(learned.estimates, expected).gpu_s,
     )

@@ -4,28 +4,26 @@ In GPU-seconds, as accounts have it (fairness.py): the instance's GPUs x the sec
 decode / the slots at work meanwhile, which are taken to be those at its start.
 """
 
-from ollama_fleet.estimate import Ask
 from ollama_fleet.router.intake import Request
-from ollama_fleet.router.strategies.tools import Speeds
+from ollama_fleet.router.strategies import Expectations, Speeds
 from ollama_fleet.state import Instance
 
 
 class Costs:
     """Reckons with what was learned, or in a replay with the truth."""
 
-    __slots__ = ("_speeds",)
+    __slots__ = ("_expected", "_speeds")
 
-    def __init__(self, speeds: Speeds) -> None:
+    def __init__(self, speeds: Speeds, expected: Expectations) -> None:
         self._speeds = speeds
+        self._expected = expected
 
     def gpu_s(self, request: Request, instance: Instance) -> float:
         """What it will take there if it starts now; 0 if it takes no slot."""
         residency = instance.residency(request.key, request.profile) if request.slot else None
         if residency is None:
             return 0.0
-        prompt_tokens = self._speeds.prompt_tokens(request.key, request.prompt_bytes)
-        ask = Ask(request.key, request.path, prompt_tokens, request.output_cap)
-        output_tokens = self._speeds.remaining_tokens(ask, 0)
+        prompt_tokens, output_tokens = self._expected(request)
         busy = 1 + sum([r.in_flight for r in instance.runners.values() if r.resident])
         speed = self._speeds.speed(instance.name, residency.weights)
         seconds = speed.prefill_s(prompt_tokens) + output_tokens * speed.token_s(busy)

@@ -151,7 +151,7 @@ class _Ledger:
         if instance.name in self.ahead:
             return self._at(instance, residency.weights).open(residency.profile)
         runner = instance.runners[residency.weights]
-        return not runner.waiting and (not runner.in_flight or runner.running == residency.profile)
+        return not runner.waiting and runner.takes(residency.profile)
 
     def _at(self, instance: Instance, weights: str) -> Places:
         at = instance.name, weights

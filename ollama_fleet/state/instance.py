@@ -160,6 +160,8 @@ class Instance:
     def store(self, models: Mapping[str, StoredModel]) -> None:
         """Note what its store holds."""
         self.stored = models
+        self.sketches.clear()
+        self.load_sketches.clear()
         self._residencies.clear()
         self.names.clear()
         for model in models.values():

@@ -83,6 +83,10 @@ class Runner:
             return len(self.asked) == 1 and profile in self.asked
         return self.profile == profile or not (self.resident or self.loading)
 
+    def takes(self, profile: Profile) -> bool:
+        """A slot is free for one more of that profile; of another, only when none is in flight."""
+        return not self.in_flight or (self.in_flight < self.slots and self.running == profile)
+
     def has(self, profile: Profile) -> bool:
         """It is in memory under that profile."""
         return self.resident and self.profile == profile

@@ -14,6 +14,7 @@ from ollama_fleet.estimate import Estimates, Prefixes, Speed
 from ollama_fleet.fleet.routing import make_admission
 from ollama_fleet.gpu import Gpu, Vendor
 from ollama_fleet.router.costs import Costs
+from ollama_fleet.router.strategies import Expectations
 from ollama_fleet.state import Work
 
 
@@ -31,6 +32,10 @@ class Known:
 
     def load_s(self, *_asked, from_memory=False):
         raise AssertionError(f"a load is nobody's, from memory or not: {from_memory}")
+
+
+def cost_gpu_s(request, instance):
+    return Costs(Known(), Expectations(Known())).gpu_s(request, instance)
 
 
 def warm(gpus=1):
@@ -55,7 +60,7 @@ def test_the_cost_is_what_will_be_charged_if_those_beside_it_stay(beside, gpus, 
     request = replace(asks(), prompt_bytes=text_bytes, output_cap=cap)
     for _ in range(beside):
         begin(state, instance, asks())
-    expected_gpu_s = Costs(Known(), Expectations(Known())).gpu_s(request, instance)
+    expected_gpu_s = cost_gpu_s(request, instance)
     lease = begin(state, instance, request)
     tokens = min(100, cap or 100)
     end_s = 0.5 + 0.01 * max(text_bytes / 4, 1) + tokens * (0.02 + 0.01 * (beside + 1))
@@ -66,13 +71,11 @@ def test_the_cost_is_what_will_be_charged_if_those_beside_it_stay(beside, gpus, 
 def test_those_who_wait_for_a_load_share_nothing():
     state, instance = warm()
     state.lease(instance, "another")
-    assert Costs(Known(), Expectations(Known())).gpu_s(asks(), instance) == Costs(
-        Known(), Expectations(Known())
-    ).gpu_s(asks(), warm()[1])
+    assert cost_gpu_s(asks(), instance) == cost_gpu_s(asks(), warm()[1])
 
 
 def test_a_call_that_takes_no_slot_costs_nothing():
-    assert Costs(Known(), Expectations(Known())).gpu_s(asks(slot=False), warm()[1]) == 0.0
+    assert cost_gpu_s(asks(slot=False), warm()[1]) == 0.0
 
 
 def test_a_fleet_charges_at_the_start_what_it_has_learned_to_expect():
@@ -80,7 +83,8 @@ def test_a_fleet_charges_at_the_start_what_it_has_learned_to_expect():
     learned = SimpleNamespace(estimates=Estimates(), prefixes=Prefixes())
     admission = make_admission(Config(), state, learned, lambda: 0.0)
     request = replace(asks(), prompt_bytes=4000)
-    expected_gpu_s = Costs(learned.estimates).gpu_s(request, state.instances["a"])
+    costs = Costs(learned.estimates, Expectations(learned.estimates))
+    expected_gpu_s = costs.gpu_s(request, state.instances["a"])
     asyncio.run(admission.admit(request))
     (charge,) = admission._desk._charges.values()
     assert charge.gpu_s == pytest.approx(expected_gpu_s)

@@ -369,3 +369,13 @@ def test_what_only_embeds_begins_with_one_slot(row):
     state.limit(a, "d-m", 2)
     state.set_stored(a, [StoredModel(M, "m", "d-m", 1, row)])
     assert a.slots_of("d-m") == 2, "what was found out is known"
+
+
+def test_what_was_reckoned_of_an_instance_is_dropped_when_its_store_changes():
+    state = fleet("a", models=("m",))
+    instance = state.instances["a"]
+    for kept in (instance.sketches, instance.load_sketches):
+        kept["asked"] = "reckoned"
+    state.set_stored(instance, [stored("m"), stored("n")])
+    assert not instance.sketches
+    assert not instance.load_sketches

@@ -11,7 +11,7 @@ from ollama_fleet.router.intake.standing import Priority, Standing
 from ollama_fleet.state import KeepAlive, Profile
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Request:
     """A request on its way to an instance.
 

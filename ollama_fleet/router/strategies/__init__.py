@@ -15,6 +15,7 @@ from ollama_fleet.router.strategies.counts import (
     power_of_two,
     weighted_least_conn,
 )
+from ollama_fleet.router.strategies.expectations import Expectations
 from ollama_fleet.router.strategies.hashes import ip_hash, session
 from ollama_fleet.router.strategies.measured import least_loaded
 from ollama_fleet.router.strategies.peak_ewma import peak_ewma
@@ -37,4 +38,4 @@ STRATEGIES: Mapping[str, Make] = {
     "late_least_conn": late_least_conn,
 }
 
-__all__ = ["STRATEGIES", "Make", "Speeds", "Tools"]
+__all__ = ["STRATEGIES", "Expectations", "Make", "Speeds", "Tools"]

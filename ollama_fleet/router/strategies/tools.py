@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from weakref import ReferenceType, ref
 
 from ollama_fleet.estimate import Ask, Prefixes, Speed
 from ollama_fleet.router.intake import Request
@@ -10,6 +11,8 @@ from ollama_fleet.router.policy import View
 
 if TYPE_CHECKING:
     from random import Random
+
+    from ollama_fleet.router.strategies.expectations import Expectations
 
 
 class Speeds(Protocol):
@@ -34,12 +37,16 @@ class Speeds(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What a strategy may use. `model_aware` is what the configuration says of all of them."""
+    """What a strategy may use. `model_aware` is what the configuration says of all of them.
+
+    `expected` is given where others ask for the same; else a strategy that needs it makes its own.
+    """
 
     speeds: Speeds
     rng: "Random"
     model_aware: bool = True
     prefixes: Prefixes = field(default_factory=Prefixes)
+    expected: "Expectations | None" = None
 
 
 _Found = TypeVar("_Found")
@@ -50,13 +57,13 @@ class OncePerRequest(Generic[_Found]):
 
     def __init__(self, find: Callable[[Request, View], _Found]) -> None:
         self._find = find
-        self._of: tuple[Request, float] | None = None
+        self._of: tuple[ReferenceType[Request], float] | None = None
         self._found: _Found
 
     def __call__(self, request: Request, view: View, now_s: float) -> _Found:
         """What there is for this request at this moment."""
         of = self._of
-        if of is None or of[0] is not request or of[1] != now_s:
-            self._of = request, now_s
+        if of is None or of[0]() is not request or of[1] != now_s:
+            self._of = ref(request), now_s
             self._found = self._find(request, view)
         return self._found

@@ -7,11 +7,10 @@ three times, because who waits also keeps those waiting who come later; a load o
 for other models. Binds late: the plan asks again for everybody who waits at every change.
 """
 
-import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from ollama_fleet.estimate import Ask, Cache
+from ollama_fleet.estimate import Cache, Speed
 from ollama_fleet.router.intake import BLOCK_BYTES, Request
 from ollama_fleet.router.policy import (
     NOTHING,
@@ -21,14 +20,15 @@ from ollama_fleet.router.policy import (
     Strategy,
     View,
 )
-from ollama_fleet.router.strategies.adaptive.figures import NOWHERE, Reckoned, Sketch, Terms
-from ollama_fleet.router.strategies.adaptive.loading import Load, Loader
+from ollama_fleet.router.strategies.adaptive.figures import Reckoned, Sketch, Terms, passing
+from ollama_fleet.router.strategies.adaptive.loading import NO_LOAD, Load, Loader
 from ollama_fleet.router.strategies.adaptive.outlook import FRESH_TOKENS, Looking
+from ollama_fleet.router.strategies.expectations import Expectations
 from ollama_fleet.router.strategies.tools import Tools
 from ollama_fleet.state import Instance, Residency
 
 _FRESH_SHARE: Final = 0.02  # of a load's time: so long is what was reckoned of it good
-_REMEMBERED: Final = 256  # requests, and sketches of an instance, that are kept at hand
+_REMEMBERED: Final = 256  # sketches of an instance that are kept at hand
 # How much a second of waiting counts. At 1 the lines at fast instances grow under load; measured
 # by replay at 2, 3 and 4, the mean falls, the p99 rises, and at 4 models are loaded in turn.
 GAMMA: Final = 3.0
@@ -58,8 +58,8 @@ class _Adaptive:
     def __init__(self, tools: Tools) -> None:
         self._speeds = tools.speeds
         self._prefixes = tools.prefixes
+        self._expected = tools.expected or Expectations(tools.speeds)
         self._looking = Looking(tools.speeds, self._expected)
-        self._expectations: dict[int, tuple[Request, float, float]] = {}
 
     def score(
         self, request: Request, instance: Instance, view: View, now_s: float, ahead: Ahead
@@ -108,65 +108,59 @@ class _Adaptive:
     def _sketch(
         self, request: Request, instance: Instance, view: View, now_s: float, ahead: Ahead
     ) -> Sketch:
-        residency = instance.residency(request.key, request.profile) if request.slot else None
-        if residency is None:  # it needs nothing there: a call that only passes through
-            requests = float(instance.in_flight + ahead.count)
-            return (
-                math.inf,
-                requests,
-                0.0,
-                0.0,
-                0.0,
-                0.0,
-                0,
-                0.0,
-                Terms(requests, 0.0, 0.0, NOWHERE),
-            )
-        wait_s, speed, beside, left_tokens = self._looking.at(instance, residency, ahead, now_s)
-        load_s = evict_s = 0.0
-        runner = instance.runners.get(residency.weights)
-        if runner is None or not runner.has(residency.profile):
-            load_s, evict_s = self._load(request, instance, residency, view, now_s)
+        asked = request.slot, request.profile
+        ground: _Ground | None = instance.load_sketches.get(asked)
+        if ground is None or now_s >= ground.until_s:
+            residency = instance.residency(request.key, request.profile) if request.slot else None
+            if residency is None:
+                return passing(instance.in_flight + ahead.count)
+            ground = self._ground(request, instance, residency, view, now_s)
+            _keep(instance.load_sketches, asked, ground)
+        _, residency, speed, load, at = ground
+        wait_s, beside, left_tokens = self._looking.at(instance, residency, ahead, now_s)
         prompt_base_s, prompt_token_s, token_base_s, token_busy_s = speed
         token_s = token_base_s + token_busy_s * (beside + 1)
-        until_s = now_s + FRESH_TOKENS * token_s
-        fixed_s = LOADING * load_s + GAMMA * wait_s + evict_s + prompt_base_s
-        of_a_token = prompt_base_s, prompt_token_s, token_s, token_busy_s
-        terms = Terms(load_s, wait_s, evict_s, (instance.name, residency.weights))
-        return until_s, fixed_s, *of_a_token, beside, left_tokens, terms
+        fixed_s = LOADING * load.load_s + GAMMA * wait_s + load.evict_s + prompt_base_s
+        return (
+            now_s + FRESH_TOKENS * token_s,
+            fixed_s,
+            prompt_base_s,
+            prompt_token_s,
+            token_s,
+            token_busy_s,
+            beside,
+            left_tokens,
+            Terms(load.load_s, wait_s, load.evict_s, at),
+        )
 
-    def _load(
+    def _ground(
         self,
         request: Request,
         instance: Instance,
         residency: Residency,
         view: View,
         now_s: float,
-    ) -> Load:
-        known: tuple[float, Load] | None = instance.load_sketches.get(residency)
-        if known is None or now_s >= known[0]:
+    ) -> "_Ground":
+        speed = self._speeds.speed(instance.name, residency.weights)
+        runner = instance.runners.get(residency.weights)
+        load, until_s = NO_LOAD, now_s + FRESH_TOKENS * speed.token_s(1)
+        if runner is None or not runner.has(residency.profile):
             load = Loader(self._speeds, view, self._looking, now_s).at(request, instance, residency)
-            known = now_s + load.load_s * _FRESH_SHARE, load
-            _keep(instance.load_sketches, residency, known)
-        return known[1]
+            until_s = now_s + load.load_s * _FRESH_SHARE
+        return _Ground(until_s, residency, speed, load, (instance.name, residency.weights))
 
-    def _expected(self, request: Request) -> tuple[float, float]:
-        """Tokens of its prompt and of its answer."""
-        known = self._expectations.get(id(request))
-        if known is None or known[0] is not request:
-            known = self._expect(request)
-        return known[1:]
 
-    def _expect(self, request: Request) -> tuple[Request, float, float]:
-        if not request.slot:
-            return request, 0.0, 0.0
-        prompt_tokens = self._speeds.prompt_tokens(request.key, request.prompt_bytes)
-        ask = Ask(request.key, request.path, prompt_tokens, request.output_cap)
-        output_tokens = self._speeds.remaining_tokens(ask, 0)
-        if len(self._expectations) >= _REMEMBERED:
-            self._expectations.clear()
-        known = self._expectations[id(request)] = request, max(prompt_tokens, 1.0), output_tokens
-        return known
+class _Ground(NamedTuple):
+    """What a sketch is made from that does not change with each request that comes or goes.
+
+    Good until `until_s`, or until what is in the instance's memory changes.
+    """
+
+    until_s: float
+    residency: Residency
+    speed: Speed
+    load: Load
+    at: tuple[str, str]
 
 
 def _cached_share(request: Request, cache: Cache | None) -> float:

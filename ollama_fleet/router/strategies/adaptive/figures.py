@@ -1,5 +1,6 @@
 """What adaptive reckons of an instance, and the figures that follow for one request."""
 
+import math
 from collections.abc import Sequence
 from typing import Final, NamedTuple, overload
 
@@ -18,13 +19,19 @@ class Terms(NamedTuple):
     at: tuple[str, str]
 
 
-NOWHERE: Final = "", ""  # for a request that needs no runner
-
 Sketch = tuple[float, float, float, float, float, float, int, float, Terms]
 """Until when it is good; then seconds: what any request costs there, of that a prompt's base, of a
 token of a prompt, of the answer, and of one for each other stream; how many others there are, and
 the tokens they have left.
 """
+
+_NOWHERE: Final = "", ""
+
+
+def passing(requests: int) -> Sketch:
+    """Of a call that only passes through and needs nothing there: what counts is who else does."""
+    terms = Terms(requests, 0.0, 0.0, _NOWHERE)
+    return math.inf, float(requests), 0.0, 0.0, 0.0, 0.0, 0, 0.0, terms
 
 
 class Reckoned(Sequence[Figures]):

@@ -19,7 +19,7 @@ class Load(NamedTuple):
     evict_s: float
 
 
-_NONE = Load(0.0, 0.0)
+NO_LOAD = Load(0.0, 0.0)
 
 
 class _Resident(NamedTuple):
@@ -47,7 +47,7 @@ class Loader:
         """What a request would have to wait for there, and what others would."""
         runner = instance.runners.get(residency.weights)
         if runner is not None and runner.has(residency.profile):
-            return _NONE
+            return NO_LOAD
         load_s = self._seconds(instance, request.key)
         if runner is not None and (runner.loading or runner.in_flight) and not runner.resident:
             began_s = min((lease.sent_s for lease in runner.leases), default=self._now_s)

@@ -5,7 +5,6 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from ollama_fleet.estimate import Speed
 from ollama_fleet.router.intake import Request
 from ollama_fleet.router.policy import Ahead
 from ollama_fleet.router.strategies.adaptive.streams import left
@@ -32,16 +31,11 @@ class _AtWork(NamedTuple):
     ends_s: Mapping[str, Sequence[float]]
 
 
-class Outlook(NamedTuple):
-    """What one more request for some weights would meet there.
+Outlook = tuple[float, int, float]
+"""What one more request for some weights would meet on an instance.
 
-    It would wait `wait_s` for a slot, then run `beside` others, which have `left_tokens` to write.
-    """
-
-    wait_s: float
-    speed: Speed
-    beside: int
-    left_tokens: float
+Seconds it would wait for a slot, how many others it would run beside, the tokens those have left.
+"""
 
 
 class Looking:
@@ -55,19 +49,15 @@ class Looking:
 
     def at(self, instance: Instance, residency: Residency, ahead: Ahead, now_s: float) -> Outlook:
         """The outlook for one more request."""
-        speed = self._speeds.speed(instance.name, residency.weights)
         at_work = self._at_work(instance, now_s)
-        busy, left_tokens = at_work.busy, at_work.left_tokens
         runner = instance.runners.get(residency.weights)
-        running = runner.in_flight if runner is not None else 0
-        slots, more = instance.slots_of(residency.weights), ahead.count
-        other = runner is not None and running and runner.running != residency.profile
-        if not more and not other and running < slots:
-            return Outlook(0.0, speed, busy, left_tokens)
+        if not ahead.count and (runner is None or runner.takes(residency.profile)):
+            return 0.0, at_work.busy, at_work.left_tokens
+        slots = instance.slots_of(residency.weights)
         line = self._line(at_work, instance, residency, ahead, now_s)
         wait_s = line.ends_s[0] if len(line.ends_s) >= slots else 0.0
-        beside = max(busy, slots) - 1 if wait_s else busy + more
-        return Outlook(wait_s, speed, beside, left_tokens + line.tokens)
+        beside = max(at_work.busy, slots) - 1 if wait_s else at_work.busy + ahead.count
+        return wait_s, beside, at_work.left_tokens + line.tokens
 
     def drained_s(self, instance: Instance, weights: str, now_s: float) -> float:
         """Seconds until all who run there under those weights are done."""
