@@ -6,12 +6,12 @@ Shapes as measured on Ollama 0.20 and 0.32 (`/api`: `{"error": text}`; `/v1`: Op
 
 import re
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 
 import msgspec
 
 
-class Dialect(Enum):
+class Dialect(StrEnum):
     """Whose API a route speaks."""
 
     OLLAMA = "ollama"

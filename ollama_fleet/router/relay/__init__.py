@@ -13,10 +13,11 @@ from ollama_fleet.router.admission import Admission
 from ollama_fleet.router.intake import Request
 from ollama_fleet.router.loading import Loading
 from ollama_fleet.router.policy import candidates
-from ollama_fleet.router.relay.attempt import Attempt, Timeouts
+from ollama_fleet.router.relay.attempt import Attempt
 from ollama_fleet.router.relay.exchange import Client
 from ollama_fleet.router.relay.journal import Journal
 from ollama_fleet.router.relay.pool import Pool
+from ollama_fleet.router.relay.watch import Timeouts
 from ollama_fleet.router.retry import is_costly, may_retry
 from ollama_fleet.state import Instance, Lease, State
 

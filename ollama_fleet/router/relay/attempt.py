@@ -1,17 +1,16 @@
 """One try at one instance: send, first byte, bytes both ways, end."""
 
 import asyncio
-from dataclasses import dataclass
 
 from ollama_fleet.errors import (
     ConnectFailed,
     Failure,
-    FirstByteTimeout,
     ModelMissing,
     Overloaded,
     StreamBroken,
     UpstreamFailed,
 )
+from ollama_fleet.history import Ending
 from ollama_fleet.router.body import Body
 from ollama_fleet.router.intake import Request
 from ollama_fleet.router.relay.exchange import Client, Exchange
@@ -20,16 +19,8 @@ from ollama_fleet.router.relay.journal import Journal
 from ollama_fleet.router.relay.pool import Pool
 from ollama_fleet.router.relay.request_head import request_head
 from ollama_fleet.router.relay.upstream import Upstream
+from ollama_fleet.router.relay.watch import Timeouts, Watch
 from ollama_fleet.state import Completed, Instance, Lease, State
-
-
-@dataclass(frozen=True, slots=True)
-class Timeouts:
-    """Seconds: to connect, to wait for the first byte (a model may load first), between bytes."""
-
-    connect_s: float
-    first_byte_s: float
-    idle_s: float
 
 
 class Attempt:
@@ -43,11 +34,12 @@ class Attempt:
         self._pool = pool
         self._timeouts = timeouts
         self._journal = journal
-        self._loop = asyncio.get_running_loop()
         self._upstream: Upstream | None = None
+        self._watch: Watch | None = None
 
     def give_back(self) -> None:
         """Let go of the connection: kept if it may carry another request, else closed."""
+        self._unwatch()
         if self._upstream is not None:
             self._pool.give_back(self._upstream)
 
@@ -109,7 +101,7 @@ class Attempt:
                     prefill_s=told.prefill_s,
                     decode_s=told.decode_s,
                     records=exchange.records,
-                    whole=exchange.ended,
+                    whole=self._journal.ending is Ending.COMPLETED,
                 ),
             )
 
@@ -126,21 +118,21 @@ class Attempt:
         head = request_head(request, self._pool.host_header)
         self._journal.sent = True
         coming = upstream.send(head, body if isinstance(body, bytes) else b"")
-        late = f"no answer began within {self._timeouts.first_byte_s:g} s"
         try:
             if not isinstance(body, bytes):
                 await self._send_body(upstream, body, coming)
-            timer = self._loop.call_later(
-                self._timeouts.first_byte_s, upstream.expire, FirstByteTimeout(late)
-            )
-            try:
-                return await coming
-            finally:
-                timer.cancel()
+            self._watch = Watch(upstream, self._timeouts, asyncio.get_running_loop())
+            return await coming
         except BaseException:
             coming.cancel()
+            self._unwatch()
             upstream.abort()
             raise
+
+    def _unwatch(self) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
 
     async def _send_body(
         self, upstream: Upstream, body: Body, coming: "asyncio.Future[Head]"
@@ -159,35 +151,11 @@ class Attempt:
         """Wait for the end of the body; cut it if nothing comes for too long."""
         if done.done():
             return done.result()  # as with most answers that are no stream
-        watch = _IdleWatch(upstream, self._timeouts.idle_s)
         try:
             return await done
         except BaseException:
             upstream.abort()
             raise
-        finally:
-            watch.cancel()
-
-
-class _IdleWatch:
-    """Aborts a connection on which nothing has come for a while. One timer, not one per piece."""
-
-    def __init__(self, upstream: Upstream, idle_s: float) -> None:
-        self._upstream = upstream
-        self._idle_s = idle_s
-        self._loop = asyncio.get_running_loop()
-        self._timer = self._loop.call_later(idle_s, self._check)
-
-    def _check(self) -> None:
-        rest_s = self._idle_s - self._upstream.silent_s
-        if rest_s <= 0:
-            self._upstream.abort()
-        else:
-            self._timer = self._loop.call_later(rest_s, self._check)
-
-    def cancel(self) -> None:
-        """Watch no longer."""
-        self._timer.cancel()
 
 
 def _ours(

@@ -74,7 +74,7 @@ class Exchange:
         self._write: Callable[[bytes], object] = self._first
         self._marks = MARKS[dialect]
         self._mark = self._marks.record
-        kind = head.get(b"content-type")
+        kind = head.content_type
         sse = kind.startswith(b"text/event-stream")
         self.streams = sse or kind.startswith(b"application/x-ndjson")
         # /v1 streams end silently when the runner dies; there one error event is owed.

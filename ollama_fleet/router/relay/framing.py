@@ -43,10 +43,7 @@ class Head:
     length: int | None
     chunked: bool
     keep_alive: bool
-
-    def get(self, name: bytes) -> bytes:
-        """The first value of a header, by its lower-case name; b"" if there is none."""
-        return next((v for n, v in self.headers if n.lower() == name), b"")
+    content_type: bytes
 
 
 def parse_head(block: bytes) -> Head:
@@ -81,6 +78,7 @@ def _parse(block: bytes) -> Head:
         length=_length(fields),
         chunked=_chunked(fields),
         keep_alive=version == b"HTTP/1.1" and b"close" not in named,
+        content_type=next((v for n, v in fields if n.lower() == b"content-type"), b""),
     )
 
 

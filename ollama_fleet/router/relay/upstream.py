@@ -77,6 +77,11 @@ class Upstream(asyncio.Protocol):
         return self._transport is not None and not self._transport.is_closing()
 
     @property
+    def begun(self) -> bool:
+        """The answer's head has come, or never will."""
+        return self._head is None
+
+    @property
     def silent_s(self) -> float:
         """Seconds since anything came."""
         return self._clock() - self.last_data_s

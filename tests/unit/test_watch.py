@@ -1,0 +1,96 @@
+"""An answer is waited for as long as it may let wait: for its first byte, and for each next one."""
+
+import asyncio
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from virtual_time import now, passes, run
+
+from ollama_fleet.errors import FirstByteTimeout
+from ollama_fleet.router.relay.upstream import Upstream
+from ollama_fleet.router.relay.watch import Timeouts, Watch
+
+HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+SECONDS = st.integers(1, 50).map(lambda tenths: tenths / 10)
+
+
+class Transport:
+    """Notes when it is closed for good."""
+
+    def __init__(self):
+        self.closed_s = None
+
+    def write(self, data):
+        del data
+
+    def is_closing(self):
+        return self.closed_s is not None
+
+    def abort(self):
+        self.closed_s = now()
+
+
+class Sink:
+    def data(self, data, *, terminal):
+        del data, terminal
+
+
+def asked(first_byte_s, idle_s):
+    """A request that was sent just now, and who watches over its answer."""
+    loop = asyncio.get_running_loop()
+    upstream, transport = Upstream(loop, loop.time), Transport()
+    upstream.connection_made(transport)
+    coming = upstream.send(b"", b"")
+    watch = Watch(upstream, Timeouts(1.0, first_byte_s, idle_s), loop)
+    return upstream, transport, coming, watch
+
+
+@given(SECONDS, SECONDS)
+def test_a_first_byte_is_waited_for_no_less_and_no_more_than_it_may_take(first_byte_s, idle_s):
+    """However short the time between two bytes: a model may have to be loaded."""
+
+    async def scenario():
+        _, transport, coming, _ = asked(first_byte_s, idle_s)
+        with pytest.raises(FirstByteTimeout):
+            await coming
+        assert transport.closed_s == pytest.approx(first_byte_s, abs=0.002)
+
+    run(scenario())
+
+
+@given(SECONDS, SECONDS, st.floats(0.01, 0.99), st.lists(st.floats(0.01, 0.99), max_size=5))
+def test_an_answer_that_began_is_given_up_when_nothing_has_come_for_a_while(
+    first_byte_s, idle_s, began, pauses
+):
+    """However long its first byte might have taken, and counted from the last byte."""
+
+    async def scenario():
+        upstream, transport, coming, _ = asked(first_byte_s, idle_s)
+        await passes(began * first_byte_s)
+        upstream.data_received(HEAD)
+        await coming
+        upstream.receive(Sink(), bodiless=False, decode=False)
+        for pause in pauses:
+            await passes(pause * idle_s)
+            upstream.data_received(b"1\r\na\r\n")
+        last_s = now()
+        await passes(first_byte_s + 2 * idle_s)
+        assert transport.closed_s == pytest.approx(last_s + idle_s, abs=0.002)
+
+    run(scenario())
+
+
+@given(SECONDS, SECONDS, st.booleans())
+def test_who_watches_no_longer_gives_nothing_up(first_byte_s, idle_s, began):
+    """A connection that went back to the pool is left alone."""
+
+    async def scenario():
+        upstream, transport, _, watch = asked(first_byte_s, idle_s)
+        if began:
+            upstream.data_received(HEAD)
+        watch.cancel()
+        await passes(first_byte_s + 2 * idle_s)
+        assert transport.closed_s is None
+
+    run(scenario())
