@@ -3,9 +3,12 @@
 import pytest
 from click.testing import CliRunner
 
+from ollama_fleet.bench.processes import pictures
+from ollama_fleet.bench.processes.cases import FAMILIES, USUAL
 from ollama_fleet.bench.processes.study import QUICK, Scale
 from ollama_fleet.cli.commands import fleet
-from ollama_fleet.cli.commands.bench import asking
+from ollama_fleet.cli.commands.bench import asking, routing
+from ollama_fleet.cli.options import Options
 
 NOTHING = dict.fromkeys(
     ("url", "ollama", "model", "rate", "store", "requests", "seeds", "time_scale", "quick")
@@ -38,6 +41,12 @@ def test_quick_is_smaller_and_each_figure_can_still_be_chosen():
     assert chosen == Scale(requests=500, seeds=1, time_scale=5.0)
 
 
+def test_every_family_can_be_asked_for():
+    """The command line lists them itself, so as not to import them for its help."""
+    assert set(routing._FAMILIES) == set(FAMILIES)
+    assert set(USUAL) < set(FAMILIES)
+
+
 def test_a_real_fleet_runs_in_real_time():
     assert asking.scale(NOTHING | {"url": "http://127.0.0.1:1", "time_scale": 9.0}).time_scale == 1
 
@@ -60,3 +69,15 @@ def test_real_instances_are_asked_shorter_prompts_for_shorter_answers():
 
     for long, short in zip(tokens(1.0), tokens(8.0), strict=True):
         assert short == tuple(max(4, round(length / 8)) for length in long)
+
+
+@pytest.mark.parametrize(("there", "written"), [(True, True), (False, False)])
+def test_what_cannot_be_a_picture_is_drawn(there, written, monkeypatch, tmp_path, capsys):
+    """Without matplotlib a study says how to get it, and that the curves come as text."""
+    monkeypatch.setattr(pictures, "available", lambda: there)
+    monkeypatch.setattr(pictures, "write", lambda _played, _scale, folder: [folder / "a.png"])
+    assert routing._pictures(Options(), [], Scale(), tmp_path) is written
+    said = capsys.readouterr().err
+    assert ("ollama-fleet[plots]" in said) is not there
+    assert ("a.png" in said) is there
+    assert routing._pictures(Options(), [], Scale(), None) is True

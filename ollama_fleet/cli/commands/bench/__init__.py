@@ -2,7 +2,7 @@
 
 import click
 
-from ollama_fleet.cli.commands.bench.routing import routing
+from ollama_fleet.cli.commands.bench import routing
 from ollama_fleet.cli.options import Group
 
 
@@ -11,4 +11,4 @@ def command() -> None:
     """Measure strategies beside one another, on real processes."""
 
 
-command.add_command(routing)
+command.add_command(routing.command)

@@ -56,7 +56,7 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
     help="Prompts and answers for them N times as short.",
 )
 @pass_options
-def routing(options: Options, **asked: Any) -> int:
+def command(options: Options, **asked: Any) -> int:
     """Send the same requests to fleets that differ in their strategy only, and compare.
 
     Each run has a fleet of its own: simulated Ollamas in processes, or with --ollama real ones;
