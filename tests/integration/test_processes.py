@@ -13,8 +13,8 @@ from fleet_process import until
 from ollama_fleet import history
 from ollama_fleet.bench.processes import fleets, real
 from ollama_fleet.bench.processes.cases import case, layout_of
+from ollama_fleet.bench.processes.contenders import AS_IT_IS, contender
 from ollama_fleet.bench.processes.figures import standings
-from ollama_fleet.bench.processes.rivals import AS_IT_IS, rival
 from ollama_fleet.bench.processes.study import Scale, played, turns
 
 REQUESTS = 30
@@ -86,7 +86,7 @@ def troubled(family):
 def test_a_fleet_that_runs_already_is_asked_as_it_is():
     """It is neither started nor stopped, nothing is known of its loads, and there is no replay."""
     asked = real.Asked(MODEL, 40.0, "constant", shorter=4.0)
-    with fleets.simulated(small("constant"), rival("round_robin"), **SIMULATED) as served:
+    with fleets.simulated(small("constant"), contender("round_robin"), **SIMULATED) as served:
         opening = real.at_url(f"http://{served.host}:{served.port}")
         one = real.case(asked, [AS_IT_IS])
         (each,) = played(turns([one], 1), replace(SCALE, time_scale=1.0), opening)

@@ -7,9 +7,9 @@ import yaml
 
 from ollama_fleet.bench.processes.cases import EQUAL, FAMILIES, case, simulated_box
 from ollama_fleet.bench.processes.client import Answer
+from ollama_fleet.bench.processes.contenders import NAMES, contender
 from ollama_fleet.bench.processes.fleets import configuration
 from ollama_fleet.bench.processes.prompts import Route
-from ollama_fleet.bench.processes.rivals import NAMES, rival
 from ollama_fleet.bench.processes.run import fate
 from ollama_fleet.bench.processes.study import START_S, Scale, expected_s, replayed, turns
 from ollama_fleet.bench.routing.scenarios import scenarios
@@ -81,18 +81,18 @@ def test_the_simulated_box_is_the_layouts(tmp_path):
 
 
 def test_only_adaptive_knows_of_models_unless_the_name_says_otherwise():
-    assert {n for n in NAMES if rival(n).model_aware} == {
+    assert {n for n in NAMES if contender(n).model_aware} == {
         "adaptive",
         "adaptive /v1",
         "resident least_conn",
     }
-    assert rival("adaptive /v1").route is Route.V1
+    assert contender("adaptive /v1").route is Route.V1
     with pytest.raises(FleetError, match="there is no strategy fastest"):
-        rival("fastest")
+        contender("fastest")
 
 
-def test_a_fleet_is_configured_as_its_rival():
-    fleet_yaml = configuration(case("poisson").layout, rival("least_conn"), 10.0)
+def test_a_fleet_is_configured_as_its_contender():
+    fleet_yaml = configuration(case("poisson").layout, contender("least_conn"), 10.0)
     written = yaml.safe_load(yaml.safe_dump(fleet_yaml))
     assert written["routing"] == {"strategy": "least_conn", "model_aware": False}
     assert [g["num_parallel"] for g in written["groups"]] == [4, 4, 4, 2]

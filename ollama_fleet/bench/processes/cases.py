@@ -11,7 +11,14 @@ from typing import Any, Final
 
 import yaml
 
-from ollama_fleet.bench.routing.scenarios import CAPACITY_PER_S, MODEL, MODELS, scenarios
+from ollama_fleet.bench.routing.scenarios import (
+    CAPACITY_PER_S,
+    MODEL,
+    MODELS,
+    OUTPUT_TOKENS,
+    PROMPT_TOKENS,
+    scenarios,
+)
 from ollama_fleet.bench.routing.table import Bound
 from ollama_fleet.replay import arrivals, workload
 from ollama_fleet.replay.arrivals import Arrivals
@@ -155,7 +162,9 @@ def _capacity_per_s(box: str) -> float:
     """Requests per simulated second, as the replay's scenarios reckon it."""
     if box != EQUAL:
         return CAPACITY_PER_S
-    mixed, equal = (layout_of(b).capacity_per_s(305.7, 221.1, 0.02) for b in (BOX, EQUAL))
+    mixed, equal = (
+        layout_of(b).capacity_per_s(PROMPT_TOKENS, OUTPUT_TOKENS, 0.02) for b in (BOX, EQUAL)
+    )
     return CAPACITY_PER_S * equal / mixed
 
 

@@ -39,7 +39,7 @@ def _plot(title: str, curves: Curves, marks: Mapping[str, str]) -> str:
 
 
 def _row(point: Point, low: float, high: float) -> int:
-    """From the top; logarithmic, as latencies of rivals may differ by their hundredfold."""
+    """From the top; logarithmic, as latencies of contenders may differ by their hundredfold."""
     return _HEIGHT - 1 - round(_part(_log(point.mean), _log(low), _log(high)) * (_HEIGHT - 1))
 
 

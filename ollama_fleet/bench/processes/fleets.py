@@ -13,7 +13,7 @@ import yaml
 from ollama_fleet.bench.demo.fleet import TemporaryFleet
 from ollama_fleet.bench.demo.stage import Stage
 from ollama_fleet.bench.processes.cases import Case, simulated_box
-from ollama_fleet.bench.processes.rivals import Rival
+from ollama_fleet.bench.processes.contenders import Contender
 from ollama_fleet.config import SupervisionConfig
 from ollama_fleet.directories import Directories
 from ollama_fleet.replay.layout import Layout
@@ -47,17 +47,16 @@ class Served:
 
 @contextmanager
 def simulated(
-    case: Case, rival: Rival, *, time_scale: float, environ: Mapping[str, str]
+    case: Case, contender: Contender, *, time_scale: float, environ: Mapping[str, str]
 ) -> Iterator[Served]:
     """A simulated fleet for the length of a run, which knows nothing yet. Raises FleetError."""
     assert case.layout is not None, "a simulated fleet has a layout"
     with tempfile.TemporaryDirectory(prefix="fleet-bench-") as folder:
         box = simulated_box(case.box, Path(folder))
         variables = {"OLLAMA_SIM_TIME_SCALE": f"{time_scale:g}", "OLLAMA_SIM_FAULTS": ""}
-        with temporary(
-            configuration(case.layout, rival, time_scale), Path(folder), variables, environ, box
-        ) as s:
-            yield s
+        document = configuration(case.layout, contender, time_scale)
+        with temporary(document, Path(folder), variables, environ, box) as served:
+            yield served
 
 
 @contextmanager
@@ -77,7 +76,7 @@ def temporary(
         yield Served(host, int(port), Directories.find(fleet.environ))
 
 
-def configuration(layout: Layout, rival: Rival, time_scale: float) -> Mapping[str, Any]:
+def configuration(layout: Layout, contender: Contender, time_scale: float) -> Mapping[str, Any]:
     """The fleet.yaml of a simulated fleet: a group per GPU, no bound on who may wait.
 
     What the layout has in memory from the start is loaded before the fleet counts as ready. Where
@@ -91,7 +90,7 @@ def configuration(layout: Layout, rival: Rival, time_scale: float) -> Mapping[st
             for gpu in host.spec.gpus
         ],
         "models": {name: {"preload": True} for name in layout.resident},
-        **routing(rival),
+        **routing(contender),
         "supervision": {
             "probe_interval": f"{max(probe_s, _PROBE_S):g}s",
             "backoff_first": f"{_RESTART_S}s",
@@ -101,10 +100,10 @@ def configuration(layout: Layout, rival: Rival, time_scale: float) -> Mapping[st
     }
 
 
-def routing(rival: Rival) -> Mapping[str, Any]:
-    """The parts of a fleet.yaml in which rivals differ, and the queue that bounds none of them."""
+def routing(contender: Contender) -> Mapping[str, Any]:
+    """The parts of a fleet.yaml in which contenders differ, and a queue that bounds none."""
     return {
         "defaults": {"keep_alive": -1},
-        "routing": {"strategy": rival.strategy, "model_aware": rival.model_aware},
+        "routing": {"strategy": contender.strategy, "model_aware": contender.model_aware},
         "queue": {"limit": _ANY_NUMBER, "timeout": _FOREVER},
     }

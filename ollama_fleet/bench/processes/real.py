@@ -15,8 +15,8 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from ollama_fleet.bench.processes.cases import FAMILIES, Case
+from ollama_fleet.bench.processes.contenders import Contender
 from ollama_fleet.bench.processes.fleets import Served, routing, temporary
-from ollama_fleet.bench.processes.rivals import Rival
 from ollama_fleet.errors import FleetError
 from ollama_fleet.replay import lengths, workload
 from ollama_fleet.replay.job import Job
@@ -64,18 +64,18 @@ def case(asked: Asked, contenders: Sequence[str]) -> Case:
     return Case(name, asked.arrivals, asked.rate_per_s, contenders, jobs)
 
 
-def at_url(url: str) -> Callable[[Case, Rival], AbstractContextManager[Served]]:
+def at_url(url: str) -> Callable[[Case, Contender], AbstractContextManager[Served]]:
     """Opens the fleet that runs there, as often as one likes. Raises FleetError if it is no URL."""
     parts = urlsplit(url)
     if parts.scheme != "http" or not parts.hostname:
         raise FleetError(f"{url} is not the URL of a fleet", "such as http://127.0.0.1:11434")
     served = Served(parts.hostname, parts.port or _HTTP_PORT)
-    return lambda _case, _rival: nullcontext(served)
+    return lambda _case, _contender: nullcontext(served)
 
 
 @contextmanager
 def started(
-    _case: Case, rival: Rival, *, own: Own, model: str, environ: Mapping[str, str]
+    _case: Case, contender: Contender, *, own: Own, model: str, environ: Mapping[str, str]
 ) -> Iterator[Served]:
     """A fleet of real instances for the length of a run. Raises FleetError."""
     binary, taskset = shutil.which(own.binary), shutil.which("taskset")
@@ -86,7 +86,7 @@ def started(
         program = Path(folder) / "ollama"
         program.write_text(_pinned(taskset, binary))
         program.chmod(0o700)
-        document = {**_configuration(own, model, program), **routing(rival)}
+        document = {**_configuration(own, model, program), **routing(contender)}
         document["defaults"] = {**document["defaults"], "num_parallel": own.slots}
         with temporary(document, Path(folder), {}, environ) as served:
             yield served

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from ollama_fleet.bench.processes.cases import Case
+from ollama_fleet.bench.processes.contenders import Contender, contender
 from ollama_fleet.bench.processes.fleets import Served
-from ollama_fleet.bench.processes.rivals import Rival, rival
 from ollama_fleet.bench.processes.run import Load, Measured, measured
 from ollama_fleet.replay.run import Outcome, replay
 
@@ -55,7 +55,7 @@ class Played:
     replayed: Outcome | None
 
 
-Opening = Callable[[Case, Rival], AbstractContextManager[Served]]
+Opening = Callable[[Case, Contender], AbstractContextManager[Served]]
 """Starts the fleet of a turn, and stops it."""
 
 
@@ -73,7 +73,7 @@ def played(all_turns: Sequence[Turn], scale: Scale, opening: Opening) -> Iterato
     """Play the turns one after another. Raises FleetError if a fleet does not start."""
     for turn in all_turns:
         expected = replayed(turn, scale)
-        with opening(turn.case, rival(turn.name)) as served:
+        with opening(turn.case, contender(turn.name)) as served:
             found = measured(_load(turn, scale, expected), served)
         yield Played(turn, found, expected)
 
@@ -91,7 +91,7 @@ def expected_s(all_turns: Sequence[Turn], scale: Scale) -> float:
 
 def replayed(turn: Turn, scale: Scale) -> Outcome | None:
     """The turn on virtual time: the same requests, layout and strategy; None of a real fleet."""
-    case, who = turn.case, rival(turn.name)
+    case, who = turn.case, contender(turn.name)
     if case.layout is None:
         return None
     return replay(
@@ -108,7 +108,7 @@ def _load(turn: Turn, scale: Scale, expected: Outcome | None) -> Load:
     case = turn.case
     return Load(
         jobs=case.jobs(turn.seed, scale.requests),
-        route=rival(turn.name).route,
+        route=contender(turn.name).route,
         time_scale=scale.time_scale,
         limit_s=_PATIENCE * _span_s(turn, scale, expected) + _PATIENCE_S,
         simulated=case.layout is not None,

@@ -10,8 +10,8 @@ import click
 
 from ollama_fleet.bench.processes import real
 from ollama_fleet.bench.processes.cases import USUAL, Case, case
+from ollama_fleet.bench.processes.contenders import AS_IT_IS
 from ollama_fleet.bench.processes.fleets import simulated
-from ollama_fleet.bench.processes.rivals import AS_IT_IS
 from ollama_fleet.bench.processes.study import QUICK, Opening, Scale
 
 _ARRIVALS = ("constant", "poisson", "bursty")  # at a real Ollama

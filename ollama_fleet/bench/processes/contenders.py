@@ -13,7 +13,7 @@ from ollama_fleet.router.strategies import STRATEGIES
 
 
 @dataclass(frozen=True, slots=True)
-class Rival:
+class Contender:
     """A strategy, whether it knows of models, and the API its clients use."""
 
     strategy: str
@@ -31,10 +31,10 @@ class Rival:
         return learning(make, model_aware=self.model_aware, look_s=LOOK_S * time_scale)
 
 
-_NAMED: Final[Mapping[str, Rival]] = {
-    "adaptive": Rival("adaptive", model_aware=True),
-    "adaptive /v1": Rival("adaptive", model_aware=True, route=Route.V1),
-    "resident least_conn": Rival("least_conn", model_aware=True),
+_NAMED: Final[Mapping[str, Contender]] = {
+    "adaptive": Contender("adaptive", model_aware=True),
+    "adaptive /v1": Contender("adaptive", model_aware=True, route=Route.V1),
+    "resident least_conn": Contender("least_conn", model_aware=True),
 }
 NAMES: Final = tuple(dict.fromkeys((*_NAMED, *STRATEGIES)))
 
@@ -42,11 +42,11 @@ NAMES: Final = tuple(dict.fromkeys((*_NAMED, *STRATEGIES)))
 AS_IT_IS: Final = "as it is"  # of a fleet that was there before: nobody knows what it does
 
 
-def rival(name: str) -> Rival:
+def contender(name: str) -> Contender:
     """By its name in tables; what is not adaptive is blind to models, as a web proxy is.
 
     Raises FleetError if there is none.
     """
     if name not in (*NAMES, AS_IT_IS):
         raise FleetError(f"there is no strategy {name}", f"there are {', '.join(NAMES)}")
-    return _NAMED.get(name) or Rival(name)
+    return _NAMED.get(name) or Contender(name)
