@@ -2,7 +2,7 @@
 
 import parrot
 import pytest
-from pairs import PROFILE, real_pair, simulated_pair
+from pairs import profile, real_pair, simulated_pair
 from real_ollama import box, create, ollama, served
 from request_table import CALLER
 
@@ -12,7 +12,7 @@ __all__ = ["box", "ollama", "real", "simulated"]
 @pytest.fixture(scope="session")
 def simulated(tmp_path_factory):
     """A simulated pair."""
-    with simulated_pair(tmp_path_factory.mktemp("simulated"), PROFILE) as pair:
+    with simulated_pair(tmp_path_factory.mktemp("simulated"), profile()) as pair:
         yield pair
 
 

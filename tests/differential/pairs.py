@@ -18,7 +18,7 @@ from ollama_fleet.sim.ollama.store import Store
 ANSWER_S = 30.0  # a real model loads and answers in less
 ORIGINS = {"OLLAMA_ORIGINS": "https://*.lan,http://chat.example,moz-extension://*"}
 PLAIN = "defaults: { num_parallel: 1, flash_attention: ~, keep_alive: ~, context_length: ~"
-PROFILE = """
+BOX = """
 version: 0.20.0
 registry_bytes_per_s: 20MB
 nodes:
@@ -38,9 +38,15 @@ models:
   - { <<: *chat, name: slow }
   - { <<: *chat, name: tiny-embed, size: 1MB, embedding: true, embedding_length: 16 }
   - { <<: *chat, name: caller, tools: true }
-installed: [tiny, slow, tiny-embed, caller]
-outputs: { median_tokens: 15, sigma: 0.3, max_tokens: 40 }
 """
+
+
+def profile(*more: str, median_tokens: int = 15) -> str:
+    """The box with all its models and some more that chat; answers are about so long."""
+    models = "".join(f"  - {{ <<: *chat, name: {name} }}\n" for name in more)
+    installed = ", ".join(("tiny", "slow", "tiny-embed", "caller", *more))
+    lengths = f"median_tokens: {median_tokens}, sigma: 0.3, max_tokens: {3 * median_tokens}"
+    return f"{BOX}{models}installed: [{installed}]\noutputs: {{ {lengths} }}\n"
 
 
 class Pair:

@@ -15,6 +15,7 @@ FAILING = {
     DYING: "runner_death:model=dying;after_tokens=2",
     BUSY: "busy:model=busy",
     BROKEN: "load_failure:model=broken",
+    STUTTER: "repetition:model=stutter;after_tokens=31",
 }
 """Simulated models, each with the fault that strikes whoever asks for it."""
 
@@ -51,8 +52,10 @@ _LOADS = (
     post("embed with what cannot be loaded", "/api/embed", _EMBED, 500, says=_NOT_LOADED),
     post("embeddings with what cannot be loaded", "/v1/embeddings", _EMBED, 500, says=_NOT_LOADED),
 )  # fmt: skip
+REPEATS = tuple(_asked("a model that repeats itself", STUTTER, 200, b"", begun=True))
 SIMULATED = (
     *_LOADS,
+    *REPEATS,
     *_asked("a runner that dies at once", STILLBORN, 500, _DIED),
     *_asked("a runner that dies", DYING, 500, _DIED, begun=True),
     *_asked("a server that is busy", BUSY, 503, b"maximum pending requests exceeded"),
@@ -60,6 +63,6 @@ SIMULATED = (
 )
 REAL = (
     *_LOADS,
-    *_asked("a model that repeats itself", STUTTER, 200, b"", begun=True),
+    *REPEATS,
     get("after all that", "/api/version"),
 )  # fmt: skip

@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from judging import check
-from pairs import PROFILE, real_pair, simulated_pair
+from pairs import profile, real_pair, simulated_pair
 from rows_cloud import CROWDED, GONE, LOCKED, NAMED, OUT_OF_REACH, REACHED
 
 REFUSALS = {
@@ -80,7 +80,7 @@ def cloud():
 @pytest.fixture(scope="module")
 def simulated_cloud(tmp_path_factory):
     """A simulated pair that may use a cloud, and finds none."""
-    with simulated_pair(tmp_path_factory.mktemp("cloud"), PROFILE, cloud=NOWHERE) as pair:
+    with simulated_pair(tmp_path_factory.mktemp("cloud"), profile(), cloud=NOWHERE) as pair:
         yield pair
 
 

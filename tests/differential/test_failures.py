@@ -6,19 +6,18 @@ import os
 import parrot
 import pytest
 import rows_failures
+from compare import differences
 from judging import check
-from pairs import PROFILE, real_pair, simulated_pair
+from pairs import profile, real_pair, simulated_pair
 from real_ollama import create, served
 
 
 @pytest.fixture(scope="module")
 def failing(tmp_path_factory):
     """A simulated pair whose models fail, each in its own way."""
-    models = [f"  - {{ <<: *chat, name: {name} }}\n" for name in rows_failures.FAILING]
-    installed = f"installed: [{', '.join(rows_failures.FAILING)}]\n"
-    profile = PROFILE.replace("installed: ", f"{''.join(models)}{installed}_unused: ")
+    box = profile(*rows_failures.FAILING, median_tokens=90)
     faults = " | ".join(rows_failures.FAILING.values())
-    with simulated_pair(tmp_path_factory.mktemp("failing"), profile, faults=faults) as pair:
+    with simulated_pair(tmp_path_factory.mktemp("failing"), box, faults=faults) as pair:
         yield pair
 
 
@@ -60,3 +59,11 @@ def test_a_failure_of_a_simulated_ollama_is_told_as_it_tells_it(failing, row):
 @pytest.mark.parametrize("row", rows_failures.REAL, ids=named)
 def test_a_failure_of_a_real_ollama_is_told_as_it_tells_it(really_failing, row):
     check(really_failing, row)
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("row", rows_failures.REPEATS, ids=named)
+def test_a_simulated_ollama_is_stopped_by_repetition_as_a_real_one(failing, really_failing, row):
+    """Without an end, an error or counts; in one piece with what there is."""
+    true, made_up = really_failing.ask_straight(row), failing.ask_straight(row)
+    assert differences(true, made_up, row.methods, deterministic=False) == ()

@@ -80,6 +80,11 @@ class Run:
         """Seconds since the request came in."""
         return self._engine.clock() - self.timeline.opened
 
+    @property
+    def unended(self) -> bool:
+        """Its answer is stopped, and nothing is told of it."""
+        return self.job.answer is not None and self.job.answer.unended
+
     def push(self, event: Event) -> None:
         """The engine's: something happened to this job."""
         self._events.append(event)
@@ -194,6 +199,9 @@ class Engine:
                 raise QueueFullError
             case FaultKind.LOAD_FAILURE:
                 raise RunFailedError(NOT_LOADED)
+            case FaultKind.REPETITION if job.answer and fault.after_tokens < job.answer.tokens:
+                said = max(fault.after_tokens, 1)
+                return replace(job, answer=replace(job.answer, tokens=said, unended=True))
             case FaultKind.SLOW:
                 return replace(job, slow=fault.factor)
             case FaultKind.HANG:

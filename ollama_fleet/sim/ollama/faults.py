@@ -6,6 +6,8 @@
     crash         the process dies as by SIGKILL after `after_tokens` (0: when it has a slot)
     runner_death  the model's runner dies after `after_tokens`: Ollama's own error, then an end
     load_failure  the model cannot be loaded: Ollama's own error
+    repetition    an answer is stopped after `after_tokens`, as if it repeated itself: without its
+                  last record, and without an error
     slow          everything a request does takes `factor` (2) times as long
     busy          503, as if the queue were full
     cpu_fallback  what is loaded goes to the CPU: size_vram 0 and the CPU's speed; without a
@@ -33,6 +35,7 @@ class FaultKind(Enum):
     CRASH = "crash"
     RUNNER_DEATH = "runner_death"
     LOAD_FAILURE = "load_failure"
+    REPETITION = "repetition"
     SLOW = "slow"
     BUSY = "busy"
     CPU_FALLBACK = "cpu_fallback"

@@ -78,7 +78,8 @@ class Answer:
     """What a model will say: the same for the same model, prompt and seeds, whoever is asked.
 
     Where it calls tools, `calls` has each call by the token that completes it, and a client sees
-    these instead of the text: Ollama's parser swallows that to its end.
+    these instead of the text: Ollama's parser swallows that to its end. An `unended` one is stopped
+    as Ollama stops a model that repeats itself: nothing says so, and nothing is counted.
     """
 
     seed: int
@@ -86,6 +87,7 @@ class Answer:
     ends_by_itself: bool
     fixed: tuple[str, ...] = ()  # said instead of words
     calls: Mapping[int, Call] | None = None
+    unended: bool = False
 
     def piece(self, index: int) -> str:
         """The text of token `index`, counted from 0."""

@@ -144,11 +144,8 @@ class MessagesDialect:
         content = [_tool_use(call) for call in (reply.calls or {}).values()]
         if text := reply.text():
             content = [{"type": "text", "text": text}]
-        record = self._message() | {
-            "content": content or None,
-            "stop_reason": _stop_reason(run),
-            "usage": _usage(run),
-        }
+        reason = {} if reply.unended else {"stop_reason": _stop_reason(run)}
+        record = self._message() | {"content": content or None, **reason, "usage": _usage(run)}
         return encode(record) + b"\n"
 
     def _message(self) -> dict[str, Any]:
@@ -164,6 +161,8 @@ def _event(kind: str, fields: dict[str, Any]) -> bytes:
 
 
 def _usage(run: Run) -> dict[str, int]:
+    if run.unended:
+        return {"input_tokens": 0, "output_tokens": 0}
     return {"input_tokens": len(run.job.prompt), "output_tokens": run.timeline.tokens}
 
 

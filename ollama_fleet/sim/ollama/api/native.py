@@ -121,7 +121,7 @@ class NativeDialect:
         reply = run.job.answer
         assert reply is not None
         record = self._record(reply.text(), (reply.calls or {}).values())
-        return encode(self._final(run, record))
+        return encode(record | {"done": False} if reply.unended else self._final(run, record))
 
     def bare(self, reason: str) -> bytes:
         """The answer to a request that only loads or unloads."""

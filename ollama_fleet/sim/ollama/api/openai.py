@@ -132,6 +132,8 @@ def _turn(message: dict[str, Any]) -> conversation.Turn:
 
 def usage(run: Run) -> dict[str, int]:
     """Token counts in OpenAI's words."""
+    if run.unended:
+        return _NO_USAGE
     prompt, made = len(run.job.prompt), run.timeline.tokens
     return {"prompt_tokens": prompt, "completion_tokens": made, "total_tokens": prompt + made}
 
@@ -234,9 +236,11 @@ def _event(record: dict[str, Any]) -> bytes:
     return b"data: " + encode(record) + b"\n\n"
 
 
-def _finish_reason(run: Run) -> str:
+def _finish_reason(run: Run) -> str | None:
     reply = run.job.answer
     assert reply is not None
+    if reply.unended:
+        return None
     if reply.calls:
         return "tool_calls"
     return "stop" if reply.ends_by_itself else "length"

@@ -231,7 +231,7 @@ def _part(text: str) -> dict[str, Any]:
 
 
 def _usage(run: Run) -> dict[str, Any]:
-    prompt, made = len(run.job.prompt), run.timeline.tokens
+    prompt, made = (0, 0) if run.unended else (len(run.job.prompt), run.timeline.tokens)
     return {
         "input_tokens": prompt,
         "output_tokens": made,

@@ -90,7 +90,8 @@ async def _stream(exchange: Exchange, run: Run, dialect: Dialect) -> None:
         records = dialect.broken(str(error))
     else:
         _begin(exchange, run, dialect)
-        records = dialect.closing(run)
+        assert run.job.answer is not None
+        records = [] if run.job.answer.unended else dialect.closing(run)
     _send(exchange, records)
     exchange.end()
 
