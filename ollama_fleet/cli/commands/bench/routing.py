@@ -1,7 +1,10 @@
 """`fleet bench routing`: strategies beside one another, on real processes."""
 
+import signal
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -67,6 +70,8 @@ def command(options: Options, **asked: Any) -> int:
     from ollama_fleet.cli.commands.bench import asking, showing
 
     asking.check(asked)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _end)
     scale, sought = asking.scale(asked), asking.sought(asked)
     turns = study.turns(sought.cases, scale.seeds, sought.strategies)
     note(options, showing.announced(len(turns), scale, study.expected_s(turns, scale)))
@@ -83,6 +88,11 @@ def command(options: Options, **asked: Any) -> int:
         lambda: showing.text(found, played if draw else (), scale, wide=options.output is WIDE),
     )
     return Exit.FAILED if any(showing.fails(standing) for standing in found) else Exit.OK
+
+
+def _end(number: int, _frame: FrameType | None) -> None:
+    """TERM and HUP leave as an exception, so that the fleet of a run is stopped on the way."""
+    sys.exit(128 + number)
 
 
 def _pictures(
