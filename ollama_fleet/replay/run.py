@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from random import Random
+from typing import NamedTuple
 
 from ollama_fleet.errors import ConnectFailed, Failure, StreamBroken
 from ollama_fleet.replay.clock import Clock
@@ -21,7 +22,7 @@ from ollama_fleet.replay.layout import Layout
 from ollama_fleet.replay.plant import Plant
 from ollama_fleet.replay.stream import Stream
 from ollama_fleet.replay.telling import Telling, completed, request_of
-from ollama_fleet.router.desk import Desk, Refusal
+from ollama_fleet.router.desk import Cost, Desk, Refusal
 from ollama_fleet.router.policy import Scores, Strategy, candidates
 from ollama_fleet.router.queue import Waiter
 from ollama_fleet.router.retry import may_retry
@@ -55,8 +56,15 @@ class _Attempt:
     stream: Stream
 
 
-Making = Callable[[State, Clock, Random], Strategy]
-"""Makes the strategy of a replay: for its store, on its clock."""
+class Made(NamedTuple):
+    """What decides in a replay: the strategy, and what a request is expected to cost."""
+
+    strategy: Strategy
+    cost: Cost = lambda _request, _instance: 0.0
+
+
+Making = Callable[[State, Clock, Random], Made]
+"""Makes what decides in a replay: for its store, on its clock."""
 
 
 def replay(
@@ -99,9 +107,11 @@ class _Replay:
         self._running: dict[int, _Attempt] = {}  # by stream's number
         self._loading: dict[tuple[str, str], list[_Attempt]] = defaultdict(list)
         self._telling = telling
+        made = making(state, clock, rng)
         self._desk = desk = Desk(
             state,
-            making(state, clock, rng),
+            made.strategy,
+            cost=made.cost,
             limit=queue_limit,
             rng=rng,
             grant=self._grant,

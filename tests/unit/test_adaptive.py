@@ -164,6 +164,16 @@ def test_a_model_that_would_have_to_go_costs_its_next_load_if_it_is_asked_for():
     assert figures(box(2), "a", Known())["evict"] == 0, "there is room for both"
 
 
+def test_where_more_run_than_may_now_the_first_that_end_free_no_slot():
+    state, known = warm_fleet("a", slots=3), Known({"a": 0.1})
+    for tokens in (90, 50, 10):
+        run(state, "a", tokens=tokens)
+    full_s = figures(state, "a", known)["wait"]
+    state.limit(state.instances["a"], "d-m", 1)
+    fewer_s = figures(state, "a", known)["wait"]
+    assert fewer_s / full_s == pytest.approx(90 / 10)
+
+
 def test_a_busy_model_that_has_to_go_is_waited_for():
     state = box(1)
     run(state, "a", tokens=40, request=asks("n"))

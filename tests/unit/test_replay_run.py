@@ -24,7 +24,7 @@ from ollama_fleet.replay.layout import (
     of_profile,
 )
 from ollama_fleet.replay.learning import learning
-from ollama_fleet.replay.run import replay
+from ollama_fleet.replay.run import Made, replay
 from ollama_fleet.replay.summary import quantile, summary
 from ollama_fleet.replay.telling import Telling
 from ollama_fleet.replay.truth import Truth
@@ -40,8 +40,8 @@ MANY = {MODEL: 0.6, "qwen3:8b": 0.3, "mistral:7b": 0.1}
 
 
 def blind(name):
-    return lambda _state, _clock, rng: STRATEGIES[name](
-        Tools(speeds=Estimates(), rng=rng, model_aware=False)
+    return lambda _state, _clock, rng: Made(
+        STRATEGIES[name](Tools(speeds=Estimates(), rng=rng, model_aware=False))
     )
 
 
@@ -129,8 +129,8 @@ def _ten_times_slower(host):
 
 
 def clairvoyant(layout):
-    return lambda _state, clock, rng: STRATEGIES["adaptive"](
-        Tools(speeds=Truth(layout, (), lambda: clock.now_s), rng=rng)
+    return lambda _state, clock, rng: Made(
+        STRATEGIES["adaptive"](Tools(speeds=Truth(layout, (), lambda: clock.now_s), rng=rng))
     )
 
 

@@ -8,12 +8,12 @@ from ollama_fleet.bench.routing.scenarios import Scenario
 from ollama_fleet.estimate import Estimates, Prefixes
 from ollama_fleet.replay.clock import Clock
 from ollama_fleet.replay.learning import learning
-from ollama_fleet.replay.run import Making
+from ollama_fleet.replay.run import Made, Making
 from ollama_fleet.replay.telling import Telling
 from ollama_fleet.replay.truth import Truth
+from ollama_fleet.router.costs import Costs
 from ollama_fleet.router.learning import Learning
-from ollama_fleet.router.policy import Strategy
-from ollama_fleet.router.strategies import STRATEGIES, Tools
+from ollama_fleet.router.strategies import STRATEGIES, Expectations, Tools
 from ollama_fleet.state import State
 
 
@@ -28,8 +28,8 @@ class Contender:
 def _blind(name: str) -> Contender:
     """As nginx does it: nothing is known but counts."""
 
-    def making(_state: State, _clock: Clock, rng: Random) -> Strategy:
-        return STRATEGIES[name](Tools(speeds=Estimates(), rng=rng, model_aware=False))
+    def making(_state: State, _clock: Clock, rng: Random) -> Made:
+        return Made(STRATEGIES[name](Tools(speeds=Estimates(), rng=rng, model_aware=False)))
 
     return Contender(lambda _scenario: making)
 
@@ -43,11 +43,13 @@ def _clairvoyant(name: str) -> Contender:
     """The same rule with nothing to learn, but which prompts the caches hold."""
 
     def of(scenario: Scenario) -> Making:
-        def making(state: State, clock: Clock, rng: Random) -> Strategy:
+        def making(state: State, clock: Clock, rng: Random) -> Made:
             truth = Truth(scenario.layout, scenario.disturbances, lambda: clock.now_s)
             prefixes = Prefixes()
             Learning(state, Estimates(), prefixes, clock=lambda: clock.now_s)
-            return STRATEGIES[name](Tools(speeds=truth, rng=rng, prefixes=prefixes))
+            expected = Expectations(truth)
+            tools = Tools(speeds=truth, rng=rng, prefixes=prefixes, expected=expected)
+            return Made(STRATEGIES[name](tools), Costs(truth, expected).gpu_s)
 
         return making
 

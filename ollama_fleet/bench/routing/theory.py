@@ -18,8 +18,7 @@ from ollama_fleet.replay import arrivals, lengths, workload
 from ollama_fleet.replay.clock import Clock
 from ollama_fleet.replay.hardware import Hardware
 from ollama_fleet.replay.layout import FOREVER_S, Host, Layout
-from ollama_fleet.replay.run import replay
-from ollama_fleet.router.policy import Strategy
+from ollama_fleet.replay.run import Made, replay
 from ollama_fleet.router.strategies import STRATEGIES, Tools
 from ollama_fleet.sim.ollama.jobs import Limits
 from ollama_fleet.sim.ollama.profile import Model
@@ -94,6 +93,6 @@ def queue(slots: int) -> Layout:
     return Layout("queue", (Host(spec, Hardware(rates, rates, limits)),), (model,)).warm(_MODEL)
 
 
-def first_come(_state: State, _clock: Clock, rng: Random) -> Strategy:
+def first_come(_state: State, _clock: Clock, rng: Random) -> Made:
     """Any strategy does with one instance."""
-    return STRATEGIES["least_conn"](Tools(speeds=Estimates(), rng=rng, model_aware=False))
+    return Made(STRATEGIES["least_conn"](Tools(speeds=Estimates(), rng=rng, model_aware=False)))

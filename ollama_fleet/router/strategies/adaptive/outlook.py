@@ -115,10 +115,12 @@ def _ends_s(
 ) -> list[float]:
     """Seconds until each slot that is taken comes free for some weights, if all goes on as now."""
     ends_s = [max(end_s - now_s, 0.0) for end_s in at_work.ends_s.get(residency.weights, ())]
+    slots = instance.slots_of(residency.weights)
     if ends_s and instance.runners[residency.weights].running != residency.profile:
         # Ollama loads it anew when all of them are done.
-        return [max(ends_s)] * instance.slots_of(residency.weights)
-    return ends_s
+        return [max(ends_s)] * slots
+    # There may be fewer slots than there were: then the first that end free none.
+    return ends_s if len(ends_s) <= slots else sorted(ends_s)[-slots:]
 
 
 class _Line:
