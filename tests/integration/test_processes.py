@@ -1,12 +1,16 @@
 """A study on real processes: simulated Ollamas behind a fleet, as `fleet bench routing` runs it."""
 
 import os
+import signal
 import statistics
+import subprocess
+import sys
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 
+import psutil
 import pytest
 from fleet_process import until
 
@@ -117,3 +121,26 @@ def test_a_node_that_is_slowed_is_slow_for_that_long():
     before = [f for f in outcome.fates if f.ended_s < slowed.from_s]
     assert token_s(while_slow) > 1.7 * token_s(before)
     assert outcome.loads == 0
+
+
+@pytest.mark.timeout(150)
+def test_a_study_that_is_told_to_end_leaves_nothing_behind(tmp_path):
+    command = [sys.executable, "-m", "ollama_fleet", "bench", "routing", "--quick"]
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as study:
+        instances = until(lambda: servers_of(tmp_path), what="a simulated Ollama")
+        study.terminate()
+        assert study.wait(60) == 128 + signal.SIGTERM
+    assert instances
+    assert not servers_of(tmp_path)
+    assert not [*tmp_path.glob("fleet-*-*")]
+
+
+def servers_of(folder):
+    """The processes whose model store is in there."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            if process.environ().get("OLLAMA_MODELS", "").startswith(str(folder)):
+                found.append(process)
+    return found
