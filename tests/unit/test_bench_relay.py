@@ -1,6 +1,7 @@
 """The relay bench: it sees whatever goes wrong with an answer; its figures are what they say."""
 
 import asyncio
+import json
 from collections import defaultdict
 from pathlib import Path
 
@@ -82,6 +83,14 @@ def test_a_token_is_a_line_of_a_real_one_s_size():
     lines = [token_record(9**7, 999), token_record(0, 0)]
     assert all(115 <= len(line) <= 140 and line.endswith(b"\n") for line in lines)
     assert [line.count(RECORD) for line in (*lines, FINAL)] == [1, 1, 1]
+
+
+def test_a_final_record_tells_how_long_the_answer_took():
+    """A router that learns from it learns what is so: 3 tokens at 50 a second are 60 ms."""
+    told = json.loads(FINAL)
+    assert told["eval_count"] == 3
+    assert told["eval_duration"] == 60_000_000
+    assert told["total_duration"] > told["eval_duration"]
 
 
 @given(st.lists(st.integers(1, 5000), max_size=20))

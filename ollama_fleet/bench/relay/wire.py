@@ -19,14 +19,16 @@ _RECORD = (
 _FINAL = (
     b'{"model":"bench","created_at":"2026-11-01T00:00:00.000000000Z",'
     b'"message":{"role":"assistant","content":"%s"},"done":true,"done_reason":"stop",'
-    b'"total_duration":1000000,"load_duration":1000,"prompt_eval_count":8,'
-    b'"prompt_eval_duration":1000,"eval_count":%d,"eval_duration":1000}\n'
+    b'"total_duration":%d,"load_duration":1000,"prompt_eval_count":8,'
+    b'"prompt_eval_duration":1000000,"eval_count":%d,"eval_duration":%d}\n'
 )
 _BODY = (
     b'{"model":"bench","stream":%s,"messages":[{"role":"user","content":"why is the sky blue?"}],'
     b'"options":{"seed":%d,"num_predict":%d,"per_s":%d}}'
 )
 _ASKED = re.compile(rb'"stream":(true|false).*"seed":(\d+),"num_predict":(\d+),"per_s":(\d+)')
+
+_AT_ONCE_PER_S = 10_000  # tokens a second that one stream has when nobody paces it
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,7 @@ def token_record(number: int, at: int) -> bytes:
 
 def final_record(asked: Asked) -> bytes:
     """The record that ends a streamed answer."""
-    return _FINAL % (b"", asked.tokens)
+    return _final(asked, b"")
 
 
 def answer_body(asked: Asked) -> bytes:
@@ -72,7 +74,13 @@ def answer_body(asked: Asked) -> bytes:
         records = [token_record(asked.number, at) for at in range(asked.tokens)]
         return b"".join(records) + final_record(asked)
     content = b"".join(b"%07d.%04d " % (asked.number, at) for at in range(asked.tokens))
-    return _FINAL % (content, asked.tokens)
+    return _final(asked, content)
+
+
+def _final(asked: Asked, content: bytes) -> bytes:
+    """Its durations are the true ones, for a router may go by them."""
+    decode_ns = asked.tokens * 10**9 // (asked.per_s or _AT_ONCE_PER_S)
+    return _FINAL % (content, decode_ns + 2 * 10**6, asked.tokens, decode_ns)
 
 
 def digest(body: bytes) -> bytes:
