@@ -29,5 +29,5 @@ def test_real_instances_serve_all_of_a_study(box):
         assert each.measured.outcome.loads == 0
         assert each.replayed is None
     robin = [f.instance for f in found[1].measured.outcome.fates]
-    assert sorted(robin) == ["a"] * 5 + ["b"] * 5
+    assert sorted(robin) == ["node0"] * 5 + ["node1"] * 5
     assert [s.row.strategy for s in standings(found, SCALE, judge=False)] == [*names]

@@ -5,10 +5,12 @@ from click.testing import CliRunner
 
 from ollama_fleet.bench.processes import pictures
 from ollama_fleet.bench.processes.cases import FAMILIES, USUAL
+from ollama_fleet.bench.processes.real import at_url
 from ollama_fleet.bench.processes.study import QUICK, Scale
 from ollama_fleet.cli.commands import fleet
 from ollama_fleet.cli.commands.bench import asking, routing
 from ollama_fleet.cli.options import Options
+from ollama_fleet.errors import FleetError
 
 NOTHING = dict.fromkeys(
     ("url", "ollama", "model", "rate", "store", "requests", "seeds", "time_scale", "quick")
@@ -69,6 +71,12 @@ def test_real_instances_are_asked_shorter_prompts_for_shorter_answers():
 
     for long, short in zip(tokens(1.0), tokens(8.0), strict=True):
         assert short == tuple(max(4, round(length / 8)) for length in long)
+
+
+@pytest.mark.parametrize("url", ["x", "https://h:1", "http://", "http://h:99999", "http://[h"])
+def test_what_is_no_url_of_a_fleet_is_refused(url):
+    with pytest.raises(FleetError, match="is not the URL of a fleet"):
+        at_url(url)
 
 
 @pytest.mark.parametrize(("there", "written"), [(True, True), (False, False)])

@@ -5,7 +5,6 @@ Nothing is known of how fast they are, so that the rate is the user's, and there
 
 import shlex
 import shutil
-import string
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -66,10 +65,13 @@ def case(asked: Asked, contenders: Sequence[str]) -> Case:
 
 def at_url(url: str) -> Callable[[Case, Contender], AbstractContextManager[Served]]:
     """Opens the fleet that runs there, as often as one likes. Raises FleetError if it is no URL."""
-    parts = urlsplit(url)
+    try:
+        parts, port = urlsplit(url), urlsplit(url).port or _HTTP_PORT
+    except ValueError:
+        parts, port = urlsplit(""), 0
     if parts.scheme != "http" or not parts.hostname:
         raise FleetError(f"{url} is not the URL of a fleet", "such as http://127.0.0.1:11434")
-    served = Served(parts.hostname, parts.port or _HTTP_PORT)
+    served = Served(parts.hostname, port)
     return lambda _case, _contender: nullcontext(served)
 
 
@@ -97,8 +99,8 @@ def _configuration(own: Own, model: str, program: Path) -> dict[str, Any]:
     return {
         "ollama": {"binary": str(program), "models": str(own.models.absolute())},
         "groups": [
-            {"name": letter, "gpus": [], "env": {_CPUS: cpus}}
-            for letter, cpus in zip(string.ascii_lowercase, own.cpus, strict=False)
+            {"name": f"node{number}", "gpus": [], "env": {_CPUS: cpus}}
+            for number, cpus in enumerate(own.cpus)
         ],
         "models": {model: {"preload": True}},
     }
