@@ -34,7 +34,7 @@ class Refusal(StrEnum):
 
 
 Grant = Callable[[Waiter, Instance, Scores], Lease | None]
-"""Told who has a place now. It takes the lease before it returns, or leaves the place free."""
+"""Told who has a place now. It takes the lease before it returns; None if the waiter is leaving."""
 
 
 Cost = Callable[[Request, Instance], float]
@@ -227,19 +227,17 @@ class Desk:
         self._give(choice.waiter, choice.instance, choice.scores, now_s)
 
     def _give(self, waiter: Waiter, instance: Instance, scores: Scores, now_s: float) -> None:
-        waiter.cost_gpu_s = self._cost(waiter.request, instance)
-        self._room.start(waiter)
-        charge = waiter.charge
-        if self._take_out(waiter) and waiter is not self._newcomer:
-            self.forecast.started(now_s)
+        cost_gpu_s = self._cost(waiter.request, instance)
         lease = self._grant(waiter, instance, scores)
         if lease is None:
-            if charge is not None:
-                self._room.shares.correct(charge, 0.0)
-            return
+            return  # it is about to leave, and then the next in line has its place
+        waiter.cost_gpu_s = cost_gpu_s
+        self._room.start(waiter)
+        if self._take_out(waiter) and waiter is not self._newcomer:
+            self.forecast.started(now_s)
         self._state.began(lease, _work(waiter.request), now_s)
-        if charge is not None:
-            self._charges[lease] = charge
+        if waiter.charge is not None:
+            self._charges[lease] = waiter.charge
 
     def _refuse(self, waiter: Waiter, refusal: Refusal) -> None:
         self._take_out(waiter)

@@ -347,3 +347,22 @@ def test_a_lone_instance_serves_all_profiles_in_order_of_arrival_one_at_a_time(s
         assert (state.waiting, state.instances["a"].bound) == (0, 0)
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("strategy", ["adaptive", "least_conn"])
+def test_a_place_offered_to_who_is_just_leaving_goes_to_the_next(strategy):
+    async def run():
+        state = fleet("a", slots=1)
+        door = admission(state, strategy=strategy)
+        first = await door.admit(asks())
+        leaving, staying = (asyncio.create_task(door.admit(asks())) for _ in range(2))
+        await settle()
+        leaving.cancel()
+        first.lease.release()
+        await settle()
+        assert leaving.cancelled()
+        assert staying.done()
+        staying.result().lease.release()
+        assert (state.waiting, state.instances["a"].in_flight) == (0, 0)
+
+    asyncio.run(run())
