@@ -5,7 +5,7 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
-from fleet_fixtures import asks, fleet, hold, resident, spec, strategy
+from fleet_fixtures import asks, fleet, hold, resident, spec, stored, strategy
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -264,3 +264,20 @@ def test_slots_that_are_found_out_are_filled_when_the_next_one_comes_free(name):
         assert 5 not in office.leases
     office.end(4)
     assert sorted(office.leases) == [5]
+
+
+ARRIVAL = ["round_robin", "least_conn"]
+
+
+@pytest.mark.parametrize("name", ARRIVAL)
+@pytest.mark.parametrize("before", [(), ("m",)])
+def test_nobody_is_left_in_a_line_for_weights_that_its_model_no_longer_is(name, before):
+    """A model that is pulled anew, or only now known to be there, is asked for as other weights."""
+    state = fleet("a", slots=1, models=before)
+    office = Office(state, name)
+    for _ in range(4):
+        office.arrive()
+    state.set_stored(state.instances["a"], [replace(stored("m"), blob="new")])
+    for number in range(1, 5):
+        office.end(number)
+    assert (len(office.desk), state.instances["a"].bound) == (0, 0)

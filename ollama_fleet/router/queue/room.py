@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 
 from ollama_fleet.router.fairness import Flow, Shares
-from ollama_fleet.router.intake import Priority, Request
+from ollama_fleet.router.intake import Priority
 from ollama_fleet.router.policy import View
 from ollama_fleet.router.queue.line import Line
 from ollama_fleet.router.queue.waiter import Waiter
@@ -134,12 +134,13 @@ class WaitingRoom:
         return [next(iter(flow.values())) for flow in flows]
 
     def stranded(self, view: View) -> list[Waiter]:
-        """Those in line at an instance that takes none of their requests any more.
+        """Those in line for what their instance will not give them any more.
 
-        It is not up, or turned out not to have the model while others have it.
+        It is not up, or turned out not to have the model while others have it, or now has other
+        weights by that name: who ends there then lets nobody of this line in.
         """
         waiters = (waiter for line in self.lines.values() for waiter in line)
-        return [w for w in waiters if w.bound is not None and not _serves(w.bound, w.request, view)]
+        return [w for w in waiters if w.bound is not None and not _serves(w, w.bound, view)]
 
     def _line_of(self, waiter: Waiter) -> Line:
         if waiter.bound is None or waiter.residency is None:
@@ -147,6 +148,8 @@ class WaitingRoom:
         return self.line(waiter.bound, waiter.residency.weights)
 
 
-def _serves(instance: Instance, request: Request, view: View) -> bool:
+def _serves(waiter: Waiter, instance: Instance, view: View) -> bool:
+    request = waiter.request
     has_it = request.key in instance.stored or not view.holders(request.key)
-    return instance.healthy and has_it
+    needs = instance.residency(request.key, request.profile)
+    return instance.healthy and has_it and needs == waiter.residency
