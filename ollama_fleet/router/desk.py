@@ -101,7 +101,7 @@ class Desk:
     def leave(self, waiter: Waiter, now_s: float) -> None:
         """It waits no more; who stood behind it may be able to start now. Nothing if it is gone."""
         instance, residency = waiter.bound, waiter.residency
-        waited = self._take_out(waiter)
+        waited = self._give_up(waiter)
         if instance is not None and residency is not None:
             self._advance(instance, residency.weights, now_s)
         elif waited and self._late:
@@ -165,12 +165,16 @@ class Desk:
 
     def _start_some(self, now_s: float) -> None:
         """Let those start whose best place is free now, of the first who wait."""
-        waiting = self._room.unbound.first(HORIZON)
-        for action in plan(waiting, self._state, self.strategy, self._rng, now_s):
+        unbound = self._room.unbound
+        of_each = unbound.of_each(HORIZON)
+        actions = plan(unbound.first(HORIZON), self._state, self.strategy, self._rng, now_s)
+        for action in actions:
             if isinstance(action, Refuse):
                 self._refuse(action.waiter, Refusal.NOBODY)
             else:
                 self._start(action, now_s)
+        if len(actions) >= of_each and unbound:  # there may be a place for those behind them, too
+            self._later(self._start_some)
 
     def _wait(self, waiter: Waiter, choice: Choose | None, now_s: float) -> None:
         crowded = self._room.crowded(waiter)
@@ -240,8 +244,15 @@ class Desk:
             self._charges[lease] = waiter.charge
 
     def _refuse(self, waiter: Waiter, refusal: Refusal) -> None:
-        self._take_out(waiter)
+        self._give_up(waiter)
         self._refused(waiter, refusal)
+
+    def _give_up(self, waiter: Waiter) -> bool:
+        """Take it out unserved; whether it was there."""
+        waited = self._take_out(waiter)
+        if not self._room:
+            self.forecast.idle()
+        return waited
 
     def _enter(self, waiter: Waiter) -> None:
         self._room.enter(waiter)

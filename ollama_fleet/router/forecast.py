@@ -51,6 +51,10 @@ class Forecast:
             self._intervals_s.append(now_s - self._since_s)
         self._since_s = now_s if len(self._room) else None
 
+    def idle(self) -> None:
+        """Nobody waits any more, though nobody has started: the next start ends no interval."""
+        self._since_s = None
+
     def expected_s(self, waiter: Waiter, now_s: float) -> float | None:
         """How long it has to wait from now on; None if that cannot be told."""
         return self._after_s(self._room.position(waiter) * self._room.count_lines(), now_s)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from ollama_fleet.gpu import Gpu, Vendor
 from ollama_fleet.placement import Placement
 from ollama_fleet.router.desk import Desk
+from ollama_fleet.router.plan import HORIZON
 from ollama_fleet.router.queue import Waiter
 from ollama_fleet.state import Phase, Residency, State, Want
 
@@ -281,3 +282,45 @@ def test_nobody_is_left_in_a_line_for_weights_that_its_model_no_longer_is(name, 
     for number in range(1, 5):
         office.end(number)
     assert (len(office.desk), state.instances["a"].bound) == (0, 0)
+
+
+def test_requests_for_many_models_hide_nobody_who_could_start():
+    names = [f"m{n}" for n in range(HORIZON + 6)]
+    state = fleet("a", "b", slots=1, models=())
+    hold(state, state.instances["a"], *names)
+    hold(state, state.instances["b"], "x")
+    office = Office(state, limit=999)
+    for name in (*names, *names):  # the first of each model starts, the second waits
+        office.arrive(asks(name))
+    waiter = office.arrive(asks("x"))
+    assert len(office.desk) == len(names)
+    assert office.where()[waiter.number] == "b"
+
+
+@pytest.mark.parametrize("models", [("m",), ("m", "n")])
+@pytest.mark.parametrize("name", LATE)
+def test_as_many_start_on_an_instance_that_comes_up_as_it_has_slots_for(name, models):
+    state = fleet("a", slots=2 * HORIZON, models=models)
+    instance = state.instances["a"]
+    state.set_phase(instance, Phase.BACKOFF, 0.0)
+    office = Office(state, name, limit=999)
+    for number in range(2 * HORIZON + 9):
+        office.arrive(asks("n" if "n" in models and not number else "m"))
+    state.set_phase(instance, Phase.READY, 0.0)
+    while office.soon:
+        office.soon.pop(0)(0.0)
+    assert instance.runners["d-m"].in_flight == 2 * HORIZON
+
+
+def test_a_time_in_which_nobody_waited_says_nothing_about_the_next_wait():
+    office = Office(warm("a"))
+    waiters = [office.arrive() for _ in range(8)]
+    for number in range(1, 7):
+        office.now_s += 1.0
+        office.end(number)
+    office.desk.leave(waiters[-1], office.now_s)
+    office.end(7)
+    office.now_s += 3600.0
+    office.arrive()
+    office.arrive(replace(asks(), deadline_s=60.0))
+    assert office.refused == {}

@@ -47,20 +47,24 @@ class Line:
         return iter(self)
 
     def first(self, limit: int) -> Iterator[Waiter]:
-        """The first of the order, of each model an equal part of them.
+        """The first of the order, of each model an equal part of them, and one at the least.
 
         So those who wait for one model, however many, hide nobody who could start elsewhere.
         """
-        of_each = max(1, limit // max(1, len(self._models)))
+        of_each, left = self.of_each(limit), max(limit, len(self._models))
         seen: Counter[str] = Counter()
         for waiter in self:
             key = waiter.request.key
             if seen[key] < of_each:
                 seen[key] += 1
                 yield waiter
-                limit -= 1
-                if not limit:
+                left -= 1
+                if not left:
                     return
+
+    def of_each(self, limit: int) -> int:
+        """How many of each model are among the first."""
+        return max(1, limit // max(1, len(self._models)))
 
     def add(self, waiter: Waiter) -> None:
         """Let it in, at the place that its number gives it among its like."""
