@@ -16,6 +16,7 @@ SPREAD_NOISE = 2.0  # times what ratios are usually off by: less than that is no
 CHANGE = math.log(1.5)  # from here on a drift is not the lines' fault, and is kept from them
 BETWEEN = 8  # answers after a change that may have begun before it, and tell of both
 LASTING = 64  # answers after which a drift is what the instance is like
+SILENT = 16  # answers without a word of a drift (those of an embedder) after which it is over
 _NEWEST = 0.1  # what the newest ratio counts for in how far they are off
 _FAR = math.log(4.0)
 
@@ -49,6 +50,7 @@ class Site:
         "seconds",
         "sighted",
         "sighting_spread",
+        "silent",
         "tokens",
         "told",
     )
@@ -59,7 +61,8 @@ class Site:
         self.sighting_spread = self.answer_spread = 0.0
         self.drift = 0.0
         self.change = 0.0
-        self.drifted = 0  # answers for which it has been large
+        self.drifted = 0  # answers for which it has been large, as far as those tell
+        self.silent = 0  # answers since anything told of it
         self.between = 0  # answers that may still tell of before it changed
         self.sighted = 0  # answers for which sightings still count as recent
         self.told = 0.0  # the drift that the pairs' speeds were worked out with
@@ -81,11 +84,12 @@ class Site:
 
     def sight(self, ratio: float) -> None:
         """Tokens that passed just now took so many times as long as the lines say."""
-        self.sighted = SIGHTED_ANSWERS
+        self.sighted, self.silent = SIGHTED_ANSWERS, 0
         self.sighting_spread = self._note(ratio, SIGHTING_NOISE, self.sighting_spread)
 
     def hear(self, ratio: float) -> None:
         """The tokens of an answer did; where tokens are seen passing, those know better."""
+        self.silent = 0
         if not self.sighted:
             self.answer_spread = self._note(ratio, ANSWER_NOISE, self.answer_spread)
 
@@ -114,14 +118,21 @@ class Site:
         """
         self.between = max(self.between - 1, 0)
         self.sighted = max(self.sighted - 1, 0)
-        self.drifted = self.drifted + 1 if self.change else 0
-        if self.drifted < LASTING:
-            return 1.0
-        factor = math.exp(self.drift)
+        told = not self.silent
+        self.drifted = self.drifted + told if self.change else 0
+        self.silent += 1
+        if self.drifted >= LASTING:
+            factor = math.exp(self.drift)
+            self._is_over()
+            return factor
+        if self.silent > SILENT and self.drift:
+            self._is_over()
+        return 1.0
+
+    def _is_over(self) -> None:
         self.ratios.extend((0.0, 0.0, 0.0))
         self.drift = self.change = 0.0
         self.drifted = 0
-        return factor
 
     # -- what survives a restart ------------------------------------------------------------------
 

@@ -410,3 +410,22 @@ def test_whatever_was_seen_more_is_never_faster_and_never_loses_throughput(
         low, high = sorted((busy, busier))
         assert 0 < speed.token_s(low) <= speed.token_s(high) < math.inf
         assert low / speed.token_s(low) <= high / speed.token_s(high) * (1 + 1e-9)
+
+
+def test_a_drift_that_no_answer_speaks_of_any_more_is_over_and_never_lasting():
+    """An embedder's answers have no tokens: they neither keep a drift alive nor make it last."""
+    rng = random.Random(1)
+    estimates = Estimates()
+    embeds = {"weights": "e", "key": "e", "output_tokens": 0, "decode_s": 0.0}
+    for _ in range(100):
+        estimates.learn(answer(rng))
+        estimates.learn(answer(rng, **embeds))
+    usual_s = estimates.decode_s_per_token("c", "w", 1)
+    prompt_s = estimates.prefill_s("c", "e", 200)
+    for _ in range(4):
+        estimates.learn(answer(rng, slow=4.0))
+    assert estimates.decode_s_per_token("c", "w", 1) > 3 * usual_s
+    for _ in range(100):
+        estimates.learn(answer(rng, **embeds))
+    assert estimates.decode_s_per_token("c", "w", 1) == pytest.approx(usual_s, rel=0.2)
+    assert estimates.prefill_s("c", "e", 200) == pytest.approx(prompt_s, rel=0.2)
