@@ -20,7 +20,7 @@ def tags(state: State) -> list[Row]:
         if instance.healthy:
             for key, model in instance.stored.items():
                 rows.setdefault(key, model.row)
-    return sorted(rows.values(), key=lambda r: _seconds(r.get("modified_at")), reverse=True)
+    return _latest_first(rows.values(), "modified_at")
 
 
 def ps(state: State) -> list[Row]:
@@ -34,7 +34,7 @@ def ps(state: State) -> list[Row]:
         if instance.healthy:
             for key, model in instance.resident.items():
                 rows[key] = _joined(rows[key], model.row) if key in rows else dict(model.row)
-    return sorted(rows.values(), key=lambda r: _seconds(r.get("expires_at")), reverse=True)
+    return _latest_first(rows.values(), "expires_at")
 
 
 def models(state: State) -> dict[str, Any]:
@@ -60,6 +60,11 @@ def version(state: State) -> str:
 def live(state: State) -> bool:
     """Whether anything could serve a request."""
     return any(i.healthy for i in state.instances.values())
+
+
+def _latest_first(rows: Iterable[Row], name: str) -> list[Row]:
+    """By a time's whole seconds, as Ollama does; within one second as they were."""
+    return sorted(rows, key=lambda row: int(_seconds(row.get(name))), reverse=True)
 
 
 def _joined(row: dict[str, Any], other: Row) -> dict[str, Any]:

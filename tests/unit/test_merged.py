@@ -49,6 +49,19 @@ def test_ps_has_one_row_for_a_model_its_sizes_summed():
     assert state.instances["a"].resident[canonical("m")].row["size"] == 10, "facts stay facts"
 
 
+def test_rows_of_one_second_stay_in_the_instance_s_order():
+    """Ollama sorts by whole seconds: finer ones would turn its order about."""
+    state = fleet("a", models=())
+    times = [f"2026-01-01T00:00:0{second}.{tenth}Z" for second, tenth in ((1, 1), (1, 2), (2, 0))]
+    names = ["first:latest", "second:latest", "late:latest"]
+    pairs = list(zip(names, times, strict=True))
+    state.set_resident(state.instances["a"], [resident(n, expires_at=t) for n, t in pairs])
+    state.set_stored(state.instances["a"], [stored(n, t) for n, t in pairs])
+    expected = ["late:latest", "first:latest", "second:latest"]
+    assert [row["name"] for row in merged.ps(state)] == expected
+    assert [row["name"] for row in merged.tags(state)] == expected
+
+
 def test_openai_lists_the_same_models_with_their_owner():
     state = fleet("a", models=())
     state.set_stored(state.instances["a"], [stored("me/mine:7b"), stored("llama3:latest")])
