@@ -416,7 +416,7 @@ def test_a_drift_that_no_answer_speaks_of_any_more_is_over_and_never_lasting():
     """An embedder's answers have no tokens: they neither keep a drift alive nor make it last."""
     rng = random.Random(1)
     estimates = Estimates()
-    embeds = {"weights": "e", "key": "e", "output_tokens": 0, "decode_s": 0.0}
+    embeds = {"weights": "e", "key": "e", "output_tokens": 0, "decode_s": 0.0, "records": 0}
     for _ in range(100):
         estimates.learn(answer(rng))
         estimates.learn(answer(rng, **embeds))
