@@ -31,6 +31,7 @@ class Pair:
         "decode_guard",
         "doubt",
         "factor",
+        "heard",
         "hits",
         "prefill",
         "prefill_guard",
@@ -42,8 +43,9 @@ class Pair:
         "weights",
     )
 
-    def __init__(self, site: Site, weights: str) -> None:
+    def __init__(self, site: Site, weights: str, heard: int = 0) -> None:
         self.site = site
+        self.heard = heard  # how many answers had ended in the fleet when it was heard of last
         self.weights = weights
         self.prefill, self.decode = Line(), Line()
         self.prefill_guard, self.decode_guard = Guard(), Guard()

@@ -86,6 +86,26 @@ class Pool:
         """How much longer an instance takes than the nominal one; None if it was never seen."""
         return self._paces.get(instance)
 
+    def beyond(self, instance: str, weights: str) -> float:
+        """How much longer a pair takes than all others let expect; 0 if it does not, or is alone.
+
+        That is what the instance's other weights say of it, and the other instances of the weights.
+        """
+        own = self._excess.get(instance, {})
+        if weights not in own or len(own) == 1:
+            return 0.0
+        others = [e - self._elsewhere(instance, w) for w, e in own.items() if w != weights]
+        pace = sum(others) / len(others)
+        return max(own[weights] - pace - self._elsewhere(instance, weights), 0.0)
+
+    def _elsewhere(self, instance: str, weights: str) -> float:
+        """The cost of weights, as all other instances tell it."""
+        known, count = self._costs.get(weights, (0.0, 0))
+        share = self._shares.get((instance, weights))
+        if share is not None:
+            known, count = known - share, count - 1
+        return known / (count + COST_DOUBT)
+
     @property
     def median(self) -> float:
         """The pace of the instance in the middle; 0 while none is known."""

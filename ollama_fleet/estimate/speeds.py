@@ -1,8 +1,8 @@
 """How fast every instance runs every model: what was measured there, or what others let expect.
 
 Age is counted in answers, not in seconds: an instance that gets nothing while the others answer is
-slowly taken for one like them, so that one that was slow for a while gets its next chance; a night
-without requests makes nobody forget.
+slowly taken for one like them, so that one that was slow for a while gets its next chance; so does
+a pair that was slower than all others let expect. A night without requests makes nobody forget.
 """
 
 import math
@@ -15,9 +15,9 @@ from ollama_fleet.estimate.records import Coefficients, Speed
 from ollama_fleet.estimate.sane import finite, logarithm
 from ollama_fleet.estimate.site import LASTING, SavedSite, Site
 
-HALF_LIFE = 256  # answers per instance of the fleet
+HALF_LIFE = 256  # answers per instance of the fleet; per pair, for what is the pair's alone
 DRIFT_HALF_LIFE = 8  # and what was only seen passing is over sooner
-FEW = 4  # instances: a smaller fleet ages like one of so many
+FEW = 4  # instances, or pairs: a smaller fleet ages like one of so many
 KNOWN_HOLDS = 8  # answers for which the figures of a pair that is well known are good enough
 GUESSED = 16384  # pairs nobody has run yet whose speed is kept at hand
 
@@ -42,13 +42,17 @@ class SavedSize(NamedTuple):
 
 
 class SavedPair(NamedTuple):
-    """What was learned of some weights on an instance."""
+    """What was learned of some weights on an instance.
+
+    `unheard` counts the others' answers since it was heard of; not saved by older versions.
+    """
 
     instance: str
     weights: str
     prefill: Sums
     decode: Sums
     record_tokens: float
+    unheard: int = 0
 
 
 class Speeds:
@@ -91,6 +95,7 @@ class Speeds:
         if pair is None:
             self._guesses.pop((instance, weights), None)
             pair = self._add(instance, Pair(site, weights))
+        pair.heard = self.answers
         if answered:
             self._move(instance, site.answered())
         if pair.until < 0:
@@ -161,18 +166,21 @@ class Speeds:
         pair.priors = self._priors(instance, pair.weights)
         pair.doubt = LEVEL_DOUBT if self.decoding or self.prefilling else 0.0
         prefill, decode = pair.fit()
-        pair.set(prefill, decode, math.exp(self._away(instance, pair.site)))
+        pair.set(prefill, decode, math.exp(self._away(instance, pair)))
         pair.until = self.answers + (KNOWN_HOLDS if pair.known else 1) + len(self.sites) // 8
 
-    def _away(self, instance: str, site: Site) -> float:
-        """The logarithm of how far an instance is from its lines: drifted, and faded with age."""
-        pool = self.decoding or self.prefilling
+    def _away(self, instance: str, pair: Pair) -> float:
+        """The logarithm of how far a pair is from its lines: drifted, and faded with age."""
+        site, pool = pair.site, self.decoding or self.prefilling
         pace = pool.pace(instance)
-        age = (self.answers - site.heard) / max(len(self.sites), FEW)
-        if pace is None or not age:
+        if pace is None:
             return site.drift
-        kept = _kept(age / HALF_LIFE)
-        return site.drift * _kept(age / DRIFT_HALF_LIFE) + (1 - kept) * (pool.median - pace)
+        age = (self.answers - site.heard) / max(len(self.sites), FEW)
+        own_age = (self.answers - pair.heard) / max(len(self._pairs), FEW)
+        faded = _lost(age) * (pool.median - pace)
+        own_faded = -_lost(own_age) * pool.beyond(instance, pair.weights)
+        drift = site.drift * _kept(age / DRIFT_HALF_LIFE)
+        return drift + (min(faded, own_faded) if own_faded else faded)
 
     def _priors(self, instance: str, weights: str) -> tuple[Coefficients, Coefficients]:
         """The lines of prefill and decode to expect where nothing was measured."""
@@ -209,8 +217,14 @@ class Speeds:
     def saved_pairs(self) -> list[SavedPair]:
         """Of all pairs that were measured."""
         return [
-            SavedPair(at, of, pair.prefill.sums(), pair.decode.sums(), pair.record_tokens)
-            for (at, of), pair in self._pairs.items()
+            SavedPair(
+                *at,
+                pair.prefill.sums(),
+                pair.decode.sums(),
+                pair.record_tokens,
+                self.answers - pair.heard,
+            )
+            for at, pair in self._pairs.items()
         ]
 
     def restore_size(self, saved: SavedSize) -> None:
@@ -234,7 +248,10 @@ class Speeds:
             raise ValueError("saved twice")
         if not 0 < saved.record_tokens <= BUNCH:
             raise ValueError("no such records")
-        pair = self._add(saved.instance, Pair(self.site(saved.instance), saved.weights))
+        if not 0 <= saved.unheard < _LONG_AGO:
+            raise ValueError("no such count")
+        heard = self.answers - saved.unheard
+        pair = self._add(saved.instance, Pair(self.site(saved.instance), saved.weights, heard))
         pair.prefill, pair.decode, pair.record_tokens = prefill, decode, saved.record_tokens
 
 
@@ -242,6 +259,11 @@ def _kept(half_lives: float) -> float:
     """What age leaves of a figure: nearly all for a while, half at 1, a sixteenth at 2."""
     left: float = 0.5 ** (half_lives * half_lives)
     return left
+
+
+def _lost(age: float) -> float:
+    """What age takes away of what was measured."""
+    return 1 - _kept(age / HALF_LIFE)
 
 
 def _expected(instance: str, weights: str, pool: Pool, other: Pool) -> float:

@@ -429,3 +429,33 @@ def test_a_drift_that_no_answer_speaks_of_any_more_is_over_and_never_lasting():
         estimates.learn(answer(rng, **embeds))
     assert estimates.decode_s_per_token("c", "w", 1) == pytest.approx(usual_s, rel=0.2)
     assert estimates.prefill_s("c", "e", 200) == pytest.approx(prompt_s, rel=0.2)
+
+
+def test_a_pair_that_was_slow_once_gets_its_next_chance_though_its_instance_is_busy():
+    """Its first answer came while the model did not fit; since then others have been preferred."""
+    rng = random.Random(1)
+    estimates = Estimates()
+    for _ in range(40):
+        for instance, weights in (("a", "v"), ("b", "v"), ("b", "w")):
+            estimates.learn(answer(rng, instance, weights))
+    estimates.learn(answer(rng, "a", "w", slow=20.0))
+    usual_s = estimates.decode_s_per_token("b", "w", 1)
+    assert estimates.decode_s_per_token("a", "w", 1) > 10 * usual_s
+    for _ in range(1200):
+        estimates.learn(answer(rng, "a", "v"))
+        estimates.learn(answer(rng, "b", "w"))
+    assert estimates.decode_s_per_token("a", "w", 1) < 1.5 * usual_s
+    estimates.learn(answer(rng, "a", "w"))
+    assert estimates.decode_s_per_token("a", "w", 1) < 1.5 * usual_s
+
+
+def test_a_pair_that_is_slow_is_known_as_such_as_long_as_it_is_asked_now_and_then():
+    rng = random.Random(1)
+    estimates = Estimates()
+    for turn in range(2000):
+        estimates.learn(answer(rng, "a", "v"))
+        estimates.learn(answer(rng, "b", "w"))
+        if turn % 100 == 0:
+            estimates.learn(answer(rng, "a", "w", slow=20.0))
+    usual_s = estimates.decode_s_per_token("b", "w", 1)
+    assert estimates.decode_s_per_token("a", "w", 1) > 15 * usual_s
