@@ -185,8 +185,7 @@ class Upstream(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport; asyncio and uvloop have set TCP_NODELAY."""
-        assert isinstance(transport, asyncio.Transport) or hasattr(transport, "write")
-        self._transport = transport  # type: ignore[assignment]
+        self._transport = transport  # type: ignore[assignment]  # uvloop's is none of asyncio's
 
     def data_received(self, data: bytes) -> None:
         """Collect the head; after it pass the body on."""
@@ -237,21 +236,18 @@ class Upstream(asyncio.Protocol):
             end = self._buffer.find(b"\r\n\r\n")
             if end < 0:
                 if len(self._buffer) > MAX_HEAD_BYTES:
-                    self._refuse("an answer's head that does not end")
+                    self.expire(ConnectFailed("an answer's head that does not end"))
                 return
             block, self._buffer = self._buffer[:end], self._buffer[end + 4 :]
             try:
                 head = parse_head(block)
             except Malformed as error:
-                self._refuse(str(error))
+                self.expire(ConnectFailed(str(error)))
                 return
             if head.status >= 200:
                 self._parsed = head
                 self._head.set_result(head)
                 self._head = None
-
-    def _refuse(self, reason: str) -> None:
-        self.expire(ConnectFailed(reason))
 
     def _body(self, data: bytes) -> None:
         sink = self._sink
