@@ -25,12 +25,18 @@ def watched(fleet_pid: int) -> Callable[[], float]:
 
 
 def _ours_s(fleet_pid: int) -> float:
-    """CPU seconds until now."""
-    fleet = psutil.Process(fleet_pid)
-    gone = fleet.cpu_times()
-    total_s = gone.children_user + gone.children_system
-    for process in (psutil.Process(), fleet, *fleet.children(recursive=True)):
-        with suppress(psutil.NoSuchProcess):
-            times = process.cpu_times()
-            total_s += times.user + times.system
-    return float(total_s)
+    """CPU seconds until now; those of a fleet that has died are lost."""
+    total_s = _used_s(psutil.Process())
+    with suppress(psutil.NoSuchProcess):
+        fleet = psutil.Process(fleet_pid)
+        gone = fleet.cpu_times()
+        total_s += _used_s(fleet) + gone.children_user + gone.children_system
+        for child in fleet.children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                total_s += _used_s(child)
+    return total_s
+
+
+def _used_s(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
