@@ -154,6 +154,24 @@ def test_what_overtook_one_that_has_started_since_hastens_nobody_else():
     assert "light" in [start_first(room).request.tenant for _ in range(3)]
 
 
+def test_in_a_line_that_all_have_left_nobody_has_been_overtaken_or_is_owed_anything():
+    """It makes no difference to who comes later that the oldest left, or a dear one went early."""
+    room = room_of([(("low", Priority.LOW), 1.0), *[(("high", Priority.HIGH), 1.0)] * TURN])
+    for _ in range(TURN - 1):
+        start_first(room)
+    oldest, *rest = sorted(room.unbound, key=lambda waiter: waiter.number)
+    dear = waits(50, "high", Priority.HIGH, cost=1e6)
+    room.enter(dear)
+    room.start(dear)  # it is the oldest one's turn, but there is no place for that
+    for waiter in (dear, *rest, oldest):
+        room.leave(waiter)
+    room.enter(waits(100, "low", Priority.LOW))
+    for number in range(101, 101 + 2 * TURN):
+        room.enter(waits(number, "high", Priority.HIGH))
+    started = [start_first(room).number for _ in range(TURN)]
+    assert started == [*range(101, 100 + TURN), 100]
+
+
 def test_every_line_counts_its_own_turns_and_all_draw_on_the_same_shares():
     shares = Shares()
     one, other = Line(shares), Line(shares)

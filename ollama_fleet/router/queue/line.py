@@ -84,6 +84,8 @@ class Line:
         del like[bisect_left(like, waiter.number, key=_NUMBER)]
         if not like and not waiter.excluded:
             del self._flows[waiter.flow]
+        if not self._numbers:
+            self._overtaken_gpu_s = 0.0  # who comes next has been overtaken by nobody
         return True
 
     def start(self, waiter: Waiter) -> None:
