@@ -192,6 +192,16 @@ def test_pictures_are_written_for_all_there_is(played, tmp_path):
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in written)
 
 
+def test_too_few_requests_for_a_curve_are_pictures_and_text_all_the_same(tmp_path):
+    few = Scale(requests=12, seeds=1)
+    turn = turns([case("poisson")], 1, ["adaptive"])[0]
+    found = replayed(turn, few)
+    played = [Played(turn, Measured(found, 0.0), found)]
+    assert len(pictures.write(played, few, tmp_path)) == 3
+    rows = figures.standings(played, few, judge=False)
+    assert "too few requests" in showing.text(rows, played, few, wide=False)
+
+
 def test_the_table_tells_of_too_little_and_of_a_busy_machine(played):
     found = figures.standings(played, SCALE, judge=False)
     said = showing.text(found, played, SCALE, wide=True)

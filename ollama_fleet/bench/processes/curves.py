@@ -17,6 +17,7 @@ from ollama_fleet.replay.summary import quantile
 
 _WAITING_ENDS: Final = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512)  # last number of each class
 _LEAST_IN_CLASS: Final = 10  # arrivals; fewer tell nothing
+_LEAST_PARTS: Final = 3
 _PARTS: Final = 40  # of a run, in each of which its throughput is counted
 
 
@@ -87,14 +88,6 @@ def _curves(measured: Iterable[tuple[str, float, float]]) -> Curves:
     }
 
 
-BY_WAITING: Final = (
-    "mean latency, s",
-    "99 % latency, s",
-    "mean time to first token, s",
-    "throughput, tokens/s",
-)
-
-
 def by_waiting(all_played: Sequence[Played], scale: Scale) -> Mapping[str, Curves]:
     """By metric, of all runs that are given: x is how many waited for their first token.
 
@@ -104,18 +97,25 @@ def by_waiting(all_played: Sequence[Played], scale: Scale) -> Mapping[str, Curve
     runs: dict[str, list[Played]] = defaultdict(list)
     for each in all_played:
         runs[each.turn.name].append(each)
-    found: dict[str, dict[str, list[Point]]] = {title: {} for title in BY_WAITING}
+    found: dict[str, dict[str, Sequence[Point]]] = defaultdict(dict)
     for who, own in runs.items():
-        met = [pair for each in own for pair in _waiting(counted(each.measured.outcome, scale))]
-        parts = [p for each in own for p in stretches(served(each), _PARTS)]
-        made = [(part.waiting, part.tokens_per_s) for part in parts]
-        latencies = _classes([(n, fate.latency_s) for n, fate in met])
-        firsts = _classes([(n, fate.ttft_s) for n, fate in met])
-        found[BY_WAITING[0]][who] = [_point(x, ys, fmean) for x, ys in latencies]
-        found[BY_WAITING[1]][who] = [_point(x, ys, _p99) for x, ys in latencies]
-        found[BY_WAITING[2]][who] = [_point(x, ys, fmean) for x, ys in firsts]
-        found[BY_WAITING[3]][who] = [_point(x, ys, fmean) for x, ys in _classes(made, least=3)]
+        for title, points in _against_waiting(own, scale).items():
+            found[title][who] = points
     return found
+
+
+def _against_waiting(own: Sequence[Played], scale: Scale) -> Mapping[str, Sequence[Point]]:
+    met = [pair for each in own for pair in _waiting(counted(each.measured.outcome, scale))]
+    parts = [part for each in own for part in stretches(served(each), _PARTS)]
+    latencies = _classes([(waiting, fate.latency_s) for waiting, fate in met])
+    firsts = _classes([(waiting, fate.ttft_s) for waiting, fate in met])
+    made = _classes([(part.waiting, part.tokens_per_s) for part in parts], least=_LEAST_PARTS)
+    return {
+        "mean latency, s": [_point(x, ys, fmean) for x, ys in latencies],
+        "99 % latency, s": [_point(x, ys, _p99) for x, ys in latencies],
+        "mean time to first token, s": [_point(x, ys, fmean) for x, ys in firsts],
+        "throughput, tokens/s": [_point(x, ys, fmean) for x, ys in made],
+    }
 
 
 def _waiting(fates: Sequence[Fate]) -> list[tuple[float, Fate]]:

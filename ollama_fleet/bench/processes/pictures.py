@@ -3,8 +3,10 @@
 They have the same strategies in the same colours; lines are means over seeds, bands their range.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any, Final
 
 from ollama_fleet.bench.processes.curves import BY_LOAD, Curves, Metric, by_load, by_waiting, shares
@@ -110,7 +112,7 @@ def _grid(
             axis.plot(x, [p.mean for p in points], label=name, markersize=5, **styles[name])
             low, high = [p.least for p in points], [p.most for p in points]
             axis.fill_between(x, low, high, color=styles[name]["color"], alpha=0.15, linewidth=0)
-        _scaled(axis, metric in _WIDE, waiting=waiting)
+        _scaled(axis, wide=metric in _WIDE, waiting=waiting)
         axis.set(title=metric, xlabel=x_title)
         axis.grid(visible=True, alpha=0.3)
     handles, labels = axes[0].get_legend_handles_labels()
@@ -119,10 +121,12 @@ def _grid(
     return figure
 
 
-def _scaled(axis: "Axes", wide: bool, *, waiting: bool) -> None:  # noqa: FBT001 - of one call
+def _scaled(axis: "Axes", *, wide: bool, waiting: bool) -> None:
     from matplotlib.ticker import LogLocator  # noqa: PLC0415 - an extra
 
     axis.margins(0.06)
+    if not math.isfinite(axis.dataLim.x1):
+        return  # too few requests for any curve
     if wide:
         axis.set_yscale("log")
         axis.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
@@ -160,8 +164,6 @@ def _draw_bars(
     of: Callable[[Trial], float],
     styles: Styles,
 ) -> None:
-    from statistics import fmean  # noqa: PLC0415 - with the drawing
-
     names = [name for name in styles if name in by_name][::-1]
     found = [[of(t) for t in by_name[name]] for name in names]
     means = [fmean(each) for each in found]
@@ -190,8 +192,6 @@ def _short(value: float) -> str:
 
 def _shares(all_played: Sequence[Played], scale: Scale) -> "Figure":
     """A panel for each case: of each strategy, what share each instance served; and its loads."""
-    from statistics import fmean  # noqa: PLC0415 - with the drawing
-
     cases = _trials(all_played, scale)
     figure, axes = _figure(len(cases), 1, width=8.0, height=1.7)
     instances = sorted({i for by in cases.values() for own in by.values() for i in shares(own)})
