@@ -84,7 +84,13 @@ class Rosters:
         return allowed is None or instance.name in allowed
 
     def stored(self, instance: Instance, before: Iterable[str], now: Iterable[str]) -> None:
-        """Its store holds other models than before."""
+        """Its store holds other models than before, or other weights by their names.
+
+        What is in its memory has other names then: `memory` says which.
+        """
+        for profile, keys in self._free_at.pop(instance.name, {}).values():
+            for key in keys:
+                _leave(self._free, (key, profile), instance)
         before, now = set(before), set(now)
         for key in before - now:
             _leave(self._holders, key, instance)

@@ -65,6 +65,14 @@ def test_weights_that_become_known_later_take_over_what_is_in_memory():
     assert [i.name for i in state.free(N, ())] == ["a"]
 
 
+def test_who_has_a_free_slot_still_has_it_when_its_models_turn_out_to_be_other_weights():
+    names = [f"m{n}" for n in range(12)]
+    state, a = lone(models=names)
+    state.set_resident(a, [resident(name) for name in names])
+    state.set_stored(a, [stored(name, blob=f"sha256:{name}") for name in names])
+    assert {name for name in names if list(state.free(canonical(name), ())) == [a]} == set(names)
+
+
 def test_what_runs_elsewhere_takes_no_slot():
     state, a = lone(slots=1)
     stub = StoredModel(N, "n", "d", 1, {"remote_host": "https://ollama.com:443"})
