@@ -5,12 +5,15 @@ once a second, notices a GPU that throttles before the answers it works on have 
 """
 
 from collections.abc import Callable
+from itertools import islice
 from typing import NamedTuple
 
 from ollama_fleet.errors import Failure
 from ollama_fleet.estimate import Bounds, Estimates, Observation, Prefixes, Served, served
 from ollama_fleet.router.intake import BLOCK_BYTES
 from ollama_fleet.state import Completed, Instance, Lease, Phase, State, Want
+
+WATCHED = 64  # streams of some weights on an instance: enough to see how fast its tokens come
 
 
 class Learning:
@@ -61,7 +64,7 @@ class Learning:
         now_s = self._clock()
         for instance in self._state.instances.values():
             for weights, runner in instance.runners.items():
-                self._see(instance, weights, tuple(runner.leases), now_s)
+                self._see(instance, weights, tuple(islice(runner.leases, WATCHED)), now_s)
 
     def _see(
         self, instance: Instance, weights: str, leases: tuple[Lease, ...], now_s: float

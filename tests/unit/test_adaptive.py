@@ -100,6 +100,25 @@ def test_what_the_others_have_left_falls_while_they_write_though_nothing_else_ha
     assert figures(state, "a", known, now_s=10.0)["others"] < before
 
 
+@given(st.integers(0, 100), st.lists(st.booleans(), max_size=40))
+def test_of_many_others_what_they_have_left_is_known_nearly_as_they_come_and_go(count, changes):
+    """Not each of hundreds of streams is looked at whenever one of them ends."""
+    state, known = warm_fleet("a", slots=1000), Known({"a": 1.0})
+    leases = [run(state, "a", tokens=1) for _ in range(count)]
+    instance = state.instances["a"]
+    for comes in changes:
+        if comes:
+            leases.append(run(state, "a", tokens=99))
+        elif leases:
+            leases.pop().release()
+        others_s = figures(state, "a", known)["others"]
+        kept = instance.sketches.copy(), instance.load_sketches.copy()
+        instance.sketches.clear()
+        instance.load_sketches.clear()
+        assert others_s == pytest.approx(figures(state, "a", known)["others"], rel=0.15)
+        instance.sketches, instance.load_sketches = kept
+
+
 def test_the_value_is_the_sum_of_its_terms_with_waits_and_loads_weighed():
     state = warm_fleet("a", slots=1)
     run(state, "a", tokens=10)

@@ -9,7 +9,7 @@ from ollama_fleet.errors import StreamBroken
 from ollama_fleet.estimate import Prefixes
 from ollama_fleet.estimate.limits import Limits
 from ollama_fleet.names import canonical
-from ollama_fleet.router.learning import Learning
+from ollama_fleet.router.learning import WATCHED, Learning
 from ollama_fleet.state import Completed, Phase, Residency, StoredModel, Want, Work
 
 KEY = canonical("m")
@@ -157,6 +157,19 @@ def test_tokens_seen_passing_are_told_before_the_answers_end():
     school.now_s, counts[:] = 0.5, [15, 30]
     school.learning.look()
     assert school.notes.sightings == [("a", "d-m", {"busy": 2, "tokens": 15, "stream_s": 1.0})]
+
+
+def test_of_very_many_streams_some_are_watched_the_same_each_time():
+    school = School("a")
+    for number in range(3 * WATCHED):
+        lease = school.begin("a", stream=True)
+        speed = 10 if number < WATCHED else 1000
+        school.state.progress(lease, lambda speed=speed: round(speed * school.now_s), school.now_s)
+    school.learning.look()
+    school.now_s = 0.5
+    school.learning.look()
+    told = {"busy": 3 * WATCHED, "tokens": 5 * WATCHED, "stream_s": 0.5 * WATCHED}
+    assert school.notes.sightings == [("a", "d-m", told)]
 
 
 def test_the_share_of_a_prompt_that_the_cache_had_is_told():

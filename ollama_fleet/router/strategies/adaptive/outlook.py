@@ -2,7 +2,7 @@
 
 import heapq
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from ollama_fleet.router.intake import Request
@@ -15,20 +15,21 @@ Expected = Callable[[Request], tuple[float, float]]
 """Tokens of a request's prompt and of its answer, as far as they can be known."""
 
 FRESH_TOKENS: Final = 8  # for so many tokens' time what was reckoned of an instance is good
+_ALIKE: Final = 8  # one more or less of so many changes nothing but their number
 _AT_WORK: Final = "at work"  # what all of an instance's sketches share
+_ENDS: Final = "ends"
 
 
 class _AtWork(NamedTuple):
-    """How many requests run on an instance, the tokens they have left to write, and their ends.
+    """How many requests run on an instance, and the tokens they have left to write.
 
-    `ends_s` are by weights, in the order in which they began, on the caller's clock. Good until
-    `until_s`.
+    Good until `until_s`. `changes` is how many requests had come and gone there.
     """
 
     until_s: float
+    changes: int
     busy: int
     left_tokens: float
-    ends_s: Mapping[str, Sequence[float]]
 
 
 Outlook = tuple[float, int, float]
@@ -54,50 +55,56 @@ class Looking:
         if not ahead.count and (runner is None or runner.takes(residency.profile)):
             return 0.0, at_work.busy, at_work.left_tokens
         slots = instance.slots_of(residency.weights)
-        line = self._line(at_work, instance, residency, ahead, now_s)
+        line = self._line(instance, residency, ahead, now_s)
         wait_s = line.ends_s[0] if len(line.ends_s) >= slots else 0.0
         beside = max(at_work.busy, slots) - 1 if wait_s else at_work.busy + ahead.count
         return wait_s, beside, at_work.left_tokens + line.tokens
 
     def drained_s(self, instance: Instance, weights: str, now_s: float) -> float:
         """Seconds until all who run there under those weights are done."""
-        ends_s = self._at_work(instance, now_s).ends_s.get(weights, ())
-        return max(max(ends_s, default=now_s) - now_s, 0.0)
+        return max(max(self._ends_s(instance, weights, now_s), default=now_s) - now_s, 0.0)
 
     def _at_work(self, instance: Instance, now_s: float) -> _AtWork:
         known: _AtWork | None = instance.sketches.get(_AT_WORK)
         if known is None or now_s >= known.until_s:
-            known = instance.sketches[_AT_WORK] = self._look(instance, now_s)
+            known = instance.sketches[_AT_WORK] = self._count(instance, now_s)
         return known
 
-    def _look(self, instance: Instance, now_s: float) -> _AtWork:
-        running = {weights: r for weights, r in instance.runners.items() if r.leases}
-        busy = sum(runner.in_flight for runner in running.values())
-        left_tokens, until_s = 0.0, math.inf
-        ends_s: dict[str, Sequence[float]] = {}
-        for weights, runner in running.items():
-            speed = self._speeds.speed(instance.name, weights)
-            token_s = speed.token_s(busy)
-            lefts = [left(self._speeds, lease, speed, token_s, now_s) for lease in runner.leases]
-            left_tokens += sum([tokens for _, tokens in lefts])
-            ends_s[weights] = [now_s + prefill_s + tokens * token_s for prefill_s, tokens in lefts]
-            until_s = min(until_s, now_s + FRESH_TOKENS * token_s)
-        return _AtWork(until_s, busy, left_tokens, ends_s)
+    def _count(self, instance: Instance, now_s: float) -> _AtWork:
+        """Look at each that runs, or where they are many at how many there are now."""
+        changes = 2 * instance.requests - instance.in_flight
+        before: _AtWork | None = instance.load_sketches.get(_AT_WORK)
+        if before is not None and now_s < before.until_s:
+            changed = changes - before.changes
+            if not changed:
+                return before
+            if changed * _ALIKE <= before.busy:
+                busy = _busy(instance)
+                left_tokens = before.left_tokens * busy / before.busy
+                return before._replace(busy=busy, left_tokens=left_tokens)
+        found = instance.load_sketches[_AT_WORK] = self._look(instance, changes, now_s)
+        return found
+
+    def _look(self, instance: Instance, changes: int, now_s: float) -> _AtWork:
+        busy, left_tokens, until_s = _busy(instance), 0.0, math.inf
+        for weights, runner in instance.runners.items():
+            if runner.leases:
+                speed = self._speeds.speed(instance.name, weights)
+                token_s = speed.token_s(busy)
+                until_s = min(until_s, now_s + FRESH_TOKENS * token_s)
+                for lease in runner.leases:
+                    left_tokens += left(self._speeds, lease, speed, token_s, now_s).tokens
+        return _AtWork(until_s, changes, busy, left_tokens)
 
     def _line(
-        self,
-        at_work: _AtWork,
-        instance: Instance,
-        residency: Residency,
-        ahead: Ahead,
-        now_s: float,
+        self, instance: Instance, residency: Residency, ahead: Ahead, now_s: float
     ) -> "_Line":
         """When the slots come free, with all that the plan has put there so far."""
         line: _Line | None = ahead.lines.get(residency)
         speed = self._speeds.speed(instance.name, residency.weights)
         slots = instance.slots_of(residency.weights)
         if line is None:
-            line = _Line(_ends_s(at_work, instance, residency, now_s))
+            line = _Line(self._taken_s(instance, residency, now_s))
             if ahead.count:
                 ahead.lines[residency] = line
         token_s = speed.token_s(slots)
@@ -109,18 +116,34 @@ class Looking:
         line.seen = ahead.count
         return line
 
+    def _taken_s(self, instance: Instance, residency: Residency, now_s: float) -> list[float]:
+        """Seconds until each slot that is taken comes free for some weights."""
+        ends_s = self._ends_s(instance, residency.weights, now_s)
+        taken_s = [max(end_s - now_s, 0.0) for end_s in ends_s]
+        slots = instance.slots_of(residency.weights)
+        if taken_s and instance.runners[residency.weights].running != residency.profile:
+            # Ollama loads it anew when all of them are done.
+            return [max(taken_s)] * slots
+        # There may be fewer slots than there were: then the first that end free none.
+        return taken_s if len(taken_s) <= slots else sorted(taken_s)[-slots:]
 
-def _ends_s(
-    at_work: _AtWork, instance: Instance, residency: Residency, now_s: float
-) -> list[float]:
-    """Seconds until each slot that is taken comes free for some weights, if all goes on as now."""
-    ends_s = [max(end_s - now_s, 0.0) for end_s in at_work.ends_s.get(residency.weights, ())]
-    slots = instance.slots_of(residency.weights)
-    if ends_s and instance.runners[residency.weights].running != residency.profile:
-        # Ollama loads it anew when all of them are done.
-        return [max(ends_s)] * slots
-    # There may be fewer slots than there were: then the first that end free none.
-    return ends_s if len(ends_s) <= slots else sorted(ends_s)[-slots:]
+    def _ends_s(self, instance: Instance, weights: str, now_s: float) -> Sequence[float]:
+        """When each that runs there under those weights ends, if all goes on as now."""
+        runner = instance.runners.get(weights)
+        if runner is None or not runner.leases:
+            return ()
+        known: tuple[float, Sequence[float]] | None = instance.sketches.get((_ENDS, weights))
+        if known is None or now_s >= known[0]:
+            speed = self._speeds.speed(instance.name, weights)
+            token_s = speed.token_s(self._at_work(instance, now_s).busy)
+            lefts = [left(self._speeds, lease, speed, token_s, now_s) for lease in runner.leases]
+            ends_s = [now_s + prefill_s + tokens * token_s for prefill_s, tokens in lefts]
+            known = instance.sketches[_ENDS, weights] = now_s + FRESH_TOKENS * token_s, ends_s
+        return known[1]
+
+
+def _busy(instance: Instance) -> int:
+    return sum([runner.in_flight for runner in instance.runners.values()])
 
 
 class _Line:
