@@ -22,9 +22,10 @@ from ollama_fleet.replay.layout import Layout
 from ollama_fleet.replay.plant import Plant
 from ollama_fleet.replay.stream import Stream
 from ollama_fleet.replay.telling import Telling, completed, request_of
-from ollama_fleet.router.desk import Cost, Desk, Refusal
+from ollama_fleet.router.desk import Cost, Desk
 from ollama_fleet.router.policy import Scores, Strategy, candidates
 from ollama_fleet.router.queue import Waiter
+from ollama_fleet.router.refusal import Refusal
 from ollama_fleet.router.retry import may_retry
 from ollama_fleet.state import Instance, Lease, State, Want
 
@@ -117,6 +118,7 @@ class _Replay:
             grant=self._grant,
             refuse=self._refuse,
             later=lambda go_on: clock.at(clock.now_s, lambda: go_on(clock.now_s)),
+            after=lambda s, look: clock.at(clock.now_s + s, lambda: look(clock.now_s)),
         )
         state.on_change.append(lambda: desk.changed(clock.now_s))
         state.on_release.append(lambda lease: desk.freed(lease, clock.now_s))

@@ -9,11 +9,12 @@ from random import Random
 from typing import ClassVar, Final, Self
 
 from ollama_fleet.errors import Failure
-from ollama_fleet.router.desk import Cost, Desk, Refusal
+from ollama_fleet.router.desk import Cost, Desk
 from ollama_fleet.router.forecast import Waiting
 from ollama_fleet.router.intake import Request
 from ollama_fleet.router.policy import Scores, Strategy
 from ollama_fleet.router.queue import Waiter
+from ollama_fleet.router.refusal import Refusal
 from ollama_fleet.state import Instance, Lease, State
 
 
@@ -99,6 +100,9 @@ class Admission:
             refuse=self._refuse,
             cost=cost,
             later=lambda go_on: asyncio.get_running_loop().call_soon(lambda: go_on(clock())),
+            after=lambda seconds, look: asyncio.get_running_loop().call_later(
+                seconds, lambda: look(clock())
+            ),
         )
         state.on_change.append(lambda: desk.changed(clock()))
         state.on_release.append(lambda lease: desk.freed(lease, clock()))

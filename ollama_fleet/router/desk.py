@@ -7,35 +7,25 @@ and on whatever clock the caller has: admission.py drives it in real time, a rep
 import math
 from collections import deque
 from collections.abc import Callable
-from enum import StrEnum
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from ollama_fleet.router.again import After, Again
 from ollama_fleet.router.fairness import Charge
 from ollama_fleet.router.forecast import Forecast
 from ollama_fleet.router.intake import Request
 from ollama_fleet.router.plan import HORIZON, Choose, Refuse, plan, starters
 from ollama_fleet.router.policy import Binding, Scores, Strategy
 from ollama_fleet.router.queue import Waiter, WaitingRoom
+from ollama_fleet.router.refusal import Refusal
 from ollama_fleet.state import Instance, Lease, State, Work
 
 if TYPE_CHECKING:
     from random import Random
 
 
-class Refusal(StrEnum):
-    """Why a request is not served."""
-
-    NOBODY = "no instance is left that could serve the request"
-    FULL = "as many requests are waiting already as may"
-    CROWDED = "as many requests of one sender are waiting already as may"
-    LATE = "it could not start within its deadline"
-    STOPPING = "the fleet is stopping"
-
-
 Grant = Callable[[Waiter, Instance, Scores], Lease | None]
 """Told who has a place now. It takes the lease before it returns; None if the waiter is leaving."""
-
 
 Cost = Callable[[Request, Instance], float]
 """The GPU-seconds that a request is expected to take there if it starts now; 0 if not known."""
@@ -45,9 +35,9 @@ class Desk:
     """The one place where requests wait; `limit` of them may, `per_tenant` of one sender.
 
     Every waiter that arrives is granted a place, refused, or leaves: once. `later` calls something
-    soon, when others have had their turn: choosing for many at once is done a plan at a time. `rng`
-    draws who is asked, where there are too many instances to ask them all. The caller says what
-    happens: `arrive`, `leave`, `freed` after a lease has ended, `changed` when the fleet has.
+    soon, when others have had their turn: choosing for many at once is done a plan at a time;
+    `after` calls it after so many seconds (again.py). `rng` draws who is asked of many.
+    The caller says what happens: `arrive`, `leave`, `freed` after a lease has ended, `changed`.
     Where no `cost` is known a request is charged what its tenant's have usually taken.
     """
 
@@ -62,6 +52,7 @@ class Desk:
         grant: Grant,
         refuse: Callable[[Waiter, Refusal], None],
         later: Callable[[Callable[[float], None]], object],
+        after: After = lambda _seconds, _look: None,
         cost: Cost = lambda _request, _instance: 0.0,
     ) -> None:
         self.strategy = strategy
@@ -75,6 +66,7 @@ class Desk:
         self.forecast = Forecast(self._room)
         self._to_place: deque[Waiter] = deque()  # those to choose for anew, a plan at a time
         self._late = strategy.binds is Binding.LATE
+        self._again = Again(self._look, after)
         self._charges: dict[Lease, Charge] = {}
         self._newcomer: Waiter | None = None  # has just arrived: should it start, it did not wait
         self._closed = False
@@ -86,6 +78,7 @@ class Desk:
 
     def arrive(self, waiter: Waiter, now_s: float) -> None:
         """Let a request in: it is granted a place at once, refused at once, or waits."""
+        self._again.happened(now_s)
         if self._closed:
             self._refuse(waiter, Refusal.STOPPING)
             return
@@ -164,10 +157,14 @@ class Desk:
             self._wait(waiter, None, now_s)  # where it was, if there is room for it
 
     def _start_some(self, now_s: float) -> None:
+        self._again.happened(now_s)
+        self._look(now_s)
+
+    def _look(self, now_s: float) -> None:
         """Let those start whose best place is free now, of the first who wait."""
         unbound = self._room.unbound
-        of_each = unbound.of_each(HORIZON)
-        actions = plan(unbound.first(HORIZON), self._state, self.strategy, self._rng, now_s)
+        of_each, first = unbound.of_each(HORIZON), unbound.first(HORIZON)
+        actions = plan(first, self._state, self.strategy, self._rng, now_s)
         for action in actions:
             if isinstance(action, Refuse):
                 self._refuse(action.waiter, Refusal.NOBODY)
@@ -175,6 +172,14 @@ class Desk:
                 self._start(action, now_s)
         if len(actions) >= of_each and unbound:  # there may be a place for those behind them, too
             self._later(self._start_some)
+        self._watch(now_s)
+
+    def _watch(self, now_s: float) -> None:
+        """Look again when it takes longer than the first of them itself would."""
+        first = next(iter(self._room.unbound), None)
+        if first is not None and self._late and self._charges:
+            self._reckon(first)
+            self._again.watch(first.cost_gpu_s, now_s)
 
     def _wait(self, waiter: Waiter, choice: Choose | None, now_s: float) -> None:
         crowded = self._room.crowded(waiter)
@@ -188,6 +193,7 @@ class Desk:
             self._enter(waiter)
             if self._to_place:
                 self._to_place.append(waiter)
+            self._watch(now_s)
         else:
             self._bind(choice)
         if self.forecast.hopeless(waiter, now_s):

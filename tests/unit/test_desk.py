@@ -9,11 +9,15 @@ from fleet_fixtures import asks, fleet, hold, resident, spec, stored, strategy
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ollama_fleet.estimate import Estimates, Observation
 from ollama_fleet.gpu import Gpu, Vendor
+from ollama_fleet.names import canonical
 from ollama_fleet.placement import Placement
+from ollama_fleet.router.costs import Costs
 from ollama_fleet.router.desk import Desk
 from ollama_fleet.router.plan import HORIZON
 from ollama_fleet.router.queue import Waiter
+from ollama_fleet.router.strategies import Expectations
 from ollama_fleet.state import Phase, Residency, State, Want
 
 LATE = ["adaptive", "late_least_conn"]
@@ -22,7 +26,7 @@ LATE = ["adaptive", "late_least_conn"]
 class Office:
     """A desk with its callbacks: what was granted, whom it refused, what it does later."""
 
-    def __init__(self, state, name="adaptive", *, limit=99):
+    def __init__(self, state, name="adaptive", *, limit=99, speeds=None, **more):
         self.state = state
         self.now_s = 0.0
         self.leases = {}
@@ -31,12 +35,13 @@ class Office:
         self.number = 0
         self.desk = Desk(
             state,
-            strategy(name),
+            strategy(name, speeds=speeds),
             limit=limit,
             rng=random.Random(1),
             grant=self.grant,
             refuse=lambda waiter, refusal: self.refused.setdefault(waiter.number, refusal.name),
             later=self.soon.append,
+            **more,
         )
         state.on_change.append(lambda: self.desk.changed(self.now_s))
         state.on_release.append(lambda lease: self.desk.freed(lease, self.now_s))
@@ -324,3 +329,44 @@ def test_a_time_in_which_nobody_waited_says_nothing_about_the_next_wait():
     office.arrive()
     office.arrive(replace(asks(), deadline_s=60.0))
     assert office.refused == {}
+
+
+def test_who_waits_for_an_answer_that_does_not_end_is_chosen_for_anew_as_time_passes():
+    """Though nothing happens. The looks become rarer, and end with the wait."""
+    estimates, looks = Estimates(), []
+    for name, token_s in [("a", 0.02), ("b", 1.0)] * 40:
+        estimates.learn(
+            Observation(
+                instance=name,
+                weights="d-m",
+                key=canonical("m"),
+                prefill_s=0.1,
+                output_tokens=50,
+                decode_s=49 * token_s,
+            )
+        )
+    office = Office(
+        warm("a", "b"),
+        speeds=estimates,
+        cost=Costs(estimates, Expectations(estimates)).gpu_s,
+        after=lambda *look: looks.append(look),
+    )
+    began_s = office.now_s = 3600.0
+    written = [0]
+    office.arrive(replace(asks(), stream=True))
+    office.state.sent(office.leases[1], began_s)
+    office.state.progress(office.leases[1], lambda: written[0], began_s + 0.1)
+    written[0] = 45
+    office.arrive()
+    assert office.where() == {1: "a"}
+    waits_s = []
+    while looks:
+        seconds, look = looks.pop()
+        waits_s.append(seconds)
+        office.now_s += seconds
+        written[0] = round((office.now_s - began_s) / 0.02)
+        look(office.now_s)
+    assert office.where() == {1: "a", 2: "b"}
+    assert waits_s == sorted(waits_s)
+    assert len(waits_s) < 20
+    assert office.now_s < began_s + 200.0

@@ -9,7 +9,7 @@ from ollama_fleet.replay.bounds import lower_bound_s
 from ollama_fleet.replay.job import Job
 from ollama_fleet.replay.run import Outcome, replay
 from ollama_fleet.replay.summary import summary
-from ollama_fleet.router.desk import Refusal
+from ollama_fleet.router.refusal import Refusal
 
 
 def trial(scenario: Scenario, contender: str, seed: int) -> Trial:

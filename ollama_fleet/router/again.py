@@ -1,0 +1,42 @@
+"""Looking again: who waits is chosen for anew though nothing has happened. Pure.
+
+A request may have been left to wait for an instance that was expected to be free soon. If that is
+late, nothing says so, and somebody else may be the better choice by now. So there is another look
+after a while, and each quiet while is as long as all before it: an instance that hangs costs few.
+No constant of time is in it.
+"""
+
+import math
+from collections.abc import Callable
+from functools import partial
+
+After = Callable[[float, Callable[[float], None]], object]
+"""Calls something after so many seconds, with the time it is then."""
+
+
+class Again:
+    """Has `look` called when nothing has happened for a while."""
+
+    __slots__ = ("_after", "_due_s", "_look", "_since_s")
+
+    def __init__(self, look: Callable[[float], None], after: After) -> None:
+        self._look = look
+        self._after = after
+        self._since_s = 0.0  # when something happened last
+        self._due_s = math.inf  # when the next look is
+
+    def happened(self, now_s: float) -> None:
+        """Something has: it was looked at anyway."""
+        self._since_s = now_s
+
+    def watch(self, while_s: float, now_s: float) -> None:
+        """Have it looked at again after that while, or the quiet that there has been if longer."""
+        due_s = now_s + max(while_s, now_s - self._since_s)
+        if now_s < due_s < self._due_s:
+            self._due_s = due_s
+            self._after(due_s - now_s, partial(self._come, due_s))
+
+    def _come(self, due_s: float, now_s: float) -> None:
+        if due_s == self._due_s:  # else another was due before it
+            self._due_s = math.inf
+            self._look(now_s)
