@@ -5,15 +5,25 @@ from dataclasses import replace
 
 import pytest
 import virtual_time
-from fleet_fixtures import asks, fleet, strategy
+from fleet_fixtures import asks, fleet, resident, strategy
 
+from ollama_fleet.estimate import Estimates, Observation
+from ollama_fleet.names import canonical
 from ollama_fleet.router.admission import Admission, QueueTimeout
+from ollama_fleet.router.costs import Costs
+from ollama_fleet.router.strategies import Expectations
 
 
-def admission(state, timeout_s):
-    rng = random.Random(1)
-    chooses = strategy("least_conn")
-    return Admission(state, chooses, limit=9, timeout_s=timeout_s, rng=rng, clock=virtual_time.now)
+def admission(state, timeout_s, chooses=None, **more):
+    return Admission(
+        state,
+        chooses or strategy("least_conn"),
+        limit=9,
+        timeout_s=timeout_s,
+        rng=random.Random(1),
+        clock=virtual_time.now,
+        **more,
+    )
 
 
 @pytest.mark.parametrize(
@@ -40,5 +50,24 @@ def test_who_can_start_at_once_does_however_late_it_is():
         door = admission(fleet("a", slots=1), 60.0)
         with await door.admit(replace(asks(), deadline_s=1.0), age_s=9.0) as place:
             assert not place.waited
+
+    virtual_time.run(check())
+
+
+def test_it_goes_elsewhere_when_what_it_waits_for_is_long_overdue():
+    async def check():
+        state, estimates = fleet("a", "b", slots=1), Estimates()
+        for name, token_s in [("a", 0.02), ("b", 1.0)] * 40:
+            state.set_resident(state.instances[name], [resident("m")])
+            seen = Observation(instance=name, weights="d-m", key=canonical("m"), output_tokens=50)
+            estimates.learn(replace(seen, prefill_s=0.1, decode_s=49 * token_s))
+        cost = Costs(estimates, Expectations(estimates)).gpu_s
+        door = admission(state, 3600.0, strategy("adaptive", speeds=estimates), cost=cost)
+        with await door.admit(replace(asks(), stream=True)) as slow:
+            state.sent(slow.lease, 0.0)
+            state.progress(slow.lease, lambda: 45 + round(virtual_time.now() / 0.02), 0.1)
+            with await door.admit(asks()) as place:
+                assert (slow.lease.instance.name, place.lease.instance.name) == ("a", "b")
+                assert 0 < virtual_time.now() < 300
 
     virtual_time.run(check())
