@@ -124,13 +124,17 @@ def test_who_waits_for_an_instance_that_left_is_stranded_and_nobody_else():
 
 
 def test_who_waits_for_an_instance_that_turns_out_to_lack_the_model_is_stranded():
-    """Unless nobody has it: then the instance's own 404 is the answer."""
     state = fleet("a", "b", models=("m", "n"))
-    a, b = state.instances.values()
     room = line_up(state, "a", asks("m"), asks("n"))
-    hold(state, a, "n")
+    hold(state, state.instances["a"], "n")
     assert [w.number for w in room.stranded(state)] == [1]
-    hold(state, b, "n")
+
+
+def test_who_waits_for_a_model_that_nobody_has_is_not_stranded():
+    """The instance's own 404 is the answer."""
+    state = fleet("a", "b")
+    room = line_up(state, "a", asks("x"))
+    hold(state, state.instances["b"], "n")
     assert room.stranded(state) == []
 
 
