@@ -19,6 +19,7 @@ from ollama_fleet.bench.processes import fleets, real
 from ollama_fleet.bench.processes.cases import case, layout_of
 from ollama_fleet.bench.processes.contenders import AS_IT_IS, contender
 from ollama_fleet.bench.processes.figures import standings
+from ollama_fleet.bench.processes.prompts import Route, request
 from ollama_fleet.bench.processes.study import Scale, played, turns
 
 REQUESTS = 30
@@ -29,13 +30,13 @@ MODEL = "llama3.1:8b"
 
 
 def small(family):
-    """A case on two nodes; requests come four times as fast as four nodes could take them."""
+    """A case on two nodes; requests come as fast as is usual on four."""
     one = case(family)
     return replace(one, box=BOX, layout=layout_of(BOX).warm(MODEL))
 
 
 def watched(seen):
-    """Opens fleets, and keeps for each run what its instances say they were asked."""
+    """Opens fleets, and keeps for each run what was asked of it."""
 
     @contextmanager
     def opening(one, who):
@@ -52,19 +53,21 @@ def records(served):
     return [r for r in history.recent(served.directories.history, 1000) if r.inference]
 
 
+def body_bytes(job):
+    return len(request(job, Route.CHAT, simulated=True).partition(b"\r\n\r\n")[2])
+
+
 @pytest.mark.timeout(150)
 def test_each_strategy_gets_the_same_requests_and_none_is_lost():
-    """By the instances' own counts of tokens, and by the client's check of every answer."""
+    """By the router's records of what came in, and the client's check of every answer's tokens."""
     seen = []
     one = small("poisson")
     found = list(played(turns([one], 1, ["adaptive", "least_conn"]), SCALE, watched(seen)))
-    asked = sorted(
-        (job.model, job.prompt_tokens, job.output_tokens) for job in one.jobs(1, REQUESTS)
-    )
+    asked = sorted((MODEL, Route.CHAT.value, body_bytes(job)) for job in one.jobs(1, REQUESTS))
     assert [each.measured.outcome.loads for each in found] == [0, 0]
     for loaded_before, own in seen:
         assert loaded_before == 2  # the preload of either node
-        assert sorted((r.model, r.prompt_tokens, r.output_tokens) for r in own) == asked
+        assert sorted((r.model, r.route, r.request_bytes) for r in own) == asked
     for each in found:
         assert [f.refused for f in each.measured.outcome.fates] == [""] * REQUESTS
         assert {f.instance for f in each.measured.outcome.fates} == {"gpu0", "gpu1"}

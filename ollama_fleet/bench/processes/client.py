@@ -17,6 +17,7 @@ _INSTANCE: Final = re.compile(rb"\r\nx-fleet-instance: *([^\r]*)", re.IGNORECASE
 _LENGTH: Final = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _COUNT: Final = re.compile(rb'"eval_count": ?(\d+)')
 _WHOLE: Final = (b'"done":true', b"data: [DONE]", b'"finish_reason":"')
+_LINGER_S: Final = 0.5
 _PATIENCE_S: Final = 5.0  # to be let in
 
 
@@ -90,8 +91,8 @@ async def _send(host: str, port: int, ask: Ask, start_s: float) -> Answer:
         answer.error = "no answer in time"
     finally:
         answer.ended_s = answer.ended_s or now_s()
-        if transport is not None:
-            transport.close()
+        if transport is not None:  # nobody hangs up at the last byte; the other side will
+            loop.call_later(0.0 if answer.error else _LINGER_S, transport.close)
     return answer
 
 
