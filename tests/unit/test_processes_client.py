@@ -31,7 +31,7 @@ def read(pieces, *, tokens=3):
     """The answer and the verdict after these pieces, a tick of the clock before each."""
     loop, ticks = asyncio.new_event_loop(), itertools.count(1)
     answer = Answer(0.0)
-    reader = _Reader(answer, lambda: float(next(ticks)), loop.create_future())
+    reader = _Reader(answer, lambda: float(next(ticks)), loop)
     for piece in pieces:
         reader.data_received(piece)
     over = reader.over.done()

@@ -17,7 +17,7 @@ _INSTANCE: Final = re.compile(rb"\r\nx-fleet-instance: *([^\r]*)", re.IGNORECASE
 _LENGTH: Final = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _COUNT: Final = re.compile(rb'"eval_count": ?(\d+)')
 _WHOLE: Final = (b'"done":true', b"data: [DONE]", b'"finish_reason":"')
-_LINGER_S: Final = 0.5
+_LINGER_S: Final = 0.5  # nobody hangs up at the last byte; the other side does
 _PATIENCE_S: Final = 5.0  # to be let in
 
 
@@ -79,20 +79,22 @@ async def _send(host: str, port: int, ask: Ask, start_s: float) -> Answer:
     try:
         async with asyncio.timeout(_PATIENCE_S):
             transport, reader = await loop.create_connection(
-                lambda: _Reader(answer, now_s, loop.create_future()), host, port
+                lambda: _Reader(answer, now_s, loop), host, port
             )
         answer.sent_s = now_s()
         transport.write(ask.request)
         await reader.over
         answer.error = reader.verdict(ask.tokens)
+        await asyncio.wait((reader.closed,), timeout=_LINGER_S)
     except (OSError, TimeoutError) as failure:
         answer.error = str(failure) or "no connection in time"
     except asyncio.CancelledError:
-        answer.error = "no answer in time"
+        if not answer.ended_s:
+            answer.error = "no answer in time"
     finally:
         answer.ended_s = answer.ended_s or now_s()
-        if transport is not None:  # nobody hangs up at the last byte; the other side will
-            loop.call_later(0.0 if answer.error else _LINGER_S, transport.close)
+        if transport is not None:
+            transport.close()
     return answer
 
 
@@ -100,9 +102,10 @@ class _Reader(asyncio.Protocol):
     """Reads one answer: what its head says, when its body began and ended, how it ended."""
 
     def __init__(
-        self, answer: Answer, now_s: Callable[[], float], over: asyncio.Future[None]
+        self, answer: Answer, now_s: Callable[[], float], loop: asyncio.AbstractEventLoop
     ) -> None:
-        self.over = over
+        self.over = loop.create_future()
+        self.closed = loop.create_future()
         self._answer = answer
         self._now_s = now_s
         self._head = b""
@@ -125,6 +128,7 @@ class _Reader(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         """An answer that has not ended by then was cut."""
         self._end()
+        self.closed.set_result(None)
 
     def verdict(self, tokens: int | None) -> str:
         """What is wrong with the answer; "" if nothing is."""
