@@ -9,6 +9,9 @@ No constant of time is in it.
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import Final
+
+QUIET: Final = 8  # times what a request takes of the GPUs: a fleet at work is never quiet so long
 
 After = Callable[[float, Callable[[float], None]], object]
 """Calls something after so many seconds, with the time it is then."""
@@ -29,14 +32,26 @@ class Again:
         """Something has: it was looked at anyway."""
         self._since_s = now_s
 
-    def watch(self, while_s: float, now_s: float) -> None:
-        """Have it looked at again after that while, or the quiet that there has been if longer."""
-        due_s = now_s + max(while_s, now_s - self._since_s)
+    def watch(self, cost_gpu_s: float, now_s: float) -> None:
+        """Have it looked at again if it is quiet for long, as requests go that take so much.
+
+        Or for as long as it has been already, if that is longer.
+        """
+        if cost_gpu_s > 0:
+            self._watch(max(QUIET * cost_gpu_s, now_s - self._since_s), now_s)
+
+    def _watch(self, while_s: float, now_s: float) -> None:
+        due_s = now_s + while_s
         if now_s < due_s < self._due_s:
             self._due_s = due_s
-            self._after(due_s - now_s, partial(self._come, due_s))
+            self._after(while_s, partial(self._come, due_s, while_s))
 
-    def _come(self, due_s: float, now_s: float) -> None:
-        if due_s == self._due_s:  # else another was due before it
-            self._due_s = math.inf
+    def _come(self, due_s: float, while_s: float, now_s: float) -> None:
+        if due_s != self._due_s:
+            return  # another was due before it
+        self._due_s = math.inf
+        quiet_s = now_s - self._since_s
+        if quiet_s < while_s / 2:
+            self._watch(while_s - quiet_s, now_s)
+        else:
             self._look(now_s)

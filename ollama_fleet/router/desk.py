@@ -175,7 +175,7 @@ class Desk:
         self._watch(now_s)
 
     def _watch(self, now_s: float) -> None:
-        """Look again when it takes longer than the first of them itself would."""
+        """Look again if it is quiet for longer than the first of them explains."""
         first = next(iter(self._room.unbound), None)
         if first is not None and self._late and self._charges:
             self._reckon(first)
