@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable
 
 from ollama_fleet.errors import ClientGone, Failure, FirstByteTimeout
-from ollama_fleet.history import Ended, Ending
+from ollama_fleet.history import Ended
 from ollama_fleet.router.admission import Admission
 from ollama_fleet.router.intake import Request
 from ollama_fleet.router.loading import Loading
@@ -73,8 +73,7 @@ class Relay:
             journal.failed(failure)
             raise
         except BaseException as error:
-            journal.ending = Ending.CLIENT_GONE
-            journal.error = type(error).__name__
+            journal.left(error)
             raise
         finally:
             self._active -= 1
@@ -116,7 +115,8 @@ class Relay:
             if failure is not None:
                 self._state.outcome(lease, failure)
         except asyncio.CancelledError:
-            self._state.outcome(lease, ClientGone("the client left"))
+            if not attempt.answered:
+                self._state.outcome(lease, ClientGone("the client left"))
             raise
         finally:
             attempt.give_back()

@@ -36,6 +36,7 @@ class Attempt:
         self._journal = journal
         self._upstream: Upstream | None = None
         self._watch: Watch | None = None
+        self.answered = False  # all of the answer has been passed on
 
     def give_back(self) -> None:
         """Let go of the connection: kept if it may carry another request, else closed."""
@@ -85,11 +86,22 @@ class Attempt:
             bodiless=request.method == "HEAD" or head.status in (204, 304),
             decode=head.chunked and not client.speaks_chunked,
         )
-        if await self._end(upstream, done) is End.CUT:
-            self._cut(exchange, client, whole=upstream.whole)
+        try:
+            if await self._end(upstream, done) is End.CUT:
+                self._cut(exchange, client, whole=upstream.whole)
+        except asyncio.CancelledError:
+            # Many a client hangs up as soon as it has all, before we have had our turn.
+            if _is_whole(done):
+                self._answered(head, exchange, state)
+            raise
         exchange.finish()
+        self._answered(head, exchange, state)
+
+    def _answered(self, head: Head, exchange: Exchange, state: State) -> None:
+        """All of the answer has been passed on: say what it was."""
+        self.answered = True
         self._journal.answered(exchange)
-        told = self._journal.figures
+        told, lease = self._journal.figures, self._lease
         if head.status < 400:
             state.outcome(
                 lease,
@@ -156,6 +168,11 @@ class Attempt:
         except BaseException:
             upstream.abort()
             raise
+
+
+def _is_whole(done: "asyncio.Future[End]") -> bool:
+    ended = done.done() and not done.cancelled() and done.exception() is None
+    return ended and done.result() is not End.CUT
 
 
 def _ours(

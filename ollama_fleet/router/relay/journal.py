@@ -44,6 +44,7 @@ class Journal:
     scores: Scores = UNDECIDED
     status: int = 0
     ending: Ending = Ending.REFUSED
+    answered_whole: bool = False
     error: str = ""
     figures: Figures = Figures()  # noqa: RUF009 - frozen
     exchange: Exchange | None = None
@@ -88,6 +89,7 @@ class Journal:
 
     def answered(self, exchange: Exchange) -> None:
         """It has come to its end, properly."""
+        self.answered_whole = True
         self.figures = exchange.figures()
         if self.status >= 400:
             self.ending = Ending.REFUSED
@@ -101,6 +103,12 @@ class Journal:
             self.ending = Ending.BROKEN
         else:
             self.status = failure.status
+
+    def left(self, error: BaseException) -> None:
+        """The client has hung up. One that had all of its answer by then has been served."""
+        if not self.answered_whole:
+            self.ending = Ending.CLIENT_GONE
+            self.error = type(error).__name__
 
     def over(self, now_s: float) -> None:
         """It has ended, whichever way."""
