@@ -2,10 +2,15 @@
 
 Ollama gives a load to the request that triggers it, and aborts it when that client goes away. Here
 one load serves all who wait for the same, and runs on if none of them is left.
+
+An instance is asked for one load at a time, for more it does not do, and for the next only when
+those who waited for the last are there: in between nobody uses that model, and Ollama would take it
+out of memory again to make room.
 """
 
 import asyncio
 import logging
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Final, Protocol, Self
@@ -23,6 +28,7 @@ from ollama_fleet.state import Instance, Residency, State, Want
 from ollama_fleet.units import parse_duration
 
 _STALL: Final = "OLLAMA_LOAD_TIMEOUT"
+ARRIVE_S: Final = 0.01  # so long those who waited for a load have, to be sent and to arrive
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +55,7 @@ class Loads:
     ) -> None:
         self._state, self._client, self._answer_s = state, client, answer_s
         self._running: dict[tuple[Instance, Residency], asyncio.Task[None]] = {}
+        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)  # by instance
 
     async def __aenter__(self) -> Self:
         self._state.on_want.append(self._wanted)
@@ -70,25 +77,39 @@ class Loads:
             self._running[what] = asyncio.create_task(self._load(want), name=name)
 
     async def _load(self, want: Want) -> None:
-        failure: Failure | None = ConnectFailed("the fleet is stopping")
-        loaded = False
+        instance, done = want.instance, False
+        try:
+            async with self._turns[instance.name]:
+                failure = await self._ask_for(want)
+                done = True
+                self._ended(want, failure)
+                if any(other is instance for other, _ in self._running):
+                    await asyncio.sleep(ARRIVE_S)
+        finally:
+            if not done:
+                self._ended(want, ConnectFailed("the fleet is stopping"))
+
+    async def _ask_for(self, want: Want) -> Failure | OllamaError | None:
+        """Have it loaded; what went wrong, if anything."""
         timeout_s = deadline_s(want.instance.spec, self._answer_s)
         try:
             await self._client(want.instance).load_by(
                 want.path, want.name, dict(want.options), timeout_s=timeout_s
             )
-            loaded = True
         except OllamaError as error:
             failure = blamed(error, want.instance.name)
             level = logging.WARNING if failure is not None else logging.DEBUG
             extra = {"instance": want.instance.name, "model": want.name}
             log.log(level, "a model could not be loaded: %s", error, extra=extra)
-        finally:
-            del self._running[want.instance, want.residency]
-            if loaded:
-                self._state.loaded(want)
-            else:
-                self._state.not_loaded(want, failure)
+            return failure or error
+        return None
+
+    def _ended(self, want: Want, failure: Failure | OllamaError | None) -> None:
+        del self._running[want.instance, want.residency]
+        if failure is None:
+            self._state.loaded(want)
+        else:
+            self._state.not_loaded(want, failure if isinstance(failure, Failure) else None)
 
 
 def deadline_s(spec: InstanceSpec, answer_s: float) -> float:

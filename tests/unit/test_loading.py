@@ -5,10 +5,10 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 
 import pytest
-from fleet_fixtures import asks, fleet, resident, spec
+from fleet_fixtures import asks, fleet, resident, spec, stored
 from virtual_time import now, passes, run
 
-from ollama_fleet.control.loads import Loads, deadline_s
+from ollama_fleet.control.loads import ARRIVE_S, Loads, deadline_s
 from ollama_fleet.errors import (
     ConnectFailed,
     FirstByteTimeout,
@@ -261,5 +261,54 @@ def test_another_profile_is_another_load():
             assert [options for _, _, options in it.ollama.asked] == [{}, {"num_ctx": 8192}] or [
                 options for _, _, options in it.ollama.asked
             ] == [{"num_ctx": 8192}, {}]
+
+    run(scenario())
+
+
+def test_an_instance_is_asked_for_its_next_load_when_those_who_waited_for_the_last_are_there():
+    """Else nobody uses the model for a moment, and Ollama takes it out of memory again."""
+
+    async def scenario():
+        async with a_fleet("a", "b") as it:
+            it.state.set_stored(it.instance, [stored("m"), stored("n")])
+            sent = []
+
+            async def ask(name):
+                await it.ask(asks(name))
+                sent.append((name, now()))
+
+            asking = [asyncio.create_task(ask(name)) for name in "mmn"]
+            await passes(LOAD_S + ARRIVE_S / 2)
+            assert [name for name, _ in sent] == ["m", "m"]
+            assert [name for _, name, _ in it.ollama.asked] == ["m"]
+            await passes(ARRIVE_S)
+            assert [name for _, name, _ in it.ollama.asked] == ["m", "n"]
+            await asyncio.gather(*asking)
+            assert sent[-1] == ("n", pytest.approx(sent[0][1] + ARRIVE_S + LOAD_S))
+
+    run(scenario())
+
+
+def test_loads_of_different_instances_do_not_wait_for_one_another():
+    async def scenario():
+        async with a_fleet("a", "b") as it:
+            b = it.state.instances["b"]
+            with it.state.lease(b, M) as lease:
+                both = await asyncio.gather(it.ask(), it.loading.ready(lease, asks()))
+            assert both == [LOAD_S, LOAD_S]
+
+    run(scenario())
+
+
+def test_a_load_that_fails_makes_way_for_the_next():
+    async def scenario():
+        async with a_fleet("a") as it:
+            it.state.set_stored(it.instance, [stored("m"), stored("n")])
+            it.ollama.error = OllamaError("boom", status=500)
+            asking = [asyncio.create_task(it.ask(asks(name))) for name in "mn"]
+            with pytest.raises(UpstreamFailed):
+                await asking[0]
+            it.ollama.error = None
+            assert await asking[1] > 0
 
     run(scenario())
