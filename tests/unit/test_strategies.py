@@ -247,16 +247,23 @@ def peaks(*answers):
 
 
 def test_a_long_answer_does_not_make_an_instance_slow_but_slow_tokens_do():
-    state, chooses = peaks(("a", 1000, 0.0, 10.0), ("b", 10, 0.0, 0.2))
+    state, chooses = peaks(("a", 1000, 0.0, 10.0), ("b", 10, 9.8, 10.0))
     assert chosen(state, chooses, asks(), 10.0).name == "a"
 
 
 def test_a_peak_is_taken_up_at_once_and_forgotten_slowly():
     spike = [("a", 10, 0.0, 0.1), ("b", 10, 0.0, 0.2), ("a", 10, 0.2, 5.2)]
-    state, chooses = peaks(*spike, ("a", 10, 5.2, 5.3))
+    state, chooses = peaks(*spike, ("a", 10, 5.2, 5.3), ("b", 10, 5.1, 5.3))
     assert chosen(state, chooses, asks(), 5.3).name == "b"
-    state, chooses = peaks(*spike, ("a", 10, 200.0, 200.1))
+    state, chooses = peaks(*spike, ("a", 10, 200.0, 200.1), ("b", 10, 199.9, 200.1))
     assert chosen(state, chooses, asks(), 200.1).name == "a"
+
+
+def test_an_instance_that_was_slow_once_is_tried_again_though_it_answers_nothing_meanwhile():
+    slow = ("a", 10, 0.0, 5.0)
+    for now_s, name in ((6.0, "b"), (60.0, "a")):
+        state, chooses = peaks(slow, ("b", 10, now_s - 0.2, now_s))
+        assert chosen(state, chooses, asks(), now_s).name == name
 
 
 def test_late_least_conn_waits_only_where_nobody_has_a_free_slot():

@@ -1,7 +1,8 @@
 """By how fast answers lately came: peak_ewma, in seconds per token.
 
 The latency of an answer says how long it was, hardly how fast the instance is; so it is the
-latency per token that is averaged: up at once, down with time.
+latency per token that is averaged: up at once, down with time, whether there are answers or not, so
+that one who was slow once is tried again.
 """
 
 import math
@@ -33,13 +34,14 @@ class _Peaks:
         self._costs: dict[str, tuple[float, float]] = {}  # seconds per token, and since when
 
     def score(
-        self, _request: Request, instance: Instance, _view: View, _now_s: float, ahead: Ahead
+        self, _request: Request, instance: Instance, _view: View, now_s: float, ahead: Ahead
     ) -> Figures:
         load = instance.in_flight + instance.bound + ahead.count
         known = self._costs.get(instance.name)
         if known is None:
             return (load and _UNKNOWN + load), 0.0, load
-        return known[0] * (load + 1), known[0], load
+        cost = known[0] * math.exp((known[1] - now_s) / TAU_S)
+        return cost * (load + 1), cost, load
 
     def ended(self, lease: Lease, now_s: float) -> None:
         tokens = lease.tokens() if lease.tokens is not None else 0
