@@ -64,16 +64,15 @@ class Learning:
         now_s = self._clock()
         for instance in self._state.instances.values():
             for weights, runner in instance.runners.items():
-                self._see(instance, weights, tuple(islice(runner.leases, WATCHED)), now_s)
+                streams = (lease for lease in runner.leases if lease.tokens and lease.work.stream)
+                self._see(instance, weights, tuple(islice(streams, WATCHED)), now_s)
 
     def _see(
         self, instance: Instance, weights: str, leases: tuple[Lease, ...], now_s: float
     ) -> None:
         tokens, stream_s = 0, 0.0
         for lease in leases:
-            if lease.tokens is None or not lease.work.stream:
-                continue
-            count = lease.tokens()
+            count = lease.tokens() if lease.tokens is not None else 0
             before, since_s = self._seen.get(lease, (count, now_s))
             self._seen[lease] = count, now_s
             tokens += count - before
