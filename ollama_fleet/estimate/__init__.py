@@ -9,7 +9,7 @@
 
     estimates.speed(instance, weights)            -> Speed: .prefill_s(tokens), .token_s(busy)
     estimates.load_s(instance, size_bytes, ...)   -> seconds
-    estimates.output_tokens(Ask(...))             -> tokens it will write; .remaining_tokens(...)
+    estimates.remaining_tokens(Ask(...), written) -> tokens still to come of an answer
     estimates.prompt_tokens(key, text_bytes)      -> tokens that a text comes to
 
     estimates.limits.learn(...)                   -> slots to give an instance for some weights

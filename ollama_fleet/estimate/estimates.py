@@ -92,16 +92,6 @@ class Estimates:
         """How fast those weights run there: one look-up for prompt and tokens."""
         return self._speeds.speed(instance, weights)
 
-    def prefill_s(
-        self, instance: str, weights: str, tokens: float, cached_tokens: float = 0.0
-    ) -> float:
-        """Seconds that a prompt takes of which the cache holds a part."""
-        return self._speeds.speed(instance, weights).prefill_s(tokens, cached_tokens)
-
-    def decode_s_per_token(self, instance: str, weights: str, busy: float) -> float:
-        """Seconds for the next token of one stream while so many slots are at work."""
-        return self._speeds.speed(instance, weights).token_s(busy)
-
     def load_s(self, instance: str, size_bytes: float, *, from_memory: bool = False) -> float:
         """Seconds until weights of that size (0: not known) are in memory, once it begins."""
         size_bytes = size_bytes or NOMINAL_BYTES
@@ -109,10 +99,6 @@ class Estimates:
         return self._loads.seconds(
             instance, size_bytes, from_memory=from_memory, nominal_s=nominal_s
         )
-
-    def output_tokens(self, ask: Ask) -> float:
-        """Tokens that the answer will have, on the mean."""
-        return self._lengths.remaining(ask, 0)
 
     def remaining_tokens(self, ask: Ask, written: float) -> float:
         """Tokens still to come, on the mean, of an answer that has so many already."""

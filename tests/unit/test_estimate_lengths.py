@@ -156,7 +156,7 @@ def test_an_unfinished_answer_teaches_nothing_of_lengths():
     seen = {"instance": "a", "weights": "w", "key": "m", "route": "/api/chat"}
     for _ in range(50):
         estimates.learn(Observation(**seen, prompt_tokens=9, output_tokens=3, whole=False))
-    assert estimates.output_tokens(CHAT) == same.output_tokens(CHAT)
+    assert estimates.remaining_tokens(CHAT, 0) == same.remaining_tokens(CHAT, 0)
     for _ in range(50):
         estimates.learn(Observation(**seen, prompt_tokens=9, output_tokens=3))
-    assert estimates.output_tokens(CHAT) < same.output_tokens(CHAT)
+    assert estimates.remaining_tokens(CHAT, 0) < same.remaining_tokens(CHAT, 0)

@@ -44,7 +44,7 @@ def figures(estimates):
     return [
         *(s for i in (*INSTANCES, "new") for w in (*WEIGHTS, "x") for s in estimates.speed(i, w)),
         *(estimates.load_s(i, GIB, from_memory=m) for i in (*INSTANCES, "new") for m in (0, 1)),
-        *(estimates.output_tokens(ask._replace(key=k)) for k in ("model-v", "model-w", "x")),
+        *(estimates.remaining_tokens(ask._replace(key=k), 0) for k in ("model-v", "model-w", "x")),
         *(estimates.remaining_tokens(ask, written) for written in (1, 60, 3000)),
         *(estimates.prompt_tokens(k, 1000) for k in ("model-v", "x")),
     ]

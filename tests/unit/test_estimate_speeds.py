@@ -49,12 +49,10 @@ def taught(seed, count, **more):
 def assert_true(estimates, *, within, slow=1.0, instance="c"):
     for tokens in (50, 200, 1000, 4000):
         true_s = (0.02 + tokens / PREFILL_TOKENS_PER_S) * slow
-        assert estimates.prefill_s(instance, "w", tokens) == pytest.approx(true_s, rel=within)
+        assert estimates.speed(instance, "w").prefill_s(tokens) == pytest.approx(true_s, rel=within)
     for busy in (1, 2, 3, 4):
         true_s = (BASE_S + BUSY_S * busy) * slow
-        assert estimates.decode_s_per_token(instance, "w", busy) == pytest.approx(
-            true_s, rel=within
-        )
+        assert estimates.speed(instance, "w").token_s(busy) == pytest.approx(true_s, rel=within)
 
 
 SEEDS = range(8)
@@ -100,7 +98,7 @@ def test_an_answer_in_one_piece_teaches_the_speed_of_its_tokens(seed):
         whole_s = seen.sent_to_first_s + seen.first_to_last_s
         estimates.learn(replace(seen, sent_to_first_s=whole_s, first_to_last_s=0.0, records=0))
     true_s = (BASE_S + BUSY_S * 2) * 2
-    assert estimates.decode_s_per_token("d", "w", 2) == pytest.approx(true_s, rel=0.3)
+    assert estimates.speed("d", "w").token_s(2) == pytest.approx(true_s, rel=0.3)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -145,21 +143,21 @@ def test_a_new_level_is_believed_after_few_answers(seed, slow):
     for _ in range(5):
         estimates.learn(answer(rng, slow=slow))
     true_s = (BASE_S + BUSY_S * 2) * slow
-    assert estimates.decode_s_per_token("c", "w", 2) == pytest.approx(true_s, rel=0.35)
+    assert estimates.speed("c", "w").token_s(2) == pytest.approx(true_s, rel=0.35)
 
 
 @pytest.mark.parametrize("slow", [1 / 3, 3.0, 12.0])
 def test_tokens_seen_passing_tell_of_a_change_before_any_answer_ends(slow):
     """Two sightings are enough, and so is one more when it is over."""
     estimates = taught(1, 60)
-    before_s = estimates.decode_s_per_token("c", "w", 2)
+    before_s = estimates.speed("c", "w").token_s(2)
     for _ in range(2):
         estimates.saw("c", "w", busy=2, tokens=40, stream_s=40 * slow * before_s)
-    after_s = estimates.decode_s_per_token("c", "w", 2)
+    after_s = estimates.speed("c", "w").token_s(2)
     assert after_s == pytest.approx(slow * before_s, rel=0.01)
     for _ in range(2):
         estimates.saw("c", "w", busy=2, tokens=40, stream_s=40 * before_s)
-    assert estimates.decode_s_per_token("c", "w", 2) == pytest.approx(before_s, rel=0.01)
+    assert estimates.speed("c", "w").token_s(2) == pytest.approx(before_s, rel=0.01)
 
 
 def test_one_sighting_alone_changes_nothing():
@@ -172,12 +170,12 @@ def test_one_sighting_alone_changes_nothing():
 def test_a_stream_that_pauses_once_is_not_slow():
     """A tool call is held back until it is whole."""
     estimates = taught(1, 60)
-    before_s = estimates.decode_s_per_token("c", "w", 2)
+    before_s = estimates.speed("c", "w").token_s(2)
     for _ in range(400):
         estimates.saw("c", "w", busy=2, tokens=0, stream_s=before_s)
     for _ in range(4):
         estimates.saw("c", "w", busy=2, tokens=20, stream_s=20 * before_s)
-    assert estimates.decode_s_per_token("c", "w", 2) == pytest.approx(before_s, rel=0.01)
+    assert estimates.speed("c", "w").token_s(2) == pytest.approx(before_s, rel=0.01)
 
 
 def test_records_of_several_tokens_are_counted_as_such():
@@ -186,10 +184,10 @@ def test_records_of_several_tokens_are_counted_as_such():
     for _ in range(20):
         seen = answer(rng)
         estimates.learn(replace(seen, records=1 + (seen.output_tokens - 1) // 3))
-    before_s = estimates.decode_s_per_token("c", "w", 2)
+    before_s = estimates.speed("c", "w").token_s(2)
     for _ in range(6):
         estimates.saw("c", "w", busy=2, tokens=20, stream_s=60 * before_s)
-    assert estimates.decode_s_per_token("c", "w", 2) == pytest.approx(before_s, rel=0.15)
+    assert estimates.speed("c", "w").token_s(2) == pytest.approx(before_s, rel=0.15)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -210,7 +208,7 @@ def test_a_throttled_gpu_is_slow_for_its_other_models_and_for_prompts_too():
     for _ in range(20):
         estimates.learn(answer(rng, weights="other"))
     before = estimates.speed("c", "other")
-    token_s = estimates.decode_s_per_token("c", "w", 1)
+    token_s = estimates.speed("c", "w").token_s(1)
     for _ in range(3):
         estimates.saw("c", "w", busy=1, tokens=40, stream_s=120 * token_s)
     after = estimates.speed("c", "other")
@@ -226,7 +224,7 @@ def test_while_throttled_answers_do_not_add_to_what_was_seen():
         estimates.saw("c", "w", busy=2, tokens=40, stream_s=40 * true_s)
         estimates.learn(answer(rng, slow=3.0))
         if number > 2:
-            assert estimates.decode_s_per_token("c", "w", 2) == pytest.approx(true_s, rel=0.15)
+            assert estimates.speed("c", "w").token_s(2) == pytest.approx(true_s, rel=0.15)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -238,7 +236,7 @@ def test_where_every_answer_is_off_by_half_none_of_them_is_chased(seed):
     off = []
     for _ in range(200):
         estimates.learn(answer(rng, noise=noise))
-        off.append(abs(math.log(estimates.decode_s_per_token("c", "w", 2) / true_s)))
+        off.append(abs(math.log(estimates.speed("c", "w").token_s(2) / true_s)))
     assert sum(off[40:]) / 160 < 0.25
 
 
@@ -284,7 +282,7 @@ def test_a_tiny_model_says_little_of_a_large_one_but_not_nonsense():
     rng = random.Random(1)
     for _ in range(30):
         estimates.learn(answer(rng, weights="tiny", slow=0.1))
-    guessed_s = estimates.decode_s_per_token("c", "w", 1)
+    guessed_s = estimates.speed("c", "w").token_s(1)
     assert 1 / 5 < guessed_s / (BASE_S + BUSY_S) < 5
 
 
@@ -301,7 +299,7 @@ def test_weights_that_cost_less_than_their_size_are_known_as_such_where_they_hav
                 estimates.learn(answer(rng, instance=name, weights="experts", slow=slow / 2))
     true_s = 8.0 / 2 * (BASE_S + BUSY_S)
     by_size_s = 4 * 8.0 * (BASE_S + BUSY_S)
-    guessed_s = estimates.decode_s_per_token("d", "experts", 1)
+    guessed_s = estimates.speed("d", "experts").token_s(1)
     assert abs(math.log(guessed_s / true_s)) < abs(math.log(guessed_s / by_size_s)) / 2
 
 
@@ -312,19 +310,19 @@ def test_who_gets_nothing_while_others_answer_is_taken_for_one_like_them():
     for _ in range(20):
         for name, slow in (("a", 1.0), ("b", 1.0), ("c", 9.0)):
             estimates.learn(answer(rng, instance=name, slow=slow))
-    slow_s = estimates.decode_s_per_token("c", "w", 1)
-    usual_s = estimates.decode_s_per_token("a", "w", 1)
+    slow_s = estimates.speed("c", "w").token_s(1)
+    usual_s = estimates.speed("a", "w").token_s(1)
     assert slow_s > 7 * usual_s
     before_s = slow_s
     for _ in range(12):
         for _ in range(400):
             estimates.learn(answer(rng, instance=rng.choice("ab")))
-        now_s = estimates.decode_s_per_token("c", "w", 1)
+        now_s = estimates.speed("c", "w").token_s(1)
         assert now_s < before_s * 1.05
         before_s = now_s
     assert now_s < 1.3 * usual_s
     estimates.learn(answer(rng, instance="c", slow=9.0))
-    assert estimates.decode_s_per_token("c", "w", 1) == pytest.approx(slow_s, rel=0.2)
+    assert estimates.speed("c", "w").token_s(1) == pytest.approx(slow_s, rel=0.2)
 
 
 def test_what_has_become_another_is_as_if_it_had_never_been_seen():
@@ -420,15 +418,15 @@ def test_a_drift_that_no_answer_speaks_of_any_more_is_over_and_never_lasting():
     for _ in range(100):
         estimates.learn(answer(rng))
         estimates.learn(answer(rng, **embeds))
-    usual_s = estimates.decode_s_per_token("c", "w", 1)
-    prompt_s = estimates.prefill_s("c", "e", 200)
+    usual_s = estimates.speed("c", "w").token_s(1)
+    prompt_s = estimates.speed("c", "e").prefill_s(200)
     for _ in range(4):
         estimates.learn(answer(rng, slow=4.0))
-    assert estimates.decode_s_per_token("c", "w", 1) > 3 * usual_s
+    assert estimates.speed("c", "w").token_s(1) > 3 * usual_s
     for _ in range(100):
         estimates.learn(answer(rng, **embeds))
-    assert estimates.decode_s_per_token("c", "w", 1) == pytest.approx(usual_s, rel=0.2)
-    assert estimates.prefill_s("c", "e", 200) == pytest.approx(prompt_s, rel=0.2)
+    assert estimates.speed("c", "w").token_s(1) == pytest.approx(usual_s, rel=0.2)
+    assert estimates.speed("c", "e").prefill_s(200) == pytest.approx(prompt_s, rel=0.2)
 
 
 def test_a_pair_that_was_slow_once_gets_its_next_chance_though_its_instance_is_busy():
@@ -439,14 +437,14 @@ def test_a_pair_that_was_slow_once_gets_its_next_chance_though_its_instance_is_b
         for instance, weights in (("a", "v"), ("b", "v"), ("b", "w")):
             estimates.learn(answer(rng, instance, weights))
     estimates.learn(answer(rng, "a", "w", slow=20.0))
-    usual_s = estimates.decode_s_per_token("b", "w", 1)
-    assert estimates.decode_s_per_token("a", "w", 1) > 10 * usual_s
+    usual_s = estimates.speed("b", "w").token_s(1)
+    assert estimates.speed("a", "w").token_s(1) > 10 * usual_s
     for _ in range(1200):
         estimates.learn(answer(rng, "a", "v"))
         estimates.learn(answer(rng, "b", "w"))
-    assert estimates.decode_s_per_token("a", "w", 1) < 1.5 * usual_s
+    assert estimates.speed("a", "w").token_s(1) < 1.5 * usual_s
     estimates.learn(answer(rng, "a", "w"))
-    assert estimates.decode_s_per_token("a", "w", 1) < 1.5 * usual_s
+    assert estimates.speed("a", "w").token_s(1) < 1.5 * usual_s
 
 
 def test_a_pair_that_is_slow_is_known_as_such_as_long_as_it_is_asked_now_and_then():
@@ -457,5 +455,5 @@ def test_a_pair_that_is_slow_is_known_as_such_as_long_as_it_is_asked_now_and_the
         estimates.learn(answer(rng, "b", "w"))
         if turn % 100 == 0:
             estimates.learn(answer(rng, "a", "w", slow=20.0))
-    usual_s = estimates.decode_s_per_token("b", "w", 1)
-    assert estimates.decode_s_per_token("a", "w", 1) > 15 * usual_s
+    usual_s = estimates.speed("b", "w").token_s(1)
+    assert estimates.speed("a", "w").token_s(1) > 15 * usual_s
