@@ -140,10 +140,6 @@ class Instance:
         """Every slot it has for that model is taken; a request that needs none is never kept."""
         return self.free_of(key) <= 0
 
-    def available(self, key: str) -> bool:
-        """It may start a request for that model now."""
-        return self.healthy and not self.full(key)
-
     def runner(self, weights: str) -> Runner:
         """What it has of some weights, from now on remembered."""
         runner = self.runners.get(weights)
