@@ -32,6 +32,9 @@ ARRIVE_S: Final = 0.01  # so long those who waited for a load have, to be sent a
 
 log = logging.getLogger(__name__)
 
+_Why = Failure | OllamaError | None
+"""Why something was not loaded: the instance failed, or refused it; None if it was loaded."""
+
 
 class Loader(Protocol):
     """What a load needs of an instance's API."""
@@ -54,7 +57,7 @@ class Loads:
         self, state: State, client: Callable[[Instance], Loader], *, answer_s: float
     ) -> None:
         self._state, self._client, self._answer_s = state, client, answer_s
-        self._running: dict[tuple[Instance, Residency], asyncio.Task[None]] = {}
+        self._running: dict[tuple[Instance, Residency], asyncio.Task[_Why]] = {}
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)  # by instance
 
     async def __aenter__(self) -> Self:
@@ -70,13 +73,26 @@ class Loads:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
+    async def carry_out(self, want: Want) -> _Why:
+        """Have something loaded, or wait for that if it is under way; what went wrong, if anything.
+
+        A caller that is cancelled waits no longer; the load goes on.
+        """
+        self._state.want(want)
+        task = self._running.get((want.instance, want.residency))
+        if task is not None:
+            await asyncio.wait((task,))
+            if not task.cancelled():
+                return task.result()
+        return ConnectFailed("the fleet is stopping")
+
     def _wanted(self, want: Want) -> None:
         what = want.instance, want.residency
         if what not in self._running:
             name = f"load {want.name} on {want.instance.name}"
             self._running[what] = asyncio.create_task(self._load(want), name=name)
 
-    async def _load(self, want: Want) -> None:
+    async def _load(self, want: Want) -> _Why:
         instance, done = want.instance, False
         try:
             async with self._turns[instance.name]:
@@ -85,11 +101,12 @@ class Loads:
                 self._ended(want, failure)
                 if any(other is instance for other, _ in self._running):
                     await asyncio.sleep(ARRIVE_S)
+                return failure
         finally:
             if not done:
                 self._ended(want, ConnectFailed("the fleet is stopping"))
 
-    async def _ask_for(self, want: Want) -> Failure | OllamaError | None:
+    async def _ask_for(self, want: Want) -> _Why:
         """Have it loaded; what went wrong, if anything."""
         timeout_s = deadline_s(want.instance.spec, self._answer_s)
         try:
@@ -104,7 +121,7 @@ class Loads:
             return failure or error
         return None
 
-    def _ended(self, want: Want, failure: Failure | OllamaError | None) -> None:
+    def _ended(self, want: Want, failure: _Why) -> None:
         del self._running[want.instance, want.residency]
         if failure is None:
             self._state.loaded(want)

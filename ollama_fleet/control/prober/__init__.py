@@ -107,6 +107,10 @@ class Prober:
         sharing = [i for i in self._watches if i.spec.store == store and i.phase in UP]
         await asyncio.gather(*map(self._lists.on_disk, sharing))
 
+    async def look(self, instance: Instance) -> None:
+        """Read anew what an instance has in memory; if it does not answer, nothing is changed."""
+        await self._lists.in_memory(instance)
+
     def look_again(self, instance: Instance) -> None:
         """Read anew, soon, what an instance has in memory: something was just changed there."""
         self._watches[instance].list_now.set()
