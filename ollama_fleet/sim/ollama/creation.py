@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from ollama_fleet.names import ModelName
-from ollama_fleet.sim.ollama.registry import Record, Registry
+from ollama_fleet.sim.ollama.registry import Registry
+from ollama_fleet.sim.ollama.remote.pull import Record
 from ollama_fleet.sim.ollama.store import (
     CONFIG,
     MODEL,

@@ -1,25 +1,25 @@
-"""Pulls from a simulated registry: Ollama's progress records, and the files they speak of.
+"""Pulls from a registry: Ollama's progress records, and the files they speak of.
 
-One pull runs per model, whoever asks for it; it is cancelled when the last who asked has left and
-resumed by the next. Layers come one after another into `<blob>-partial`, which is renamed when
-complete; the manifest comes last.
+The registry is made up (the profile's models) unless a name gives it by its port: that one is
+really asked (`remote`). One pull runs per model, whoever asks for it; it is cancelled when the last
+who asked has left and resumed by the next. Layers come one after another into `<blob>-partial`,
+which is renamed when complete; the manifest comes last.
 """
 
 import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from typing import Any
 
 from ollama_fleet.names import DEFAULT_HOST, ModelName
 from ollama_fleet.sim.ollama.catalogue import layers_of
 from ollama_fleet.sim.ollama.profile import Profile
+from ollama_fleet.sim.ollama.remote.blob import Pace
+from ollama_fleet.sim.ollama.remote.http import HttpError
+from ollama_fleet.sim.ollama.remote.pull import TICK_S, Record, fetch_model
 from ollama_fleet.sim.ollama.store import Layer, Store
 
-TICK_S = 0.06  # between two progress records of a layer
 NOT_FOUND = "pull model manifest: file does not exist"
-
-Record = dict[str, Any]
 
 
 @dataclass(slots=True, eq=False)
@@ -36,20 +36,24 @@ class _Pull:
 
 
 class Registry:
-    """The registry of a profile, and the pulls under way. Bytes per second are wall-clock."""
+    """The registry of a profile, and the pulls under way. Bytes per second are wall-clock.
 
-    def __init__(self, store: Store, profile: Profile, bytes_per_s: float) -> None:
+    `pace` is that of pulls from registries elsewhere.
+    """
+
+    def __init__(self, store: Store, profile: Profile, bytes_per_s: float, pace: Pace) -> None:
         self._store = store
         self._profile = profile
         self._bytes_per_s = bytes_per_s
+        self._pace = pace
         self._pulls: dict[str, _Pull] = {}
 
-    async def pull(self, name: ModelName) -> AsyncIterator[Record]:
+    async def pull(self, name: ModelName, *, insecure: bool = False) -> AsyncIterator[Record]:
         """The records of a pull, up to `success` or an `error`; joins one that is under way."""
         pull = self._pulls.get(name.key)
         if pull is None:
             pull = self._pulls[name.key] = _Pull()
-            pull.task = asyncio.create_task(self._run(name, pull))
+            pull.task = asyncio.create_task(self._run(name, pull, insecure=insecure))
         pull.followers += 1
         # Who joins late hears the last record first: progress is what interests it.
         told = max(len(pull.records) - 1, 0)
@@ -69,24 +73,29 @@ class Registry:
                 if self._pulls.get(name.key) is pull:
                     del self._pulls[name.key]
 
-    async def _run(self, name: ModelName, pull: _Pull) -> None:
+    async def _run(self, name: ModelName, pull: _Pull, *, insecure: bool) -> None:
         pull.tell({"status": "pulling manifest"})
-        model = self._profile.model(str(name)) if name.host == DEFAULT_HOST else None
-        if model is None:
-            pull.tell({"error": NOT_FOUND})
-            return
-        layers, config = layers_of(model)
         try:
-            self._store.create_directories()
-            for layer, start in (*layers, config):
-                await self._download(layer, start, pull)
-            pull.tell({"status": "verifying sha256 digest"})
-            pull.tell({"status": "writing manifest"})
-            self._store.write_manifest(name, config[0], [layer for layer, _ in layers])
-        except OSError as error:
+            if ":" in name.host:
+                await fetch_model(self._store, name, pull.tell, self._pace, insecure=insecure)
+            else:
+                await self._make_up(name, pull)
+        except (HttpError, OSError) as error:
             pull.tell({"error": str(error)})
             return
         pull.tell({"status": "success"})
+
+    async def _make_up(self, name: ModelName, pull: _Pull) -> None:
+        model = self._profile.model(str(name)) if name.host == DEFAULT_HOST else None
+        if model is None:
+            raise HttpError(NOT_FOUND)
+        layers, config = layers_of(model)
+        self._store.create_directories()
+        for layer, start in (*layers, config):
+            await self._download(layer, start, pull)
+        pull.tell({"status": "verifying sha256 digest"})
+        pull.tell({"status": "writing manifest"})
+        self._store.write_manifest(name, config[0], [layer for layer, _ in layers])
 
     async def _download(self, layer: Layer, start: bytes, pull: _Pull) -> None:
         path = self._store.blob(layer["digest"])

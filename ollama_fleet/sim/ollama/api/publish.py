@@ -22,7 +22,8 @@ async def pull(exchange: Exchange, service: Service) -> None:
     """POST /api/pull."""
     fields = await schemas.read(exchange, schemas.PULL)
     name = _name(fields, pulled_name)
-    await _progress(exchange, service.registry.pull(name), stream=fields.get("stream", True))
+    records = service.registry.pull(name, insecure=fields.get("insecure", False))
+    await _progress(exchange, records, stream=fields.get("stream", True))
 
 
 async def push(exchange: Exchange, service: Service) -> None:

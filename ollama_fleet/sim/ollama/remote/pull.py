@@ -1,0 +1,99 @@
+"""A whole model from a registry: its manifest, its layers one after another, then its name."""
+
+import asyncio
+import hashlib
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ollama_fleet.names import ModelName
+from ollama_fleet.sim.ollama.remote.blob import Download, Pace
+from ollama_fleet.sim.ollama.remote.http import HttpError
+from ollama_fleet.sim.ollama.remote.requests import Requests
+from ollama_fleet.sim.ollama.store import MANIFEST, Store
+
+TICK_S = 0.06  # between two progress records of a layer
+DIGEST = re.compile(r"sha256[:-][0-9a-fA-F]{64}")
+
+Record = dict[str, Any]
+Tell = Callable[[Record], None]
+
+
+async def fetch_model(
+    store: Store, name: ModelName, tell: Tell, pace: Pace, *, insecure: bool
+) -> None:
+    """Pull a model, from its manifest up to the name it gets. Raises HttpError, OSError."""
+    requests = Requests(name, insecure=insecure)
+    try:
+        content = await _manifest(requests, name)
+        digests = _digests(content)
+    except HttpError as error:
+        raise HttpError(f"pull model manifest: {error}") from None
+    store.create_directories()
+    loaded = [d for d in digests if await _layer(store, requests, name, d, tell, pace)]
+    tell({"status": "verifying sha256 digest"})
+    for digest in loaded:
+        await asyncio.to_thread(_verify, store.blob(digest), digest)
+    tell({"status": "writing manifest"})
+    store.write(store.manifest_path(name), content)
+
+
+async def _manifest(requests: Requests, name: ModelName) -> bytes:
+    url = requests.url(f"/v2/{name.namespace}/{name.model}/manifests/{name.tag}")
+    async with requests.ask("GET", url, accept=MANIFEST) as answer:
+        return await answer.content()
+
+
+def _digests(manifest: bytes) -> list[str]:
+    try:
+        document = json.loads(manifest)
+        return [str(layer["digest"]) for layer in (*document["layers"], document["config"])]
+    except (ValueError, KeyError, TypeError) as error:
+        raise HttpError(f"not a manifest: {error}") from None
+
+
+async def _layer(  # noqa: PLR0917 - what a layer needs, passed on
+    store: Store, requests: Requests, name: ModelName, digest: str, tell: Tell, pace: Pace
+) -> bool:
+    """Have one layer in the store; whether it had to be downloaded."""
+    if not DIGEST.fullmatch(digest):
+        raise HttpError("invalid digest format")
+    blob = store.blob(digest)
+    if blob.exists():
+        size = blob.stat().st_size
+        tell(_progress(digest, size, size))
+        return False
+    url = requests.url(f"/v2/{name.namespace}/{name.model}/blobs/{digest}")
+    download = Download(blob, url, requests, pace)
+    await download.prepare()
+    telling = asyncio.create_task(_tell_progress(digest, download, tell))
+    try:
+        await download.run()
+    finally:
+        telling.cancel()
+    tell(_progress(digest, download.total, download.total))
+    return True
+
+
+async def _tell_progress(digest: str, download: Download, tell: Tell) -> None:
+    while True:
+        await asyncio.sleep(TICK_S)
+        tell(_progress(digest, download.total, download.completed))
+
+
+def _verify(blob: Path, digest: str) -> None:
+    """Remove a blob that is not what its name says. Raises HttpError then."""
+    with blob.open("rb") as file:
+        found = f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+    if found != digest:
+        blob.unlink()
+        mismatch = "digest mismatch, file must be downloaded again"
+        raise HttpError(f"{mismatch}: want {digest}, got {found}")
+
+
+def _progress(digest: str, total: int, completed: int) -> Record:
+    counts = {"total": total, "completed": completed}
+    told = {name: count for name, count in counts.items() if count}
+    return {"status": f"pulling {digest[7:19]}", "digest": digest, **told}

@@ -1,0 +1,59 @@
+"""What the registry has: manifests by `<namespace>/<model>:<tag>`, blobs by digest."""
+
+import json
+from pathlib import Path
+
+from registry_standin.content import Content, InFile, InMemory, MadeUp, digest_of
+
+MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+CONFIG = "application/vnd.docker.container.image.v1+json"
+WEIGHTS = "application/vnd.ollama.image.model"
+TEMPLATE = "application/vnd.ollama.image.template"
+
+_TEMPLATE = b"{{- range .Messages }}[{{ .Role }}] {{ .Content }}\n{{ end }}[assistant] "
+
+
+class Models:
+    """The registry's shelves."""
+
+    def __init__(self) -> None:
+        self.manifests: dict[str, bytes] = {}
+        self.blobs: dict[str, Content] = {}
+
+    def add_store(self, store: Path) -> None:
+        """Take in every model of a store of Ollama's, whatever registry it came from."""
+        for path in (store / "manifests").glob("*/*/*/*"):
+            namespace, model, tag = path.parts[-3:]
+            content = path.read_bytes()
+            manifest = json.loads(content)
+            for layer in (manifest["config"], *manifest["layers"]):
+                blob = store / "blobs" / layer["digest"].replace(":", "-")
+                self.blobs[layer["digest"]] = InFile(blob)
+            self.manifests[f"{namespace}/{model}:{tag}"] = content
+
+    def make(self, name: str, size_bytes: int, seed: int) -> None:
+        """Make up a model whose weights are random bytes; Ollama stores it, and cannot run it."""
+        weights = self._layer(WEIGHTS, MadeUp(seed, size_bytes))
+        layers = [weights, self._layer(TEMPLATE, InMemory(_TEMPLATE))]
+        config = {
+            "model_format": "gguf",
+            "model_family": "llama",
+            "model_families": ["llama"],
+            "model_type": "1B",
+            "file_type": "F16",
+            "architecture": "amd64",
+            "os": "linux",
+            "rootfs": {"type": "layers", "diff_ids": [layer["digest"] for layer in layers]},
+        }
+        document = {
+            "schemaVersion": 2,
+            "mediaType": MANIFEST,
+            "config": self._layer(CONFIG, InMemory(json.dumps(config).encode())),
+            "layers": layers,
+        }
+        self.manifests[name] = json.dumps(document, separators=(",", ":")).encode()
+
+    def _layer(self, media_type: str, content: Content) -> dict[str, object]:
+        digest = digest_of(content)
+        self.blobs[digest] = content
+        return {"mediaType": media_type, "digest": digest, "size": content.size_bytes}
