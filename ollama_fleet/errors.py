@@ -87,6 +87,18 @@ class OllamaError(FleetError):
         self.status = status
 
 
+class StoreError(FleetError):
+    """A model store could not be changed, or does not hold what it should."""
+
+
+class NotEnoughSpace(StoreError):
+    """A disk has not the room that a model needs there."""
+
+
+class BlobDamaged(StoreError):
+    """A blob is not what its name says; nothing was made of it."""
+
+
 class Failure(Exception):
     """An attempt at an instance that did not complete.
 

@@ -83,11 +83,16 @@ class ModelName:
 
     def __str__(self) -> str:
         """As Ollama shows it: default host and namespace dropped, the tag always there."""
-        if self.host != DEFAULT_HOST:
-            return self.key
-        if self.namespace != DEFAULT_NAMESPACE:
-            return f"{self.namespace}/{self.model}:{self.tag}"
-        return f"{self.model}:{self.tag}"
+        return shown_name(self.host, self.namespace, self.model, self.tag)
+
+
+def shown_name(host: str, namespace: str, model: str, tag: str) -> str:
+    """A name as Ollama shows it, in the case of its parts."""
+    if host.lower() != DEFAULT_HOST:
+        return f"{host}/{namespace}/{model}:{tag}"
+    if namespace != DEFAULT_NAMESPACE:
+        return f"{namespace}/{model}:{tag}"
+    return f"{model}:{tag}"
 
 
 def manifest_path(shown: str) -> str:
