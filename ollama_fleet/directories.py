@@ -62,6 +62,11 @@ class Directories:
         return self.state / "learned.json"
 
     @property
+    def locks(self) -> Path:
+        """Locks of model stores that this user may not write to."""
+        return self.state / "locks"
+
+    @property
     def simulation(self) -> Path:
         """Model store and GPU readings of a simulated fleet."""
         return self.state / "simulation"

@@ -10,14 +10,19 @@ side by side happens side by side, and what would hurt is kept apart:
 - A pull, which may run for hours, keeps no removal waiting. Its layers are not named before its end
   either; so it asks for `removals` and, if there were some, goes round once more (library.py).
 - A push reads, and excludes nothing.
+
+A turn is one in the whole machine: besides the fleet's own order it holds the store's lock, which
+other fleets take as well (stores/lock.py).
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
+from ollama_fleet.control.stores.lock import StoreLock
 from ollama_fleet.state import Instance, State
 
 _REFRESH_S: Final = 2.0  # an instance that does not list its models must not hold up the others
@@ -39,11 +44,21 @@ class _Changes:
 
 
 class Mutations:
-    """Gives changes their turn. `refresh(store)` re-reads what a store's instances have."""
+    """Gives changes their turn. `refresh(store)` re-reads what a store's instances have.
 
-    def __init__(self, state: State, refresh: Callable[[str], Awaitable[None]]) -> None:
+    `elsewhere` is the folder for locks of stores that this user may not write to. Without it, and
+    for stores of external instances, there is only the fleet's own order.
+    """
+
+    def __init__(
+        self,
+        state: State,
+        refresh: Callable[[str], Awaitable[None]],
+        elsewhere: Path | None = None,
+    ) -> None:
         self._state = state
         self._reread = refresh
+        self._locks = {} if elsewhere is None else _locks(state, elsewhere)
         self._changes: dict[str, _Changes] = {}
 
     def stores(self, key: str = "") -> tuple[str, ...]:
@@ -81,7 +96,8 @@ class Mutations:
             await changes.news.wait()
         changes.additions += 1
         try:
-            yield
+            async with self._held(store, alone=False):
+                yield
         finally:
             changes.additions -= 1
             changes.tell()
@@ -94,18 +110,20 @@ class Mutations:
             await changes.news.wait()
         changes.removing = True
         try:
-            yield
+            async with self._held(store, alone=True):
+                yield
         finally:
             changes.removing = False
             changes.removals += 1
             changes.tell()
 
     async def removals(self, store: str) -> int:
-        """How many removals there have been, the one under way awaited."""
+        """A number that grows with each removal, whichever fleet's; one under way is awaited."""
         changes = self._of(store)
         while changes.removing:
             await changes.news.wait()
-        return changes.removals
+        lock = self._locks.get(store)
+        return changes.removals + (await lock.removals() if lock is not None else 0)
 
     async def refresh(self, store: str) -> None:
         """Read a store anew, before anyone is told that it has changed."""
@@ -113,5 +131,14 @@ class Mutations:
             async with asyncio.timeout(_REFRESH_S):
                 await self._reread(store)
 
+    def _held(self, store: str, *, alone: bool) -> AbstractAsyncContextManager[None]:
+        lock = self._locks.get(store)
+        return lock.held(alone=alone) if lock is not None else nullcontext()
+
     def _of(self, store: str) -> _Changes:
         return self._changes.setdefault(store, _Changes())
+
+
+def _locks(state: State, elsewhere: Path) -> dict[str, StoreLock]:
+    stores = (i.spec.store for i in state.instances.values() if not i.spec.external)
+    return {store: StoreLock(Path(store), elsewhere) for store in stores}

@@ -112,7 +112,7 @@ class Fleet:
             clock=self._clock,
             read_gpus=self._read_gpus,
         )
-        self._mutations = Mutations(self.state, self._prober.refresh)
+        self._mutations = Mutations(self.state, self._prober.refresh, directories.locks)
         self._library = library.Library(self.state, self._client, self._mutations)
         self._learned = Learned(self.state, directories.learned, clock=self._clock)
         self._admission = make_admission(config, self.state, self._learned, self._clock)
