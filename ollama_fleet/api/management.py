@@ -1,19 +1,17 @@
 """Changes of the model store: create, copy, delete and push, and the blobs that they need.
 
-Each goes through the one instance that changes the store (control/mutations.py), is never sent
-twice, and has been seen in the store before its client is told of it: who copies a model and then
-lists them sees the copy.
+Each has been seen in the store before its client is told of it (changes.py): who copies a model and
+then lists them sees the copy.
 """
 
 import re
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from typing import Final
 
 from aiohttp import web
 
 from ollama_fleet.api import answers, bodies
+from ollama_fleet.api.changes import Turn, in_each_store, once
 from ollama_fleet.api.holding import HeldBack
 from ollama_fleet.api.parts import Parts
 from ollama_fleet.api.relayed import asking, forward, serve
@@ -21,8 +19,6 @@ from ollama_fleet.api.visit import Visit
 from ollama_fleet.errors import Failure
 from ollama_fleet.router.dialect import Dialect
 from ollama_fleet.router.intake import Request
-
-Turn = Callable[[str], AbstractAsyncContextManager[None]]
 
 _READING: Final = bodies.Reading(stream_default=True)
 _DIGEST: Final = re.compile(r"sha256[:-][0-9a-fA-F]{64}")
@@ -54,7 +50,7 @@ async def as_it_goes(parts: Parts, visit: Visit, wanted: Request) -> web.StreamR
     """Make a change that tells of its progress; of its success when that can be seen."""
     store, client = _first(parts), visit.client()
     held = HeldBack(client, whole=False)
-    await serve(parts, _once(parts, wanted, store), held, client)
+    await serve(parts, once(parts.mutations, wanted, store), held, client)
     await parts.mutations.refresh(store)
     held.let_go()
     return client.response
@@ -73,7 +69,7 @@ async def blob(parts: Parts, visit: Visit) -> web.StreamResponse:
         return answers.error(Dialect.OLLAMA, 400, "invalid digest format")
     uploads = visit.request.method == "POST"
     body = bodies.passing(visit.request, parts.limits) if uploads else b""
-    return await forward(parts, visit, _once(parts, asking(visit, body), _first(parts)))
+    return await forward(parts, visit, once(parts.mutations, asking(visit, body), _first(parts)))
 
 
 async def _everywhere(
@@ -81,18 +77,10 @@ async def _everywhere(
 ) -> web.StreamResponse:
     """Make a change in each store that it concerns; the client is told the worst outcome."""
     client = visit.client()
-    outcomes: list[HeldBack | Failure] = []
-    for store in parts.mutations.stores(wanted.key):
-        held = HeldBack(client, whole=True)
-        try:
-            async with turn(store):
-                await parts.relay.serve(_once(parts, wanted, store), held)
-                await parts.mutations.refresh(store)
-        except Failure as failure:
-            outcomes.append(failure)
-        else:
-            outcomes.append(held)
-    worst = max(outcomes, key=lambda outcome: outcome.status)
+    outcomes = await in_each_store(
+        parts.relay, parts.mutations, wanted, turn, lambda: HeldBack(client, whole=True)
+    )
+    worst = max(outcomes.values(), key=lambda outcome: outcome.status)
     if isinstance(worst, Failure):
         raise worst
     worst.let_go()
@@ -102,8 +90,3 @@ async def _everywhere(
 def _first(parts: Parts) -> str:
     """Where new models go: the same for an upload and for the create that names it."""
     return next(iter(parts.mutations.stores()), "")
-
-
-def _once(parts: Parts, wanted: Request, store: str) -> Request:
-    """The request for the one instance that changes a store, which is never sent it twice."""
-    return replace(wanted, only=parts.mutations.hands(store), key="", repeatable=False)

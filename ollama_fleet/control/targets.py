@@ -56,7 +56,8 @@ def known_key(state: State, name: str) -> str:
     if any(key in i.stored or key in i.resident for i in state.instances.values()):
         return key
     shown = {m.name.lower(): m.name for i in state.instances.values() for m in i.stored.values()}
-    close = get_close_matches(name.lower(), shown, _CLOSE)
+    within = [text for text in shown if name.lower() in text]
+    close = within[:_CLOSE] or get_close_matches(name.lower(), shown, _CLOSE)
     alike = " or ".join(shown[text] for text in close)
     hint = f"did you mean {alike}?" if alike else f"`fleet pull {name}` downloads it"
     raise FleetError(f"no instance has a model {name}", hint)

@@ -14,6 +14,7 @@ import uvloop
 
 from ollama_fleet import __version__
 from ollama_fleet.api.admin import Admin, Commands
+from ollama_fleet.api.admin.models import ModelCommands
 from ollama_fleet.api.bodies import Limits
 from ollama_fleet.api.connection import Front
 from ollama_fleet.api.parts import Parts
@@ -26,6 +27,7 @@ from ollama_fleet.control.logs import ChildLogs
 from ollama_fleet.control.mutations import Mutations
 from ollama_fleet.control.orphans import sweep
 from ollama_fleet.control.ports import find_listener, is_free
+from ollama_fleet.control.preloads import Preloads
 from ollama_fleet.control.prober import Prober
 from ollama_fleet.control.supervisor import Supervisor, start_all
 from ollama_fleet.directories import Directories
@@ -42,8 +44,6 @@ from ollama_fleet.ollama import Ollama, new_session
 from ollama_fleet.router.loading import Loading
 from ollama_fleet.router.relay import Relay, Timeouts
 from ollama_fleet.state import FleetFacts, FleetSnapshot, Instance, State, snapshot
-
-UNLOAD_TIMEOUT_S = 10.0
 
 log = logging.getLogger(__name__)
 
@@ -114,6 +114,11 @@ class Fleet:
         )
         self._mutations = Mutations(self.state, self._prober.refresh, directories.locks)
         self._library = library.Library(self.state, self._client, self._mutations)
+        answer_s = config.limits.first_byte_timeout_s
+        self._loads = Loads(self.state, self._client, answer_s=answer_s)
+        self._preloads = Preloads(
+            self.state, self._loads, self._client, self._prober, clock=self._clock
+        )
         self._learned = Learned(self.state, directories.learned, clock=self._clock)
         self._admission = make_admission(config, self.state, self._learned, self._clock)
         self._recording = Recording(
@@ -165,10 +170,11 @@ class Fleet:
             restart=self.restart,
             down=self._down,
         )
-        await stack.enter_async_context(Admin(self._directories.socket, self.state, commands))
+        models = ModelCommands(self.state, self._relay, self._mutations, self._preloads)
+        socket = self._directories.socket
+        await stack.enter_async_context(Admin(socket, self.state, commands, models.routes()))
         await stack.enter_async_context(self._prober)
-        answer_s = plan.config.limits.first_byte_timeout_s
-        await stack.enter_async_context(Loads(self.state, self._client, answer_s=answer_s))
+        await stack.enter_async_context(self._loads)
         stack.push_async_callback(self._library.close)
         self._supervise(LocalLauncher(logs))
         self._listen_to_signals()
@@ -227,14 +233,6 @@ class Fleet:
     def _pull(self, name: str, insecure: bool) -> AsyncGenerator[Mapping[str, Any], None]:  # noqa: FBT001 - the shape of the callback
         return self._library.pull(name, insecure=insecure)
 
-    async def _unload(self, key: str, name: str) -> None:
-        """Unload a model everywhere: where it is not loaded that does no harm."""
-        holders = [i for i in self.state.holders(key) if i.healthy]
-        asks = (self._client(i).unload(name, timeout_s=UNLOAD_TIMEOUT_S) for i in holders)
-        await asyncio.gather(*asks, return_exceptions=True)
-        for instance in holders:
-            self._prober.look_again(instance)
-
     def _make_front(self) -> Front:
         config = self._plan.config
         limits, spool = config.limits, self._directories.state
@@ -244,7 +242,7 @@ class Fleet:
             self._mutations,
             Limits(limits.body_bytes, limits.body_timeout_s, spool=spool),
             self._pull,
-            self._unload,
+            self._preloads.release,
         )
         return make_front(config, parts, self._recording.answered)
 

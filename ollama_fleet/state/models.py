@@ -105,10 +105,11 @@ def models(state: State, begins: Collection[str] = (), *, limit: int = MAX_MODEL
         row.places += _partial(state, key, pull)
     listed = [
         row.frozen(digest, conflict=len(rows) > 1)
-        for _, rows in sorted(found.items())
-        for digest, row in sorted(rows.items())
+        for rows in found.values()
+        for digest, row in rows.items()
         if row.places and row.name.lower().startswith(prefixes)
     ]
+    listed.sort(key=lambda model: (model.name.lower(), model.digest))
     homes = tuple(_home(instance) for instance in state.instances.values())
     return Models(homes, tuple(listed[:limit]), left_out=max(0, len(listed) - limit))
 

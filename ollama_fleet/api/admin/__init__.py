@@ -11,6 +11,7 @@ GET  /healthz, /readyz        200, or 503 while nothing can serve
 POST /v1/pull {"model": M}    Ollama's progress records, one JSON object per line
 POST /v1/restart {"instances": [...]}   drained restarts, one after another; [] means all
 POST /v1/down {"now": false}  stop the fleet; answers when stopping has begun
+What is about models is in models.py.
 """
 
 import asyncio
@@ -18,12 +19,13 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mappi
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import msgspec
 from aiohttp import web
 
 from ollama_fleet.api import merged
+from ollama_fleet.api.admin import wire
 from ollama_fleet.errors import FleetError
 from ollama_fleet.history import RequestRecord
 from ollama_fleet.router.forecast import Waiting
@@ -31,8 +33,6 @@ from ollama_fleet.state import FleetSnapshot, State
 
 DEFAULT_REQUESTS = 100
 MAX_REQUESTS = 1000
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +67,15 @@ class _Pull(msgspec.Struct):
 
 
 class Admin:
-    """Serves the control API on a socket; `async with` it."""
+    """Serves the control API on a socket; `async with` it. `more` are the routes of other parts."""
 
-    def __init__(self, socket: Path, state: State, commands: Commands) -> None:
+    def __init__(
+        self,
+        socket: Path,
+        state: State,
+        commands: Commands,
+        more: Iterable[web.RouteDef] = (),
+    ) -> None:
         self._socket = socket
         self._state = state
         self._commands = commands
@@ -87,6 +93,7 @@ class Admin:
                 web.post("/v1/pull", self._pull),
                 web.post("/v1/restart", self._restart),
                 web.post("/v1/down", self._down),
+                *more,
             ]
         )
         self._runner = web.AppRunner(
@@ -105,7 +112,7 @@ class Admin:
         self._socket.unlink(missing_ok=True)
 
     async def _status(self, _request: web.Request) -> web.Response:
-        return _json(self._commands.snapshot())
+        return wire.document(self._commands.snapshot())
 
     async def _metrics(self, request: web.Request) -> web.Response:
         snapshot, accept = self._commands.snapshot(), request.headers.get("Accept", "")
@@ -127,34 +134,34 @@ class Admin:
         return await _told(lambda: self._commands.find(request_id))
 
     async def _queue(self, _request: web.Request) -> web.Response:
-        return _json({"waiting": list(self._commands.waiting())})
+        return wire.document({"waiting": list(self._commands.waiting())})
 
     async def _queued(self, request: web.Request) -> web.Response:
         request_id = request.match_info["id"]
         found = next((w for w in self._commands.waiting() if w.id == request_id), None)
         if found is None:
             return web.json_response({"error": "there is no such request waiting"}, status=404)
-        return _json(found)
+        return wire.document(found)
 
     async def _health(self, _request: web.Request) -> web.Response:
         status = 200 if merged.live(self._state) and not self._state.stopping else 503
         return web.json_response({"ok": status == 200}, status=status)
 
     async def _restart(self, request: web.Request) -> web.Response:
-        wanted = await _read(request, _Restart)
+        wanted = await wire.read(request, _Restart)
         try:
             await self._commands.restart(wanted.instances)
         except FleetError as error:
-            return _refused(error)
+            return wire.refused(error)
         return web.json_response({"ok": True})
 
     async def _down(self, request: web.Request) -> web.Response:
-        wanted = await _read(request, _Down)
+        wanted = await wire.read(request, _Down)
         self._commands.down(wanted.now)
         return web.json_response({"ok": True})
 
     async def _pull(self, request: web.Request) -> web.StreamResponse:
-        wanted = await _read(request, _Pull)
+        wanted = await wire.read(request, _Pull)
         response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
         async with aclosing(self._commands.pull(wanted.model, wanted.insecure)) as records:
             await response.prepare(request)
@@ -167,17 +174,6 @@ class Admin:
         return response
 
 
-def _json(value: object) -> web.Response:
-    return web.Response(body=msgspec.json.encode(value), content_type="application/json")
-
-
-async def _read(request: web.Request, kind: type[T]) -> T:
-    try:
-        return msgspec.json.decode(await request.read() or b"{}", type=kind)
-    except msgspec.DecodeError as error:
-        raise web.HTTPBadRequest(text=str(error)) from None
-
-
 async def _told(read: Callable[[], object]) -> web.Response:
     """What blocking code reads, as JSON; 404 for None."""
 
@@ -188,11 +184,7 @@ async def _told(read: Callable[[], object]) -> web.Response:
     try:
         found = await asyncio.to_thread(body)
     except FleetError as error:
-        return _refused(error)
+        return wire.refused(error)
     if found is None:
         return web.json_response({"error": "there is no such request"}, status=404)
     return web.Response(body=found, content_type="application/json")
-
-
-def _refused(error: FleetError) -> web.Response:
-    return web.json_response({"error": error.reason, "hint": error.hint}, status=409)
