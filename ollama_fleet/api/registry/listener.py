@@ -1,0 +1,174 @@
+"""The listening side: open while something is offered, read only, nothing without a token.
+
+Whatever is not to be had is answered in one way, so that nobody learns why.
+"""
+
+import asyncio
+import secrets
+import stat
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+from aiohttp import web
+
+from ollama_fleet.api.connection import Answer, Front, StreamAnswer
+from ollama_fleet.api.registry.asked import asked_for
+from ollama_fleet.api.registry.offers import Offer, Offers
+from ollama_fleet.api.registry.sending import send_part
+from ollama_fleet.control.stores import Layer, Manifest
+from ollama_fleet.control.stores.layout import blob_path
+from ollama_fleet.errors import CannotListen, StoreError
+
+MANIFEST: Final = "application/vnd.docker.distribution.manifest.v2+json"
+HEADER_TIMEOUT_S: Final = 10.0
+DRAIN_S: Final = 1.0
+
+
+class Registry:
+    """Offers models to pulls from other machines.
+
+    `host` and `port` are what to listen on (port 0: any that is free), `clock` tells seconds.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        clock: Callable[[], float],
+        new_token: Callable[[], str] = secrets.token_hex,
+    ) -> None:
+        self._host = host
+        self._port = port
+        self._clock = clock
+        self._offers = Offers(new_token)
+        self._front: Front | None = None
+        self._turn = asyncio.Lock()  # of who opens or closes the front
+
+    @asynccontextmanager
+    async def offer(self, model: Manifest, store: Path, own_address: str) -> AsyncIterator[str]:
+        """Offer a model while the block runs; the name to pull it by, with `insecure`.
+
+        `own_address` is what the puller calls this machine. The manifest is as it was read,
+        whatever becomes of the name meanwhile. Raises CannotListen.
+        """
+        offer = self._offers.issue(model, store, self._clock())
+        try:
+            port = await self._opened()
+            yield f"{own_address}:{port}/{offer.name}"
+        finally:
+            self._offers.revoke(offer)
+            await self._closed()
+
+    async def _opened(self) -> int:
+        async with self._turn:
+            if self._front is None:
+                front = Front(
+                    self._answer,
+                    self._host,
+                    self._port,
+                    header_timeout_s=HEADER_TIMEOUT_S,
+                    drain_s=DRAIN_S,
+                )
+                try:
+                    self._front = await front.__aenter__()
+                except OSError as error:
+                    await front.__aexit__()
+                    raise CannotListen(
+                        f"cannot listen on {self._host}:{self._port} for other machines' pulls: "
+                        f"{error.strerror or error}"
+                    ) from None
+            return self._front.port
+
+    async def _closed(self) -> None:
+        async with self._turn:
+            if self._front is not None and not self._offers:
+                front, self._front = self._front, None
+                await front.__aexit__()
+
+    # -- answers --------------------------------------------------------------------------------
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        asked = asked_for(request.method, request.raw_path)
+        offer = self._offers.find(asked.token, self._clock()) if asked is not None else None
+        if asked is None or offer is None:
+            return _nothing()
+        if asked.digest:
+            layer = offer.layer(asked.digest)
+            return _nothing() if layer is None else await self._blob(request, offer, layer)
+        if not offer.has_manifest(asked):
+            return _nothing()
+        return Answer(body=offer.model.content, headers={"Content-Type": MANIFEST})
+
+    async def _blob(
+        self, request: web.BaseRequest, offer: Offer, layer: Layer
+    ) -> web.StreamResponse:
+        path = blob_path(offer.store, layer.digest)
+        if await asyncio.to_thread(_size_bytes, path) != layer.size_bytes:
+            return _nothing()
+        wanted = _wanted(request, layer.size_bytes)
+        if wanted is None:
+            return Answer(status=416, headers={"Content-Range": f"bytes */{layer.size_bytes}"})
+        answer = _head(request, wanted, layer.size_bytes)
+        await answer.prepare(request)
+        if request.method == "GET":
+            await self._body(request, offer, path, wanted)
+        return answer
+
+    async def _body(
+        self, request: web.BaseRequest, offer: Offer, path: Path, wanted: range
+    ) -> None:
+        transport = request.transport
+        if transport is None:
+            return
+        end = transport.abort
+        offer.reading.add(end)
+        try:
+            if not offer.revoked:
+                await send_part(transport, path, wanted)
+        except (OSError, StoreError):
+            end()  # a part must not be taken for the whole
+        finally:
+            offer.reading.discard(end)
+            offer.used_s = self._clock()
+        if offer.revoked:
+            end()
+
+
+def _nothing() -> web.StreamResponse:
+    return Answer(status=404, text="not found")
+
+
+def _size_bytes(path: Path) -> int:
+    """The size of a file; -1 for what is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return -1
+    return found.st_size if stat.S_ISREG(found.st_mode) else -1
+
+
+def _wanted(request: web.BaseRequest, size_bytes: int) -> range | None:
+    """The bytes that a request wants; None if there are no such bytes."""
+    try:
+        wanted = range(size_bytes)[request.http_range]
+    except ValueError:
+        return None
+    return wanted if wanted or "Range" not in request.headers else None
+
+
+def _head(request: web.BaseRequest, wanted: range, size_bytes: int) -> web.StreamResponse:
+    ranged = "Range" in request.headers
+    answer = StreamAnswer(status=206 if ranged else 200)
+    answer.content_type = "application/octet-stream"
+    answer.content_length = len(wanted)
+    answer.headers["Accept-Ranges"] = "bytes"
+    if ranged:
+        answer.headers["Content-Range"] = f"bytes {wanted.start}-{wanted.stop - 1}/{size_bytes}"
+    else:
+        # Ollama asks for all of a blob, reads no byte of it, and takes the address for its parts
+        # from this header; without it a pull ends with `no Location header in response`.
+        answer.headers["Location"] = request.raw_path
+    return answer
