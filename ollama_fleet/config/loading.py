@@ -60,6 +60,7 @@ def load(
     if document.value is None:
         raise ConfigError(_lines(layers, document.problems))
     misplaced = _lay_over(layers, environ, overrides)
+    _locate_stores(layers, cwd)
     config, found = _validated(layers, _context(layers, environ, file, cwd))
     problems = (*misplaced, *_lines(layers, (*document.problems, *found)))
     if config is None or problems:
@@ -93,11 +94,20 @@ def _context(
     layers: Layers, environ: Mapping[str, str], file: Path | None, cwd: Path
 ) -> Mapping[str, object]:
     """What paths are relative to: the folder of the file that says them, else the current one."""
-    bases = {}
+    bases = {"store": file.parent if file else cwd}
     for key in ("binary", "models"):
         origin = layers.origins.get(("ollama", key))
         bases[key] = file.parent if file and origin and origin.key else cwd
     return {"home": home_of(environ), "bases": bases}
+
+
+def _locate_stores(layers: Layers, cwd: Path) -> None:
+    """Where the file did not say a group's store, a relative one starts at the current folder."""
+    for path, origin in layers.origins.items():
+        if path[:1] == ("groups",) and path[2:] == ("store",) and origin.key is None:
+            group = layers.tree["groups"][path[1]]
+            if isinstance(group["store"], str) and group["store"].strip()[:1] not in ("", "~"):
+                group["store"] = str(cwd / group["store"].strip())
 
 
 def _validated(

@@ -1,6 +1,7 @@
 """The whole configuration as one frozen record, and the rules between its parts."""
 
 import itertools
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -72,6 +73,15 @@ class Config(Record):
     """The record of requests: who, which model, where, how long; never what was said."""
     logs: LogsConfig = Field(default_factory=LogsConfig)
     """The log file of each instance."""
+
+    def store_of(self, group: GroupConfig) -> Path:
+        """Where the models of a group are: its own store, else the one for all."""
+        return group.store or self.ollama.models
+
+    @property
+    def stores(self) -> tuple[Path, ...]:
+        """The stores of the fleet's own instances, each once, in the order of the groups."""
+        return tuple(dict.fromkeys(map(self.store_of, self.groups)))
 
     @model_validator(mode="after")
     def _without_conflicts(self) -> "Config":

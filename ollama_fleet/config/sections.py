@@ -28,7 +28,7 @@ class OllamaConfig(Record):
     binary: Program = "ollama"
     """The program: a name to look up on PATH, or a path."""
     models: Folder = Field(Path("~/.ollama/models"), validate_default=True)
-    """The model store that all instances share. OLLAMA_MODELS sets it where no file does."""
+    """The model store of all groups without their own. OLLAMA_MODELS sets it where no file does."""
 
 
 class GroupGpus(Record):
@@ -42,6 +42,8 @@ class GroupGpus(Record):
     """How many instances: per GPU with auto; else the listed GPUs are dealt out to them."""
     models: tuple[ModelText, ...] = ()
     """Models that are pinned to it: loaded at its start, and served only by such groups."""
+    store: Folder | None = None
+    """Its own model store, on another disk, say; unset is the one of `ollama.models`."""
     weight: Weight = 0.0
     """Its instances' share in the weighted strategies; 0 is for what they are seen to do."""
 

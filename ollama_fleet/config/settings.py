@@ -92,7 +92,7 @@ VARIABLES: Mapping[str, Variable] = {
 _BY_GPUS = "the fleet chooses the GPUs of an instance; use the key gpus"
 RESERVED: Mapping[str, str] = {
     "OLLAMA_HOST": "every instance has an address of its own; use instance_ports, or listen",
-    "OLLAMA_MODELS": "the instances share one store; use ollama.models",
+    "OLLAMA_MODELS": "the fleet chooses the store; use ollama.models, or the key store of a group",
     "OLLAMA_NOPRUNE": "the fleet sets it, lest one instance prune what another downloads",
     "OLLAMA_ORIGINS": "web pages talk to the router only; use the key origins",
     "OLLAMA_DEBUG_LOG_REQUESTS": "it writes every prompt to disk; use the key debug",

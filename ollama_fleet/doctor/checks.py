@@ -14,7 +14,7 @@ _JUDGEMENTS: Final[tuple[Callable[[Facts], Iterator[Check]], ...]] = (
     software.versions,
     machine.gpus,
     machine.placement,
-    machine.store,
+    machine.stores,
     machine.ports,
     machine.services,
     machine.left_over,

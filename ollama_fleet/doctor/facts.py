@@ -41,6 +41,7 @@ class StoreFacts:
     """The model store, or the nearest folder above where it is to be made.
 
     `closed` are those of its folders that this user may not read, `read_only` may not write.
+    `damage` has a line for each model that cannot be run for a blob that is missing or cut short.
     """
 
     path: str
@@ -48,6 +49,7 @@ class StoreFacts:
     closed: tuple[str, ...] = ()
     read_only: tuple[str, ...] = ()
     free_bytes: int | None = None
+    damage: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,7 @@ class Facts:
 
     binary: BinaryFacts
     inventory: Inventory
-    store: StoreFacts
+    stores: tuple[StoreFacts, ...]
     program: ProgramFacts
     runs_own: bool = True
     ports: tuple[PortFacts, ...] = ()

@@ -24,7 +24,7 @@ from ollama_fleet.control.orphans import Action, RunRecord, decide, parse_record
 from ollama_fleet.control.ports import find_listener
 from ollama_fleet.control.processes import boot_id, find_process, living_members
 from ollama_fleet.control.service import Service, ask_version, find_services
-from ollama_fleet.control.stores import model_sizes
+from ollama_fleet.control.stores import model_sizes, read_store
 from ollama_fleet.doctor.facts import (
     BinaryFacts,
     Facts,
@@ -76,7 +76,7 @@ async def gather(
     return Facts(
         binary=binary,
         inventory=inventory,
-        store=_store(config.ollama.models),
+        stores=tuple(map(_store, config.stores)),
         program=_program(),
         runs_own=bool(own) or error is not None,
         ports=tuple(_ports(config, own)),
@@ -101,7 +101,7 @@ def _placed(
     first = 1 if config.instance_ports == "auto" else config.instance_ports
     sizes: Mapping[str, int] = {}
     with suppress(OSError):  # what is wrong with the store is a check of its own
-        sizes = model_sizes(config.ollama.models)
+        sizes = model_sizes(*config.stores)
     try:
         placement = place(
             config, inventory, ports=count(first), inherited=environ, model_bytes=sizes
@@ -255,6 +255,7 @@ def _store(path: Path) -> StoreFacts:
         closed=tuple(str(p) for p in folders if not os.access(p, os.R_OK | os.X_OK)),
         read_only=tuple(str(p) for p in folders if not os.access(p, os.W_OK)),
         free_bytes=free_bytes,
+        damage=tuple(map(str, read_store(path).damage())),
     )
 
 

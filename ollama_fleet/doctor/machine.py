@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from ollama_fleet.doctor.check import Check, Status
-from ollama_fleet.doctor.facts import Facts, PortFacts
+from ollama_fleet.doctor.facts import Facts, PortFacts, StoreFacts
 from ollama_fleet.gpu import Vendor
 from ollama_fleet.units import show_bytes
 
@@ -50,12 +50,15 @@ def placement(facts: Facts) -> Iterator[Check]:
         yield Check("placement", Status.OK, notes or "the groups fit the GPUs")
 
 
-def store(facts: Facts) -> Iterator[Check]:
-    """Whether models can be read from the store and downloaded to it."""
-    place = facts.store
-    if not facts.runs_own:
-        return
-    own = "set `ollama.models` to a folder of your own"
+def stores(facts: Facts) -> Iterator[Check]:
+    """Whether models can be read from each store and downloaded to it, and whether it is whole."""
+    if facts.runs_own:
+        for place in facts.stores:
+            yield from _store(place)
+
+
+def _store(place: StoreFacts) -> Iterator[Check]:
+    own = "set `ollama.models`, or `store` of its group, to a folder of your own"
     if place.closed or (place.read_only and not place.exists):
         yield Check(
             "store",
@@ -76,7 +79,14 @@ def store(facts: Facts) -> Iterator[Check]:
             "store",
             Status.WARN,
             f"{place.path} has {show_bytes(place.free_bytes)} left, and one model may take more",
-            "remove models (`ollama rm`), or set `ollama.models` to a larger disk",
+            "remove models (`fleet rm`), or move the store to a larger disk",
+        )
+    elif place.damage:
+        yield Check(
+            "store",
+            Status.WARN,
+            f"{place.path} has models that cannot be run: {'; '.join(place.damage)}",
+            "`fleet rm` them, then `fleet pull` them again",
         )
     else:
         left = "" if place.free_bytes is None else f", {show_bytes(place.free_bytes)} free"

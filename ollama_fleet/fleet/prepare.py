@@ -1,6 +1,8 @@
 """From a configuration to what would be run: GPUs found, instances placed, nothing started."""
 
 import asyncio
+import hashlib
+import os
 import shutil
 import sys
 import time
@@ -86,7 +88,7 @@ async def prepared(
         inventory,
         ports=_ports(config, claims),
         inherited=inherited,
-        model_bytes=model_sizes(config.ollama.models),
+        model_bytes=model_sizes(*config.stores),
     )
     return Prepared(
         config=config,
@@ -100,11 +102,13 @@ async def prepared(
 
 
 def install_models(plan: Prepared) -> None:
-    """Put the models into a simulated store that its profile has from the start."""
+    """Put the models into the simulated stores that their profile has from the start."""
     if plan.simulated:
-        store = Store(plan.config.ollama.models)
-        store.create_directories()
-        install_profile(store, _profile(plan.simulated))
+        profile = _profile(plan.simulated)
+        for path in plan.config.stores:
+            store = Store(path)
+            store.create_directories()
+            install_profile(store, profile)
 
 
 def _command(config: Config, environ: Mapping[str, str]) -> tuple[str, ...]:
@@ -151,10 +155,15 @@ def _profile(name: str) -> Profile:
 def _simulated(
     loaded: Loaded, profile: Profile, directories: Directories
 ) -> tuple[Config, tuple[GpuSource, ...]]:
-    """The configuration on a simulated box: its own store; without a file, a group per GPU."""
-    store = directories.simulation / "models"
+    """The configuration on a simulated box: its own stores; without a file, a group per GPU.
+
+    Groups that share a store in the file share one here.
+    """
+    config = loaded.config
+    stores = directories.simulation / "models", directories.simulation / "stores"
     changes: dict[str, Any] = {
-        "ollama": loaded.config.ollama.model_copy(update={"models": store}),
+        "ollama": config.ollama.model_copy(update={"models": stores[0]}),
+        "groups": tuple(_with_store(group, stores[1]) for group in config.groups),
     }
     if loaded.path is None:
         changes["groups"] = tuple(
@@ -162,7 +171,14 @@ def _simulated(
             for node in profile.nodes
         )
     hardware = directories.simulation / "gpus"
-    return loaded.config.model_copy(update=changes), (SimulatedGpus(profile, hardware),)
+    return config.model_copy(update=changes), (SimulatedGpus(profile, hardware),)
+
+
+def _with_store(group: GroupConfig, stores: Path) -> GroupConfig:
+    if group.store is None:
+        return group
+    name = hashlib.sha256(os.fsencode(group.store)).hexdigest()[:12]
+    return group.model_copy(update={"store": stores / name})
 
 
 def _simulation_environment(name: str, directories: Directories) -> dict[str, str]:

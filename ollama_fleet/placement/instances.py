@@ -64,7 +64,7 @@ def _own(
             f"no port is left for instance `{seat.name}`", "set `instance_ports` to another start"
         )
     settings = group.over(config.defaults)
-    store = str(config.ollama.models)
+    store = str(config.store_of(group))
     return InstanceSpec(
         name=seat.name,
         group=seat.group,
@@ -81,6 +81,7 @@ def _own(
             *seat.reasons,
             *_why_vulkan(settings, seat),
             _why_slots(group, settings),
+            *([f"its own models: `store` of group `{group.name}`"] if group.store else ()),
             *tasks.reasons.get(seat.name, ()),
         ),
     )

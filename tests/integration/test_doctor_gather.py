@@ -10,6 +10,7 @@ from pathlib import Path
 from textwrap import dedent
 
 import pytest
+from made_store import blob_file, put_model
 
 from ollama_fleet.config import Config
 from ollama_fleet.control.orphans import RunRecord, write_record
@@ -183,9 +184,23 @@ def test_instances_of_a_fleet_that_is_gone_are_found_by_their_records(look, tmp_
 
 
 def test_a_store_that_is_not_there_yet_is_to_be_made(look):
-    facts = look()
-    assert (facts.store.exists, facts.store.closed, facts.store.read_only) == (False, (), ())
-    assert facts.store.free_bytes
+    (store,) = look().stores
+    assert (store.exists, store.closed, store.read_only) == (False, (), ())
+    assert store.free_bytes
+
+
+def test_each_store_is_looked_at_once_and_says_what_is_damaged(look, tmp_path):
+    put_model(tmp_path / "big", "m/latest", b"weights")
+    blob_file(tmp_path / "big", b"weights").unlink()
+    groups = [
+        {"name": "a", "gpus": []},
+        {"name": "b", "gpus": [], "store": str(tmp_path / "big")},
+        {"name": "c", "gpus": [], "store": str(tmp_path / "big")},
+    ]
+    box, big = look(groups=groups).stores
+    assert (box.path, box.damage) == (str(tmp_path / "models"), ())
+    assert big.path == str(tmp_path / "big")
+    assert [line.split(" ", 1)[0] for line in big.damage] == ["m:latest:"]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
@@ -194,7 +209,7 @@ def test_a_store_that_may_not_be_written_serves_what_it_has(look, tmp_path):
     blobs.mkdir(parents=True)
     blobs.chmod(0o500)
     facts = look()
-    assert (facts.store.closed, facts.store.read_only) == ((), (str(blobs),))
+    assert (facts.stores[0].closed, facts.stores[0].read_only) == ((), (str(blobs),))
     assert by_name(facts)["store"].status is Status.WARN
 
 
@@ -204,13 +219,13 @@ def test_folders_that_may_not_be_looked_into_are_no_crash(look, tmp_path):
     (tmp_path / "runs").mkdir(mode=0)
     facts = look()
     assert facts.running == ()
-    assert facts.store.closed
+    assert facts.stores[0].closed
 
 
 def test_a_store_below_a_file_is_no_store(look, tmp_path):
     (tmp_path / "file").touch()
     facts = look(ollama={"models": str(tmp_path / "file" / "models")})
-    assert not facts.store.exists
+    assert not facts.stores[0].exists
 
 
 def test_groups_that_do_not_fit_the_gpus_are_told_with_the_way_out(look):

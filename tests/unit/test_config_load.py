@@ -162,6 +162,32 @@ def test_paths_start_at_the_folder_of_the_file_that_says_them(tmp_path):
     assert Config().ollama.binary == "ollama"
 
 
+def test_a_groups_store_starts_at_the_folder_of_the_file_that_says_it(tmp_path):
+    groups = "[{name: a, store: mine}, {name: b, gpus: [], store: ~/s}, {name: c, gpus: []}]"
+    (tmp_path / "fleet.yaml").write_text(f"groups: {groups}\nollama: {{models: all}}")
+    (tmp_path / "below").mkdir()
+
+    def stores(**environ):
+        environ["HOME"] = "/h"
+        return load(None, environ=environ, cwd=tmp_path / "below", overrides={}).config.stores
+
+    box, home = tmp_path / "all", Path("/h/s")
+    assert stores() == (tmp_path / "mine", home, box)
+    assert stores(FLEET_GROUPS__0__STORE="here") == (tmp_path / "below" / "here", home, box)
+    assert stores(FLEET_GROUPS__0__STORE="~/t") == (Path("/h/t"), home, box)
+    assert stores(FLEET_GROUPS="[{name: x, store: y}]") == (tmp_path / "below" / "y",)
+    assert stores(FLEET_GROUPS__0__STORE="/h/s", FLEET_GROUPS__2__STORE="/h/s") == (home,)
+
+
+@pytest.mark.parametrize(
+    ("store", "reason"), [("''", "'' is empty"), ("[x]", "a list is not a path"), ("{}", "a")]
+)
+def test_a_groups_store_that_is_no_path_is_refused(store, reason, loads):
+    with pytest.raises(ConfigError, match=r"groups\[0\].store: ") as refused:
+        loads(f"groups: [{{name: a, store: {store}}}]")
+    assert reason in str(refused.value)
+
+
 @pytest.mark.parametrize(
     ("text", "environ", "origins", "said"),
     [

@@ -25,7 +25,7 @@ IN_USE = PortFacts("listen", "127.0.0.1", 11434, "Address already in use")
 WELL = Facts(
     binary=BinaryFacts("ollama", "/bin/ollama", "0.20.0"),
     inventory=Inventory((CARD,)),
-    store=StoreFacts("/models", free_bytes=500 * GIB),
+    stores=(StoreFacts("/models", free_bytes=500 * GIB),),
     program=ProgramFacts((3, 12, 1), yaml_in_c=True, uvloop="0.22.1", files_soft=65536),
     ports=(PortFacts("listen", "127.0.0.1", 11434),),
     externals={"attic": "0.20.0"},
@@ -81,10 +81,17 @@ def held(listener, **changes):
             ["NVIDIA L4", "GPU 1 is lost"],
         ),
         ({"misplaced": "no GPU 7", "misplaced_hint": "name 0"}, "placement", "fail", ["name 0"]),
-        ({"store": StoreFacts("/m", closed=("/m/blobs",))}, "store", "fail", ["/m/blobs"]),
-        ({"store": StoreFacts("/m", read_only=("/m/blobs",))}, "store", "warn", ["/m/blobs"]),
-        ({"store": StoreFacts("/m", exists=False, read_only=("/",))}, "store", "fail", ["use /"]),
-        ({"store": StoreFacts("/models", free_bytes=9 * GIB)}, "store", "warn", ["9.0 GiB"]),
+        ({"stores": (StoreFacts("/m", closed=("/m/blobs",)),)}, "store", "fail", ["/m/blobs"]),
+        ({"stores": (StoreFacts("/m", read_only=("/m/blobs",)),)}, "store", "warn", ["/m/blobs"]),
+        ({"stores": (StoreFacts("/m", False, read_only=("/",)),)}, "store", "fail", ["use /"]),
+        ({"stores": (StoreFacts("/m", damage=("x: blob is missing",)),)}, "store", "warn", ["x:"]),
+        (
+            {"stores": (WELL.stores[0], StoreFacts("/big", closed=("/big",)))},
+            "store",
+            "fail",
+            ["use /big", "`store` of its group"],
+        ),
+        ({"stores": (StoreFacts("/models", free_bytes=9 * GIB),)}, "store", "warn", ["9.0 GiB"]),
         (held(Listener(99, "nginx")), "port 11434", "fail", ["pid 99 (nginx)", "kill 99"]),
         (held(Listener()), "port 11434", "fail", ["in use by", "ss -ltnp"]),
         (
@@ -139,7 +146,10 @@ def test_a_port_held_by_a_service_is_freed_by_ending_the_service():
 
 def test_a_fleet_of_external_instances_needs_no_ollama_and_no_store():
     facts = replace(
-        WELL, runs_own=False, store=StoreFacts("/m", closed=("/m",)), **binary(path="", version="")
+        WELL,
+        runs_own=False,
+        stores=(StoreFacts("/m", closed=("/m",)),),
+        **binary(path="", version=""),
     )
     assert amiss(facts) == []
 
@@ -155,14 +165,19 @@ some_facts = st.builds(
         notes=st.sampled_from([(), ("a note",)]),
         simulated=st.booleans(),
     ),
-    store=st.builds(
-        StoreFacts,
-        path=st.just("/m"),
-        exists=st.booleans(),
-        closed=st.sampled_from([(), ("/m",)]),
-        read_only=st.sampled_from([(), ("/m",)]),
-        free_bytes=st.none() | st.integers(0, 2**50),
-    ),
+    stores=st.lists(
+        st.builds(
+            StoreFacts,
+            path=st.just("/m"),
+            exists=st.booleans(),
+            closed=st.sampled_from([(), ("/m",)]),
+            read_only=st.sampled_from([(), ("/m",)]),
+            free_bytes=st.none() | st.integers(0, 2**50),
+            damage=st.sampled_from([(), ("m: blob 12 is missing",)]),
+        ),
+        min_size=1,
+        max_size=3,
+    ).map(tuple),
     program=st.builds(
         ProgramFacts,
         python=st.sampled_from([(3, 9, 0), (3, 13, 0)]),

@@ -345,6 +345,19 @@ def test_a_group_overrides_the_defaults_and_the_environment():
     assert "2 slots for each model: `num_parallel` of group `a`" in spec.reasons
 
 
+def test_a_group_may_have_its_own_store_and_says_so():
+    config = groups(
+        {"name": "a", "gpus": []},
+        {"name": "b", "gpus": [], "count": 2, "store": "/big/models"},
+        ollama={"models": "/srv/models"},
+    )
+    specs = placed(config).instances
+    assert [spec.store for spec in specs] == ["/srv/models", "/big/models", "/big/models"]
+    assert all(spec.environment["OLLAMA_MODELS"] == spec.store for spec in specs)
+    own = "its own models: `store` of group `b`"
+    assert [own in spec.reasons for spec in specs] == [False, True, True]
+
+
 def test_the_routers_queue_is_the_one_that_refuses():
     assert (
         only(placed(groups({"name": "a", "gpus": [0]}))).environment["OLLAMA_MAX_QUEUE"] == "4096"

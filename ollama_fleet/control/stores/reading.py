@@ -42,7 +42,7 @@ def read_disk(store: Path) -> Disk | None:
     for folder in (blobs, *blobs.parents):
         try:
             free, device = os.statvfs(folder), folder.stat().st_dev
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError:
             return None

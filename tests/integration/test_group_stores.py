@@ -1,0 +1,47 @@
+"""Groups with stores of their own, as far as a fleet is prepared: nothing is started."""
+
+import pytest
+
+from ollama_fleet.config import load
+from ollama_fleet.control.stores import read_store
+from ollama_fleet.directories import Directories
+from ollama_fleet.fleet.prepare import install_models, prepare
+
+CONFIG = """
+groups:
+  - { name: a, gpus: [0] }
+  - { name: b, gpus: [1], store: /big/models }
+  - { name: c, gpus: [2], store: /big/models }
+  - { name: d, gpus: [3], store: /far/models }
+"""
+
+
+@pytest.fixture
+def simulated(tmp_path):
+    (tmp_path / "fleet.yaml").write_text(CONFIG)
+    environ = {"HOME": str(tmp_path), "FLEET_STATE_DIR": str(tmp_path / "state")}
+    loaded = load(None, environ=environ, cwd=tmp_path, overrides={})
+    directories = Directories.find(environ)
+    directories.create()
+    return prepare(loaded, directories=directories, environ=environ, simulate="4-mixed")
+
+
+def test_a_simulated_fleet_has_as_many_stores_and_touches_none_of_the_real_ones(
+    simulated, tmp_path
+):
+    stores = {spec.group: spec.store for spec in simulated.placement.instances}
+    assert stores["b"] == stores["c"]
+    assert len(set(stores.values())) == 3
+    assert all(
+        store.startswith(str(tmp_path / "state" / "simulation")) for store in stores.values()
+    )
+
+
+def test_the_simulated_models_are_in_every_store(simulated):
+    install_models(simulated)
+    found = [read_store(path) for path in simulated.config.stores]
+    assert len(found) == 3
+    names = [[model.name for model in store.models] for store in found]
+    assert names[0]
+    assert names == [names[0]] * 3
+    assert [store.damage() for store in found] == [()] * 3
