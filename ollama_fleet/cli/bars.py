@@ -1,4 +1,4 @@
-"""A bar on the terminal for each layer of a model that is being downloaded."""
+"""What moves on the terminal: a bar for each layer that is downloaded, a line for each load."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -9,8 +9,10 @@ from rich.progress import (
     BarColumn,
     DownloadColumn,
     Progress,
+    SpinnerColumn,
     TaskID,
     TextColumn,
+    TimeElapsedColumn,
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
@@ -44,6 +46,27 @@ def bars(console: Console | None = None) -> Iterator[Callable[[str, Mapping[str,
                 progress.console.print(Text(f"{clean(model)}: {status}"))
 
         yield report
+
+
+@contextmanager
+def spinners(console: Console | None = None) -> Iterator[Callable[[str, str], None]]:
+    """Draw on stderr while the block runs; yields what takes who does what, "" for nothing more."""
+    console = console or Console(stderr=True, no_color=True if not may_colour() else None)
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as progress:
+        tasks: dict[str, TaskID] = {}
+
+        def show(who: str, what: str) -> None:
+            if who in tasks:
+                progress.remove_task(tasks.pop(who))
+            if what:
+                tasks[who] = progress.add_task(what, total=None)
+
+        yield show
 
 
 def _progress(console: Console) -> Progress:

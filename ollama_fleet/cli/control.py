@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from ollama_fleet.cli.holder import holder_of
 from ollama_fleet.directories import Directories
@@ -59,8 +60,49 @@ class Control:
 
     def pull(self, model: str, *, insecure: bool) -> Iterator[Document]:
         """Ollama's progress records as they come; a stream that is cut simply ends."""
-        body = {"model": model, "insecure": insecure}
-        with self._asked("POST", "/v1/pull", body, None) as response:
+        return self._lines("/v1/pull", {"model": model, "insecure": insecure})
+
+    def models(self, begins: Sequence[str] = (), timeout_s: float = ANSWER_TIMEOUT_S) -> Document:
+        """Which models are where: ollama_fleet.state.models.Models as JSON has it."""
+        query = urlencode([("name", text) for text in begins])
+        return self._document("GET", f"/v1/models?{query}", None, timeout_s)
+
+    def show(self, model: str, *, verbose: bool) -> Document:
+        """What an instance that has a model says of it: Ollama's answer to /api/show."""
+        wanted = {"model": model, "verbose": verbose}
+        found: Document = self._document("POST", "/v1/show", wanted, None)["show"]
+        return found
+
+    def copy(self, source: str, destination: str) -> Sequence[Document]:
+        """Give a model a second name; a change for each store: `store`, `status`, `error`."""
+        wanted = {"source": source, "destination": destination}
+        changes: Sequence[Document] = self._document("POST", "/v1/copy", wanted, None)["changes"]
+        return changes
+
+    def delete(self, model: str, *, force: bool) -> Sequence[Document]:
+        """Remove a model, with `force` from memory first; likewise."""
+        wanted = {"model": model, "force": force}
+        changes: Sequence[Document] = self._document("POST", "/v1/delete", wanted, None)["changes"]
+        return changes
+
+    def load(self, model: str, on: Sequence[str]) -> Iterator[Document]:
+        """Load a model; steps as they come: ollama_fleet.control.preloads.Told as JSON has it."""
+        return self._lines("/v1/load", {"model": model, "on": list(on)})
+
+    def unload(self, model: str, on: Sequence[str]) -> Iterator[Document]:
+        """Unload it; likewise."""
+        return self._lines("/v1/unload", {"model": model, "on": list(on)})
+
+    def _document(
+        self, method: str, path: str, body: Document | None, timeout_s: float | None
+    ) -> Document:
+        with self._asked(method, path, body, timeout_s) as response:
+            answer: Document = json.loads(response.read())
+        return answer
+
+    def _lines(self, path: str, body: Document) -> Iterator[Document]:
+        """Records as they come; a stream that is cut simply ends."""
+        with self._asked("POST", path, body, None) as response:
             for line in response:
                 yield json.loads(line)
 

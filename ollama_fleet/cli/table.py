@@ -22,10 +22,10 @@ class Column:
     number: bool = False
     colours: Mapping[str, str] | None = None
 
-    def paint(self, text: str, shown: str) -> str:
-        """Colour what is shown for a value."""
+    def paint(self, text: str) -> str:
+        """A value in its colour."""
         colour = (self.colours or {}).get(text)
-        return click.style(shown, fg=colour) if colour else shown
+        return click.style(text, fg=colour) if colour else text
 
 
 def table(columns: Sequence[Column], rows: Sequence[Sequence[object]]) -> str:
@@ -40,12 +40,17 @@ def table(columns: Sequence[Column], rows: Sequence[Sequence[object]]) -> str:
     )
     lines = [
         _GAP.join(
-            column.paint(text, _pad(text, width, right=column.number))
+            _pad(column.paint(text), width, right=column.number)
             for text, column, width in zip(row, columns, widths, strict=True)
         )
         for row in cells
     ]
     return "\n".join(line.rstrip() for line in (titles, *lines))
+
+
+def breadth(text: str) -> int:
+    """Places that the widest line takes on a terminal."""
+    return max(map(_width, click.unstyle(text).splitlines()), default=0)
 
 
 def clean(text: str) -> str:
@@ -59,7 +64,7 @@ def printable(text: str) -> str:
 
 
 def _pad(text: str, width: int, *, right: bool) -> str:
-    space = " " * (width - _width(text))
+    space = " " * (width - _width(click.unstyle(text)))
     return space + text if right else text + space
 
 

@@ -55,12 +55,18 @@ def known_key(state: State, name: str) -> str:
     key = model_key(name)
     if any(key in i.stored or key in i.resident for i in state.instances.values()):
         return key
-    shown = {m.name.lower(): m.name for i in state.instances.values() for m in i.stored.values()}
-    within = [text for text in shown if name.lower() in text]
-    close = within[:_CLOSE] or get_close_matches(name.lower(), shown, _CLOSE)
-    alike = " or ".join(shown[text] for text in close)
+    alike = " or ".join(_alike(state, name))
     hint = f"did you mean {alike}?" if alike else f"`fleet pull {name}` downloads it"
     raise FleetError(f"no instance has a model {name}", hint)
+
+
+def _alike(state: State, name: str) -> list[str]:
+    """Models whose names contain this one, else those near it; a tag counts if it has one."""
+    names = {model.name for i in state.instances.values() for model in i.stored.values()}
+    tagged, asked = ":" in name, name.lower()
+    shown = {(n if tagged else n.partition(":")[0]).lower(): n for n in sorted(names)}
+    close = [text for text in shown if asked in text][:_CLOSE]
+    return [shown[text] for text in close or get_close_matches(asked, shown, _CLOSE)]
 
 
 def _there_are(state: State) -> str:

@@ -58,6 +58,7 @@ def test_a_model_that_nobody_may_serve_is_refused_with_where_it_is():
     ("asked", "hint"),
     [
         ("lama3:8b", "did you mean Llama3:8b?"),
+        ("LAMA3", "did you mean Llama3:8b?"),
         ("wen", "did you mean qwen?"),
         ("entirely-else", "`fleet pull entirely-else` downloads it"),
     ],

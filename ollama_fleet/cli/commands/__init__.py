@@ -27,6 +27,12 @@ SECTIONS: Final[Mapping[str, Mapping[str, str]]] = {
     },
     "Models": {
         "pull": "Download models for the whole fleet.",
+        "list": "Show which models are where (also: ls).",
+        "show": "Show what a model is, and where.",
+        "cp": "Give a model a second name.",
+        "rm": "Remove models.",
+        "load": "Load a model before anybody asks for it.",
+        "stop": "Unload a model.",
     },
     "Other": {
         "replay": "Play requests again: another strategy, one more GPU.",
@@ -35,7 +41,7 @@ SECTIONS: Final[Mapping[str, Mapping[str, str]]] = {
         "version": "Show the versions of fleet, Python and Ollama.",
     },
 }
-ALIASES: Final = {"ps": "status"}
+ALIASES: Final = {"ps": "status", "ls": "list"}
 
 
 class _Commands(Group):
@@ -66,7 +72,7 @@ class _Commands(Group):
         """Write the table, a part after another."""
         for title, commands in SECTIONS.items():
             with formatter.section(title):
-                formatter.write_dl(list(commands.items()))
+                formatter.write_dl([*commands.items()])  # `list` is a command here
 
 
 @click.group(

@@ -1,0 +1,32 @@
+"""`fleet load`: load a model before anybody asks for it."""
+
+import click
+
+from ollama_fleet.cli.completing import model_names, place_names
+from ollama_fleet.cli.control import running
+from ollama_fleet.cli.options import Command, Options, pass_options
+from ollama_fleet.cli.printing import note
+from ollama_fleet.cli.steps import follow, places
+
+
+@click.command("load", cls=Command)
+@click.argument("model", shell_complete=model_names)
+@click.option(
+    "--on",
+    multiple=True,
+    metavar="INSTANCE|GROUP",
+    help="Load it there only; may be given several times.",
+    shell_complete=place_names,
+)
+@pass_options
+def command(options: Options, model: str, on: tuple[str, ...]) -> int:
+    """Load a model into memory, on all instances that have it and may serve it.
+
+    Tells how long it took on each, and how much of it came from disk. The exit code is 1 if one
+    could not load it. Ctrl-C ends the waiting, not the load.
+    """
+    try:
+        return follow(options, model, running().load(model, places(on)))
+    except KeyboardInterrupt:
+        note(options, "\nthe load goes on; `fleet list` shows it")
+        raise
