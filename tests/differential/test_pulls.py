@@ -5,6 +5,7 @@ import re
 import shutil
 import sys
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -178,6 +179,32 @@ def _completed(puller):
     """Bytes of weights that the store says it has."""
     parts = puller.store.glob("blobs/*-partial-0")
     return next((json.loads(part.read_text())["Completed"] for part in parts), 0)
+
+
+def test_a_simulated_ollama_downloads_a_blob_once_for_all_who_want_it(simulated_puller, shelf):
+    check_shared(simulated_puller, shelf)
+
+
+@pytest.mark.real
+def test_a_real_ollama_downloads_a_blob_once_for_all_who_want_it(real_puller, shelf):
+    check_shared(real_puller, shelf)
+
+
+def check_shared(puller, shelf):
+    """Two models of one blob, pulled at once: both are there, its bytes came once."""
+    puller.empty()
+    shelf.fail()
+    shelf.set(**{**USUAL, "bytes_per_s": rows_pulls.SIZE_BYTES})
+    names = ["library/shared:1", "library/shared:2"]
+    made = [shelf.make(name, rows_pulls.SIZE_BYTES, seed=7) for name in names]
+    (weights,) = {model["manifest"]["layers"][0]["digest"] for model in made}
+    before = sent(shelf, weights)
+    with ThreadPoolExecutor() as pool:
+        pulls = list(pool.map(puller.records, map(shelf.name, names)))
+    assert [records[-1] for records in pulls] == 2 * [{"status": "success"}]
+    assert sent(shelf, weights) - before == rows_pulls.SIZE_BYTES
+    for records in pulls:
+        assert any(record.get("digest") == weights for record in records)
 
 
 @pytest.mark.real

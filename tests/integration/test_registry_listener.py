@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import json
 import socket
+import sys
 import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ from pathlib import Path
 
 import pytest
 import uvloop
+from fleet_process import call
+from real_ollama import served
 
 from ollama_fleet.api.registry import Registry, own_address
 from ollama_fleet.control.stores import read_store
@@ -256,6 +259,26 @@ def test_what_is_being_read_when_its_offer_ends_is_cut(store):
             assert got < len(WEIGHTS)
 
     run(check())
+
+
+def test_an_instance_elsewhere_pulls_from_it_what_then_bears_its_right_name(store, tmp_path):
+    """Copied to that name and without the token's, it is the model it was, to the digest."""
+    model = model_of(store)
+    command = [sys.executable, "-m", "ollama_fleet.sim.ollama", "serve"]
+    home = tmp_path / "elsewhere"
+    with served(command, home, home / "models", OLLAMA_SIM_TIME_SCALE="50") as base:
+
+        async def check():
+            async with registry().offer(model, store, await own_address(base)) as name:
+                wanted = {"model": name, "insecure": True, "stream": False}
+                answer = await asyncio.to_thread(call, f"{base}/api/pull", wanted)
+                assert answer == {"status": "success"}
+            call(f"{base}/api/copy", {"source": name, "destination": model.name})
+            call(f"{base}/api/delete", {"model": name}, method="DELETE")
+
+        run(check())
+        (listed,) = call(f"{base}/api/tags")["models"]
+        assert (listed["name"], listed["digest"]) == ("tiny:latest", model.digest)
 
 
 def test_clients_that_hang_up_leave_nothing_behind(store, caplog):

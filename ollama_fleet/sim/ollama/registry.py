@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from ollama_fleet.names import DEFAULT_HOST, ModelName
 from ollama_fleet.sim.ollama.catalogue import layers_of
 from ollama_fleet.sim.ollama.profile import Profile
-from ollama_fleet.sim.ollama.remote.blob import Pace
+from ollama_fleet.sim.ollama.remote.downloads import TICK_S
 from ollama_fleet.sim.ollama.remote.http import HttpError
-from ollama_fleet.sim.ollama.remote.pull import TICK_S, Record, fetch_model
+from ollama_fleet.sim.ollama.remote.pull import Record, Remote
 from ollama_fleet.sim.ollama.store import Layer, Store
 
 NOT_FOUND = "pull model manifest: file does not exist"
@@ -38,14 +38,14 @@ class _Pull:
 class Registry:
     """The registry of a profile, and the pulls under way. Bytes per second are wall-clock.
 
-    `pace` is that of pulls from registries elsewhere.
+    `remote` pulls from registries that are not made up.
     """
 
-    def __init__(self, store: Store, profile: Profile, bytes_per_s: float, pace: Pace) -> None:
+    def __init__(self, store: Store, profile: Profile, bytes_per_s: float, remote: Remote) -> None:
         self._store = store
         self._profile = profile
         self._bytes_per_s = bytes_per_s
-        self._pace = pace
+        self._remote = remote
         self._pulls: dict[str, _Pull] = {}
 
     async def pull(self, name: ModelName, *, insecure: bool = False) -> AsyncIterator[Record]:
@@ -77,7 +77,7 @@ class Registry:
         pull.tell({"status": "pulling manifest"})
         try:
             if ":" in name.host:
-                await fetch_model(self._store, name, pull.tell, self._pace, insecure=insecure)
+                await self._remote.pull(name, pull.tell, insecure=insecure)
             else:
                 await self._make_up(name, pull)
         except (HttpError, OSError) as error:

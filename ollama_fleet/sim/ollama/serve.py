@@ -18,6 +18,7 @@ from ollama_fleet.sim.ollama.log import log_listening, log_resources, log_store
 from ollama_fleet.sim.ollama.machine import Machine
 from ollama_fleet.sim.ollama.registry import Registry
 from ollama_fleet.sim.ollama.remote.blob import Pace
+from ollama_fleet.sim.ollama.remote.pull import Remote
 from ollama_fleet.sim.ollama.runners import Runners
 from ollama_fleet.sim.ollama.store import Store
 from ollama_fleet.sim.ollama.usage import UsageFiles
@@ -116,8 +117,8 @@ def _assemble(
     if settings.runners:
         runners = engine.runners = Runners(engine.kill_runner)
     bytes_per_s = settings.profile.registry_bytes_per_s * settings.time_scale
-    pace = Pace.scaled(settings.time_scale)
-    registry = Registry(store, settings.profile, bytes_per_s, pace)
+    remote = Remote(store, Pace.scaled(settings.time_scale))
+    registry = Registry(store, settings.profile, bytes_per_s, remote)
     if usage is not None:
         usage.changed()
 

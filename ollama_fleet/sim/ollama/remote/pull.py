@@ -10,34 +10,57 @@ from typing import Any
 
 from ollama_fleet.names import ModelName
 from ollama_fleet.sim.ollama.remote.blob import Download, Pace
+from ollama_fleet.sim.ollama.remote.downloads import Downloads
 from ollama_fleet.sim.ollama.remote.http import HttpError
 from ollama_fleet.sim.ollama.remote.requests import Requests
 from ollama_fleet.sim.ollama.store import MANIFEST, Store
 
-TICK_S = 0.06  # between two progress records of a layer
 DIGEST = re.compile(r"sha256[:-][0-9a-fA-F]{64}")
 
 Record = dict[str, Any]
 Tell = Callable[[Record], None]
 
 
-async def fetch_model(
-    store: Store, name: ModelName, tell: Tell, pace: Pace, *, insecure: bool
-) -> None:
-    """Pull a model, from its manifest up to the name it gets. Raises HttpError, OSError."""
-    requests = Requests(name, insecure=insecure)
-    try:
-        content = await _manifest(requests, name)
-        digests = _digests(content)
-    except HttpError as error:
-        raise HttpError(f"pull model manifest: {error}") from None
-    store.create_directories()
-    loaded = [d for d in digests if await _layer(store, requests, name, d, tell, pace)]
-    tell({"status": "verifying sha256 digest"})
-    for digest in loaded:
-        await asyncio.to_thread(_verify, store.blob(digest), digest)
-    tell({"status": "writing manifest"})
-    store.write(store.manifest_path(name), content)
+class Remote:
+    """Pulls into one store. A blob that several pulls want is downloaded once."""
+
+    def __init__(self, store: Store, pace: Pace) -> None:
+        self._store = store
+        self._pace = pace
+        self._downloads = Downloads()
+
+    async def pull(self, name: ModelName, tell: Tell, *, insecure: bool) -> None:
+        """Pull a model, from its manifest up to the name it gets. Raises HttpError, OSError."""
+        requests = Requests(name, insecure=insecure)
+        try:
+            content = await _manifest(requests, name)
+            digests = _digests(content)
+        except HttpError as error:
+            raise HttpError(f"pull model manifest: {error}") from None
+        self._store.create_directories()
+        loaded = [d for d in digests if await self._layer(requests, name, d, tell)]
+        tell({"status": "verifying sha256 digest"})
+        for digest in loaded:
+            await asyncio.to_thread(_verify, self._store.blob(digest), digest)
+        tell({"status": "writing manifest"})
+        self._store.write(self._store.manifest_path(name), content)
+
+    async def _layer(self, requests: Requests, name: ModelName, digest: str, tell: Tell) -> bool:
+        """Have one layer in the store; whether it had to be downloaded."""
+        if not DIGEST.fullmatch(digest):
+            raise HttpError("invalid digest format")
+        blob = self._store.blob(digest)
+        if blob.exists():
+            size = blob.stat().st_size
+            tell(_progress(digest, size, size))
+            return False
+        url = requests.url(f"/v2/{name.namespace}/{name.model}/blobs/{digest}")
+        await self._downloads.follow(
+            digest,
+            lambda: Download(blob, url, requests, self._pace),
+            lambda total, completed: tell(_progress(digest, total, completed)),
+        )
+        return True
 
 
 async def _manifest(requests: Requests, name: ModelName) -> bytes:
@@ -52,35 +75,6 @@ def _digests(manifest: bytes) -> list[str]:
         return [str(layer["digest"]) for layer in (*document["layers"], document["config"])]
     except (ValueError, KeyError, TypeError) as error:
         raise HttpError(f"not a manifest: {error}") from None
-
-
-async def _layer(  # noqa: PLR0917 - what a layer needs, passed on
-    store: Store, requests: Requests, name: ModelName, digest: str, tell: Tell, pace: Pace
-) -> bool:
-    """Have one layer in the store; whether it had to be downloaded."""
-    if not DIGEST.fullmatch(digest):
-        raise HttpError("invalid digest format")
-    blob = store.blob(digest)
-    if blob.exists():
-        size = blob.stat().st_size
-        tell(_progress(digest, size, size))
-        return False
-    url = requests.url(f"/v2/{name.namespace}/{name.model}/blobs/{digest}")
-    download = Download(blob, url, requests, pace)
-    await download.prepare()
-    telling = asyncio.create_task(_tell_progress(digest, download, tell))
-    try:
-        await download.run()
-    finally:
-        telling.cancel()
-    tell(_progress(digest, download.total, download.total))
-    return True
-
-
-async def _tell_progress(digest: str, download: Download, tell: Tell) -> None:
-    while True:
-        await asyncio.sleep(TICK_S)
-        tell(_progress(digest, download.total, download.completed))
 
 
 def _verify(blob: Path, digest: str) -> None:
