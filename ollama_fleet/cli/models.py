@@ -4,7 +4,7 @@ From the document of GET /v1/models (ollama_fleet.state.models.Models).
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import groupby
 from typing import Any, Final
@@ -14,11 +14,12 @@ from ollama_fleet.cli.table import Column, breadth, clean, table
 Document = Mapping[str, Any]
 
 _ID_CHARS: Final = 12  # of a digest, as Ollama shows
-_COLOURS: Final = {"gpu": "green", "gpu+cpu": "yellow", "cpu": "yellow", "loading": "cyan"}
+_COLOURS: Final = {"gpu": "green", "cpu": "yellow", "loading": "cyan", "damaged": "red"}
 _NAME, _ID, _SIZE = Column("NAME"), Column("ID"), Column("SIZE", number=True)
 _MODIFIED, _WHERE = Column("MODIFIED"), Column("WHERE")
 _KINDS: Final = (
-    "gpu", "gpu+cpu", "cpu", "memory", "loading", "pulling", "disk", "remote", "absent", "unknown",
+    "gpu", "gpu+cpu", "cpu", "memory", "loading", "partial", "damaged", "disk", "remote", "absent",
+    "unknown",
 )  # fmt: skip
 _AGES: Final = (
     (60.0, 1.0, "s"),
@@ -51,7 +52,7 @@ def kind_of(place: Document | None, model: Document, *, known: bool = True) -> s
         return _processor(place["memory_bytes"], place["vram_bytes"])
     if model["remote"]:
         return "remote"
-    return {"on_disk": "disk", "partial": "pulling"}.get(presence, str(presence))
+    return "disk" if presence == "on_disk" else str(presence)
 
 
 def show_size(count: int) -> str:
@@ -110,7 +111,7 @@ def _summed(document: Document, now_s: float) -> Iterator[str]:
 def _base(model: Document, now_s: float) -> tuple[str, ...]:
     return (
         model["name"],
-        model["digest"].removeprefix("sha256:")[:_ID_CHARS],
+        _short(model["digest"]),
         show_size(model["size_bytes"]) if model["size_bytes"] and not model["remote"] else "",
         show_age(model["modified_at"], now_s),
     )
@@ -129,8 +130,8 @@ def _cell(place: Document | None, model: Document, known: bool, *, wide: bool) -
     kind = kind_of(place, model, known=known)
     if place is None:
         return "" if known else "?"
-    if kind == "pulling":
-        return f"pull {place['done_ratio']:.0%}"
+    if kind == "partial":
+        return f"part {place['done_ratio']:.0%}"
     if kind == "gpu+cpu":
         return f"gpu {place['vram_bytes'] / place['memory_bytes']:.0%}"
     return f"{kind} {show_size(place['memory_bytes'])}" if wide and place["memory_bytes"] else kind
@@ -143,21 +144,52 @@ def _counts(homes: Sequence[Document], model: Document) -> str:
 
 
 def _remarks(document: Document, *, wide: bool) -> Iterator[str]:
-    conflicts = [model for model in document["models"] if model["conflict"]]
-    for name, models in groupby(conflicts, key=lambda model: str(model["name"]).lower()):
-        each = [
-            f"{model['digest'].removeprefix('sha256:')[:_ID_CHARS] or 'unknown'} on "
-            + ", ".join(place["instance"] for place in model["places"])
-            for model in models
-        ]
-        yield clean(f"conflict: {name} is {' but '.join(each)}: either may answer requests for it")
-    for model in document["models"]:
-        if model["digest"] and not model["modified_at"] and not model["size_bytes"]:
-            where = ", ".join(place["instance"] for place in model["places"])
-            yield clean(f"removed: {model['name']} is still in memory of {where}")
+    yield from map(clean, _conflicts(document["models"]))
+    yield from map(clean, _troubles(document["models"]))
     if document["left_out"]:
         yield f"and {document['left_out']} more; `fleet list NAME` lists those that begin with it"
+    for store in document["stores"]:
+        for line in store["unreadable"]:
+            yield clean(f"cannot be read: {line}")
     if wide:
-        homes = sorted(document["instances"], key=lambda home: str(home["store"]))
-        for store, group in groupby(homes, key=lambda home: str(home["store"])):
-            yield clean(f"store {store}: {', '.join(home['name'] for home in group)}")
+        yield from map(clean, _stores(document))
+
+
+def _conflicts(models: Sequence[Document]) -> Iterator[str]:
+    """Names that stand for several models: which is where."""
+    several = [model for model in models if model["conflict"]]
+    for name, each in groupby(several, key=lambda model: str(model["name"]).lower()):
+        holders = " but ".join(
+            f"{_short(model['digest']) or 'unknown'} on {_names(model['places'])}" for model in each
+        )
+        yield f"conflict: {name} is {holders}: either may answer requests for it"
+
+
+def _troubles(models: Sequence[Document]) -> Iterator[str]:
+    for model in models:
+        lacks = [place for place in model["places"] if place["damage"]]
+        for damage, places in groupby(lacks, key=lambda place: str(place["damage"])):
+            yield f"damaged: {model['name']} on {_names(places)}: {damage}"
+        if model["digest"] and not model["modified_at"] and not model["size_bytes"]:
+            yield f"removed: {model['name']} is still in memory of {_names(model['places'])}"
+
+
+def _stores(document: Document) -> Iterator[str]:
+    """Each store, what is free on its disk, and who uses it."""
+    facts = {store["path"]: store for store in document["stores"]}
+    homes = sorted(document["instances"], key=lambda home: str(home["store"]))
+    for path, users in groupby(homes, key=lambda home: str(home["store"])):
+        store = facts.get(path, {"free_bytes": None, "partials": 0})
+        free, partials = store["free_bytes"], store["partials"]
+        told = [f"{show_size(free)} free"] if free is not None else []
+        told += [f"{partials} blobs not complete"] if partials else []
+        more = f" ({', '.join(told)})" if told else ""
+        yield f"store {path}{more}: {', '.join(home['name'] for home in users)}"
+
+
+def _names(places: Iterable[Document]) -> str:
+    return ", ".join(place["instance"] for place in places)
+
+
+def _short(digest: str) -> str:
+    return digest.removeprefix("sha256:")[:_ID_CHARS]

@@ -22,7 +22,8 @@ class Presence(StrEnum):
     """What an instance has of a model."""
 
     ABSENT = "absent"
-    PARTIAL = "partial"  # a pull of it runs
+    PARTIAL = "partial"  # being pulled, or left so by a pull
+    DAMAGED = "damaged"  # on disk, but not all that it needs
     ON_DISK = "on_disk"
     LOADING = "loading"
     RESIDENT = "resident"
@@ -33,7 +34,8 @@ class Place:
     """What one instance has of a model: never ABSENT, since who lacks it has no place.
 
     `memory_bytes` and `vram_bytes` are what the resident model takes, of all and of GPU memory;
-    both are 0 until the instance has listed it. `done_ratio` is how much of a pull is there.
+    both are 0 until the instance has listed it. `done_ratio` is how much of a PARTIAL one is there,
+    `damage` what a DAMAGED one lacks.
     """
 
     instance: str
@@ -42,6 +44,7 @@ class Place:
     vram_bytes: int = 0
     done_ratio: float = 0.0
     expires_at: str = ""
+    damage: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,16 +77,52 @@ class Home:
 
 
 @dataclass(frozen=True, slots=True)
+class Flaw:
+    """What is wrong with a model in a store: `damage`, or where that is "" so much is there."""
+
+    damage: str = ""
+    done_ratio: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Shelf:
+    """A store on this machine. `free_bytes` is None where it cannot be told.
+
+    `partials` counts blobs that are not complete; `unreadable` says what could not be read of it.
+    """
+
+    path: str
+    free_bytes: int | None = None
+    partials: int = 0
+    unreadable: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Shelves:
+    """What the stores on this machine were read to be; flaws by store, and then by model key."""
+
+    shelves: tuple[Shelf, ...] = ()
+    flaws: Mapping[str, Mapping[str, Flaw]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Models:
     """The models of a fleet, by name; `left_out` counts those beyond MAX_MODELS."""
 
     instances: tuple[Home, ...]
+    stores: tuple[Shelf, ...]
     models: tuple[Model, ...]
     left_out: int = 0
     schema_version: int = 1
 
 
-def models(state: State, begins: Collection[str] = (), *, limit: int = MAX_MODELS) -> Models:
+def models(
+    state: State,
+    begins: Collection[str] = (),
+    on_disk: Shelves = Shelves(),
+    *,
+    limit: int = MAX_MODELS,
+) -> Models:
     """Every model that an instance has, is getting, or still holds in memory.
 
     Only those whose names begin with one of `begins`, whatever the case, if there are any.
@@ -93,7 +132,8 @@ def models(state: State, begins: Collection[str] = (), *, limit: int = MAX_MODEL
     for instance in state.instances.values():
         for model in instance.stored.values():
             row = found.setdefault(model.key, {}).setdefault(model.digest, _stored(model))
-            row.places.append(_place(instance, model))
+            flaw = on_disk.flaws.get(instance.spec.store, {}).get(model.key)
+            row.places.append(_place(instance, model, flaw))
         for left in instance.resident.values():
             if left.key not in instance.stored:  # removed while it was in memory
                 digest = _text(left.row, "digest")
@@ -102,7 +142,10 @@ def models(state: State, begins: Collection[str] = (), *, limit: int = MAX_MODEL
     for key, pull in state.pulls.items():
         rows = found.setdefault(key, {})
         row = next(iter(rows.values()), None) or rows.setdefault("", _Row(_shown(pull.model)))
-        row.places += _partial(state, key, pull)
+        row.places += _pulled(state, key, pull)
+    for key, rows in found.items():
+        if key not in state.pulls:
+            next(iter(rows.values())).places += _left(state, key, on_disk)
     listed = [
         row.frozen(digest, conflict=len(rows) > 1)
         for rows in found.values()
@@ -111,7 +154,8 @@ def models(state: State, begins: Collection[str] = (), *, limit: int = MAX_MODEL
     ]
     listed.sort(key=lambda model: (model.name.lower(), model.digest))
     homes = tuple(_home(instance) for instance in state.instances.values())
-    return Models(homes, tuple(listed[:limit]), left_out=max(0, len(listed) - limit))
+    shown = tuple(listed[:limit])
+    return Models(homes, on_disk.shelves, shown, left_out=max(0, len(listed) - limit))
 
 
 @dataclass(slots=True)
@@ -146,13 +190,15 @@ def _stored(model: StoredModel) -> _Row:
     )
 
 
-def _place(instance: Instance, model: StoredModel) -> Place:
+def _place(instance: Instance, model: StoredModel, flaw: Flaw | None) -> Place:
     """What an instance has of a model in its store: another name of the same weights is the same.
 
     It runs the same, whichever of its names it was loaded by.
     """
     runner = instance.runners.get(model.weights)
     if runner is None or model.remote or not (runner.loading or runner.resident):
+        if flaw is not None and flaw.damage:
+            return Place(instance.name, Presence.DAMAGED, damage=flaw.damage)
         return Place(instance.name, Presence.ON_DISK)
     if runner.loading:
         return Place(instance.name, Presence.LOADING)
@@ -172,7 +218,7 @@ def _in_memory(instance: Instance, model: ResidentModel) -> Place:
     )
 
 
-def _partial(state: State, key: str, pull: Pull) -> Iterator[Place]:
+def _pulled(state: State, key: str, pull: Pull) -> Iterator[Place]:
     """The instances on the store that a pull goes to, unless they have the model already."""
     pulling = state.instances.get(pull.instance)
     ratio = pull.completed_bytes / pull.total_bytes if pull.total_bytes else 0.0
@@ -180,6 +226,14 @@ def _partial(state: State, key: str, pull: Pull) -> Iterator[Place]:
         same = pulling is not None and instance.spec.store == pulling.spec.store
         if same and key not in instance.stored:
             yield Place(instance.name, Presence.PARTIAL, done_ratio=min(ratio, 1.0))
+
+
+def _left(state: State, key: str, on_disk: Shelves) -> Iterator[Place]:
+    """The instances on stores where a pull has left a part of a model that others have."""
+    for instance in state.instances.values():
+        flaw = on_disk.flaws.get(instance.spec.store, {}).get(key)
+        if flaw is not None and not flaw.damage and key not in instance.stored:
+            yield Place(instance.name, Presence.PARTIAL, done_ratio=flaw.done_ratio)
 
 
 def _home(instance: Instance) -> Home:

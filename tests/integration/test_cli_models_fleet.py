@@ -112,7 +112,7 @@ def test_a_pull_that_runs_is_seen_in_the_list(tiny):
             lambda: listed(tiny).get("huge:latest") == {"gpu0": "partial", "gpu1": "partial"},
             "both instances are getting it",
         )
-        assert tiny.run("list", "huge").out.splitlines()[1].split()[-2] == "pull"
+        assert tiny.run("list", "huge").out.splitlines()[1].split()[-2] == "part"
     until(lambda: "huge:latest" not in listed(tiny), "nobody gets it any more")
 
 

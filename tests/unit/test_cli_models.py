@@ -16,9 +16,10 @@ from ollama_fleet.cli.table import breadth
 from ollama_fleet.names import canonical
 from ollama_fleet.placement import Placement
 from ollama_fleet.state import Phase, Pull, State, Want
-from ollama_fleet.state.models import models
+from ollama_fleet.state.models import Flaw, Shelf, Shelves, models
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
+NOTHING_READ = Shelves()
 DIGEST, OTHER = "0123456789ab" + "c" * 52, "ba9876543210" + "c" * 52
 
 
@@ -44,9 +45,9 @@ def put_in_memory(state, instance, name, *, on_gpu):
     state.set_resident(state.instances[instance], [row])
 
 
-def shown(state, *, width=None, wide=False):
+def shown(state, *, width=None, wide=False, on_disk=NOTHING_READ):
     """What is made of it as it comes over the socket."""
-    document = json.loads(msgspec.json.encode(models(state)))
+    document = json.loads(msgspec.json.encode(models(state, (), on_disk)))
     return unstyle(show(document, now_s=NOW.timestamp(), width=width, wide=wide))
 
 
@@ -68,13 +69,13 @@ def mixed():
 AT_200 = """\
 NAME             ID              SIZE  MODIFIED     gpu0      gpu1      gpu2      gpu3
 llama3.2:latest  0123456789ab  2.0 GB  3 days ago   gpu       gpu 50%   cpu       disk
-phi4:latest      -                  -  -            pull 45%  pull 45%  pull 45%  pull 45%
+phi4:latest      -                  -  -            part 45%  part 45%  part 45%  part 45%
 qwen3:8b         ba9876543210  4.7 GB  2 weeks ago  disk      disk      disk      loading"""
 
 AT_80 = """\
 NAME               SIZE  MODIFIED     WHERE
 llama3.2:latest  2.0 GB  3 days ago   1 gpu, 1 gpu+cpu, 1 cpu, 1 disk
-phi4:latest           -  -            4 pulling
+phi4:latest           -  -            4 partial
 qwen3:8b         4.7 GB  2 weeks ago  1 loading, 3 disk"""
 
 
@@ -132,6 +133,26 @@ def test_what_was_removed_and_is_still_in_memory_is_told():
     for instance in state.instances.values():
         state.set_stored(instance, [])
     assert shown(state).splitlines()[-1] == "removed: m:1 is still in memory of gpu1"
+
+
+def test_damage_is_named_and_so_is_what_cannot_be_read():
+    state = a_fleet(3, model("m"), stores=["gpu2"])
+    on_disk = Shelves(
+        (Shelf("/store", unreadable=("/store/blobs: Permission denied",)),),
+        {"/store": {canonical("m"): Flaw("blob 12ab is missing")}},
+    )
+    lines = shown(state, on_disk=on_disk).splitlines()
+    assert lines[1].split()[-3:] == ["damaged", "damaged", "disk"]
+    assert lines[2:] == [
+        "damaged: m on gpu0, gpu1: blob 12ab is missing",
+        "cannot be read: /store/blobs: Permission denied",
+    ]
+
+
+def test_wide_tells_the_room_on_each_disk():
+    on_disk = Shelves((Shelf("/store", free_bytes=2 * 10**12, partials=3),))
+    last = shown(a_fleet(2, model("m")), wide=True, on_disk=on_disk).splitlines()[-1]
+    assert last == "store /store (2.0 TB free, 3 blobs not complete): gpu0, gpu1"
 
 
 def test_what_is_not_known_is_not_called_absent():

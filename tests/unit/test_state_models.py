@@ -8,7 +8,7 @@ from fleet_fixtures import fleet, hold, resident, spec, stored
 from ollama_fleet.names import canonical
 from ollama_fleet.placement import Placement
 from ollama_fleet.state import Phase, Pull, State, Want
-from ollama_fleet.state.models import Place, Presence, models
+from ollama_fleet.state.models import Flaw, Place, Presence, Shelves, models
 
 M = canonical("m")
 
@@ -103,6 +103,32 @@ def test_a_refresh_of_a_model_leaves_it_on_disk():
     state = fleet("a")
     state.pulls[M] = Pull("m", "a", "pulling", completed_bytes=1, total_bytes=2)
     assert presences(state) == {("m", "a"): Presence.ON_DISK}
+
+
+def test_a_model_that_lacks_blobs_is_damaged_until_it_is_in_memory():
+    """What runs has all that it needs."""
+    state = fleet("a", "b")
+    a, b = state.instances.values()
+    state.set_resident(b, [resident("m")])
+    on_disk = Shelves(flaws={"/store": {M: Flaw("blob x is missing")}})
+    (m,) = models(state, (), on_disk).models
+    assert [(p.presence, p.damage) for p in m.places] == [
+        (Presence.DAMAGED, "blob x is missing"),
+        (Presence.RESIDENT, ""),
+    ]
+    assert a.name == m.places[0].instance
+
+
+def test_a_part_that_a_pull_has_left_is_partial_where_the_model_is_not():
+    state = two_stores()
+    a, _ = state.instances.values()
+    hold(state, a, "m")
+    on_disk = Shelves(flaws={"/other": {M: Flaw(done_ratio=0.25), "gone": Flaw(done_ratio=0.5)}})
+    (m,) = models(state, (), on_disk).models
+    assert m.places[1:] == (Place("b", Presence.PARTIAL, done_ratio=0.25),)
+    state.pulls[M] = Pull("m", "b", "pulling", completed_bytes=1, total_bytes=2)
+    (m,) = models(state, (), on_disk).models
+    assert m.places[1:] == (Place("b", Presence.PARTIAL, done_ratio=0.5),), "as the pull says"
 
 
 def test_the_list_is_bounded_and_says_what_it_leaves_out():

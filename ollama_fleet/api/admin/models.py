@@ -11,6 +11,7 @@ Copies and deletions are those of Ollama's own API (api/changes.py); a change is
 "error"}, and an error is "" where there is none.
 """
 
+import asyncio
 import secrets
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from ollama_fleet.api.admin.kept import Kept
 from ollama_fleet.api.changes import Turn, in_each_store
 from ollama_fleet.control.mutations import Mutations
 from ollama_fleet.control.preloads import Preloads, Step, Told
+from ollama_fleet.control.shelves import read_shelves, store_paths
 from ollama_fleet.control.targets import known_key, model_key
 from ollama_fleet.errors import Failure, FleetError
 from ollama_fleet.router.dialect import Dialect
@@ -85,7 +87,8 @@ class ModelCommands:
         )
 
     async def _list(self, request: web.Request) -> web.StreamResponse:
-        return wire.document(models(self._state, request.query.getall("name", [])))
+        on_disk = await asyncio.to_thread(read_shelves, store_paths(self._state))
+        return wire.document(models(self._state, request.query.getall("name", []), on_disk))
 
     async def _show(self, request: web.Request) -> web.StreamResponse:
         wanted = await wire.read(request, _Show)

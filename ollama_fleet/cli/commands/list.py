@@ -20,7 +20,7 @@ from ollama_fleet.errors import Exit
 def command(options: Options, models: tuple[str, ...]) -> int:
     """Show which models are where, all or those whose names begin so.
 
-    A column per instance says what that has of a model: `disk`, `pull 45%`, `loading`, or in
+    A column per instance says what that has of a model: `disk`, `part 45%`, `loading`, or in
     memory `gpu`, `cpu`, or how much of it is on the GPU. On a terminal that is too narrow for them
     the instances are counted instead. The exit code is 1 if models are named and there are none.
     """
