@@ -5,6 +5,7 @@ import fcntl
 import os
 import random
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -114,7 +115,7 @@ def test_to_another_file_system_blobs_are_copied_and_verified(tmp_path):
         assert (sizes[0], sizes[-1]) == (MIB, len(content))
         assert left_over(b) == []
     finally:
-        subprocess.run(["rm", "-rf", b], check=True)
+        shutil.rmtree(b, ignore_errors=True)
 
 
 @pytest.mark.usefixtures("unlinkable")
@@ -136,6 +137,62 @@ def test_between_owners_nothing_is_linked_that_the_other_could_not_read(stores):
     made = [p for p in b.rglob("*") if not p.samefile(blob_file(b, b"open"))]
     assert {(p.stat().st_uid, p.stat().st_gid) for p in made} == {(4321, 8765)}
     assert blob_file(b, b"secret").stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 or shutil.which("mkfs.xfs") is None, reason="needs root and mkfs.xfs"
+)
+def test_where_a_link_is_refused_and_the_disk_can_clone_blobs_are_reflinked(tmp_path):
+    """A bind mount is another file system to a link, and the same to a clone."""
+    content = random.Random(8).randbytes(3 * MIB)
+    with disk_image(tmp_path / "image", tmp_path / "disk") as disk:
+        a, b = disk / "a", tmp_path / "bound"
+        put_model(a, "m/latest", content)
+        (disk / "b").mkdir()
+        with mounted(["--bind", disk / "b"], b):
+            part = b / ".ollama-fleet" / f"{blob_file(a, content).name}.part"
+            part.parent.mkdir()
+            part.write_bytes(bytes(4 * MIB))
+            assert bring(a, b) == {Way.REFLINK: len(content) + 2}
+            assert_equal(a, b)
+            assert not blob_file(b, content).samefile(blob_file(a, content))
+            assert left_over(b) == []
+
+
+@pytest.mark.skipif(not SHM.is_dir(), reason="no second file system at hand")
+def test_a_store_whose_blobs_are_on_a_disk_of_their_own_has_its_copies_there(stores):
+    a, b = stores
+    content = random.Random(9).randbytes(3 * MIB)
+    put_model(a, "m/latest", content)
+    elsewhere = SHM / f"fleet-blobs-{os.getpid()}"
+    elsewhere.mkdir()
+    b.mkdir()
+    (b / "blobs").symlink_to(elsewhere)
+    stop = threading.Event()
+    try:
+        with pytest.raises(TransferStopped):
+            bring(a, b, tell=lambda *_: stop.set(), stopped=stop.is_set)
+        assert [p.completed_bytes for p in read_store(b).partials] == [MIB]
+        assert bring(a, b) == {Way.COPY: len(content) + 2}
+        assert_equal(a, b)
+        assert read_store(b).disk.device == elsewhere.stat().st_dev
+        assert list((elsewhere / ".ollama-fleet").iterdir()) == []
+    finally:
+        shutil.rmtree(elsewhere)
+
+
+@pytest.mark.usefixtures("unlinkable")
+def test_a_link_that_was_laid_where_a_copy_grows_is_not_followed(stores):
+    a, b = stores
+    put_model(a, "m/latest", b"weights")
+    (b / ".ollama-fleet").mkdir(parents=True)
+    victim = b / "victim"
+    victim.write_text("precious")
+    part = b / ".ollama-fleet" / f"{blob_file(a, b'weights').name}.part"
+    part.symlink_to(victim)
+    with pytest.raises(StoreError, match="symbolic links"):
+        bring(a, b)
+    assert victim.read_text() == "precious"
 
 
 def test_a_link_that_leads_elsewhere_is_followed(stores):
@@ -229,7 +286,7 @@ def test_a_disk_that_becomes_full_is_named_and_nothing_is_broken(tmp_path):
     a, b = tmp_path / "a", tmp_path / "small"
     content = random.Random(3).randbytes(4 * MIB)
     put_model(a, "m/latest", content)
-    with small_disk(b, 3 * MIB):
+    with mounted(["-t", "tmpfs", "-o", f"size={3 * MIB}", "small"], b):
         put_model(b, "m/latest", b"old")
         before = read_store(b)
         with pytest.raises(NotEnoughSpace, match="No space left on device"):
@@ -240,15 +297,24 @@ def test_a_disk_that_becomes_full_is_named_and_nothing_is_broken(tmp_path):
 
 
 @contextmanager
-def small_disk(path, size_bytes):
+def mounted(arguments, path):
     path.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", f"size={size_bytes}", "small", path]
-    if subprocess.run(command, check=False, capture_output=True).returncode:
+    if subprocess.run(["mount", *arguments, path], check=False, capture_output=True).returncode:
         pytest.skip("mounting is not allowed here")
     try:
-        yield
+        yield path
     finally:
         subprocess.run(["umount", path], check=True)
+
+
+@contextmanager
+def disk_image(image, path):
+    """A file system in a file, of the kind that can clone."""
+    with image.open("wb") as file:
+        file.truncate(320 * MIB)  # the least that mkfs.xfs accepts; it stays a hole
+    subprocess.run(["mkfs.xfs", "-q", "-m", "reflink=1", image], check=True)
+    with mounted(["-o", "loop", image], path) as disk:
+        yield disk
 
 
 @pytest.mark.usefixtures("unlinkable")

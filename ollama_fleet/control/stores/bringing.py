@@ -23,7 +23,7 @@ from ollama_fleet.control.stores.records import Layer
 from ollama_fleet.control.stores.space import MARGIN_BYTES, require_room
 from ollama_fleet.errors import BlobDamaged, NotEnoughSpace, StoreError
 
-_FICLONE: Final = 0x40049409  # of linux/fs.h; Python has no name for it before 3.14
+_FICLONE: Final = 0x40049409  # of linux/fs.h; Python has no name for it
 _CANNOT_LINK: Final = frozenset({
     errno.EXDEV, errno.EMLINK, errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOSYS
 })  # fmt: skip

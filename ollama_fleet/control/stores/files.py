@@ -12,6 +12,7 @@ from ollama_fleet.control.stores.copying import Stopped, TransferStopped
 
 _WAIT_S: Final = 0.05
 _FILE_MODE: Final = 0o644  # as Ollama makes them
+_FLAGS: Final = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW  # a store may be another's
 
 
 def make_folder(folder: Path) -> None:
@@ -54,7 +55,7 @@ def in_the_making(path: Path, stopped: Stopped) -> Iterator[int]:
     """
     make_folder(path.parent)
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _FILE_MODE)
+        descriptor = os.open(path, _FLAGS, _FILE_MODE)
         try:
             if _locked(descriptor) and _is_at(path, descriptor):
                 yield descriptor

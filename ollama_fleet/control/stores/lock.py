@@ -21,6 +21,7 @@ from ollama_fleet.control.stores.files import give_to_owner, make_folder
 
 _RETRY_S: Final = 0.05
 _DIGITS: Final = 20
+_FLAGS: Final = os.O_CLOEXEC | os.O_NOFOLLOW  # a store may be another's
 
 log = logging.getLogger(__name__)
 
@@ -99,11 +100,11 @@ def _locked(path: Path, *, alone: bool) -> int:
 def _opened(path: Path) -> int:
     """The lock file, made if it is not there; to be read only, if it is another's."""
     with suppress(FileNotFoundError, PermissionError):
-        return os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        return os.open(path, os.O_RDWR | _FLAGS)
     with suppress(FileNotFoundError):
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        return os.open(path, os.O_RDONLY | _FLAGS)
     make_folder(path.parent)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | _FLAGS, 0o644)
     with suppress(OSError):  # who may change the store may count its removals
         os.fchmod(descriptor, path.parent.parent.stat().st_mode & 0o666 | 0o644)
         give_to_owner(descriptor, path.parent)
