@@ -7,4 +7,13 @@ is switched on while it runs. Reading order: content (bytes), models, faults, co
 blob is sent), server (routes), running (what tests hold in their hands).
 
     python tests/registry_standin [--store DIR] [--model library/x:1b=2000000000]
+
+prints {"port": N} and serves until it gets a signal. Its models are pulled by names such as
+`127.0.0.1:N/library/x:1b`, with `insecure`. What `running.RegistryProcess` says over HTTP, any
+program can:
+
+    GET  /standin/counts     {"GET /bytes/sha256:…": {"requests": 1, "bytes": 2000000000}, …}
+    PUT  /standin/faults     [{"kind": "reset", "path": "/bytes/", "after_bytes": 1000, "times": 1}]
+    PUT  /standin/settings   {"bytes_per_s": 5000000, "redirect": "elsewhere", "auth": false}
+    POST /standin/models     {"name": "library/x:1b", "size_bytes": 2000000000, "seed": 1}
 """

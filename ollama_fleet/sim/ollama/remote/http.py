@@ -1,6 +1,7 @@
 """One HTTP/1.1 request, and what Go's client says where it fails.
 
-It speaks no TLS: what answers by `https` is taken for one that cannot either.
+It speaks no TLS: what answers by `https` is taken for one that cannot either. Bodies have a length:
+no registry sends blobs in chunks.
 """
 
 import asyncio
@@ -9,8 +10,6 @@ import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from urllib.parse import SplitResult, urlsplit
-
-from ollama_fleet.sim.ollama.wire.body import Body
 
 READ_BYTES = 1 << 20
 PORTS = {"http": 80, "https": 443}
@@ -31,24 +30,21 @@ class Answer:
     """The head of an answer, and its body piece by piece. `headers` have lower-case names."""
 
     def __init__(
-        self, status: int, headers: Mapping[str, str], body: Body, reader: asyncio.StreamReader
+        self, status: int, headers: Mapping[str, str], left: int, reader: asyncio.StreamReader
     ) -> None:
         self.status = status
         self.headers = headers
-        self._body = body
+        self._left = left  # bytes of the body
         self._reader = reader
-        self._unread = bytearray()
 
     async def piece(self) -> bytes:
         """The next bytes of the body; none at its end. Raises HttpError."""
-        while (piece := self._body.pop()) is None:
-            if self._body.complete:
-                return b""
-            data = await self._reader.read(READ_BYTES)
-            if not data:
-                raise CutError
-            self._unread += data
-            self._body.feed(self._unread)
+        if not self._left:
+            return b""
+        piece = await self._reader.read(min(READ_BYTES, self._left))
+        if not piece:
+            raise CutError
+        self._left -= len(piece)
         return piece
 
     async def content(self) -> bytes:
@@ -114,7 +110,5 @@ async def _answer(method: str, asked: str, reader: asyncio.StreamReader) -> Answ
     headers = {
         name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)
     }
-    chunked = headers.get("transfer-encoding", "").lower() == "chunked"
     length = 0 if method == "HEAD" else int(headers.get("content-length", "0"))
-    body = Body(None if chunked and method != "HEAD" else length)
-    return Answer(int(status_line.split()[1]), headers, body, reader)
+    return Answer(int(status_line.split()[1]), headers, length, reader)
