@@ -28,6 +28,7 @@ _TEXT_CHARS: Final = 2000
 _SIZE_LIMIT: Final = 2**63  # sizes are int64 to Ollama
 _SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 _ERROR_RECORD_STATUS: Final = 500  # as Ollama answers the same error to a pull that is no stream
+ONLY_EMBEDS: Final = "does not support generate"  # what a model that only embeds is refused with
 
 Record = Mapping[str, Any]
 
@@ -78,7 +79,7 @@ class Ollama:
         try:
             await self.load_by("/api/generate", name, {}, timeout_s=timeout_s)
         except OllamaError as error:
-            if "does not support generate" not in error.reason:
+            if ONLY_EMBEDS not in error.reason:
                 raise
             await self.load_by("/api/embed", name, {}, timeout_s=timeout_s)
 

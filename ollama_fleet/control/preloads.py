@@ -13,8 +13,9 @@ from typing import Any, Final, Protocol
 from ollama_fleet.control.loads import Loads
 from ollama_fleet.control.pagecache import cached_ratio
 from ollama_fleet.control.targets import known_key, named, serving
-from ollama_fleet.errors import OllamaError
+from ollama_fleet.errors import Failure, OllamaError
 from ollama_fleet.names import canonical
+from ollama_fleet.ollama import ONLY_EMBEDS
 from ollama_fleet.state import Instance, Phase, Residency, State, Want
 
 GONE_S: Final = 30.0  # so long an unloaded model may take to leave, requests in flight included
@@ -150,11 +151,25 @@ class Preloads:
             return
         tell(Told(name, Step.LOADING))
         cached, began_s = await self._cached(instance, residency), self._clock()
-        why = await self._loads.carry_out(_want(instance, key, residency))
+        why = await self._carry_out(instance, key, residency)
         if why is not None:
             tell(Told(name, Step.FAILED, error=str(why)))
         else:
             tell(Told(name, Step.LOADED, self._clock() - began_s, cached))
+
+    async def _carry_out(
+        self, instance: Instance, key: str, residency: Residency
+    ) -> Failure | OllamaError | None:
+        """Have it loaded; that a model only embeds, not every version tells before it is asked."""
+        model = instance.stored[key]
+        generate, embed = (
+            Want(instance, residency, model.name, path, ())
+            for path in ("/api/generate", "/api/embed")
+        )
+        why = await self._loads.carry_out(embed if model.embeds else generate)
+        if isinstance(why, OllamaError) and ONLY_EMBEDS in why.reason and not model.embeds:
+            return await self._loads.carry_out(embed)
+        return why
 
     async def _cached(self, instance: Instance, residency: Residency) -> float | None:
         """The share of the weights that the page cache has; None where the store is not ours."""
@@ -231,9 +246,3 @@ def _uses(instance: Instance, key: str) -> bool:
     runner = instance.runners.get(stored.weights) if stored is not None else None
     listed = runner is not None and runner.listed
     return key in instance.resident or (_holds(instance, key) and not listed)
-
-
-def _want(instance: Instance, key: str, residency: Residency) -> Want:
-    model = instance.stored[key]
-    path = "/api/embed" if model.embeds else "/api/generate"
-    return Want(instance, residency, model.name, path, ())

@@ -23,12 +23,13 @@ class Ollama:
     def __init__(self, state, instance):
         self.state, self.instance = state, instance
         self.asked, self.error, self.busy_s, self.in_memory = [], None, 0.0, []
+        self.refused_paths = {"/api/generate", "/api/embed"}  # where the error is raised
 
     async def load_by(self, path, name, options, *, timeout_s):
         assert timeout_s >= LOAD_S
         self.asked.append((path, name, dict(options)))
         await passes(LOAD_S)
-        if self.error:
+        if self.error and path in self.refused_paths:
             raise self.error
         self.in_memory.append(name)
 
@@ -161,9 +162,10 @@ def test_what_a_request_would_be_told_is_told():
 
     async def scenario():
         async with a_fleet("a") as it:
-            it.ollama["a"].error = OllamaError("does not support generate", 400)
+            it.ollama["a"].error = OllamaError("remote host not allowed", 400)
             *_, last = [each async for each in it.preloads.load("m")]
-            assert (last.step, last.error) == (Step.FAILED, "does not support generate")
+            assert (last.step, last.error) == (Step.FAILED, "remote host not allowed")
+            assert len(it.ollama["a"].asked) == 1
 
     run(scenario())
 
@@ -176,6 +178,20 @@ def test_what_only_embeds_is_loaded_by_its_own_route():
             it.state.set_stored(it.instances["a"], [model])
             assert (await told(it.preloads.load("m")))[-1] == ("a", "loaded")
             assert it.ollama["a"].asked[0][0] == "/api/embed"
+
+    run(scenario())
+
+
+def test_what_turns_out_to_embed_only_is_asked_for_again_by_its_own_route():
+    """Versions whose lists do not say what a model can do refuse the first load of it."""
+
+    async def scenario():
+        async with a_fleet("a") as it:
+            ollama = it.ollama["a"]
+            ollama.error = OllamaError('"m" does not support generate', 400)
+            ollama.refused_paths = {"/api/generate"}
+            assert (await told(it.preloads.load("m")))[-1] == ("a", "loaded")
+            assert [path for path, *_ in ollama.asked] == ["/api/generate", "/api/embed"]
 
     run(scenario())
 
