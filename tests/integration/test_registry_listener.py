@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import json
+import os
 import socket
 import sys
 import time
@@ -15,11 +16,13 @@ import uvloop
 from fleet_process import call
 from real_ollama import served
 
-from ollama_fleet.api.registry import Registry, own_address
+from ollama_fleet.api.registry import Registry
+from ollama_fleet.api.registry.reach import own_address
 from ollama_fleet.control.stores import read_store
 from ollama_fleet.errors import CannotListen, FleetError
 
 WEIGHTS = bytes(range(256)) * 40_000  # more than any socket buffers
+NEAR = "http://127.0.0.1:11434"  # an instance on this machine
 CONFIG, SECRET = b"{}", b"of another model"
 
 
@@ -69,7 +72,7 @@ def registry():
 @asynccontextmanager
 async def offered(store):
     """A registry that offers tiny; its host and port, and the path of the model."""
-    async with registry().offer(model_of(store), store, "127.0.0.1") as name:
+    async with registry().offer(model_of(store), store, NEAR) as name:
         host, token, _ = name.split("/")
         yield host, f"/v2/{token}/tiny"
 
@@ -213,6 +216,27 @@ def test_a_blob_that_is_not_as_its_manifest_says_is_not_sent(store):
             assert (await ask(host, f"{path}/blobs/{digest(WEIGHTS)}")).status == 404
             blob.unlink()
             assert (await ask(host, f"{path}/blobs/{digest(WEIGHTS)}")).status == 404
+            os.mkfifo(blob)
+            assert (await ask(host, f"{path}/blobs/{digest(WEIGHTS)}")).status == 404
+
+    run(check())
+
+
+def test_a_link_is_followed_only_to_a_file_of_who_laid_it(store, tmp_path):
+    """The store of another user must not be the way to what he may not read himself."""
+    if os.geteuid():
+        pytest.skip("only root can lay a link in another user's name")
+
+    async def check():
+        async with offered(store) as (host, path):
+            blob = store / "blobs" / digest(WEIGHTS).replace(":", "-")
+            blob.rename(tmp_path / "weights")
+            blob.symlink_to(tmp_path / "weights")
+            assert (await ask(host, f"{path}/blobs/{digest(WEIGHTS)}")).body == WEIGHTS
+            os.lchown(blob, 12345, 12345)
+            assert (await ask(host, f"{path}/blobs/{digest(WEIGHTS)}")).status == 404
+            os.chown(tmp_path / "weights", 12345, 12345)
+            assert (await ask(host, f"{path}/blobs/{digest(WEIGHTS)}")).body == WEIGHTS
 
     run(check())
 
@@ -222,8 +246,8 @@ def test_nobody_listens_unless_something_is_offered(store):
 
     async def check():
         one = registry()
-        async with one.offer(model_of(store), store, "127.0.0.1") as first:
-            async with one.offer(model_of(store, "other"), store, "127.0.0.1") as second:
+        async with one.offer(model_of(store), store, NEAR) as first:
+            async with one.offer(model_of(store, "other"), store, NEAR) as second:
                 host, token, _ = first.split("/")
                 other_host, other_token, _ = second.split("/")
                 assert (host, token != other_token) == (other_host, True)
@@ -232,7 +256,7 @@ def test_nobody_listens_unless_something_is_offered(store):
             assert (gone.status, here.status) == (404, 200)
         with pytest.raises(ConnectionRefusedError):
             await ask(host, "/")
-        async with one.offer(model_of(store), store, "127.0.0.1") as again:
+        async with one.offer(model_of(store), store, NEAR) as again:
             host = again.partition("/")[0]
             assert (await ask(host, f"/v2/{token}/tiny/manifests/latest")).status == 404
 
@@ -242,8 +266,8 @@ def test_nobody_listens_unless_something_is_offered(store):
 def test_what_is_being_read_when_its_offer_ends_is_cut(store):
     async def check():
         one = registry()
-        async with one.offer(model_of(store, "other"), store, "127.0.0.1"):  # keeps it open
-            async with one.offer(model_of(store), store, "127.0.0.1") as name:
+        async with one.offer(model_of(store, "other"), store, NEAR):  # keeps it open
+            async with one.offer(model_of(store), store, NEAR) as name:
                 host, token, _ = name.split("/")
                 target = f"/v2/{token}/tiny/blobs/{digest(WEIGHTS)}"
                 reader, writer = await asyncio.open_connection("127.0.0.1", int(host.split(":")[1]))
@@ -269,7 +293,7 @@ def test_an_instance_elsewhere_pulls_from_it_what_then_bears_its_right_name(stor
     with served(command, home, home / "models", OLLAMA_SIM_TIME_SCALE="50") as base:
 
         async def check():
-            async with registry().offer(model, store, await own_address(base)) as name:
+            async with registry().offer(model, store, base) as name:
                 wanted = {"model": name, "insecure": True, "stream": False}
                 answer = await asyncio.to_thread(call, f"{base}/api/pull", wanted)
                 assert answer == {"status": "success"}
@@ -314,9 +338,9 @@ def test_a_port_that_is_taken_is_told_and_the_next_offer_tries_again(store):
             taken.listen()
             one = Registry("127.0.0.1", taken.getsockname()[1], clock=time.monotonic)
             with pytest.raises(CannotListen, match="in use"):
-                async with one.offer(model_of(store), store, "127.0.0.1"):
+                async with one.offer(model_of(store), store, NEAR):
                     pass
-        async with one.offer(model_of(store), store, "127.0.0.1") as name:
+        async with one.offer(model_of(store), store, NEAR) as name:
             host, token, _ = name.split("/")
             assert (await ask(host, f"/v2/{token}/tiny/manifests/latest")).status == 200
 

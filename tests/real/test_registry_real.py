@@ -9,7 +9,7 @@ from fleet_process import call
 from real_ollama import served
 from registry_standin.running import registry
 
-from ollama_fleet.api.registry import Registry, own_address
+from ollama_fleet.api.registry import Registry
 from ollama_fleet.control.stores import read_store
 
 pytestmark = pytest.mark.real
@@ -57,7 +57,7 @@ def test_what_is_pulled_from_the_fleet_bears_its_right_name_in_the_end(box, empt
 
     async def check():
         one = Registry("127.0.0.1", 0, clock=time.monotonic)
-        async with one.offer(model, box.store, await own_address(empty)) as name:
+        async with one.offer(model, box.store, empty) as name:
             await asyncio.to_thread(pull, empty, name)
         assert listed(empty) == {name: model.digest}
         call(f"{empty}/api/copy", {"source": name, "destination": model.name})

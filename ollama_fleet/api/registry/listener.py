@@ -5,7 +5,6 @@ Whatever is not to be had is answered in one way, so that nobody learns why.
 
 import asyncio
 import secrets
-import stat
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,9 +15,9 @@ from aiohttp import web
 from ollama_fleet.api.connection import Answer, Front, StreamAnswer
 from ollama_fleet.api.registry.asked import asked_for
 from ollama_fleet.api.registry.offers import Offer, Offers
-from ollama_fleet.api.registry.sending import send_part
+from ollama_fleet.api.registry.reach import own_address
+from ollama_fleet.api.registry.sending import is_there, send_part
 from ollama_fleet.control.stores import Layer, Manifest
-from ollama_fleet.control.stores.layout import blob_path
 from ollama_fleet.errors import CannotListen, StoreError
 
 MANIFEST: Final = "application/vnd.docker.distribution.manifest.v2+json"
@@ -48,16 +47,18 @@ class Registry:
         self._turn = asyncio.Lock()  # of who opens or closes the front
 
     @asynccontextmanager
-    async def offer(self, model: Manifest, store: Path, own_address: str) -> AsyncIterator[str]:
+    async def offer(self, model: Manifest, store: Path, url: str) -> AsyncIterator[str]:
         """Offer a model while the block runs; the name to pull it by, with `insecure`.
 
-        `own_address` is what the puller calls this machine. The manifest is as it was read,
-        whatever becomes of the name meanwhile. Raises CannotListen.
+        `url` is that of the instance that will pull it. The manifest is as it was read, whatever
+        becomes of the name meanwhile. Raises CannotListen, or FleetError where no way leads from
+        there to here.
         """
+        address = await own_address(url)
         offer = self._offers.issue(model, store, self._clock())
         try:
             port = await self._opened()
-            yield f"{own_address}:{port}/{offer.name}"
+            yield f"{address}:{port}/{offer.name}"
         finally:
             self._offers.revoke(offer)
             await self._closed()
@@ -105,8 +106,7 @@ class Registry:
     async def _blob(
         self, request: web.BaseRequest, offer: Offer, layer: Layer
     ) -> web.StreamResponse:
-        path = blob_path(offer.store, layer.digest)
-        if await asyncio.to_thread(_size_bytes, path) != layer.size_bytes:
+        if not await asyncio.to_thread(is_there, offer.store, layer):
             return _nothing()
         wanted = _wanted(request, layer.size_bytes)
         if wanted is None:
@@ -114,11 +114,11 @@ class Registry:
         answer = _head(request, wanted, layer.size_bytes)
         await answer.prepare(request)
         if request.method == "GET":
-            await self._body(request, offer, path, wanted)
+            await self._body(request, offer, layer, wanted)
         return answer
 
     async def _body(
-        self, request: web.BaseRequest, offer: Offer, path: Path, wanted: range
+        self, request: web.BaseRequest, offer: Offer, layer: Layer, wanted: range
     ) -> None:
         transport = request.transport
         if transport is None:
@@ -127,7 +127,7 @@ class Registry:
         offer.reading.add(end)
         try:
             if not offer.revoked:
-                await send_part(transport, path, wanted)
+                await send_part(transport, offer.store, layer, wanted)
         except (OSError, StoreError):
             end()  # a part must not be taken for the whole
         finally:
@@ -139,15 +139,6 @@ class Registry:
 
 def _nothing() -> web.StreamResponse:
     return Answer(status=404, text="not found")
-
-
-def _size_bytes(path: Path) -> int:
-    """The size of a file; -1 for what is none."""
-    try:
-        found = path.stat()
-    except OSError:
-        return -1
-    return found.st_size if stat.S_ISREG(found.st_mode) else -1
 
 
 def _wanted(request: web.BaseRequest, size_bytes: int) -> range | None:
