@@ -9,6 +9,7 @@ side by side happens side by side, and what would hurt is kept apart:
   only at its end.
 - A pull, which may run for hours, keeps no removal waiting. Its layers are not named before its end
   either; so it asks for `removals` and, if there were some, goes round once more (library.py).
+  Of the fleets of a machine only one downloads into a store at a time (`pulling`).
 - A push reads, and excludes nothing.
 
 A turn is one in the whole machine: besides the fleet's own order it holds the store's lock, which
@@ -22,7 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from ollama_fleet.control.stores.lock import StoreLock
+from ollama_fleet.control.stores.lock import Downloads, StoreLock
 from ollama_fleet.state import Instance, State
 
 _REFRESH_S: Final = 2.0  # an instance that does not list its models must not hold up the others
@@ -58,7 +59,12 @@ class Mutations:
     ) -> None:
         self._state = state
         self._reread = refresh
-        self._locks = {} if elsewhere is None else _locks(state, elsewhere)
+        self._locks: dict[str, StoreLock] = {}
+        self._downloads: dict[str, Downloads] = {}
+        if elsewhere is not None:
+            for store in {i.spec.store for i in state.instances.values() if not i.spec.external}:
+                self._locks[store] = StoreLock(Path(store), elsewhere)
+                self._downloads[store] = Downloads(Path(store), elsewhere)
         self._changes: dict[str, _Changes] = {}
 
     def stores(self, key: str = "") -> tuple[str, ...]:
@@ -117,6 +123,21 @@ class Mutations:
             changes.removals += 1
             changes.tell()
 
+    @asynccontextmanager
+    async def pulling(
+        self, store: str, *, waiting: Callable[[], None] = lambda: None
+    ) -> AsyncIterator[None]:
+        """Hold a store for a download from a registry: those of other fleets wait, ours do not.
+
+        `waiting` is called once if another fleet downloads into it.
+        """
+        downloads = self._downloads.get(store)
+        if downloads is None:
+            yield
+            return
+        async with downloads.running(waiting=waiting):
+            yield
+
     async def removals(self, store: str) -> int:
         """A number that grows with each removal, whichever fleet's; one under way is awaited."""
         changes = self._of(store)
@@ -137,8 +158,3 @@ class Mutations:
 
     def _of(self, store: str) -> _Changes:
         return self._changes.setdefault(store, _Changes())
-
-
-def _locks(state: State, elsewhere: Path) -> dict[str, StoreLock]:
-    stores = (i.spec.store for i in state.instances.values() if not i.spec.external)
-    return {store: StoreLock(Path(store), elsewhere) for store in stores}

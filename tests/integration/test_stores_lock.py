@@ -133,6 +133,49 @@ def test_who_gives_up_waiting_holds_nothing(tmp_path):
         assert open_files() <= before
 
 
+def test_only_one_fleet_downloads_into_a_store_and_removals_take_no_notice(tmp_path):
+    store = str(tmp_path / "store")
+
+    async def run():
+        ours, theirs, told = mutations(tmp_path, store), mutations(tmp_path, store), []
+
+        async def theirs_runs():
+            async with theirs.pulling(store, waiting=lambda: told.append("waiting")):
+                told.append("running")
+
+        async with asyncio.timeout(30):
+            async with ours.pulling(store), ours.pulling(store), ours.removing(store):
+                task = asyncio.create_task(theirs_runs())
+                while not told:
+                    await asyncio.sleep(0.01)
+                gives_up = asyncio.create_task(theirs_runs())
+                await asyncio.wait([gives_up], timeout=0.1)
+                gives_up.cancel()
+                await entered(ours.pulling(store))
+                assert told == ["waiting"], "one of ours that ends lets no other fleet in"
+            await task
+            await entered(ours.pulling(store))
+        assert told == ["waiting", "running"]
+
+    asyncio.run(run())
+
+
+def test_a_download_that_gives_up_waiting_leaves_the_store_to_the_next(tmp_path):
+    store = str(tmp_path / "store")
+
+    async def run():
+        ours, theirs = mutations(tmp_path, store), mutations(tmp_path, store)
+        async with asyncio.timeout(30):
+            async with ours.pulling(store):
+                waiting = [asyncio.create_task(entered(theirs.pulling(store))) for _ in range(3)]
+                await asyncio.wait(waiting, timeout=0.1)
+                waiting[0].cancel()
+                await asyncio.wait(waiting[:1])
+            assert await asyncio.gather(*waiting[1:]) == [True, True]
+
+    asyncio.run(run())
+
+
 def test_stores_and_their_locks_do_not_wait_for_one_another(tmp_path):
     one, other = tmp_path / "one", tmp_path / "other"
 

@@ -11,8 +11,8 @@ import fcntl
 import hashlib
 import logging
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -30,18 +30,24 @@ class StoreLock:
     """The lock of the store at `store`; `elsewhere` is the folder for locks of others' stores.
 
     Where there can be none, as on a disk without room for a file, work goes on without: a removal
-    must be able to make that room. It is logged.
+    must be able to make that room. It is logged. `name` is that of the file: a store may have
+    several locks.
     """
 
-    def __init__(self, store: Path, elsewhere: Path) -> None:
-        name = hashlib.sha256(os.fsencode(store)).hexdigest()
+    def __init__(self, store: Path, elsewhere: Path, name: str = "lock") -> None:
+        digest = hashlib.sha256(os.fsencode(store)).hexdigest()
         self._store = store
-        self._paths = (store / layout.OURS / "lock", elsewhere / f"{name}.lock")
+        self._paths = (store / layout.OURS / name, elsewhere / f"{digest}.{name}")
 
     @asynccontextmanager
-    async def held(self, *, alone: bool) -> AsyncIterator[None]:
-        """Hold it, together with others, or alone: that counts as a removal."""
-        descriptor = await self._taken(alone=alone)
+    async def held(
+        self, *, alone: bool, waiting: Callable[[], None] = lambda: None
+    ) -> AsyncIterator[None]:
+        """Hold it, together with others, or alone: that counts as a removal.
+
+        `waiting` is called once, if somebody else holds it.
+        """
+        descriptor = await self._taken(alone=alone, waiting=waiting)
         try:
             yield
         finally:
@@ -58,13 +64,19 @@ class StoreLock:
         finally:
             os.close(descriptor)
 
-    async def _taken(self, *, alone: bool) -> int | None:
+    async def _taken(
+        self, *, alone: bool, waiting: Callable[[], None] = lambda: None
+    ) -> int | None:
         """A descriptor that holds the lock while it is open; None if there is no lock to have."""
+        told = False
         while True:
             taking = asyncio.ensure_future(asyncio.to_thread(self._take, alone=alone))
             try:
                 return await asyncio.shield(taking)
             except BlockingIOError:
+                if not told:
+                    waiting()
+                    told = True
                 await asyncio.sleep(_RETRY_S)
             except asyncio.CancelledError:
                 taking.add_done_callback(_let_go)
@@ -81,6 +93,35 @@ class StoreLock:
                 continue  # not our store, a disk that is read-only or full, one that cannot lock
         log.warning("%s cannot be locked: another fleet may change it meanwhile", self._store)
         return None
+
+
+class Downloads:
+    """Which fleet downloads into a store: its downloads go side by side, another's wait for them.
+
+    Two Ollamas that fetch one blob write into one file, and the second to end fails; within one
+    fleet a single instance of a store does it all. Removals take no notice of downloads.
+    """
+
+    def __init__(self, store: Path, elsewhere: Path) -> None:
+        self._lock = StoreLock(store, elsewhere, "downloads")
+        self._entering = asyncio.Lock()
+        self._running = 0
+        self._held = AsyncExitStack()
+
+    @asynccontextmanager
+    async def running(self, *, waiting: Callable[[], None]) -> AsyncIterator[None]:
+        """Hold the store for a download; `waiting` is called if another fleet has it."""
+        async with self._entering:
+            if not self._running:
+                held = self._lock.held(alone=True, waiting=waiting)
+                await self._held.enter_async_context(held)
+            self._running += 1
+        try:
+            yield
+        finally:
+            self._running -= 1
+            if not self._running:
+                await self._held.aclose()
 
 
 def _locked(path: Path, *, alone: bool) -> int:
