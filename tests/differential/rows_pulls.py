@@ -68,3 +68,15 @@ REFUSED = (
     Pull("the bytes come without a redirect", settings={"redirect": "none"},
          says="http: no Location header in response"),
 )  # fmt: skip
+STRANGE = {
+    b"": "unexpected end of JSON input",
+    b'{"layers":[': "unexpected end of JSON input",
+    b"<html>": "invalid character '<' looking for beginning of value",
+    b"[]": "cannot unmarshal array into Go value of type manifest.Manifest",
+    b'{"layers":3}': "cannot unmarshal number into Go struct field Manifest.layers",
+    b'{"layers":[{"digest":""}]}': "library/strange: digest is empty",
+    b'{"layers":[{"digest":"sha256:../../../../../x"}]}': "invalid digest format",
+    b'{"config":{"digest":"../../x"}}': "invalid digest format",
+    b'{"layers":null}': "",
+}
+"""Bytes for a manifest, and a part of what is said of it; nothing where a model is made of it."""

@@ -181,6 +181,31 @@ def _completed(puller):
     return next((json.loads(part.read_text())["Completed"] for part in parts), 0)
 
 
+@pytest.mark.parametrize("content", rows_pulls.STRANGE)
+def test_a_strange_manifest_leads_a_simulated_ollama_nowhere(simulated_puller, shelf, content):
+    check_strange(simulated_puller, shelf, content)
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("content", rows_pulls.STRANGE)
+def test_a_simulated_ollama_says_of_a_strange_manifest_what_a_real_one_says(both, shelf, content):
+    told = [check_strange(puller, shelf, content) for puller in both]
+    assert told[0] == told[1]
+
+
+def check_strange(puller, shelf, content):
+    """No file is written for one that cannot be read, in the store or elsewhere."""
+    puller.empty()
+    shelf.fail()
+    shelf.set(**USUAL)
+    shelf.put("library/strange:1", content)
+    told = _told(puller.records(shelf.name("library/strange:1")))
+    says = rows_pulls.STRANGE[content]
+    assert says in told[-1].get("error", "")
+    assert bool(puller.files()) == (not says)
+    return told
+
+
 def test_a_simulated_ollama_downloads_a_blob_once_for_all_who_want_it(simulated_puller, shelf):
     check_shared(simulated_puller, shelf)
 

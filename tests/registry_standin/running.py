@@ -27,6 +27,10 @@ class RegistryProcess:
         asked = {"name": name, "size_bytes": size_bytes, "seed": seed}
         return call(f"http://{self.host}/standin/models", asked, timeout=60)
 
+    def put(self, name: str, manifest: bytes) -> None:
+        """Give a model any bytes for its manifest."""
+        call(f"http://{self.host}/standin/manifests/{name}", manifest, method="PUT")
+
     def set(self, **settings: Any) -> None:
         """`redirect` (elsewhere, here, none), `auth`, `bytes_per_s` of the whole link (0: any)."""
         call(f"http://{self.host}/standin/settings", settings, method="PUT")

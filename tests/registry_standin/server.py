@@ -43,6 +43,7 @@ class Standin:
                 web.put("/standin/faults", self._set_faults),
                 web.put("/standin/settings", self._set_settings),
                 web.post("/standin/models", self._make_model),
+                web.put("/standin/manifests/{namespace}/{name}", self._put_manifest),
             ]
         )
         return app
@@ -126,3 +127,9 @@ class Standin:
         manifest = self._models.manifests[asked["name"]]
         digest = hashlib.sha256(manifest).hexdigest()
         return web.json_response({"digest": digest, "manifest": json.loads(manifest)})
+
+    async def _put_manifest(self, request: web.Request) -> web.Response:
+        """Give a name any bytes for a manifest."""
+        at = request.match_info
+        self._models.manifests[f"{at['namespace']}/{at['name']}"] = await request.read()
+        return web.json_response({})

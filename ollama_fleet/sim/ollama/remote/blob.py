@@ -17,26 +17,37 @@ from ollama_fleet.sim.ollama.remote.parts import Part
 from ollama_fleet.sim.ollama.remote.requests import Requests
 
 MAX_TRIES = 6
-NO_LOCATION = "http: no Location header in response"
 
 
 class StalledError(HttpError):
     """Nothing has come for too long."""
 
 
+class NoLocationError(HttpError):
+    """A registry that does not say where the bytes are."""
+
+    def __init__(self) -> None:
+        super().__init__("http: no Location header in response")
+
+
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How long things take: between looks at a part, before a try again, until it is stalled."""
+    """Ollama's times, in seconds.
 
-    look_s: float = 1.0
-    again_s: float = 1.0
-    stall_s: float = 30.0
-    address_s: float = 30.0
+    Between looks at whether a part is whole; before the second try; until silence is a stall; and
+    how long an address is asked for.
+    """
+
+    look_s: float
+    again_s: float
+    stall_s: float
+    address_s: float
 
     @classmethod
     def scaled(cls, time_scale: float) -> "Pace":
-        """So many times as fast."""
-        return cls(*(value / time_scale for value in (1.0, 1.0, 30.0, 30.0)))
+        """So many times as fast as Ollama."""
+        second_s = 1 / time_scale
+        return cls(second_s, second_s, 30 * second_s, 30 * second_s)
 
 
 class Download:
@@ -87,23 +98,24 @@ class Download:
 
     async def _address(self) -> str:
         """Where the bytes are: Ollama takes it from the answer's Location, redirect or not."""
-        wait_s = self._pace.look_s / 100
+        tried = 0
         with suppress(TimeoutError):
             async with asyncio.timeout(self._pace.address_s):
                 while True:
                     try:
                         async with self._requests.ask("GET", self._url, leave=False) as answer:
                             return self._location(answer)
-                    except HttpError as error:
-                        if str(error) == NO_LOCATION:
-                            raise
-                    await asyncio.sleep(wait_s)
+                    except NoLocationError:
+                        raise
+                    except HttpError:
+                        tried += 1
+                        await asyncio.sleep(self._pace.again_s * tried**2 / 100)
         raise HttpError("context deadline exceeded")
 
     def _location(self, answer: Answer) -> str:
         location = answer.headers.get("location")
         if location is None:
-            raise HttpError(NO_LOCATION)
+            raise NoLocationError
         return urljoin(self._url, location)
 
     async def _part(self, part: Part, file: int, address: str) -> None:

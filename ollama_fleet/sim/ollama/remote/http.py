@@ -6,6 +6,7 @@ no registry sends blobs in chunks.
 
 import asyncio
 import errno
+import os
 import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -86,8 +87,9 @@ async def _connected(target: SplitResult) -> tuple[asyncio.StreamReader, asyncio
         reader, writer = await asyncio.open_connection(host, port, limit=READ_BYTES)
     except socket.gaierror:
         raise HttpError(f"dial tcp: lookup {host}: no such host") from None
-    except OSError:
-        raise HttpError(f"dial tcp {host}:{port}: connect: connection refused") from None
+    except OSError as error:
+        reason = os.strerror(error.errno or errno.ECONNREFUSED).lower()
+        raise HttpError(f"dial tcp {host}:{port}: connect: {reason}") from None
     if target.scheme == "https":
         writer.transport.abort()
         raise HttpError("http: server gave HTTP response to HTTPS client")

@@ -2,8 +2,6 @@
 
 import asyncio
 import hashlib
-import json
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,10 +10,9 @@ from ollama_fleet.names import ModelName
 from ollama_fleet.sim.ollama.remote.blob import Download, Pace
 from ollama_fleet.sim.ollama.remote.downloads import Downloads
 from ollama_fleet.sim.ollama.remote.http import HttpError
+from ollama_fleet.sim.ollama.remote.manifest import DIGEST, digests
 from ollama_fleet.sim.ollama.remote.requests import Requests
 from ollama_fleet.sim.ollama.store import MANIFEST, Store
-
-DIGEST = re.compile(r"sha256[:-][0-9a-fA-F]{64}")
 
 Record = dict[str, Any]
 Tell = Callable[[Record], None]
@@ -34,11 +31,11 @@ class Remote:
         requests = Requests(name, insecure=insecure)
         try:
             content = await _manifest(requests, name)
-            digests = _digests(content)
+            wanted = digests(content)
         except HttpError as error:
             raise HttpError(f"pull model manifest: {error}") from None
         self._store.create_directories()
-        loaded = [d for d in digests if await self._layer(requests, name, d, tell)]
+        loaded = [d for d in wanted if await self._layer(requests, name, d, tell)]
         tell({"status": "verifying sha256 digest"})
         for digest in loaded:
             await asyncio.to_thread(_verify, self._store.blob(digest), digest)
@@ -47,7 +44,9 @@ class Remote:
 
     async def _layer(self, requests: Requests, name: ModelName, digest: str, tell: Tell) -> bool:
         """Have one layer in the store; whether it had to be downloaded."""
-        if not DIGEST.fullmatch(digest):
+        if not digest:
+            raise HttpError(f"{name.namespace}/{name.model}: digest is empty")
+        if not DIGEST.fullmatch(digest):  # else it would be a path of the registry's choice
             raise HttpError("invalid digest format")
         blob = self._store.blob(digest)
         if blob.exists():
@@ -67,14 +66,6 @@ async def _manifest(requests: Requests, name: ModelName) -> bytes:
     url = requests.url(f"/v2/{name.namespace}/{name.model}/manifests/{name.tag}")
     async with requests.ask("GET", url, accept=MANIFEST) as answer:
         return await answer.content()
-
-
-def _digests(manifest: bytes) -> list[str]:
-    try:
-        document = json.loads(manifest)
-        return [str(layer["digest"]) for layer in (*document["layers"], document["config"])]
-    except (ValueError, KeyError, TypeError) as error:
-        raise HttpError(f"not a manifest: {error}") from None
 
 
 def _verify(blob: Path, digest: str) -> None:
