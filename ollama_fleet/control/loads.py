@@ -5,16 +5,20 @@ one load serves all who wait for the same, and runs on if none of them is left.
 
 An instance is asked for one load at a time, for more it does not do, and for the next only when
 those who waited for the last are there: in between nobody uses that model, and Ollama would take it
-out of memory again to make room.
+out of memory again to make room. The weights are read ahead (readahead.py), once for all instances
+that load them at the same time.
 """
 
 import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Protocol, Self
 
+from ollama_fleet.control.readahead import weights_file
 from ollama_fleet.errors import (
     ConnectFailed,
     Failure,
@@ -50,13 +54,21 @@ class Loads:
     """Carries out what state says is wanted, while it is entered as a context manager.
 
     `answer_s` is how long an instance may take to begin an answer; a group may be given longer to
-    load its models.
+    load its models. `leading` reads a file of weights ahead of who loads it.
     """
 
     def __init__(
-        self, state: State, client: Callable[[Instance], Loader], *, answer_s: float
+        self,
+        state: State,
+        client: Callable[[Instance], Loader],
+        *,
+        answer_s: float,
+        leading: Callable[[Path | None], AbstractContextManager[None]] = lambda _path: (
+            nullcontext()
+        ),
     ) -> None:
         self._state, self._client, self._answer_s = state, client, answer_s
+        self._leading = leading
         self._running: dict[tuple[Instance, Residency], asyncio.Task[_Why]] = {}
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)  # by instance
 
@@ -96,7 +108,8 @@ class Loads:
         instance, done = want.instance, False
         try:
             async with self._turns[instance.name]:
-                failure = await self._ask_for(want)
+                with self._leading(weights_file(instance, want.residency.weights)):
+                    failure = await self._ask_for(want)
                 done = True
                 self._ended(want, failure)
                 if any(other is instance for other, _ in self._running):

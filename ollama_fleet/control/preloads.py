@@ -12,6 +12,7 @@ from typing import Any, Final, Protocol
 
 from ollama_fleet.control.loads import Loads
 from ollama_fleet.control.pagecache import cached_ratio
+from ollama_fleet.control.readahead import weights_file
 from ollama_fleet.control.targets import known_key, named, serving
 from ollama_fleet.errors import Failure, OllamaError
 from ollama_fleet.names import canonical
@@ -173,10 +174,8 @@ class Preloads:
 
     async def _cached(self, instance: Instance, residency: Residency) -> float | None:
         """The share of the weights that the page cache has; None where the store is not ours."""
-        if instance.spec.external:
-            return None
-        blob = "sha256-" + residency.weights.removeprefix("sha256:")
-        return await self._read_cached(Path(instance.spec.store, "blobs", blob))
+        path = weights_file(instance, residency.weights)
+        return await self._read_cached(path) if path is not None else None
 
     def _unfit(self, instance: Instance, key: str) -> str:
         """Why an instance cannot load a model; empty if it can."""

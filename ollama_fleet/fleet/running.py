@@ -22,12 +22,10 @@ from ollama_fleet.config import Loaded
 from ollama_fleet.control import library
 from ollama_fleet.control.cpu import CpuReadings
 from ollama_fleet.control.launcher import LocalLauncher, become_subreaper
-from ollama_fleet.control.loads import Loads
 from ollama_fleet.control.logs import ChildLogs
 from ollama_fleet.control.mutations import Mutations
 from ollama_fleet.control.orphans import sweep
 from ollama_fleet.control.ports import find_listener, is_free
-from ollama_fleet.control.preloads import Preloads
 from ollama_fleet.control.prober import Prober
 from ollama_fleet.control.supervisor import Supervisor, start_all
 from ollama_fleet.directories import Directories
@@ -35,6 +33,7 @@ from ollama_fleet.errors import CannotListen, Exit, FleetError, PortTaken
 from ollama_fleet.fleet.front import make_front
 from ollama_fleet.fleet.hold import hold
 from ollama_fleet.fleet.learning import Learned
+from ollama_fleet.fleet.loading import Loaders
 from ollama_fleet.fleet.prepare import Prepared, install_models, prepared, require_binary
 from ollama_fleet.fleet.process import leave_out_what_stays, raise_file_limit
 from ollama_fleet.fleet.recording import Recording
@@ -114,10 +113,12 @@ class Fleet:
         )
         self._mutations = Mutations(self.state, self._prober.refresh, directories.locks)
         self._library = library.Library(self.state, self._client, self._mutations)
-        answer_s = config.limits.first_byte_timeout_s
-        self._loads = Loads(self.state, self._client, answer_s=answer_s)
-        self._preloads = Preloads(
-            self.state, self._loads, self._client, self._prober, clock=self._clock
+        self._loaders = Loaders(
+            self.state,
+            self._client,
+            self._prober,
+            answer_s=config.limits.first_byte_timeout_s,
+            clock=self._clock,
         )
         self._learned = Learned(self.state, directories.learned, clock=self._clock)
         self._admission = make_admission(config, self.state, self._learned, self._clock)
@@ -170,11 +171,11 @@ class Fleet:
             restart=self.restart,
             down=self._down,
         )
-        models = ModelCommands(self.state, self._relay, self._mutations, self._preloads)
+        models = ModelCommands(self.state, self._relay, self._mutations, self._loaders.preloads)
         socket = self._directories.socket
         await stack.enter_async_context(Admin(socket, self.state, commands, models.routes()))
         await stack.enter_async_context(self._prober)
-        await stack.enter_async_context(self._loads)
+        await stack.enter_async_context(self._loaders)
         stack.push_async_callback(self._library.close)
         self._supervise(LocalLauncher(logs))
         self._listen_to_signals()
@@ -242,7 +243,7 @@ class Fleet:
             self._mutations,
             Limits(limits.body_bytes, limits.body_timeout_s, spool=spool),
             self._pull,
-            self._preloads.release,
+            self._loaders.preloads.release,
         )
         return make_front(config, parts, self._recording.answered)
 

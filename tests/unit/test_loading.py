@@ -1,7 +1,7 @@
 """Waiting for loads, and the loads themselves, on virtual time with scripted instances."""
 
 import asyncio
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
 
 import pytest
@@ -86,6 +86,28 @@ def test_one_load_serves_all_who_wait_for_the_same():
             assert it.has()
             assert await it.ask() == 0.0
             assert len(it.ollama.asked) == 1
+
+    run(scenario())
+
+
+def test_the_weights_are_read_ahead_while_they_are_loaded():
+    """Of the file that the instance loads, from the beginning of its load to its end."""
+
+    async def scenario():
+        led = []
+
+        @contextmanager
+        def leading(path):
+            led.append((str(path), now()))
+            yield
+            led.append((str(path), now()))
+
+        async with a_fleet() as it:
+            it.state.set_stored(it.instance, [stored("m", blob="sha256:" + "12ab" * 16)])
+            it.loads._leading = leading
+            await it.ask()
+            blob = "/store/blobs/sha256-" + "12ab" * 16
+            assert led == [(blob, 0.0), (blob, LOAD_S)]
 
     run(scenario())
 

@@ -105,8 +105,8 @@ def test_a_load_says_how_much_of_it_need_not_be_read():
 
     async def scenario():
         async with a_fleet("a") as it:
-            it.state.set_stored(it.instances["a"], [stored("m", blob="sha256:12ab")])
-            it.cached["/store/blobs/sha256-12ab"] = 0.25
+            it.state.set_stored(it.instances["a"], [stored("m", blob="sha256:" + "12ab" * 16)])
+            it.cached["/store/blobs/sha256-" + "12ab" * 16] = 0.25
             *_, last = [each async for each in it.preloads.load("m")]
             assert (last.step, last.cached_ratio) == (Step.LOADED, 0.25)
 
