@@ -8,9 +8,6 @@ from registry_standin.content import Content, InFile, InMemory, MadeUp, digest_o
 MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 CONFIG = "application/vnd.docker.container.image.v1+json"
 WEIGHTS = "application/vnd.ollama.image.model"
-TEMPLATE = "application/vnd.ollama.image.template"
-
-_TEMPLATE = b"{{- range .Messages }}[{{ .Role }}] {{ .Content }}\n{{ end }}[assistant] "
 
 
 class Models:
@@ -32,9 +29,8 @@ class Models:
             self.manifests[f"{namespace}/{model}:{tag}"] = content
 
     def make(self, name: str, size_bytes: int, seed: int) -> None:
-        """Make up a model whose weights are random bytes; Ollama stores it, and cannot run it."""
-        weights = self._layer(WEIGHTS, MadeUp(seed, size_bytes))
-        layers = [weights, self._layer(TEMPLATE, InMemory(_TEMPLATE))]
+        """Make up a model: random bytes and a config. Ollama stores it, and cannot run it."""
+        layers = [self._layer(WEIGHTS, MadeUp(seed, size_bytes))]
         config = {
             "model_format": "gguf",
             "model_family": "llama",
