@@ -3,6 +3,8 @@
 import asyncio
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -172,6 +174,23 @@ def test_a_download_that_gives_up_waiting_leaves_the_store_to_the_next(tmp_path)
                 waiting[0].cancel()
                 await asyncio.wait(waiting[:1])
             assert await asyncio.gather(*waiting[1:]) == [True, True]
+
+    asyncio.run(run())
+
+
+def test_a_turn_comes_though_copies_have_all_threads_that_others_share(tmp_path):
+    store, release = str(tmp_path / "store"), threading.Event()
+
+    async def run():
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(ThreadPoolExecutor(1))
+        copying = loop.run_in_executor(None, release.wait)
+        try:
+            async with asyncio.timeout(30):
+                await entered(mutations(tmp_path, store).removing(store))
+        finally:
+            release.set()
+            await copying
 
     asyncio.run(run())
 

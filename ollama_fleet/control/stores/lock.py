@@ -12,6 +12,7 @@ import hashlib
 import logging
 import os
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final
@@ -38,6 +39,8 @@ class StoreLock:
         digest = hashlib.sha256(os.fsencode(store)).hexdigest()
         self._store = store
         self._paths = (store / layout.OURS / name, elsewhere / f"{digest}.{name}")
+        # A thread of its own: disks may sleep, and copies may have all that others share.
+        self._thread = ThreadPoolExecutor(1, "store lock")
 
     @asynccontextmanager
     async def held(
@@ -68,9 +71,9 @@ class StoreLock:
         self, *, alone: bool, waiting: Callable[[], None] = lambda: None
     ) -> int | None:
         """A descriptor that holds the lock while it is open; None if there is no lock to have."""
-        told = False
+        loop, told = asyncio.get_running_loop(), False
         while True:
-            taking = asyncio.ensure_future(asyncio.to_thread(self._take, alone=alone))
+            taking = loop.run_in_executor(self._thread, self._take, alone)
             try:
                 return await asyncio.shield(taking)
             except BlockingIOError:
@@ -82,7 +85,7 @@ class StoreLock:
                 taking.add_done_callback(_let_go)
                 raise
 
-    def _take(self, *, alone: bool) -> int | None:
+    def _take(self, alone: bool) -> int | None:  # noqa: FBT001 - called by position, off the loop
         """Try once. Raises BlockingIOError where somebody else holds it."""
         for path in self._paths:
             try:
