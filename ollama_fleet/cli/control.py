@@ -68,10 +68,8 @@ class Control:
         return self._document("GET", f"/v1/models?{query}", None, timeout_s)
 
     def show(self, model: str, *, verbose: bool) -> Document:
-        """What an instance that has a model says of it: Ollama's answer to /api/show."""
-        wanted = {"model": model, "verbose": verbose}
-        found: Document = self._document("POST", "/v1/show", wanted, None)["show"]
-        return found
+        """Ollama's answer to /api/show as `show`, and the `instance` that gave it."""
+        return self._document("POST", "/v1/show", {"model": model, "verbose": verbose}, None)
 
     def copy(self, source: str, destination: str) -> Sequence[Document]:
         """Give a model a second name; a change for each store: `store`, `status`, `error`."""

@@ -12,10 +12,13 @@ Rows = Sequence[Sequence[str]]
 _MARGIN, _GAP = "  ", "    "
 _HEAD_LINES: Final = 2  # of long texts
 _LIST_ITEMS: Final = 3  # of long lists
+_ID_CHARS: Final = 12  # of a digest
 
 
-def describe(answer: Document, models: Sequence[Document], *, verbose: bool = False) -> str:
-    """An answer to /api/show, and the models of that name in the list of models.
+def describe(
+    answer: Document, models: Sequence[Document], instance: str, *, verbose: bool = False
+) -> str:
+    """An answer of an instance to /api/show, and the models of that name in the list of models.
 
     `verbose` adds the metadata and the tensors.
     """
@@ -29,7 +32,7 @@ def describe(answer: Document, models: Sequence[Document], *, verbose: bool = Fa
         "Tensors": list(_tensors(answer)) if verbose else [],
         "System": _head(answer.get("system")),
         "License": _head(answer.get("license")),
-        "Where": list(_where(models)),
+        "Where": list(_where(models, instance)),
     }
     return "\n\n".join(_section(title, rows) for title, rows in sections.items() if rows)
 
@@ -75,12 +78,14 @@ def _tensors(answer: Document) -> Iterator[list[str]]:
         yield [_text(tensor.get("name")), _text(tensor.get("type")), shape]
 
 
-def _where(models: Sequence[Document]) -> Iterator[list[str]]:
-    """A row per instance; with the digest where there are several models of the name."""
+def _where(models: Sequence[Document], instance: str) -> Iterator[list[str]]:
+    """A row per instance; where there are several models of the name, with which one it is."""
     for model in models:
+        shown = any(place["instance"] == instance for place in model["places"])
+        which = [model["digest"][:_ID_CHARS], "shown here" if shown else "another model"]
         for place in model["places"]:
             row = [place["instance"], kind_of(place, model)]
-            yield [*row, model["digest"]] if model["conflict"] else row
+            yield [*row, *which] if model["conflict"] else row
 
 
 def _head(text: object) -> list[list[str]]:

@@ -128,7 +128,21 @@ def models(
     Only those whose names begin with one of `begins`, whatever the case, if there are any.
     """
     prefixes = tuple(text.lower() for text in begins) or ("",)
-    found: dict[str, dict[str, _Row]] = {}  # by key, then by digest
+    listed = [
+        row.frozen(digest, conflict=len(rows) > 1)
+        for rows in _gathered(state, on_disk).values()
+        for digest, row in rows.items()
+        if row.places and row.name.lower().startswith(prefixes)
+    ]
+    listed.sort(key=lambda model: (model.name.lower(), model.digest))
+    homes = tuple(_home(instance) for instance in state.instances.values())
+    shown = tuple(listed[:limit])
+    return Models(homes, on_disk.shelves, shown, left_out=max(0, len(listed) - limit))
+
+
+def _gathered(state: State, on_disk: Shelves) -> "dict[str, dict[str, _Row]]":
+    """All models by key, and then by digest."""
+    found: dict[str, dict[str, _Row]] = {}
     for instance in state.instances.values():
         for model in instance.stored.values():
             row = found.setdefault(model.key, {}).setdefault(model.digest, _stored(model))
@@ -146,16 +160,7 @@ def models(
     for key, rows in found.items():
         if key not in state.pulls:
             next(iter(rows.values())).places += _left(state, key, on_disk)
-    listed = [
-        row.frozen(digest, conflict=len(rows) > 1)
-        for rows in found.values()
-        for digest, row in rows.items()
-        if row.places and row.name.lower().startswith(prefixes)
-    ]
-    listed.sort(key=lambda model: (model.name.lower(), model.digest))
-    homes = tuple(_home(instance) for instance in state.instances.values())
-    shown = tuple(listed[:limit])
-    return Models(homes, on_disk.shelves, shown, left_out=max(0, len(listed) - limit))
+    return found
 
 
 @dataclass(slots=True)

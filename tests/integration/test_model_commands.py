@@ -251,7 +251,7 @@ def test_a_model_is_shown_in_the_words_of_an_instance_that_has_it(tmp_path):
         ):
             at.state.set_stored(at.state.instances["i0"], [])
             status, (document,) = await at.ask("/v1/show", model="m", verbose=True)
-            assert (status, document) == (200, {"show": text})
+            assert (status, document) == (200, {"show": text, "instance": "i1"})
             shown = (b"POST", b"/api/show", {"model": "m", "verbose": True})
             assert (asked(without), asked(backend)) == ([], [shown])
 

@@ -64,24 +64,24 @@ def model(*places, digest="d1", conflict=False):
 
 
 def test_a_model_is_shown_as_ollama_shows_it_and_where_it_is():
-    assert describe(ANSWER, [model(at("gpu0", "resident", 9, 9), at("gpu1"))]) == SHOWN
+    assert describe(ANSWER, [model(at("gpu0", "resident", 9, 9), at("gpu1"))], "gpu0") == SHOWN
 
 
 def test_what_a_model_is_not_said_to_have_is_not_shown():
-    assert describe({"details": {"family": "bert"}}, []) == "  Model\n    architecture    bert"
+    assert describe({"details": {"family": "bert"}}, [], "") == "  Model\n    architecture    bert"
     counted = {"model_info": {"general.parameter_count": 8030261248}}
-    assert describe(counted, []) == "  Model\n    parameters    8.0B"
+    assert describe(counted, [], "") == "  Model\n    parameters    8.0B"
 
 
 def test_verbose_adds_metadata_and_tensors():
-    shown = describe(ANSWER, [], verbose=True)
+    shown = describe(ANSWER, [], "", verbose=True)
     assert "\n    tokenizer.ggml.tokens      [a, b, c, +1 more]\n" in shown
     assert shown.count("\n  Tensors\n    output.weight    Q6_K    4096 x 128256\n") == 1
-    assert "Tensors" not in describe(ANSWER, [])
+    assert "Tensors" not in describe(ANSWER, [], "")
 
 
 def test_a_model_that_another_server_runs_says_which():
-    shown = describe({"remote_model": "big", "remote_host": "https://ollama.com"}, [])
+    shown = describe({"remote_model": "big", "remote_host": "https://ollama.com"}, [], "")
     assert shown.splitlines()[1:] == [
         "    remote model    big",
         "    remote URL      https://ollama.com",
@@ -89,11 +89,16 @@ def test_a_model_that_another_server_runs_says_which():
 
 
 def test_different_models_of_one_name_are_told_apart():
+    """And which of them it is that is shown."""
     models = [
-        model(at("a"), digest="d1", conflict=True),
-        model(at("b"), digest="d2", conflict=True),
+        model(at("a"), digest="d1" * 32, conflict=True),
+        model(at("b"), digest="d2" * 32, conflict=True),
     ]
-    assert describe({}, models) == "  Where\n    a    disk    d1\n    b    disk    d2"
+    assert describe({}, models, "b") == (
+        "  Where\n"
+        "    a    disk    d1d1d1d1d1d1    another model\n"
+        "    b    disk    d2d2d2d2d2d2    shown here"
+    )
 
 
 JSON = st.recursive(
@@ -107,7 +112,7 @@ JSON = st.recursive(
 
 @given(st.dictionaries(st.sampled_from([*ANSWER, "projector_info"]), JSON))
 def test_whatever_is_answered_can_be_shown_and_drives_no_terminal(answer):
-    shown = describe(answer, [], verbose=True)
+    shown = describe(answer, [], "", verbose=True)
     assert all(line.isprintable() for line in shown.split("\n"))
 
 
@@ -119,6 +124,6 @@ def test_the_parts_of_an_image_model_are_told(part):
         "clip.vision.embedding_length": 1024,
         "clip.vision.projection_dim": 768,
     }
-    shown = describe({part: info}, [])
+    shown = describe({part: info}, [], "")
     assert ("dimensions" in shown) == (part == "projector_info")
     assert "428.0M" in shown

@@ -13,19 +13,21 @@ _MOST_BYTES: Final = 64 * 2**20
 class Kept:
     """Stands where a client would, and keeps what it is sent; `status` is 502 until something is.
 
-    What is larger than 64 MiB, or was cut, is no answer.
+    `instance` is the name of who answered. What is larger than 64 MiB, or was cut, is no answer.
     """
 
     speaks_chunked: Final = False
 
     def __init__(self) -> None:
         self.status = 502
+        self.instance = ""
         self._body = bytearray()
         self._whole = False
 
-    def start(self, head: Head, extra: tuple[tuple[bytes, bytes], ...]) -> None:  # noqa: ARG002 - the shape of a client
-        """Note how it begins."""
+    def start(self, head: Head, extra: tuple[tuple[bytes, bytes], ...]) -> None:
+        """Note how it begins, and whose it is."""
         self.status = head.status
+        self.instance = dict(extra).get(b"X-Fleet-Instance", b"").decode()
 
     def write(self, data: bytes) -> None:
         """Keep a piece."""

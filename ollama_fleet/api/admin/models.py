@@ -1,7 +1,7 @@
 """The part of the control API that is about models.
 
 GET  /v1/models?name=PREFIX     which models are where; `name` may be there several times
-POST /v1/show {"model": M, "verbose": false}    what an instance that has it says of a model
+POST /v1/show {"model": M, "verbose": false}    {"show": what an "instance" that has it says of it}
 POST /v1/copy {"source": M, "destination": N}   in every store that has it: {"changes": [...]}
 POST /v1/delete {"model": M, "force": false}    likewise; `force` unloads it first
 POST /v1/load {"model": M, "on": [...]}         steps, one JSON object per line
@@ -100,7 +100,7 @@ class ModelCommands:
             await self._relay.serve(_asking("POST", "/api/show", wanted.model, key, body), kept)
         except Failure as failure:
             raise FleetError(str(failure)) from None
-        return wire.document({"show": kept.document()})
+        return wire.document({"show": kept.document(), "instance": kept.instance})
 
     async def _copy(self, request: web.Request) -> web.StreamResponse:
         wanted = await wire.read(request, _Copy)

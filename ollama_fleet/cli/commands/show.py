@@ -27,7 +27,8 @@ def command(options: Options, model: str, part: str | None) -> None:
     With -v its metadata and tensors, too. With one of the options below only that text, as it is.
     """
     control = running()
-    answer = control.show(model, verbose=options.verbose)
+    told = control.show(model, verbose=options.verbose)
+    answer, instance = told["show"], told["instance"]
     if part is not None and not options.for_machines:
         _print_text(str(answer.get(part) or ""))
         return
@@ -35,8 +36,8 @@ def command(options: Options, model: str, part: str | None) -> None:
     models = [m for m in control.models([begins])["models"] if m["name"].lower() == begins]
     emit(
         options,
-        {**answer, "models": models},
-        lambda: describe(answer, models, verbose=options.verbose),
+        {**answer, "instance": instance, "models": models},
+        lambda: describe(answer, models, instance, verbose=options.verbose),
     )
 
 
