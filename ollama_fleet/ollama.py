@@ -119,6 +119,21 @@ class Ollama:
         finally:
             response.close()
 
+    async def copy(self, source: str, target: str, *, timeout_s: float) -> None:
+        """Give a model a second name; one that is there already means another model then."""
+        await self._change(
+            "POST", "/api/copy", {"source": source, "destination": target}, timeout_s
+        )
+
+    async def delete(self, name: str, *, timeout_s: float) -> None:
+        """Take a model's name away, and the blobs that no other model of that store needs."""
+        await self._change("DELETE", "/api/delete", {"model": name}, timeout_s)
+
+    async def _change(self, method: str, path: str, body: Record, timeout_s: float) -> None:
+        """Send a request whose answer has no body."""
+        async with self._deadline(timeout_s):
+            (await self._send(method, path, body)).close()
+
     async def _call(
         self, method: str, path: str, body: Record | None = None, *, timeout_s: float
     ) -> dict[str, Any]:

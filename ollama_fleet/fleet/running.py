@@ -18,6 +18,7 @@ from ollama_fleet.api.admin.models import ModelCommands
 from ollama_fleet.api.bodies import Limits
 from ollama_fleet.api.connection import Front
 from ollama_fleet.api.parts import Parts
+from ollama_fleet.api.registry import Registry
 from ollama_fleet.config import Loaded
 from ollama_fleet.control import library
 from ollama_fleet.control.cpu import CpuReadings
@@ -112,7 +113,10 @@ class Fleet:
             read_gpus=self._read_gpus,
         )
         self._mutations = Mutations(self.state, self._prober.refresh, directories.locks)
-        self._library = library.Library(self.state, self._client, self._mutations)
+        registry = Registry("0.0.0.0", 0, clock=self._clock)  # noqa: S104 - a token is asked for
+        self._library = library.Library(
+            self.state, self._client, self._mutations, offer=registry.offer
+        )
         self._loaders = Loaders(
             self.state,
             self._client,

@@ -45,13 +45,22 @@ class Registry:
             self.records.put_nowait(record)
 
 
+def no_offer(*_):
+    raise AssertionError("there is nobody elsewhere")
+
+
+async def plenty(_store, _size_bytes):
+    """There is always room."""
+
+
 def library(state, registry):
     refreshed = []
 
     async def refresh(store):
         refreshed.append(store)
 
-    return pulls.Library(state, registry.client, Mutations(state, refresh)), refreshed
+    mutations = Mutations(state, refresh)
+    return pulls.Library(state, registry.client, mutations, offer=no_offer, room=plenty), refreshed
 
 
 async def collect(records, into):
@@ -169,7 +178,7 @@ def test_what_was_removed_while_a_pull_ran_is_fetched_again_before_its_success_i
     async def run():
         state, registry = fleet("a", "b"), Registry()
         mutations = Mutations(state, lambda _store: asyncio.sleep(0))
-        lib = pulls.Library(state, registry.client, mutations)
+        lib = pulls.Library(state, registry.client, mutations, offer=no_offer, room=plenty)
         seen = []
         task = asyncio.create_task(collect(lib.pull("m"), seen))
         await settle()

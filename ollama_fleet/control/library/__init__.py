@@ -1,0 +1,167 @@
+"""The library: which models the fleet's stores hold, and one download for everyone who asks.
+
+Reading order: jobs (one pull for all who want it), download (from the registry, once), spread (to
+the other stores of this machine), remote (to instances elsewhere), plan (what a sync takes).
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from pathlib import Path
+from typing import Protocol
+
+from ollama_fleet.control.library.download import Downloads, Puller, Room, on_disk
+from ollama_fleet.control.library.jobs import Job, Jobs, Record
+from ollama_fleet.control.library.patience import Patience
+from ollama_fleet.control.library.remote import Offer, Remote, Remotes
+from ollama_fleet.control.library.spread import Spread
+from ollama_fleet.control.mutations import Mutations
+from ollama_fleet.control.stores import read_store
+from ollama_fleet.control.targets import named
+from ollama_fleet.errors import FleetError, OllamaError
+from ollama_fleet.names import ModelName
+from ollama_fleet.state import Instance, Pull, State
+
+
+class Client(Puller, Remote, Protocol):
+    """What the library needs of an instance's API."""
+
+
+class Library:
+    """Pulls, single flight per model: one store downloads, the others get it from there."""
+
+    def __init__(
+        self,
+        state: State,
+        client: Callable[[Instance], Client],
+        mutations: Mutations,
+        *,
+        offer: Offer,
+        patience: Patience = Patience(),  # noqa: B008 - frozen
+        room: Room = on_disk,
+    ) -> None:
+        self._state = state
+        self._patience = patience
+        self._jobs = Jobs(self._run, forget=self._forget)
+        self._downloads = Downloads(client, mutations, self._note, room)
+        self._spread = Spread(mutations, self._label)
+        self._remotes = Remotes(client, offer, mutations)
+
+    async def pull(
+        self, name: str, *, insecure: bool = False, to: Sequence[str] = ()
+    ) -> AsyncGenerator[Record, None]:
+        """Pull a model for these instances or groups (none: all), or watch the pull that runs.
+
+        Yields progress records: Ollama's own, and with a `target` those of what comes after the
+        download. The last has the status `success`; then every target's instances are known to
+        have the model. Raises OllamaError that names the targets which have not. The pull stops
+        when the last of its watchers has left; what was downloaded is kept.
+        """
+        key = ModelName.parse(name).key
+        stores = dict.fromkeys(i.spec.store for i in named(self._state, to))
+        followed = self._jobs.follow(key, name, stores, insecure=insecure)
+        async with aclosing(followed) as records:
+            async for record in records:
+                yield record
+        yield {"status": "success"}
+
+    async def close(self) -> None:
+        """Stop all pulls."""
+        await self._jobs.close()
+
+    async def _run(self, job: Job) -> None:
+        source = await self._downloaded(job)
+        done = {source, *job.failures}
+        while lacking := [store for store in job.targets if store not in done]:
+            done.update(lacking)
+            await asyncio.gather(*(self._reach(job, source, store) for store in lacking))
+
+    async def _downloaded(self, job: Job) -> str:
+        """Have one of the stores download it, the next if it is a disk that refuses."""
+        for store in self._own_first(job.targets):
+            try:
+                await self._downloads.into(job, store)
+            except FleetError as error:
+                if not _is_of_a_disk(error):
+                    raise
+                self._failed(job, store, error)
+            else:
+                return store
+        raise OllamaError("; ".join(job.failures.values()))
+
+    async def _reach(self, job: Job, source: str, store: str) -> None:
+        """Get it from one store to another; that this failed is noted, not raised."""
+        where = self._label(store)
+
+        def again(error: FleetError) -> None:
+            job.tell({"status": f"{where}: {error.reason}; trying again", "target": where})
+
+        try:
+            await self._patience.with_(lambda: self._bring(job, source, store), again)
+        except FleetError as error:
+            self._failed(job, store, error)
+
+    async def _bring(self, job: Job, source: str, store: str) -> None:
+        if not self._is_ours(source):  # nothing can be read from there: each downloads for itself
+            await self._downloads.into(job, store)
+        elif self._is_ours(store):
+            await self._spread.bring(job, source, store)
+        else:
+            origin = await asyncio.to_thread(read_store, Path(source))
+            model, instance = origin.model(job.key), self._of(store)[0]
+            if model is None:
+                raise OllamaError(f"{self._label(source)} does not have it any more")
+            await self._remotes.bring(job, model, Path(source), instance)
+
+    def _failed(self, job: Job, store: str, error: FleetError) -> None:
+        where = self._label(store)
+        why = job.failures[store] = f"{where}: {error.reason}"
+        job.tell({"status": why, "target": where})
+
+    # -- who is meant ---------------------------------------------------------------------------
+
+    def _of(self, store: str) -> list[Instance]:
+        return [i for i in self._state.instances.values() if i.spec.store == store]
+
+    def _is_ours(self, store: str) -> bool:
+        return not any(i.spec.external for i in self._of(store))
+
+    def _own_first(self, stores: Sequence[str] | dict[str, None]) -> list[str]:
+        return sorted(stores, key=lambda store: not self._is_ours(store))
+
+    def _label(self, store: str) -> str:
+        """What people call a store: by the instances that use it."""
+        return ", ".join(i.name for i in self._of(store))
+
+    # -- what the snapshot shows ----------------------------------------------------------------
+
+    def _note(self, job: Job, instance: Instance) -> None:
+        self._state.pulls[job.key] = Pull(
+            model=job.name,
+            instance=instance.name,
+            status=str(job.status.get("status", "pulling manifest")),
+            completed_bytes=job.progress_bytes("completed"),
+            total_bytes=job.progress_bytes("total"),
+        )
+
+    def _forget(self, job: Job) -> None:
+        self._state.pulls.pop(job.key, None)
+
+
+def _is_of_a_disk(error: FleetError) -> bool:
+    """Whether another store may have more luck: what went wrong is this one's disk, not the source.
+
+    Ollama passes on the system's words.
+    """
+    text = error.reason.lower()
+    return any(words in text for words in _OF_A_DISK)
+
+
+_OF_A_DISK = (
+    "no space left on device",
+    "disk quota exceeded",
+    "read-only file system",
+    "permission denied",
+    "input/output error",
+    "have the room",
+)

@@ -1,0 +1,102 @@
+"""One download from a registry, by an instance of the store that is to have it."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any, Protocol
+
+from ollama_fleet.control.library.jobs import Job
+from ollama_fleet.control.mutations import Mutations
+from ollama_fleet.control.stores import read_disk, shortages
+from ollama_fleet.control.stores.space import no_room
+from ollama_fleet.errors import OllamaError
+from ollama_fleet.state import Instance
+
+
+class Puller(Protocol):
+    """What a download needs of an instance's API."""
+
+    def pull(self, name: str, *, insecure: bool = False) -> AsyncGenerator[Mapping[str, Any], None]:
+        """Pull a model; yields Ollama's progress records. Raises OllamaError."""
+        ...
+
+
+Room = Callable[[str, int], Awaitable[None]]
+"""Raises NotEnoughSpace where a store's disk cannot take so many bytes and keep its margin."""
+
+
+class Downloads:
+    """Has models downloaded. `noted(job, instance)` is told of every record."""
+
+    def __init__(
+        self,
+        client: Callable[[Instance], Puller],
+        mutations: Mutations,
+        noted: Callable[[Job, Instance], None],
+        room: Room,
+    ) -> None:
+        self._client = client
+        self._mutations = mutations
+        self._noted = noted
+        self._room = room
+
+    async def into(self, job: Job, store: str) -> None:
+        """Download a job's model; if its instance is lost, another of that store goes on.
+
+        What was removed from the store in the meantime may have taken layers along that this pull
+        had found there: then it is asked for once more, which fetches what is missing. Raises
+        OllamaError, or NotEnoughSpace as soon as a layer turns out to be too large for the disk.
+        """
+        waiting = {"status": "waiting for another fleet that downloads into this store"}
+        async with self._mutations.pulling(store, waiting=lambda: job.tell(waiting)):
+            await self._into(job, store)
+
+    async def _into(self, job: Job, store: str) -> None:
+        tried: set[str] = set()
+        while True:
+            removals = await self._mutations.removals(store)
+            instance = self._mutations.designated(store, tried)
+            if instance is None:
+                raise OllamaError("no instance of the fleet is up to pull a model", status=503)
+            try:
+                await self._follow(job, instance)
+            except OllamaError as error:
+                tried.add(instance.name)
+                others = self._mutations.designated(store, tried) is not None
+                if error.status or instance.healthy or not others:
+                    raise
+                job.tell({"status": f"{instance.name} was lost, going on elsewhere"})
+                continue
+            if removals == await self._mutations.removals(store):
+                await self._mutations.refresh(store)
+                return
+
+    async def _follow(self, job: Job, instance: Instance) -> None:
+        """Tell of one download, but of its success: there may be more to do before that."""
+        self._noted(job, instance)
+        records = self._client(instance).pull(job.name, insecure=job.insecure)
+        known: set[str] = set()
+        async with aclosing(records) as told:
+            async for record in told:
+                if record.get("status") == "success":
+                    return
+                digest, total_bytes = record.get("digest"), record.get("total")
+                if isinstance(digest, str) and isinstance(total_bytes, int) and digest not in known:
+                    known.add(digest)
+                    rest_bytes = total_bytes - int(record.get("completed") or 0)
+                    if not instance.spec.external:
+                        await self._room(instance.spec.store, rest_bytes)
+                job.tell(record)
+                self._noted(job, instance)
+
+
+async def on_disk(store: str, rest_bytes: int) -> None:
+    """Ask the disk. Raises NotEnoughSpace."""
+    await asyncio.to_thread(_require_room, Path(store), rest_bytes)
+
+
+def _require_room(store: Path, rest_bytes: int) -> None:
+    disk = read_disk(store)
+    for shortage in shortages([(disk, rest_bytes)] if disk is not None else ()):
+        raise no_room(store, shortage)

@@ -1,0 +1,127 @@
+"""One pull for everyone who asks for the same model, and what they are told of it."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ollama_fleet.errors import OllamaError
+
+Record = Mapping[str, Any]
+"""A progress record: Ollama's own fields, and for a step of ours the `target` it is about."""
+
+_Item = Record | OllamaError | None
+
+
+@dataclass(eq=False)
+class Job:
+    """A pull under way. `targets` are the stores that are to have the model; it may become more.
+
+    `failures` says of each that has it not, when all is over, which it is and why.
+    """
+
+    key: str
+    name: str
+    insecure: bool
+    targets: dict[str, None] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
+    status: Record = field(default_factory=dict)
+    bars: dict[tuple[str, str], Record] = field(default_factory=dict)  # by target and digest
+    watchers: set["asyncio.Queue[_Item]"] = field(default_factory=set)
+    task: "asyncio.Task[None] | None" = None
+
+    def tell(self, record: Record) -> None:
+        """Note a record and hand it to everyone."""
+        digest = record.get("digest")
+        if isinstance(digest, str):
+            self.bars[str(record.get("target", "")), digest] = record
+        self.status = record
+        self.send(record)
+
+    def send(self, item: _Item) -> None:
+        """Hand something to everyone; an error or None is the last."""
+        for queue in self.watchers:
+            queue.put_nowait(item)
+
+    def progress_bytes(self, name: str) -> int:
+        """The sum of a field over all layers: `completed` or `total`."""
+        values = (record.get(name) for record in self.bars.values())
+        return sum(v for v in values if isinstance(v, int))
+
+    def told(self) -> Iterable[Record]:
+        """What somebody who comes now has missed: each bar as it stands, and the last record."""
+        return (*self.bars.values(), *([self.status] if self.status else []))
+
+
+class Jobs:
+    """Single flight per key. `run` carries a job out; `forget` is told when one is over."""
+
+    def __init__(
+        self,
+        run: Callable[[Job], Coroutine[Any, Any, None]],
+        *,
+        forget: Callable[[Job], None] = lambda _job: None,
+    ) -> None:
+        self._run_job = run
+        self._told_over = forget
+        self._jobs: dict[str, Job] = {}
+
+    async def follow(
+        self, key: str, name: str, targets: Iterable[str], *, insecure: bool
+    ) -> AsyncGenerator[Record, None]:
+        """The records of a pull, begun if there is none of that key; its end is the generator's.
+
+        Raises OllamaError if it fails as a whole, or for one of these targets. It stops when the
+        last who follows it has left.
+        """
+        mine = tuple(targets)
+        job = self._join(key, name, mine, insecure=insecure)
+        queue: asyncio.Queue[_Item] = asyncio.Queue()
+        for record in job.told():
+            queue.put_nowait(record)
+        job.watchers.add(queue)
+        try:
+            while (item := await queue.get()) is not None:
+                if isinstance(item, OllamaError):
+                    raise item
+                yield item
+            failed = [job.failures[target] for target in mine if target in job.failures]
+            if failed:
+                raise OllamaError("; ".join(failed))
+        finally:
+            self._leave(job, queue)
+
+    async def close(self) -> None:
+        """Stop them all."""
+        tasks = [job.task for job in self._jobs.values() if job.task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _join(self, key: str, name: str, targets: Iterable[str], *, insecure: bool) -> Job:
+        job = self._jobs.get(key)
+        if job is None:
+            job = self._jobs[key] = Job(key, name, insecure)
+            job.task = asyncio.create_task(self._run(job), name=f"pull {name}")
+        job.targets.update(dict.fromkeys(targets))
+        return job
+
+    def _leave(self, job: Job, queue: "asyncio.Queue[_Item]") -> None:
+        job.watchers.discard(queue)
+        if not job.watchers and job.task is not None:
+            job.task.cancel()
+            self._forget(job)  # a caller that comes now must not join what is over
+
+    async def _run(self, job: Job) -> None:
+        try:
+            await self._run_job(job)
+            job.send(None)
+        except OllamaError as error:
+            job.send(error)
+        finally:
+            self._forget(job)
+
+    def _forget(self, job: Job) -> None:
+        if self._jobs.get(job.key) is job:
+            del self._jobs[job.key]
+            self._told_over(job)

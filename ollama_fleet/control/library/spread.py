@@ -1,0 +1,108 @@
+"""A model that one store of this machine has, brought to another one."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from ollama_fleet.control.library.jobs import Job, Record
+from ollama_fleet.control.mutations import Mutations
+from ollama_fleet.control.stores import (
+    Transfer,
+    TransferStopped,
+    Way,
+    bring_blobs,
+    place_manifest,
+    plan_transfer,
+    read_store,
+    require_space,
+)
+from ollama_fleet.errors import BlobDamaged, StoreError
+
+# Not the threads that everything else shares: a few long copies would keep that waiting.
+_THREADS: Final = ThreadPoolExecutor(16, thread_name_prefix="transfer")
+_TELL_S: Final = 0.1  # between two records of a bar
+_VERBS: Final = {Way.THERE: "naming", Way.LINK: "linking", Way.COPY: "copying"}
+
+
+class Spread:
+    """Brings models from store to store. `label` is what people call a store."""
+
+    def __init__(self, mutations: Mutations, label: Callable[[str], str]) -> None:
+        self._mutations = mutations
+        self._label = label
+
+    async def bring(self, job: Job, source: str, target: str) -> None:
+        """See to it that `target` has what `source` has of that name, byte for byte.
+
+        Raises StoreError. A cancelled one stops within a tenth of a second and keeps what it has.
+        """
+        transfer = await asyncio.to_thread(_planned, job.key, Path(source), Path(target))
+        if transfer is None:
+            return
+        where = self._label(target)
+        job.tell(_record(where, f"{_VERBS.get(transfer.way, transfer.way)} to {where}"))
+        await _threaded(lambda stopped, tell: _brought(transfer, stopped, tell), job, where)
+        async with self._mutations.adding(target):
+            await _threaded(
+                lambda stopped, _: place_manifest(transfer, stopped=stopped), job, where
+            )
+        await self._mutations.refresh(target)
+        job.tell(_record(where, f"{where} has it"))
+
+
+def _planned(key: str, source: Path, target: Path) -> Transfer | None:
+    origin, there = read_store(source), read_store(target)
+    model = origin.model(key)
+    if model is None:
+        raise BlobDamaged(f"{source} does not have it any more", "pull it again")
+    transfer = plan_transfer(model, origin, there)
+    if transfer is not None:
+        require_space([transfer])
+    return transfer
+
+
+def _brought(transfer: Transfer, stopped: Callable[[], bool], tell: "_TellBytes") -> None:
+    sizes = {layer.digest: layer.size_bytes for layer in transfer.layers}
+    bring_blobs(
+        transfer,
+        tell=lambda digest, done_bytes: tell(digest, done_bytes, sizes[digest]),
+        stopped=stopped,
+    )
+
+
+_TellBytes = Callable[[str, int, int], None]
+"""Is told a digest, how many of its bytes are there, and of how many; on any thread."""
+
+
+async def _threaded(
+    work: Callable[[Callable[[], bool], _TellBytes], object], job: Job, where: str
+) -> None:
+    """Do blocking work on a thread, which is told to stop if we are cancelled, and waited for."""
+    loop, stop = asyncio.get_running_loop(), threading.Event()
+    told_s: dict[str, float] = {}
+
+    def tell(digest: str, done_bytes: int, total_bytes: int) -> None:
+        now_s = time.monotonic()
+        if done_bytes < total_bytes and now_s - told_s.get(digest, 0.0) < _TELL_S:
+            return
+        told_s[digest] = now_s
+        bar = {"digest": digest, "total": total_bytes, "completed": done_bytes}
+        loop.call_soon_threadsafe(job.tell, _record(where, f"copying to {where}", **bar))
+
+    working = loop.run_in_executor(_THREADS, work, stop.is_set, tell)
+    try:
+        await asyncio.shield(working)
+    except asyncio.CancelledError:
+        stop.set()
+        with suppress(StoreError, TransferStopped):
+            await working
+        raise
+
+
+def _record(where: str, status: str, **more: object) -> Record:
+    return {"status": status, "target": where, **more}

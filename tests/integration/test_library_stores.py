@@ -1,0 +1,249 @@
+"""One pull for several stores: real files, a scripted registry, no wait that is not for work."""
+
+import asyncio
+import shutil
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from made_store import blob_file, put_model
+
+from ollama_fleet.control.library import Library
+from ollama_fleet.control.library.patience import Patience
+from ollama_fleet.control.mutations import Mutations
+from ollama_fleet.control.stores import read_store
+from ollama_fleet.errors import OllamaError
+from ollama_fleet.placement import InstanceSpec, Placement
+from ollama_fleet.state import Phase, State, StoredModel
+
+KEY = "registry.ollama.ai/library/m:latest"
+WEIGHTS = b"w" * 100_000
+SHM = Path("/dev/shm")
+
+
+class Box:
+    """Some instances, and a registry that has one model; what they are asked for is noted."""
+
+    def __init__(self, specs):
+        self.state = State(Placement(tuple(specs)))
+        for instance in self.state.instances.values():
+            self.state.set_phase(instance, Phase.READY, 0.0)
+        self.asked, self.slept, self.offered = [], [], []
+        self.errors = {}
+        self.content = WEIGHTS
+        self.mutations = Mutations(self.state, self.refresh)
+        self.library = Library(
+            self.state,
+            lambda instance: Instance(self, instance),
+            self.mutations,
+            offer=self.offer,
+            patience=Patience(tries=3, pause_s=0.5, sleep=self.sleep),
+        )
+
+    async def sleep(self, seconds):
+        self.slept.append(seconds)
+
+    @asynccontextmanager
+    async def offer(self, model, _store, url):
+        self.offered.append((model.name, url))
+        yield "fleet:1/token/m:latest"
+
+    async def refresh(self, store):
+        for instance in self.state.instances.values():
+            if instance.spec.store == store and not instance.spec.external:
+                found = read_store(Path(store)).models
+                rows = [StoredModel(m.key, m.name, m.digest, m.size_bytes, {}) for m in found]
+                self.state.set_stored(instance, rows)
+
+    def pull(self, **more):
+        async def run():
+            return [record async for record in self.library.pull("m", **more)]
+
+        return asyncio.run(asyncio.wait_for(run(), 20))
+
+
+class Instance:
+    """An instance's API: a pull puts the model into its store, or is an error."""
+
+    def __init__(self, box, instance):
+        self.box, self.instance = box, instance
+
+    async def pull(self, name, *, insecure=False):
+        self.box.asked.append(("pull", self.instance.name, name, insecure))
+        yield {"status": "pulling manifest"}
+        error = self.box.errors.get(self.instance.name)
+        if error:
+            raise OllamaError(error, 500)
+        if self.instance.spec.external:
+            self.put(name)
+        else:
+            put_model(Path(self.instance.spec.store), "m/latest", self.box.content)
+        yield {"status": "success"}
+
+    async def copy(self, source, target, **_):
+        self.box.asked.append(("copy", self.instance.name, source, target))
+        self.put(target)
+
+    async def delete(self, name, **_):
+        self.box.asked.append(("delete", self.instance.name, name))
+
+    def put(self, name):
+        digest = next(m for m in read_store(self.box.first).models if m.key == KEY).digest
+        row = StoredModel(KEY, name, digest, 1, {})
+        self.box.state.set_stored(self.instance, [row])
+
+
+def box(*stores, remote=False):
+    specs = [
+        InstanceSpec(f"i{n}", "g", "127.0.0.1", 1, 1, str(store)) for n, store in enumerate(stores)
+    ]
+    if remote:
+        url = "http://10.0.0.9:11434"
+        specs.append(InstanceSpec("far", "far", "", 0, 1, url, external=True, url=url))
+    made = Box(specs)
+    made.first = Path(stores[0])
+    return made
+
+
+def test_one_download_and_every_store_of_the_disk_has_the_very_same_files(tmp_path):
+    fleet = box(tmp_path / "a", tmp_path / "b", tmp_path / "c")
+    records = fleet.pull()
+    assert fleet.asked == [("pull", "i0", "m", False)]
+    assert records[-1] == {"status": "success"}
+    inodes = {blob_file(tmp_path / s, WEIGHTS).stat().st_ino for s in "abc"}
+    assert len(inodes) == 1
+    digests = {read_store(tmp_path / s).model(KEY).digest for s in "abc"}
+    assert len(digests) == 1
+    assert all(KEY in i.stored for i in fleet.state.instances.values())
+    assert not fleet.state.pulls
+
+
+@pytest.mark.skipif(not SHM.is_dir(), reason="needs a second file system: /dev/shm")
+def test_a_store_on_another_disk_gets_a_copy_and_its_bytes_are_told(tmp_path):
+    far = SHM / f"fleet-{tmp_path.name}"
+    try:
+        fleet = box(tmp_path / "a", far)
+        records = fleet.pull()
+        assert blob_file(far, WEIGHTS).read_bytes() == WEIGHTS
+        told = [r for r in records if r.get("target") == "i1" and r.get("total") == len(WEIGHTS)]
+        assert told[-1]["completed"] == len(WEIGHTS)
+    finally:
+        shutil.rmtree(far, ignore_errors=True)
+
+
+def test_only_those_who_are_named_get_it(tmp_path):
+    fleet = box(tmp_path / "a", tmp_path / "b", tmp_path / "c")
+    fleet.pull(to=["i1", "i2"])
+    assert fleet.asked == [("pull", "i1", "m", False)]
+    assert not (tmp_path / "a").exists()
+    assert read_store(tmp_path / "c").model(KEY)
+
+
+def test_a_new_version_replaces_the_old_one_everywhere(tmp_path):
+    fleet = box(tmp_path / "a", tmp_path / "b")
+    fleet.pull()
+    fleet.content = b"new" * 1000
+    fleet.pull()
+    assert blob_file(tmp_path / "b", b"new" * 1000).exists()
+    assert len({read_store(tmp_path / s).model(KEY).digest for s in "ab"}) == 1
+
+
+def test_where_the_first_disk_is_full_another_downloads_and_the_first_is_named(tmp_path):
+    fleet = box(tmp_path / "a", tmp_path / "b", tmp_path / "c")
+    fleet.errors["i0"] = "write /a/blobs/x: no space left on device"
+    with pytest.raises(OllamaError, match=r"^i0: .*no space left on device"):
+        fleet.pull()
+    assert [name for _, name, *_ in fleet.asked] == ["i0", "i1"]
+    assert read_store(tmp_path / "c").model(KEY), "the others have it all the same"
+
+
+def test_what_the_registry_refuses_is_asked_for_nowhere_else(tmp_path):
+    fleet = box(tmp_path / "a", tmp_path / "b")
+    fleet.errors["i0"] = "pull model manifest: file does not exist"
+    with pytest.raises(OllamaError, match="file does not exist"):
+        fleet.pull()
+    assert len(fleet.asked) == 1
+
+
+def test_a_store_that_cannot_be_written_is_tried_again_named_and_keeps_nobody_from_it(tmp_path):
+    fleet = box(tmp_path / "a", tmp_path / "b", tmp_path / "c")
+    (tmp_path / "b").write_text("a file where a folder should be")
+    with pytest.raises(OllamaError, match=r"^i1: "):
+        fleet.pull()
+    assert fleet.slept == [0.5, 1.0]
+    assert read_store(tmp_path / "c").model(KEY)
+
+
+def test_an_instance_elsewhere_pulls_from_the_fleet_and_ends_with_the_right_name_only(tmp_path):
+    fleet = box(tmp_path / "a", remote=True)
+    fleet.pull()
+    assert fleet.offered == [("m:latest", "http://10.0.0.9:11434")]
+    assert fleet.asked == [
+        ("pull", "i0", "m", False),
+        ("pull", "far", "fleet:1/token/m:latest", True),
+        ("copy", "far", "fleet:1/token/m:latest", "m:latest"),
+        ("delete", "far", "fleet:1/token/m:latest"),
+    ]
+    assert fleet.state.instances["far"].stored[KEY].name == "m:latest"
+
+
+def test_an_instance_elsewhere_that_has_it_is_left_alone(tmp_path):
+    fleet = box(tmp_path / "a", remote=True)
+    fleet.pull()
+    del fleet.asked[:]
+    fleet.pull()
+    assert fleet.asked == [("pull", "i0", "m", False)]
+
+
+def test_the_name_of_a_pull_that_failed_is_taken_away_too(tmp_path):
+    fleet = box(tmp_path / "a", remote=True)
+    fleet.errors["far"] = "unexpected EOF"
+    with pytest.raises(OllamaError, match=r"^far: unexpected EOF"):
+        fleet.pull()
+    assert fleet.asked[-1] == ("delete", "far", "fleet:1/token/m:latest")
+
+
+def test_instances_elsewhere_alone_each_download_for_themselves(tmp_path):
+    url = "http://10.0.0.{}:1"
+    specs = [
+        InstanceSpec(n, n, "", 0, 1, url.format(n), external=True, url=url.format(n)) for n in "12"
+    ]
+    fleet = Box(specs)
+    fleet.first = tmp_path
+    put_model(tmp_path, "m/latest", WEIGHTS)
+    fleet.pull()
+    assert [(what, who, name) for what, who, name, *_ in fleet.asked] == [
+        ("pull", "1", "m"),
+        ("pull", "2", "m"),
+    ]
+    assert not fleet.offered
+
+
+def test_who_asks_for_more_places_while_it_runs_joins_the_one_download(tmp_path):
+    fleet = box(tmp_path / "a", tmp_path / "b")
+
+    async def run():
+        async def all_of(**more):
+            return [record async for record in fleet.library.pull("m", **more)]
+
+        one, two = await asyncio.gather(all_of(to=["i0"]), all_of())
+        assert one[-1] == two[-1] == {"status": "success"}
+
+    asyncio.run(asyncio.wait_for(run(), 20))
+    assert len(fleet.asked) == 1
+    assert read_store(tmp_path / "b").model(KEY)
+
+
+def test_a_failure_elsewhere_is_no_failure_for_who_did_not_ask_for_that_place(tmp_path):
+    fleet = box(tmp_path / "a", tmp_path / "b")
+    (tmp_path / "b").write_text("a file where a folder should be")
+
+    async def run():
+        async def end_of(**more):
+            return [record async for record in fleet.library.pull("m", **more)][-1]
+
+        return await asyncio.gather(end_of(to=["i0"]), end_of(), return_exceptions=True)
+
+    one, other = asyncio.run(asyncio.wait_for(run(), 20))
+    assert one == {"status": "success"}
+    assert isinstance(other, OllamaError)
