@@ -17,7 +17,7 @@ from ollama_fleet.control.targets import known_key, named, serving
 from ollama_fleet.errors import Failure, OllamaError
 from ollama_fleet.names import canonical
 from ollama_fleet.ollama import ONLY_EMBEDS
-from ollama_fleet.state import Instance, Phase, Residency, State, Want
+from ollama_fleet.state import Instance, Phase, Residency, Runner, State, Want
 
 GONE_S: Final = 30.0  # so long an unloaded model may take to leave, requests in flight included
 _ANSWER_S: Final = 10.0
@@ -196,18 +196,27 @@ class Preloads:
         tell(Told(instance.name, Step.UNLOADING))
         began_s = self._clock()
         try:
-            await self._client(instance).unload(name, timeout_s=_ANSWER_S)
+            await self._until_gone(instance, key, name, began_s + GONE_S)
         except OllamaError as error:
             tell(Told(instance.name, Step.FAILED, error=error.reason))
-            return
-        while _holds(instance, key) and self._clock() - began_s < GONE_S:
-            await asyncio.sleep(_PAUSE_S)
-            await self._looker.look(instance)
-        if _holds(instance, key):
-            why = "requests still use it; it goes when they have ended"
-            tell(Told(instance.name, Step.FAILED, error=why))
         else:
             tell(Told(instance.name, Step.UNLOADED, self._clock() - began_s))
+
+    async def _until_gone(self, instance: Instance, key: str, name: str, end_s: float) -> None:
+        """Unload a model, when a load of it has ended. Raises OllamaError if it stays."""
+        asked = False
+        while _holds(instance, key):
+            if not asked and not _loads(instance, key):
+                await self._client(instance).unload(name, timeout_s=_ANSWER_S)
+                asked = True
+            if self._clock() >= end_s:
+                raise OllamaError(
+                    "requests still use it; it goes when they have ended"
+                    if asked
+                    else "it is still being loaded"
+                )
+            await asyncio.sleep(_PAUSE_S)
+            await self._looker.look(instance)
 
 
 async def _side_by_side(instances: Sequence[Instance], work: _Work) -> AsyncGenerator[Told, None]:
@@ -232,16 +241,25 @@ async def _side_by_side(instances: Sequence[Instance], work: _Work) -> AsyncGene
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
+def _runner(instance: Instance, key: str) -> Runner | None:
+    stored = instance.stored.get(key)
+    return instance.runners.get(stored.weights) if stored is not None else None
+
+
 def _holds(instance: Instance, key: str) -> bool:
     """It has a model in memory, or is loading it, whatever the name it was asked for."""
-    stored = instance.stored.get(key)
-    runner = instance.runners.get(stored.weights) if stored is not None else None
+    runner = _runner(instance, key)
     return key in instance.resident or (runner is not None and (runner.loading or runner.resident))
 
 
+def _loads(instance: Instance, key: str) -> bool:
+    """It is loading the model, by whatever name."""
+    runner = _runner(instance, key)
+    return runner is not None and runner.loading
+
+
 def _uses(instance: Instance, key: str) -> bool:
-    """The same, but for what is known to be there by another name: that does not need this one."""
-    stored = instance.stored.get(key)
-    runner = instance.runners.get(stored.weights) if stored is not None else None
+    """It holds it, and not just by another name that is listed: that does not need this one."""
+    runner = _runner(instance, key)
     listed = runner is not None and runner.listed
     return key in instance.resident or (_holds(instance, key) and not listed)

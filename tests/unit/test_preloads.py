@@ -23,12 +23,13 @@ class Ollama:
     def __init__(self, state, instance):
         self.state, self.instance = state, instance
         self.asked, self.error, self.busy_s, self.in_memory = [], None, 0.0, []
+        self.load_s = LOAD_S
         self.refused_paths = {"/api/generate", "/api/embed"}  # where the error is raised
 
     async def load_by(self, path, name, options, *, timeout_s):
         assert timeout_s >= LOAD_S
         self.asked.append((path, name, dict(options)))
-        await passes(LOAD_S)
+        await passes(self.load_s)
         if self.error and path in self.refused_paths:
             raise self.error
         self.in_memory.append(name)
@@ -219,6 +220,36 @@ def test_what_is_in_use_for_long_leaves_later_and_has_failed_for_now():
             *_, last = [each async for each in it.preloads.unload("m")]
             assert last.step is Step.FAILED
             assert "requests still use it" in last.error
+
+    run(scenario())
+
+
+def test_what_is_being_loaded_is_unloaded_when_it_is_there():
+    """Asked before, an instance would have nothing to unload, and keep what comes."""
+
+    async def scenario():
+        async with a_fleet("a") as it:
+            loading = asyncio.create_task(told(it.preloads.load("m")))
+            await passes(1)
+            *_, last = [each async for each in it.preloads.unload("m")]
+            assert last.step is Step.UNLOADED
+            assert last.seconds == pytest.approx(LOAD_S - 1, abs=0.2)
+            assert (await loading)[-1] == ("a", "loaded")
+            assert [what for what, *_ in it.ollama["a"].asked] == ["/api/generate", "unload"]
+
+    run(scenario())
+
+
+def test_a_load_without_end_is_not_waited_for_without_end():
+    async def scenario():
+        async with a_fleet("a") as it:
+            it.ollama["a"].load_s = 10 * GONE_S
+            it.loads._answer_s = 100 * GONE_S
+            loading = asyncio.create_task(told(it.preloads.load("m")))
+            await passes(1)
+            *_, last = [each async for each in it.preloads.unload("m")]
+            assert (last.step, last.error) == (Step.FAILED, "it is still being loaded")
+            await loading
 
     run(scenario())
 
