@@ -148,18 +148,19 @@ def _gathered(state: State, on_disk: Shelves) -> "dict[str, dict[str, _Row]]":
             row = found.setdefault(model.key, {}).setdefault(model.digest, _stored(model))
             flaw = on_disk.flaws.get(instance.spec.store, {}).get(model.key)
             row.places.append(_place(instance, model, flaw))
-        for left in instance.resident.values():
-            if left.key not in instance.stored:  # removed while it was in memory
-                digest = _text(left.row, "digest")
-                row = found.setdefault(left.key, {}).setdefault(digest, _Row(left.name))
-                row.places.append(_in_memory(instance, left))
+        for gone in instance.resident.values():
+            if gone.key not in instance.stored:  # removed while it was in memory
+                digest = _text(gone.row, "digest")
+                row = found.setdefault(gone.key, {}).setdefault(digest, _Row(gone.name))
+                row.places.append(_in_memory(instance, gone))
     for key, pull in state.pulls.items():
         rows = found.setdefault(key, {})
         row = next(iter(rows.values()), None) or rows.setdefault("", _Row(_shown(pull.model)))
         row.places += _pulled(state, key, pull)
     for key, rows in found.items():
-        if key not in state.pulls:
-            next(iter(rows.values())).places += _left(state, key, on_disk)
+        placed = {place.instance for row in rows.values() for place in row.places}
+        left = _left(state, key, on_disk)
+        next(iter(rows.values())).places += [p for p in left if p.instance not in placed]
     return found
 
 
@@ -234,10 +235,10 @@ def _pulled(state: State, key: str, pull: Pull) -> Iterator[Place]:
 
 
 def _left(state: State, key: str, on_disk: Shelves) -> Iterator[Place]:
-    """The instances on stores where a pull has left a part of a model that others have."""
+    """The instances on stores that hold a part of a model: it is on its way there, or was."""
     for instance in state.instances.values():
         flaw = on_disk.flaws.get(instance.spec.store, {}).get(key)
-        if flaw is not None and not flaw.damage and key not in instance.stored:
+        if flaw is not None and not flaw.damage:
             yield Place(instance.name, Presence.PARTIAL, done_ratio=flaw.done_ratio)
 
 

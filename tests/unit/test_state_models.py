@@ -131,6 +131,18 @@ def test_a_part_that_a_pull_has_left_is_partial_where_the_model_is_not():
     assert m.places[1:] == (Place("b", Presence.PARTIAL, done_ratio=0.5),), "as the pull says"
 
 
+def test_a_copy_to_another_store_is_partial_there_while_the_pull_goes_on():
+    """The store that downloads has the model already; the other is on its way to it."""
+    state = two_stores()
+    hold(state, state.instances["a"], "m")
+    state.pulls[M] = Pull("m", "a", "copying", completed_bytes=2, total_bytes=2)
+    (m,) = models(state, (), Shelves(flaws={"/other": {M: Flaw(done_ratio=0.1)}})).models
+    assert [(p.instance, p.presence, p.done_ratio) for p in m.places] == [
+        ("a", Presence.ON_DISK, 0.0),
+        ("b", Presence.PARTIAL, 0.1),
+    ]
+
+
 def test_the_list_is_bounded_and_says_what_it_leaves_out():
     state = fleet("a", models=[f"m{n}" for n in range(7)])
     listed = models(state, limit=3)
