@@ -93,8 +93,20 @@ def _is_name(text: str) -> bool:
     return True
 
 
-async def _followed(visit: Visit, options: PullOptions, records: Records) -> web.StreamResponse:
+async def as_ollama(records: Records) -> Records:
+    """Say what comes after the download in words: a client draws one bar for each digest."""
+    last = ""
     async with aclosing(records) as progress:
+        async for record in progress:
+            if "target" not in record:
+                yield record
+            elif record["status"] != last:
+                last = record["status"]
+                yield {"status": last}
+
+
+async def _followed(visit: Visit, options: PullOptions, records: Records) -> web.StreamResponse:
+    async with aclosing(as_ollama(records)) as progress:
         if options.stream:
             return await _streamed(visit, progress)
         return await _whole(progress)

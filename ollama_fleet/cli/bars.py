@@ -29,15 +29,15 @@ def bars(console: Console | None = None) -> Iterator[Callable[[str, Mapping[str,
     """Draw on stderr while the block runs; yields what takes a model's progress records."""
     console = console or Console(stderr=True, no_color=True if not may_colour() else None)
     with _progress(console) as progress:
-        tasks: dict[tuple[str, str], TaskID] = {}
+        tasks: dict[tuple[str, str, str], TaskID] = {}
         told: dict[str, str] = {}
 
         def report(model: str, record: Mapping[str, Any]) -> None:
             digest, total = record.get("digest"), record.get("total")
             if isinstance(digest, str) and isinstance(total, int):
-                key = (model, digest)
+                key = model, digest, str(record.get("target") or "")
                 if key not in tasks:
-                    tasks[key] = progress.add_task(_layer(model, digest), total=total)
+                    tasks[key] = progress.add_task(_layer(*key), total=total)
                 progress.update(tasks[key], completed=record.get("completed") or 0)
                 return
             status = clean(str(record.get("status") or ""))
@@ -80,5 +80,6 @@ def _progress(console: Console) -> Progress:
     )
 
 
-def _layer(model: str, digest: str) -> str:
-    return f"{clean(model)} {clean(digest).removeprefix('sha256:')[:_DIGEST_CHARS]}"
+def _layer(model: str, digest: str, target: str) -> str:
+    to = f" to {clean(target)}" if target else ""
+    return f"{clean(model)} {clean(digest).removeprefix('sha256:')[:_DIGEST_CHARS]}{to}"

@@ -58,9 +58,9 @@ class Control:
         with self._asked("POST", "/v1/down", {"now": now}, ANSWER_TIMEOUT_S) as response:
             response.read()
 
-    def pull(self, model: str, *, insecure: bool) -> Iterator[Document]:
-        """Ollama's progress records as they come; a stream that is cut simply ends."""
-        return self._lines("/v1/pull", {"model": model, "insecure": insecure})
+    def pull(self, model: str, *, insecure: bool, to: Sequence[str] = ()) -> Iterator[Document]:
+        """Progress records as they come; a stream that is cut simply ends. `to`: who gets it."""
+        return self._lines("/v1/pull", {"model": model, "insecure": insecure, "to": list(to)})
 
     def models(self, begins: Sequence[str] = (), timeout_s: float = ANSWER_TIMEOUT_S) -> Document:
         """Which models are where: ollama_fleet.state.models.Models as JSON has it."""

@@ -25,6 +25,7 @@ from ollama_fleet.config.scalars import (
     read_model,
     read_name,
     read_origin,
+    read_registry,
     read_seconds,
     read_url,
     show_duration_exactly,
@@ -133,6 +134,11 @@ OriginText = Annotated[
     str,
     AfterValidator(read_origin),
     WithJsonSchema({"type": "string", "examples": ["https://chat.example", "http://*.lan", "*"]}),
+]
+RegistryText = Annotated[
+    str,
+    AfterValidator(read_registry),
+    WithJsonSchema({"type": "string", "examples": ["registry.ollama.ai", "hf.co", "*"]}),
 ]
 Gpus = Annotated[
     Literal["auto"] | tuple[int | str, ...],

@@ -20,6 +20,7 @@ from ollama_fleet.config.sections import (
     LogsConfig,
     ModelConfig,
     OllamaConfig,
+    PullsConfig,
     QueueConfig,
     RoutingConfig,
     SupervisionConfig,
@@ -61,6 +62,8 @@ class Config(Record):
     """Ollama servers that someone else runs."""
     models: dict[ModelText, ModelConfig] = Field(default_factory=dict)
     """Models by name: where they belong, and whether they are loaded in advance."""
+    pulls: PullsConfig = Field(default_factory=PullsConfig)
+    """Where models may come from, and how instances on other machines get them from here."""
     routing: RoutingConfig = Field(default_factory=RoutingConfig)
     """Which instance gets a request."""
     queue: QueueConfig = Field(default_factory=QueueConfig)

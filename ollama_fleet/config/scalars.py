@@ -19,6 +19,7 @@ MAX_BYTES = 2**62
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _GPU_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9/._:-]*")
 _URL_HOST = re.compile(r"[A-Za-z0-9_.:%-]+")
+_REGISTRY = re.compile(r"[a-z0-9_][a-z0-9_.-]{0,343}(:[0-9]{1,5})?")
 _ORIGIN_SCHEMES = (
     "http://",
     "https://",
@@ -177,6 +178,14 @@ def read_origin(text: str) -> str:
     if "*" not in origin and not origin.startswith(_ORIGIN_SCHEMES):
         raise _refusal(text, f"has no * and begins with none of {', '.join(_ORIGIN_SCHEMES)}")
     return origin
+
+
+def read_registry(text: str) -> str:
+    """Return a registry's host, with its port if it has one, as names of models have it."""
+    host = filled_text(text).strip().lower()
+    if host != "*" and not _REGISTRY.fullmatch(host):
+        raise _refusal(text, "is not a host such as registry.ollama.ai, hf.co or 10.0.0.5:5000")
+    return host
 
 
 def show_value(value: object) -> str:

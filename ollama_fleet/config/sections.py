@@ -4,7 +4,9 @@ from pathlib import Path
 
 from pydantic import Field
 
+from ollama_fleet.config.address import Address
 from ollama_fleet.config.kinds import (
+    AddressText,
     Count,
     CountOrZero,
     Duration,
@@ -14,6 +16,7 @@ from ollama_fleet.config.kinds import (
     ModelText,
     Name,
     Program,
+    RegistryText,
     Size,
     StrategyName,
     Url,
@@ -74,6 +77,17 @@ class ModelConfig(Record):
     """Load it before an instance counts as ready."""
     replicas: Count | None = None
     """How many instances preload it; unset means all of its groups."""
+
+
+class PullsConfig(Record):
+    """Where models may come from, and how instances on other machines get them from here."""
+
+    registries: tuple[RegistryText, ...] = ("registry.ollama.ai", "hf.co")
+    """Hosts, with a port where they have one, that models may be pulled from; `*` for any."""
+    insecure: bool = False
+    """Allow pulls from them without TLS, or without a valid certificate."""
+    listen: AddressText = Address("0.0.0.0", 0)  # noqa: S104 - a token is asked for
+    """Where instances on other machines fetch a model, while they do; port 0 takes any free one."""
 
 
 class RoutingConfig(Record):

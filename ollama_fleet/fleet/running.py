@@ -18,9 +18,7 @@ from ollama_fleet.api.admin.models import ModelCommands
 from ollama_fleet.api.bodies import Limits
 from ollama_fleet.api.connection import Front
 from ollama_fleet.api.parts import Parts
-from ollama_fleet.api.registry import Registry
 from ollama_fleet.config import Loaded
-from ollama_fleet.control import library
 from ollama_fleet.control.cpu import CpuReadings
 from ollama_fleet.control.launcher import LocalLauncher, become_subreaper
 from ollama_fleet.control.logs import ChildLogs
@@ -37,6 +35,7 @@ from ollama_fleet.fleet.learning import Learned
 from ollama_fleet.fleet.loading import Loaders
 from ollama_fleet.fleet.prepare import Prepared, install_models, prepared, require_binary
 from ollama_fleet.fleet.process import leave_out_what_stays, raise_file_limit
+from ollama_fleet.fleet.pulling import make_library
 from ollama_fleet.fleet.recording import Recording
 from ollama_fleet.fleet.routing import make_admission
 from ollama_fleet.gpu import GpuSample
@@ -113,10 +112,7 @@ class Fleet:
             read_gpus=self._read_gpus,
         )
         self._mutations = Mutations(self.state, self._prober.refresh, directories.locks)
-        registry = Registry("0.0.0.0", 0, clock=self._clock)  # noqa: S104 - a token is asked for
-        self._library = library.Library(
-            self.state, self._client, self._mutations, offer=registry.offer
-        )
+        self._library = make_library(config, self.state, self._client, self._mutations, self._clock)
         self._loaders = Loaders(
             self.state,
             self._client,
@@ -235,8 +231,13 @@ class Fleet:
     def _client(self, instance: Instance) -> Ollama:
         return Ollama(self._session, instance.spec.base_url)
 
-    def _pull(self, name: str, insecure: bool) -> AsyncGenerator[Mapping[str, Any], None]:  # noqa: FBT001 - the shape of the callback
-        return self._library.pull(name, insecure=insecure)
+    def _pull(
+        self,
+        name: str,
+        insecure: bool,  # noqa: FBT001 - the shape of the callback
+        to: Sequence[str] = (),
+    ) -> AsyncGenerator[Mapping[str, Any], None]:
+        return self._library.pull(name, insecure=insecure, to=to)
 
     def _make_front(self) -> Front:
         config = self._plan.config

@@ -8,7 +8,8 @@ GET  /v1/queue                the requests that wait, each with its place and ho
 GET  /v1/queue/ID             one of them; 404 once it waits no longer
 GET  /metrics                 counters and gauges for Prometheus
 GET  /healthz, /readyz        200, or 503 while nothing can serve
-POST /v1/pull {"model": M}    Ollama's progress records, one JSON object per line
+POST /v1/pull {"model": M, "to": [...]}   Ollama's progress records, one JSON object per line; what
+                              comes after the download has a `target`. `to`: instances, groups
 POST /v1/restart {"instances": [...]}   drained restarts, one after another; [] means all
 POST /v1/down {"now": false}  stop the fleet; answers when stopping has begun
 What is about models is in models.py.
@@ -48,7 +49,7 @@ class Commands:
     recent: Callable[[int, float], Sequence[RequestRecord]]
     find: Callable[[str], RequestRecord | None]
     waiting: Callable[[], Iterable[Waiting]]
-    pull: Callable[[str, bool], AsyncGenerator[Mapping[str, Any], None]]
+    pull: Callable[[str, bool, Sequence[str]], AsyncGenerator[Mapping[str, Any], None]]
     restart: Callable[[Sequence[str]], Awaitable[None]]
     down: Callable[[bool], None]
 
@@ -64,6 +65,7 @@ class _Down(msgspec.Struct):
 class _Pull(msgspec.Struct):
     model: str
     insecure: bool = False
+    to: list[str] = []
 
 
 class Admin:
@@ -163,7 +165,8 @@ class Admin:
     async def _pull(self, request: web.Request) -> web.StreamResponse:
         wanted = await wire.read(request, _Pull)
         response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
-        async with aclosing(self._commands.pull(wanted.model, wanted.insecure)) as records:
+        pulled = self._commands.pull(wanted.model, wanted.insecure, wanted.to)
+        async with aclosing(pulled) as records:
             await response.prepare(request)
             try:
                 async for record in records:

@@ -2,14 +2,16 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import click
 
+from ollama_fleet.cli.completing import place_names
 from ollama_fleet.cli.control import Control, Document, running
 from ollama_fleet.cli.options import Command, Options, pass_options
 from ollama_fleet.cli.printing import SCHEMA_VERSION, note
+from ollama_fleet.cli.steps import places
 from ollama_fleet.errors import Exit
 
 Reporter = Callable[[str, Document], None]  # takes a model and one of Ollama's progress records
@@ -18,20 +20,28 @@ Reporter = Callable[[str, Document], None]  # takes a model and one of Ollama's 
 @click.command("pull", cls=Command)
 @click.argument("models", nargs=-1, required=True, metavar="MODEL…")
 @click.option("--insecure", is_flag=True, help="Allow a registry without TLS.")
+@click.option(
+    "--to",
+    multiple=True,
+    metavar="INSTANCE|GROUP",
+    help="Only for these; may be given several times.",
+    shell_complete=place_names,
+)
 @pass_options
-def command(options: Options, models: tuple[str, ...], insecure: bool) -> int:
+def command(options: Options, models: tuple[str, ...], insecure: bool, to: tuple[str, ...]) -> int:
     """Download models for the whole fleet, one after another.
 
-    One instance downloads, and all that share its store have the model. On a terminal there is a
-    bar for each layer; elsewhere each progress record is a line of JSON. The exit code is 1 if a
-    model could not be had; the others are downloaded nevertheless.
+    One store downloads, the others get it from there: by link on the same disk, by copy on another,
+    over the network on another machine. On a terminal there is a bar for each layer and target;
+    elsewhere each progress record is a line of JSON. The exit code is 1 if some instance has not
+    got a model; the others have it nevertheless.
     """
     control = running()
     failed: dict[str, str] = {}
     try:
         with _reporter(options) as report:
             for model in models:
-                error = _pull(control, model, report, insecure=insecure)
+                error = _pull(control, model, report, insecure=insecure, to=places(to))
                 if error:
                     failed[model] = error
     except KeyboardInterrupt:
@@ -42,10 +52,12 @@ def command(options: Options, models: tuple[str, ...], insecure: bool) -> int:
     return Exit.FAILED if failed else Exit.OK
 
 
-def _pull(control: Control, model: str, report: Reporter, *, insecure: bool) -> str:
+def _pull(
+    control: Control, model: str, report: Reporter, *, insecure: bool, to: Sequence[str]
+) -> str:
     """Why it failed; empty if it did not."""
     last: Document = {}
-    for last in control.pull(model, insecure=insecure):
+    for last in control.pull(model, insecure=insecure, to=to):
         report(model, last)
     if last.get("status") == "success":
         return ""

@@ -10,6 +10,7 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Protocol
 
+from ollama_fleet.control.library.allowed import Allowed, allowed, anything
 from ollama_fleet.control.library.download import Downloads, Puller, Room, on_disk
 from ollama_fleet.control.library.jobs import Job, Jobs, Record
 from ollama_fleet.control.library.patience import Patience
@@ -21,6 +22,8 @@ from ollama_fleet.control.targets import named
 from ollama_fleet.errors import FleetError, OllamaError
 from ollama_fleet.names import ModelName
 from ollama_fleet.state import Instance, Pull, State
+
+__all__ = ["Library", "allowed"]
 
 
 class Client(Puller, Remote, Protocol):
@@ -39,8 +42,10 @@ class Library:
         offer: Offer,
         patience: Patience = Patience(),  # noqa: B008 - frozen
         room: Room = on_disk,
+        may: Allowed = anything,
     ) -> None:
         self._state = state
+        self._judge = may
         self._patience = patience
         self._jobs = Jobs(self._run, forget=self._forget)
         self._downloads = Downloads(client, mutations, self._note, room)
@@ -57,7 +62,9 @@ class Library:
         have the model. Raises OllamaError that names the targets which have not. The pull stops
         when the last of its watchers has left; what was downloaded is kept.
         """
-        key = ModelName.parse(name).key
+        parsed = ModelName.parse(name)
+        self._judge(parsed, insecure)
+        key = parsed.key
         stores = dict.fromkeys(i.spec.store for i in named(self._state, to))
         followed = self._jobs.follow(key, name, stores, insecure=insecure)
         async with aclosing(followed) as records:
