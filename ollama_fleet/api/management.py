@@ -8,10 +8,10 @@ lists them sees the copy.
 import re
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import replace
 from typing import Final
 
 from aiohttp import web
+from msgspec.structs import replace
 
 from ollama_fleet.api import answers, bodies
 from ollama_fleet.api.holding import HeldBack

@@ -1,10 +1,10 @@
 """Requests that one instance answers: by their model, or by whoever is up."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Final
 
 from aiohttp import web
+from msgspec.structs import replace
 
 from ollama_fleet.api import bodies
 from ollama_fleet.api.bodies import Reading

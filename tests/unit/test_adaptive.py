@@ -82,7 +82,7 @@ def starts(state, known, *requests, now_s=0.0):
 
 def test_an_idle_instance_costs_the_prompt_and_the_answer_at_its_speed():
     state = warm_fleet("a")
-    found = figures(state, "a", Known({"a": 0.1}), replace(asks(), prompt_bytes=400))
+    found = figures(state, "a", Known({"a": 0.1}), asks(prompt_bytes=400))
     assert found["prefill"] == pytest.approx(100 * 0.01)
     assert found["decode"] == pytest.approx(100 * 0.1)
     assert found["load"] == found["wait"] == found["others"] == found["evict"] == 0
@@ -201,7 +201,7 @@ def test_a_busy_model_that_has_to_go_is_waited_for():
 
 def test_a_prompt_that_continues_one_the_instance_has_had_is_half_done():
     state, prefixes = warm_fleet("a", "b"), Prefixes()
-    request = replace(asks(), prompt_bytes=2048, prefix=(1, 2, 3, 4))
+    request = asks(prompt_bytes=2048, prefix=(1, 2, 3, 4))
     prefixes.sent("a", "d-m", (1, 2), 2)
     tools = Tools(Known(), random.Random(1), prefixes=prefixes)
     chooses = STRATEGIES["adaptive"](tools)

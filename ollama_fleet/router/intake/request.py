@@ -1,7 +1,8 @@
 """The request record: all that the router knows of a request on its way to an instance."""
 
 import math
-from dataclasses import dataclass
+
+import msgspec
 
 from ollama_fleet.names import canonical, is_cloud
 from ollama_fleet.router.body import Body
@@ -11,8 +12,7 @@ from ollama_fleet.router.intake.standing import Priority, Standing
 from ollama_fleet.state import KeepAlive, Profile
 
 
-@dataclass(frozen=True, slots=True, weakref_slot=True)
-class Request:
+class Request(msgspec.Struct, frozen=True, weakref=True):
     """A request on its way to an instance.
 
     `path` is our own route string, never the client's bytes. `model` is as written, `key` its

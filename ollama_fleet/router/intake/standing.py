@@ -7,10 +7,11 @@ start.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import IntEnum
 from hashlib import blake2b
 from typing import Final
+
+import msgspec
 
 from ollama_fleet.units import parse_duration
 
@@ -27,8 +28,7 @@ class BadHeader(Exception):
     """A header that asks for what cannot be done; the text says what can. The answer is 400."""
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(msgspec.Struct, frozen=True, gc=False):
     """`tenant` is a key's digest, never the key, or an address.
 
     `deadline_s`: seconds from its arrival within which it has to start; infinite where none is set.
