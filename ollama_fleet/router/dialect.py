@@ -22,10 +22,14 @@ class Dialect(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Marks:
-    """What to look for in a stream's bytes: what ends it, where records begin, and its figures."""
+    """What to look for in a stream's bytes: what ends it, where records begin, and its figures.
+
+    Those stand behind `figures_from`, where it is met at all.
+    """
 
     end: re.Pattern[bytes]
     record: bytes
+    figures_from: bytes
     figures: re.Pattern[bytes]
     tokens: tuple[bytes, bytes]  # the names among them: of the prompt, of the output
 
@@ -38,6 +42,7 @@ MARKS: dict[Dialect, Marks] = {
     Dialect.OLLAMA: Marks(
         end=re.compile(rb'"done":true|"total_duration":|"status":"success"'),
         record=b"\n{",
+        figures_from=b'"total_duration":',
         figures=re.compile(
             rb'"(prompt_eval_count|eval_count|load_duration|prompt_eval_duration|eval_duration)"'
             rb":(\d{1,18})"
@@ -47,26 +52,28 @@ MARKS: dict[Dialect, Marks] = {
     Dialect.OPENAI: Marks(
         end=re.compile(rb"\ndata: \[DONE\]"),
         record=b"data: {",
+        figures_from=b'"usage":{',
         figures=re.compile(rb'"(prompt_tokens|completion_tokens)":(\d{1,18})'),
         tokens=(b"prompt_tokens", b"completion_tokens"),
     ),
     Dialect.RESPONSES: Marks(
         end=re.compile(rb"\nevent: response\.completed"),
         record=b"data: {",
+        figures_from=b'"usage":{',
         figures=re.compile(rb'"(input_tokens|output_tokens)":(\d{1,18})'),
         tokens=(b"input_tokens", b"output_tokens"),
     ),
     Dialect.ANTHROPIC: Marks(
         end=re.compile(rb"\nevent: message_stop"),
         record=b"data: {",
+        figures_from=b"\nevent: message_start",  # with the prompt's; the output's come at the end
         figures=re.compile(rb'"(input_tokens|output_tokens)":(\d{1,18})'),
         tokens=(b"input_tokens", b"output_tokens"),
     ),
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Figures:
+class Figures(msgspec.Struct, frozen=True, gc=False):
     """What an answer says of itself at its end; 0 where it says nothing."""
 
     prompt_tokens: int = 0
@@ -108,7 +115,7 @@ def error_record(dialect: Dialect, message: str) -> bytes:
 def figures(dialect: Dialect, tail: bytes) -> Figures:
     """Tokens and durations told by the last bytes of an answer; what stands last counts."""
     marks = MARKS[dialect]
-    told = dict(marks.figures.findall(tail))
+    told = dict(marks.figures.findall(tail, max(tail.rfind(marks.figures_from), 0)))
     if not told:
         return _NOTHING_TOLD
     prompt, output = marks.tokens
