@@ -102,8 +102,7 @@ class Desk:
 
     def freed(self, lease: Lease, now_s: float) -> None:
         """A lease has ended: its slot is free for whoever is next."""
-        self._settle(lease, now_s)
-        self._state.ended(lease, now_s)
+        self._settle(lease, lease.served(now_s))
         if self.strategy.ended is not None:
             self.strategy.ended(lease, now_s)
         if lease.residency is None:
@@ -221,12 +220,10 @@ class Desk:
             for waiter in tuple(starters(line.values(), instance, weights)):
                 self._give(waiter, instance, waiter.scores, now_s)
 
-    def _settle(self, lease: Lease, now_s: float) -> None:
+    def _settle(self, lease: Lease, had_s: float) -> None:
         """Charge its tenant what it has really had: its share of the GPUs, while it was served."""
         charge = self._charges.pop(lease, None)
         if charge is not None:
-            served = lease.at_work_s < math.inf
-            had_s = lease.instance.labour.share_s(now_s) - lease.share_s if served else 0.0
             gpus = len(lease.instance.spec.gpus) or 1
             self._room.shares.correct(charge, gpus * had_s)
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from ollama_fleet.state.instance import Instance
 from ollama_fleet.state.records import Residency, Work
@@ -12,13 +12,16 @@ from ollama_fleet.state.runner import Labour, Runner
 if TYPE_CHECKING:
     from ollama_fleet.state.store import State
 
+_UNSAID: Final = Work()
+
 
 class Lease:
     """A place held on an instance. A context manager: leaving it gives the place back, once.
 
     `key` is the model's, `listed` whether the instance was known to have it; `residency` is what
-    the request needs in memory, None if it needs nothing and takes no slot; `tokens` counts those
-    of its answer, once that has begun. `work` is what it asks for. Moments, in monotonic seconds:
+    the request needs in memory, None if it needs nothing and takes no slot, and `runner` what its
+    instance has of those weights: as long as the lease is held. `tokens` counts those of its
+    answer, once that has begun. `work` is what it asks for. Moments, in monotonic seconds:
     it was granted (`began_s`), sent to the instance, the instance was at work on it, and the first
     byte of its answer came (each infinite until then; `sent_s` is `began_s` while it waits for its
     model to be loaded). `busy_s` is what the instance had worked, in slot-seconds, when it was at
@@ -41,6 +44,7 @@ class Lease:
         "listed",
         "notes",
         "residency",
+        "runner",
         "sent_s",
         "share_s",
         "tokens",
@@ -48,7 +52,12 @@ class Lease:
     )
 
     def __init__(
-        self, state: "State", instance: Instance, key: str, residency: Residency | None
+        self,
+        state: "State",
+        instance: Instance,
+        key: str,
+        residency: Residency | None,
+        runner: Runner | None,
     ) -> None:
         self._state = state
         self._held = True
@@ -56,8 +65,9 @@ class Lease:
         self.key = key
         self.listed = key in instance.stored
         self.residency = residency
+        self.runner = runner
         self.tokens: Callable[[], int] | None = None
-        self.work = Work()
+        self.work = _UNSAID
         self.began_s = self.sent_s = self.at_work_s = self.first_s = math.inf
         self.busy_s = self.share_s = self.beside_s = 0.0
         self.beside: Labour | None = None
@@ -71,28 +81,26 @@ class Lease:
     ) -> None:
         self.release()
 
-    @property
-    def runner(self) -> Runner | None:
-        """What its instance has of the weights; None if it needs none."""
-        return self.instance.runners.get(self.residency.weights) if self.residency else None
-
     def serve(self, now_s: float) -> None:
         """Its instance is at work on it from now on."""
-        labour, runner = self.instance.labour, self.runner
+        labour = self.instance.labour
         labour.change(1, now_s)
         self.at_work_s = now_s
-        self.busy_s, self.share_s = labour.slot_s(now_s), labour.share_s(now_s)
-        if runner is not None:
-            self.beside = runner.labour
+        self.busy_s, self.share_s = labour.worked_s, labour.shared_s
+        if self.runner is not None:
+            self.beside = self.runner.labour
             self.beside.change(1, now_s)
-            self.beside_s = self.beside.slot_s(now_s)
+            self.beside_s = self.beside.worked_s
 
-    def served(self, now_s: float) -> None:
-        """Its instance is at work on it no longer, if it was."""
-        if self.at_work_s < math.inf:
-            self.instance.labour.change(-1, now_s)
+    def served(self, now_s: float) -> float:
+        """Its instance is at work on it no longer, if it was; the seconds that it has had of it."""
+        if self.at_work_s == math.inf:
+            return 0.0
+        labour = self.instance.labour
+        labour.change(-1, now_s)
         if self.beside is not None:
             self.beside.change(-1, now_s)
+        return labour.shared_s - self.share_s
 
     def release(self) -> None:
         """Give the place back. Doing it again does nothing."""

@@ -18,25 +18,21 @@ class Labour:
     """
 
     slots: int = 0
-    _worked_s: float = 0.0
-    _shared_s: float = 0.0
-    _since_s: float = 0.0
+    worked_s: float = 0.0  # slot-seconds up to the last change
+    shared_s: float = 0.0  # seconds up to then, each divided by the slots: what one of them has had
+    since_s: float = 0.0  # when that was
 
     def slot_s(self, now_s: float) -> float:
         """Slot-seconds up to now."""
-        return self._worked_s + self.slots * (now_s - self._since_s)
-
-    def share_s(self, now_s: float) -> float:
-        """Seconds up to now, each divided by the slots at work: what one of them has had."""
-        if not self.slots:
-            return self._shared_s
-        return self._shared_s + (now_s - self._since_s) / self.slots
+        return self.worked_s + self.slots * (now_s - self.since_s)
 
     def change(self, by: int, now_s: float) -> None:
         """So many slots more are at work from now on."""
-        self._worked_s = self.slot_s(now_s)
-        self._shared_s = self.share_s(now_s)
-        self._since_s = now_s
+        if self.slots:
+            passed_s = now_s - self.since_s
+            self.worked_s += self.slots * passed_s
+            self.shared_s += passed_s / self.slots
+        self.since_s = now_s
         self.slots += by
 
 
@@ -46,10 +42,10 @@ class Runner:
 
     `profile` is what is in memory (`resident`) or on its way there (`loading`); `running` is that
     of the requests in flight. `asked` counts by profile the requests in flight and those that wait
-    for it in the router; `leases` are those in flight. `listed`: the last /api/ps had it.
-    `expires_s`: when it will go if nobody uses it, in the instance's Unix time; infinite while it
-    is used and until the next look. `leaves`: it goes as soon as nobody uses it. `slots`: how many
-    requests it is given at once.
+    for it in the router, `waiting` the latter; `leases` are those in flight. `listed`: the last
+    /api/ps had it. `expires_s`: when it will go if nobody uses it, in the instance's Unix time;
+    infinite while it is used and until the next look. `leaves`: it goes as soon as nobody uses it.
+    `slots`: how many requests it is given at once.
     """
 
     slots: int
@@ -59,6 +55,7 @@ class Runner:
     loading: bool = False
     listed: bool = False
     in_flight: int = 0
+    waiting: int = 0
     running: Profile = ()
     asked: dict[Profile, int] = field(default_factory=dict)
     context_length: int = 0
@@ -66,11 +63,6 @@ class Runner:
     leaves: bool = False
     leases: "dict[Lease, None]" = field(default_factory=dict)  # those in flight, the oldest first
     labour: Labour = field(default_factory=Labour)
-
-    @property
-    def waiting(self) -> int:
-        """Requests that wait in the router for these weights here."""
-        return sum(self.asked.values()) - self.in_flight
 
     @property
     def idle(self) -> bool:
@@ -95,13 +87,14 @@ class Runner:
         """Count a request that is here to stay, waiting or in flight."""
         self.asked[profile] = self.asked.get(profile, 0) + 1
 
-    def unask(self, profile: Profile) -> None:
-        """Count it no longer."""
+    def unask(self, profile: Profile) -> bool:
+        """Count it no longer; whether there is nothing to remember of the runner now."""
         left = self.asked[profile] - 1
         if left:
             self.asked[profile] = left
-        else:
-            del self.asked[profile]
+            return False
+        del self.asked[profile]
+        return self.idle
 
     def load(self, profile: Profile) -> None:
         """It is being loaded under that profile; what was there before has to go."""

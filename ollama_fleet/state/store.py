@@ -68,9 +68,9 @@ class State:
         instance.requests += 1
         instance.sketches.clear()
         residency = instance.residency(key, profile) if slot else None
-        lease = Lease(self, instance, key, residency)
-        if residency is not None:
-            runner = instance.runner(residency.weights)
+        runner = instance.runner(residency.weights) if residency is not None else None
+        lease = Lease(self, instance, key, residency, runner)
+        if residency is not None and runner is not None:
             runner.ask(residency.profile)
             runner.in_flight += 1
             runner.running = residency.profile
@@ -101,10 +101,6 @@ class State:
         if runner is not None and residency is not None and runner.has(residency.profile):
             lease.serve(now_s)
 
-    def ended(self, lease: Lease, now_s: float) -> None:
-        """Say when a lease that began has ended."""
-        lease.served(now_s)
-
     def limit(self, instance: Instance, weights: str, slots: int) -> None:
         """Give an instance so many requests for some weights at once, from now on."""
         if instance.slots_of(weights) != slots:
@@ -121,13 +117,18 @@ class State:
         self.pick(instance)
         instance.bound += 1
         if residency is not None:
-            instance.runner(residency.weights).ask(residency.profile)
+            runner = instance.runner(residency.weights)
+            runner.ask(residency.profile)
+            runner.waiting += 1
 
     def unbind(self, instance: Instance, residency: Residency | None = None) -> None:
         """Count it no longer as waiting: it starts, moves or has left."""
         instance.bound -= 1
         if residency is not None:
-            self._unask(instance, residency)
+            runner = instance.runners[residency.weights]
+            runner.waiting -= 1
+            if runner.unask(residency.profile):
+                del instance.runners[residency.weights]
 
     def progress(self, lease: Lease, tokens: Callable[[], int], now_s: float) -> None:
         """Say that its answer has begun, and where its tokens are counted.
@@ -144,9 +145,11 @@ class State:
 
     def outcome(self, lease: Lease, outcome: Completed | Failure) -> None:
         """Say how an attempt ended. A client that left is nobody's failure."""
-        instance = lease.instance
+        instance, runner, residency = lease.instance, lease.runner, lease.residency
         if isinstance(outcome, Completed):
-            self._served(lease)
+            if runner and residency and not runner.loading and not runner.has(residency.profile):
+                runner.loaded(residency.profile)  # an answer came, whoever had it loaded
+                self._rosters.loads(instance, residency.weights)
         elif isinstance(outcome, ModelMissing):
             self.set_stored(instance, [m for m in instance.stored.values() if m.key != lease.key])
         elif not isinstance(outcome, ClientGone):
@@ -169,41 +172,28 @@ class State:
                 tell(want)
         return True
 
-    def _served(self, lease: Lease) -> None:
-        """An answer came: what it needed is in memory, whoever had it loaded."""
-        runner, residency = lease.runner, lease.residency
-        if runner and residency and not runner.loading and not runner.has(residency.profile):
-            runner.loaded(residency.profile)
-            self._rosters.loads(lease.instance, residency.weights)
-
     def _released(self, lease: Lease) -> None:
-        instance, residency = lease.instance, lease.residency
+        instance, runner, residency = lease.instance, lease.runner, lease.residency
         instance.in_flight -= 1
         instance.sketches.clear()
         if lease.tokens is not None:
             instance.counters.discard(lease.tokens)
             instance.counted += lease.tokens()
-        if residency is not None:
-            runner = instance.runners[residency.weights]
+        if runner is not None and residency is not None:
             runner.in_flight -= 1
             del runner.leases[lease]
             runner.expires_s = math.inf
             leaves = runner.leaves and not runner.in_flight
             if leaves:
                 memory.gone(instance, residency.weights)
-            self._unask(instance, residency)
+            if runner.unask(residency.profile):
+                del instance.runners[residency.weights]
             if runner.in_flight == runner.slots - 1:
                 self._rosters.slots(instance, residency.weights)
             if leaves:
                 self._rosters.loads(instance, residency.weights)
         for tell in self.on_release:
             tell(lease)
-
-    def _unask(self, instance: Instance, residency: Residency) -> None:
-        runner = instance.runners[residency.weights]
-        runner.unask(residency.profile)
-        if runner.idle:
-            del instance.runners[residency.weights]
 
     # -- what control tells ---------------------------------------------------------------------
 

@@ -64,7 +64,7 @@ def test_the_cost_is_what_will_be_charged_if_those_beside_it_stay(beside, gpus, 
     lease = begin(state, instance, request)
     tokens = min(100, cap or 100)
     end_s = 0.5 + 0.01 * max(text_bytes / 4, 1) + tokens * (0.02 + 0.01 * (beside + 1))
-    had_s = instance.labour.share_s(end_s) - lease.share_s
+    had_s = lease.served(end_s)
     assert expected_gpu_s == pytest.approx(max(gpus, 1) * had_s)
 
 

@@ -63,7 +63,7 @@ class School:
     def end(self, lease, outcome):
         self.state.outcome(lease, outcome)
         lease.release()
-        self.state.ended(lease, self.now_s)
+        lease.served(self.now_s)
 
 
 def test_answers_that_end_one_after_another_are_learned_from_together_and_once():
@@ -77,6 +77,29 @@ def test_answers_that_end_one_after_another_are_learned_from_together_and_once()
         assert counts[0] not in [seen.output_tokens for seen in school.notes.learned]
         moments.pop()()
     assert [seen.output_tokens for seen in school.notes.learned] == [1, 2, 3, 4]
+
+
+def test_of_very_many_answers_of_a_kind_at_once_some_teach_evenly_spread():
+    """And all of those that are few: of another model, route or instance."""
+    moments = []
+    school = School("a", "b", later=moments.append)
+    hold(school.state, school.state.instances["a"], "m", "n")
+    for number in range(5 * TELLING):
+        school.end(school.begin("a", route="/api/embed"), Completed(200, 1 + number))
+        if number % TELLING == 0:
+            school.end(school.begin("a", route="/api/chat"), Completed(200, 1, 1))
+            school.end(school.begin("a", canonical("n"), route="/api/embed"), Completed(200, 1))
+            school.end(school.begin("b", route="/api/embed"), Completed(200, 1))
+    moments.pop()()
+    seen = school.notes.learned
+    many = [one.prompt_tokens for one in seen if (one.instance, one.route) == ("a", "/api/embed")]
+    many = [tokens for tokens in many if tokens > 1 or many.index(tokens) == 0]
+    assert many == list(range(1, 5 * TELLING, 5))
+    assert len([one for one in seen if one.route == "/api/chat"]) == 5
+    assert len([one for one in seen if one.key == canonical("n")]) == 5
+    assert len([one for one in seen if one.instance == "b"]) == 5
+    kinds = [(one.instance, one.key, one.route) for one in seen]
+    assert kinds[:4] == kinds[len(kinds) // 5 * 0 :][:4]
 
 
 def test_an_answer_teaches_what_its_last_record_says_and_what_the_clock_saw():
