@@ -1,11 +1,11 @@
 """The records that go in and come out: what was observed, what is asked, how fast something is."""
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
+import msgspec
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Observation:
+
+class Observation(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One attempt that ran to its end, as the instance reports it and as the router's clock saw it.
 
     A figure that nobody told is 0. `busy` is how many slots of the whole instance were at work

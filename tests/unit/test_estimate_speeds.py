@@ -1,10 +1,10 @@
 import math
 import random
-from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from ollama_fleet.estimate import Estimates, Observation
 
