@@ -130,6 +130,18 @@ def test_a_connection_with_bytes_behind_the_answer_is_not_used_again():
     drive(scenario)
 
 
+def test_an_idle_connection_that_says_something_is_closed():
+    async def scenario(upstream, transport):
+        done = await answered(upstream, SIZED + b"abc", Sink())
+        assert await done is End.COMPLETE
+        assert upstream.reusable
+        upstream.data_received(b"HTTP/1.1 408 Request Timeout\r\n\r\n")
+        assert not transport.open
+        assert not upstream.alive
+
+    drive(scenario)
+
+
 def test_an_interim_answer_is_passed_over():
     async def scenario(upstream, _transport):
         sink = Sink()

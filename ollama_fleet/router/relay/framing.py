@@ -157,10 +157,14 @@ class ChunkScanner:
                 if size - at > MAX_SIZE_LINE:
                     raise Malformed("a chunk size that does not end")
                 break
-            length = _chunk_size(data[at:line_end])
-            if length == 0:
-                return self._last(data, at, line_end)
-            end = line_end + 2 + length + 2
+            line = data[at:line_end]
+            framed_bytes = _FRAMED_BYTES.get(line)
+            if framed_bytes is None:
+                length = _chunk_size(line)
+                if length == 0:
+                    return self._last(data, at, line_end)
+                framed_bytes = len(line) + 2 + length + 2
+            end = at + framed_bytes
             if end > size:
                 if self._payload is None and size - at > HOLD_BYTES:
                     self._inside = end - size

@@ -31,9 +31,8 @@ class Pool:
         """A connection that was used before and is still open."""
         while self._idle:
             connection = self._idle.pop()
-            if connection.reusable:
+            if connection.alive:
                 return connection
-            connection.abort()
         return None
 
     async def connect(self) -> Upstream:

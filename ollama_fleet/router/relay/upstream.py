@@ -81,11 +81,6 @@ class Upstream(asyncio.Protocol):
         """The answer's head has come, or never will."""
         return self._head is None
 
-    @property
-    def silent_s(self) -> float:
-        """Seconds since anything came."""
-        return self._clock() - self.last_data_s
-
     def send(self, head: bytes, body: bytes) -> "asyncio.Future[Head]":
         """Send a request; the future is its answer's head. It fails with ConnectFailed."""
         assert self._transport is not None
@@ -173,12 +168,12 @@ class Upstream(asyncio.Protocol):
     def reusable(self) -> bool:
         """The exchange is over and the connection may carry another."""
         return (
-            self.alive
-            and self._done is None
+            self._done is None
             and self._head is None
             and self._parsed is None
             and not self._buffer
             and not self._sending
+            and self.alive
         )
 
     # -- what the loop says ---------------------------------------------------------------------
@@ -196,6 +191,8 @@ class Upstream(asyncio.Protocol):
             self._buffer += data
             if self._head is not None:
                 self._read_head()
+            elif self._parsed is None:
+                self.abort()  # bytes that nobody asked for: this connection cannot be trusted
         elif self._plain and is_one_chunk(data):  # as nearly every token of a stream comes
             sink.data(data, terminal=0)
         else:
@@ -287,7 +284,8 @@ class Upstream(asyncio.Protocol):
 
     def _finish(self, end: End) -> None:
         done, self._done = self._done, None
-        self.resume()  # a connection that goes back to the pool must hear its next answer
+        if self._paused:
+            self.resume()  # a connection that goes back to the pool must hear its next answer
         keep = self._parsed is not None and self._parsed.keep_alive
         self._sink = self._scanner = self._parsed = None
         self._plain = False
