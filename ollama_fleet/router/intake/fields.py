@@ -1,7 +1,8 @@
 """What routing reads of a JSON body, assigned as Go's encoding/json assigns an object's members."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from itertools import starmap
 from typing import Any, Final
 
 import msgspec
@@ -51,6 +52,15 @@ _RUNNER_NUMBERS: Final = frozenset(
 _RUNNER_FLAGS: Final = frozenset(("use_mmap",))
 _INT64: Final = 2**63
 
+_NUMBERS: Final = (int, float)
+_TYPES: Final[Mapping[str, tuple[type, ...]]] = {
+    **dict.fromkeys(STRINGS, (str,)),
+    **dict.fromkeys(_CAPS, _NUMBERS),
+    "stream": (bool,),
+    "keep_alive": (*_NUMBERS, str),
+    "options": (dict,),
+}
+
 
 def fold(key: str) -> str:
     """A key as Go compares it: to it the long s and the Kelvin sign are letters of ASCII too."""
@@ -80,21 +90,26 @@ class Fields:
                 self._values.pop(name, None)
                 self._texts.pop(name, None)
         elif name in TEXTS:
-            self._values[name] = _is_work(text)
+            is_empty = text == b'""' or (text[:1] == b"[" and not text[1:-1].strip())
+            self._values[name] = not is_empty
             self._texts[name] = text, size or len(text)
         elif len(text) <= KEPT_BYTES:
-            value = _READ[name](text)
-            if name == "options":  # a map that is there already is added to
-                value = {**self._values.get(name, {}), **value}
-            if value is not None:
-                self._values[name] = value
+            value = decode(text)
+            if type(value) not in _TYPES[name]:
+                return
+            if name in _CAPS:
+                value = _cap(value)
+            elif name == "options" and name in self._values:  # a map that is there is added to
+                value = {**self._values[name], **value}
+            self._values[name] = value
 
     def wanted(self, *, stream_default: bool, work: str = "") -> Wanted:
         """What they ask for. `work` is the one key that holds the work, where a route has one."""
         get = self._values.get
         empty = not (get(work) if work else any(map(get, WORK)))
         options = get("options")
-        stay = _stay(get("keep_alive"))
+        keep_alive = get("keep_alive")
+        stay = KeepAlive.UNSAID if keep_alive is None else _stay(keep_alive)
         return Wanted(
             get("model") or get("name") or "",
             get("stream", stream_default),
@@ -103,7 +118,7 @@ class Fields:
             profile(options) if options else (),
             get("from") or get("source") or "",
             get("destination") or "",
-            sum([text_bytes(*text) for text in self._texts.values()]),
+            sum(starmap(text_bytes, self._texts.values())),
             _cap(options.get("num_predict")) if options else 0,
             get("max_tokens") or get("max_completion_tokens") or get("max_output_tokens") or 0,
             prefix(self._opening()),
@@ -126,11 +141,12 @@ def profile(options: Mapping[str, Any]) -> Profile:
     found: list[tuple[str, int | float | bool]] = []
     for name, value in options.items():
         if name in _RUNNER_NUMBERS:
-            if type(value) in (int, float) and abs(value) < _INT64:
+            is_number = type(value) in _NUMBERS and abs(value) < _INT64
+            if is_number and (name != "num_gpu" or value > -1):
                 found.append((name, int(value)))
         elif name in _RUNNER_FLAGS and isinstance(value, bool):
             found.append((name, value))
-    return tuple(sorted(pair for pair in found if pair[0] != "num_gpu" or pair[1] >= 0))
+    return tuple(sorted(found))
 
 
 def decode(text: bytes) -> object:
@@ -148,50 +164,13 @@ def decode(text: bytes) -> object:
     return value
 
 
-def _text(text: bytes) -> str | None:
-    value = decode(text)
-    return value if isinstance(value, str) else None
-
-
-def _cap(value: object) -> int:
+def _cap(value: Any) -> int:
     """A number of tokens; none that is there counts for less than one."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return 0
-    return int(value) if 1 <= value < _INT64 else 0
+    return int(value) if type(value) in _NUMBERS and 1 <= value < _INT64 else 0
 
 
-def _flag(text: bytes) -> bool | None:
-    return {b"true": True, b"false": False}.get(text)
-
-
-def _is_work(text: bytes) -> bool:
-    """Anything but an empty string or array."""
-    return text != b'""' and (text[:1] != b"[" or bool(text[1:-1].strip()))
-
-
-def _keep_alive(text: bytes) -> float | str | None:
-    value = decode(text)
-    return value if isinstance(value, int | float | str) and not isinstance(value, bool) else None
-
-
-def _options(text: bytes) -> dict[str, Any]:
-    value = decode(text)
-    return value if isinstance(value, dict) else {}
-
-
-_READ: Final[dict[str, Callable[[bytes], Any]]] = {
-    **dict.fromkeys(STRINGS, _text),
-    **dict.fromkeys(_CAPS, lambda text: _cap(decode(text))),
-    "stream": _flag,
-    "keep_alive": _keep_alive,
-    "options": _options,
-}
-
-
-def _stay(keep_alive: float | str | None) -> KeepAlive:
+def _stay(keep_alive: float | str) -> KeepAlive:
     """0, "0" and "0s" say that it goes; what Ollama cannot read says nothing, as it is refused."""
-    if keep_alive is None:
-        return KeepAlive.UNSAID
     try:
         return KeepAlive.STAYS if parse_duration(keep_alive) else KeepAlive.GOES
     except ValueError:

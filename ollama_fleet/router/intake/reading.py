@@ -46,7 +46,7 @@ def read_at_once(body: bytes) -> Fields | None:
     for key, value in found.items():
         if key in NAMES:
             text = bytes(value)
-            if (text == b"null" and key in STRINGS) or (key == "options" and _is_twice(body)):
+            if (text == b"null" and key in STRINGS) or (key == "options" and _may_be_twice(body)):
                 return None
             fields.assign(key, text)
         elif not (key.isascii() and key.islower()) and fold(key) in NAMES:
@@ -54,7 +54,7 @@ def read_at_once(body: bytes) -> Fields | None:
     return fields
 
 
-def _is_twice(body: bytes) -> bool:
+def _may_be_twice(body: bytes) -> bool:
     """Whether there may be options more than once, one of them in other letters."""
     if body.count(b'"options"') != 1:
         return True
