@@ -47,6 +47,7 @@ class Relay:
     ) -> None:
         self._state = state
         self._admission = admission
+        self._strategy = admission.strategy
         self._loading = loading
         self._watch = Watch(timeouts, clock)
         self._on_end = on_end
@@ -71,8 +72,7 @@ class Relay:
         Raises the last Failure if nothing of an answer has been sent, and what the request's body
         raises where that does not come; cancellation means that the client has left.
         """
-        strategy = self._admission.strategy
-        journal = Journal.of(request, strategy, arrived_s=self._wall(), began_s=self._clock())
+        journal = Journal(request, self._strategy, arrived_s=self._wall(), began_s=self._clock())
         self._active += 1
         try:
             await self._until_answered(request, client, journal)
@@ -113,7 +113,8 @@ class Relay:
     ) -> None:
         attempt = Attempt(lease, request, self._pools[lease.instance.name], self._watch, journal)
         try:
-            await self._load(lease, request, journal)
+            if self._loading.must_load(lease):
+                await self._load(lease, request, journal)
             self._state.sent(lease, self._clock())
             head = await attempt.ask()
             failure = attempt.misgiving(head) if head.status >= 400 else None
