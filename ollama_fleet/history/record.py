@@ -16,7 +16,7 @@ class Ending(StrEnum):
     CLIENT_GONE = "client_gone"
 
 
-class RequestRecord(msgspec.Struct, frozen=True, kw_only=True):
+class RequestRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One request from its arrival to its end, all attempts included.
 
     `arrived_s` is Unix time; the other seconds are durations by the router's own monotonic clock:

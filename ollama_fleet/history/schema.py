@@ -73,10 +73,12 @@ def to_row(record: RequestRecord) -> Sequence[object]:
     """The record as INSERT takes it: lists as JSON text, long texts cut."""
     row: list[Any] = list(msgspec.structs.astuple(record))
     for n in _TEXTS:
-        row[n] = _clean(row[n])
+        text = row[n]
+        if len(text) > _MAX_CHARS or not text.isascii():
+            row[n] = _clean(text)
     for n in _LISTS:
         row[n] = _encode(row[n]).decode()
-    row[_ENDING] = record.ending.value
+    row[_ENDING] = str(record.ending)
     return row
 
 
@@ -92,4 +94,4 @@ def _clean(text: str) -> str:
     if len(text) > _MAX_CHARS:
         text = text[: _MAX_CHARS - 1] + "…"
     # What came out of JSON may hold half of a surrogate pair, which no encoding can express.
-    return text if text.isascii() else text.encode(errors="replace").decode()
+    return text.encode(errors="replace").decode()
