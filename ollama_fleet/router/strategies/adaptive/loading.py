@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+import msgspec
+
 from ollama_fleet.router.intake import Request
 from ollama_fleet.router.policy import View
 from ollama_fleet.router.strategies.adaptive.outlook import Looking
@@ -12,7 +14,7 @@ from ollama_fleet.state import Instance, Residency, Runner
 RETURN: Final = 2.0  # who comes back has another go in turn: twice its load
 
 
-class Load(NamedTuple):
+class Load(msgspec.Struct, frozen=True, gc=False):
     """Seconds until the model is in memory, and the seconds it will cost others that one is not."""
 
     load_s: float
