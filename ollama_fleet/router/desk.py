@@ -230,7 +230,8 @@ class Desk:
         self._give(choice.waiter, choice.instance, choice.scores, now_s)
 
     def _give(self, waiter: Waiter, instance: Instance, scores: Scores, now_s: float) -> None:
-        cost_gpu_s = self._cost(waiter.request, instance)
+        request = waiter.request
+        cost_gpu_s = self._cost(request, instance)
         lease = self._grant(waiter, instance, scores)
         if lease is None:
             return  # it is about to leave, and then the next in line has its place
@@ -238,7 +239,15 @@ class Desk:
         self._charges[lease] = self._room.start(waiter)
         if waiter.line is not None and self._take_out(waiter) and waiter is not self._newcomer:
             self.forecast.started(now_s)
-        self._state.began(lease, _work(waiter.request), now_s)
+        work = Work(
+            request.path,
+            request.prompt_bytes,
+            request.output_cap,
+            request.prefix,
+            request.stream,
+            request.keep_alive,
+        )
+        self._state.began(lease, work, now_s)
 
     def _refuse(self, waiter: Waiter, refusal: Refusal) -> None:
         self._give_up(waiter)
@@ -279,14 +288,3 @@ class Desk:
         self._room.leave(waiter)
         self._state.waiting = self._room.count
         return True
-
-
-def _work(request: Request) -> Work:
-    return Work(
-        request.path,
-        request.prompt_bytes,
-        request.output_cap,
-        request.prefix,
-        request.stream,
-        request.keep_alive,
-    )

@@ -57,6 +57,9 @@ Action = Choose | Refuse
 _Kind = tuple[str, Profile]
 """What a request asks for: a model under an options profile."""
 
+_At = tuple[str, str]
+"""An instance, and weights there."""
+
 
 @dataclass(slots=True)
 class Places:
@@ -94,15 +97,12 @@ class Places:
         return True
 
 
-class _Ledger:
+class _Ledger(msgspec.Struct):
     """What this plan has given away so far; the live counts do not show it yet."""
 
-    __slots__ = ("_asked", "_places", "ahead")
-
-    def __init__(self) -> None:
-        self.ahead: Plans = {}
-        self._places: dict[tuple[str, str], Places] = {}
-        self._asked: dict[tuple[str, str], set[Profile]] = {}
+    ahead: Plans = msgspec.field(default_factory=dict)
+    places: dict[_At, Places] = msgspec.field(default_factory=dict)
+    asked: dict[_At, set[Profile]] = msgspec.field(default_factory=dict)
 
     def note(self, choice: Choose) -> None:
         """Note where a waiter goes: those after it find its place taken."""
@@ -111,10 +111,10 @@ class _Ledger:
         if residency is None:
             return
         at = instance.name, residency.weights
-        self._asked.setdefault(at, set()).add(residency.profile)
-        places = self._places.get(at)
+        self.asked.setdefault(at, set()).add(residency.profile)
+        places = self.places.get(at)
         if places is None:
-            places = self._places[at] = Places.of(instance, residency.weights)
+            places = self.places[at] = Places.of(instance, residency.weights)
         if choice.starts:
             places.take(residency.profile)
         else:
@@ -151,11 +151,12 @@ class _Ledger:
         runner = instance.runners.get(needs.weights)
         if runner is not None and not runner.suits(needs.profile):
             return False
-        return self._asked.get((instance.name, needs.weights), set()) <= {needs.profile}
+        asked = self.asked.get((instance.name, needs.weights))
+        return asked is None or asked == {needs.profile}
 
     def _at(self, instance: Instance, weights: str) -> Places | Runner | None:
         """Its slots for some weights as they will be then; None while it has nothing of them."""
-        return self._places.get((instance.name, weights)) or instance.runners.get(weights)
+        return self.places.get((instance.name, weights)) or instance.runners.get(weights)
 
 
 def plan(
@@ -189,33 +190,30 @@ def starters(line: Iterable[Waiter], instance: Instance, weights: str) -> Iterat
         yield waiter
 
 
-class _Planning:
+class _Planning(msgspec.Struct):
     """One plan in the making. `last` is the last choice, while the ledger does not know of it.
 
     Most plans are for one waiter, and then it need not.
     """
 
-    __slots__ = ("_asked", "_ledger", "_now_s", "_rng", "_shut", "_strategy", "_view", "last")
-
-    def __init__(self, view: View, strategy: Strategy, rng: "Random", now_s: float) -> None:
-        self._view = view
-        self._strategy = strategy
-        self._rng = rng
-        self._now_s = now_s
-        self._ledger = _Ledger()
-        self._shut: set[_Kind] = set()  # what no instance has room for now
-        self._asked: dict[_Kind, Sequence[Instance]] = {}
-        self.last: Choose | None = None
+    view: View
+    strategy: Strategy
+    rng: "Random"
+    now_s: float
+    ledger: _Ledger = msgspec.field(default_factory=_Ledger)
+    shut: set[_Kind] = msgspec.field(default_factory=set)  # what no instance has room for now
+    asked: dict[_Kind, Sequence[Instance]] = msgspec.field(default_factory=dict)
+    last: Choose | None = None
 
     def go_on(self) -> None:
         """Another waiter follows."""
         if self.last is not None:
-            self._ledger.note(self.last)
+            self.ledger.note(self.last)
             self.last = None
 
     def place(self, waiter: Waiter) -> Action | None:
         """Choose for good: a slot, or a place in an instance's line."""
-        pool = self._pool(waiter)
+        pool = eligible(waiter.request, self.view, waiter.excluded, self.rng)
         return self._best(waiter, pool) if pool else self._refusal(waiter)
 
     def start(self, waiter: Waiter) -> Action | None:
@@ -223,54 +221,49 @@ class _Planning:
         request = waiter.request
         kind = request.key, request.profile
         alike = not (waiter.excluded or request.only)
-        if alike and kind in self._shut:
+        if alike and kind in self.shut:
             return None
-        pool = self._asked.get(kind, ()) if alike else ()
-        pool = pool or self._pool(waiter)
+        pool = self.asked.get(kind, ()) if alike else ()
+        pool = pool or eligible(request, self.view, waiter.excluded, self.rng)
         if not pool:
             return self._refusal(waiter)
-        if self._ledger.crowded(request, pool):
+        if self.ledger.crowded(request, pool):
             if alike:
-                self._shut.add(kind)
+                self.shut.add(kind)
             return None
         choice = self._best(waiter, pool)
         if alike and choice.starts:
-            self._asked[kind] = pool  # the next of its kind asks the same, while that serves it
+            self.asked[kind] = pool  # the next of its kind asks the same, while that serves it
         else:
-            self._asked.pop(kind, None)
+            self.asked.pop(kind, None)
         return choice if choice.starts else None
 
-    def _pool(self, waiter: Waiter) -> Sequence[Instance]:
-        return eligible(waiter.request, self._view, waiter.excluded, self._rng)
-
     def _best(self, waiter: Waiter, asked: Sequence[Instance]) -> Choose:
-        request, ledger, strategy = waiter.request, self._ledger, self._strategy
+        request, ledger, strategy, view = waiter.request, self.ledger, self.strategy, self.view
+        now_s, plans, pool = self.now_s, ledger.ahead, asked
         aware = request.slot and strategy.model_aware
-        pool = asked
         if aware and not strategy.weighs_loads:
             pool = [i for i in pool if ledger.warm(request, i)] or pool
-        instance, scores = self._choose(request, pool)
+        instance, scores = choose(request, pool, strategy, view, now_s=now_s, plans=plans)
         needs = instance.residency(request.key, request.profile) if request.slot else None
         if aware and not ledger.suits(instance, needs):
-            instance, scores = self._choose(request, self._suited(waiter, asked))
+            pool = self._suited(waiter, asked)
+            instance, scores = choose(request, pool, strategy, view, now_s=now_s, plans=plans)
             needs = instance.residency(request.key, request.profile)
         starts = needs is None or ledger.open(instance, needs, first=bool(waiter.excluded))
         self.last = choice = Choose(waiter, instance, needs, scores, starts)
         return choice
 
-    def _choose(self, request: Request, pool: Sequence[Instance]) -> tuple[Instance, Scores]:
-        plans = self._ledger.ahead
-        return choose(request, pool, self._strategy, self._view, now_s=self._now_s, plans=plans)
-
     def _suited(self, waiter: Waiter, asked: Sequence[Instance]) -> Sequence[Instance]:
-        request, ledger = waiter.request, self._ledger
+        """Those where nobody has to load the weights anew for it, if there are any."""
+        request, ledger = waiter.request, self.ledger
 
         def suits(instance: Instance) -> bool:
             needs = instance.residency(request.key, request.profile)
             return ledger.suits(instance, needs)
 
-        everybody = ready(request, self._view, waiter.excluded)
-        return settled(asked, everybody, suits, self._rng)
+        everybody = ready(request, self.view, waiter.excluded)
+        return settled(asked, everybody, suits, self.rng)
 
     def _refusal(self, waiter: Waiter) -> Refuse | None:
-        return None if candidates(waiter.request, self._view, waiter.excluded) else Refuse(waiter)
+        return None if candidates(waiter.request, self.view, waiter.excluded) else Refuse(waiter)

@@ -3,7 +3,9 @@
 import math
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Self
+
+import msgspec
 
 from ollama_fleet.state.instance import Instance
 from ollama_fleet.state.records import Residency, Work
@@ -12,10 +14,8 @@ from ollama_fleet.state.runner import Labour, Runner
 if TYPE_CHECKING:
     from ollama_fleet.state.store import State
 
-_UNSAID: Final = Work()
 
-
-class Lease:
+class Lease(msgspec.Struct, eq=False):
     """A place held on an instance. A context manager: leaving it gives the place back, once.
 
     `key` is the model's, `listed` whether the instance was known to have it; `residency` is what
@@ -30,48 +30,24 @@ class Lease:
     `notes` is for a strategy to keep what it reckons of the request.
     """
 
-    __slots__ = (
-        "_held",
-        "_state",
-        "at_work_s",
-        "began_s",
-        "beside",
-        "beside_s",
-        "busy_s",
-        "first_s",
-        "instance",
-        "key",
-        "listed",
-        "notes",
-        "residency",
-        "runner",
-        "sent_s",
-        "share_s",
-        "tokens",
-        "work",
-    )
-
-    def __init__(
-        self,
-        state: "State",
-        instance: Instance,
-        key: str,
-        residency: Residency | None,
-        runner: Runner | None,
-    ) -> None:
-        self._state = state
-        self._held = True
-        self.instance = instance
-        self.key = key
-        self.listed = key in instance.stored
-        self.residency = residency
-        self.runner = runner
-        self.tokens: Callable[[], int] | None = None
-        self.work = _UNSAID
-        self.began_s = self.sent_s = self.at_work_s = self.first_s = math.inf
-        self.busy_s = self.share_s = self.beside_s = 0.0
-        self.beside: Labour | None = None
-        self.notes: Any = None
+    _state: "State"
+    instance: Instance
+    key: str
+    listed: bool
+    residency: Residency | None
+    runner: Runner | None
+    work: Work = Work()
+    tokens: Callable[[], int] | None = None
+    began_s: float = math.inf
+    sent_s: float = math.inf
+    at_work_s: float = math.inf
+    first_s: float = math.inf
+    busy_s: float = 0.0
+    share_s: float = 0.0
+    beside: Labour | None = None
+    beside_s: float = 0.0
+    notes: Any = None
+    _held: bool = True
 
     def __enter__(self) -> Self:
         return self

@@ -69,7 +69,7 @@ class State:
         instance.sketches.clear()
         residency = instance.residency(key, profile) if slot else None
         runner = instance.runner(residency.weights) if residency is not None else None
-        lease = Lease(self, instance, key, residency, runner)
+        lease = Lease(self, instance, key, key in instance.stored, residency, runner)
         if residency is not None and runner is not None:
             runner.ask(residency.profile)
             runner.in_flight += 1

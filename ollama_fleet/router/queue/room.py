@@ -73,8 +73,8 @@ class WaitingRoom:
         """It starts, whether it had to wait or not: charge its tenant. It has yet to leave."""
         if waiter.line is not None:
             waiter.line.start(waiter)
-        cost_gpu_s = waiter.cost_gpu_s or self.shares.usual_gpu_s(waiter.flow)
-        return self.shares.charge(waiter.flow, cost_gpu_s)
+        flow = waiter.flow
+        return self.shares.charge(flow, waiter.cost_gpu_s or self.shares.usual_gpu_s(flow))
 
     def _add(self, waiter: Waiter, line: Line) -> None:
         line.add(waiter)
