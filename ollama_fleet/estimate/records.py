@@ -33,7 +33,7 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     whole: bool = True
 
 
-class Ask(NamedTuple):
+class Ask(msgspec.Struct, frozen=True, gc=False):
     """A request, as far as the length of its answer goes. `cap_tokens` 0: it sets no limit."""
 
     key: str
@@ -53,7 +53,7 @@ class Coefficients(NamedTuple):
         return self.base + self.slope * x
 
 
-class Speed(NamedTuple):
+class Speed(msgspec.Struct, frozen=True, gc=False):
     """How fast some weights run on an instance: seconds, as learned and as seen a moment ago.
 
     A prompt takes `prompt_base_s + prompt_token_s * tokens`; one stream's next token takes

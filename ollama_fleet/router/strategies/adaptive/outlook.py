@@ -91,8 +91,8 @@ class Looking:
                 until_s = min(until_s, now_s + FRESH_TOKENS * token_s)
                 leases = _some(runner.leases)
                 each = len(runner.leases) / len(leases)
-                for lease in leases:
-                    left_tokens += each * left(self._speeds, lease, speed, token_s, now_s)[1]
+                for _, tokens in left(self._speeds, leases, speed, token_s, now_s):
+                    left_tokens += each * tokens
         return _AtWork(until_s, changes, busy, left_tokens)
 
     def _line(
@@ -136,10 +136,8 @@ class Looking:
         if known is None or now_s >= known[0]:
             speed = self._speeds.speed(instance.name, weights)
             token_s = speed.token_s(self._at_work(instance, now_s).busy)
-            ends_s = []
-            for lease in runner.leases:
-                prefill_s, tokens = left(self._speeds, lease, speed, token_s, now_s)
-                ends_s.append(now_s + prefill_s + tokens * token_s)
+            lefts = left(self._speeds, runner.leases, speed, token_s, now_s)
+            ends_s = [now_s + prefill_s + tokens * token_s for prefill_s, tokens in lefts]
             known = instance.sketches[_ENDS, weights] = now_s + FRESH_TOKENS * token_s, ends_s
         return known[1]
 
