@@ -1,11 +1,11 @@
 """How long a request waits, on virtual time: as long as it may, and as long as it wants."""
 
 import random
-from dataclasses import replace
 
 import pytest
 import virtual_time
 from fleet_fixtures import asks, fleet, resident, strategy
+from msgspec.structs import replace
 
 from ollama_fleet.estimate import Estimates, Observation
 from ollama_fleet.names import canonical
