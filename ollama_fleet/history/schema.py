@@ -47,6 +47,10 @@ UPGRADES = (
     );
     CREATE INDEX requests_by_id ON requests (id);
     """,
+    """
+    ALTER TABLE requests ADD COLUMN terms TEXT NOT NULL DEFAULT '[]';
+    UPDATE requests SET scores = '[]'; -- they were written in another form
+    """,
 )
 """What makes each version of the file from the one before it; a published step never changes."""
 
@@ -62,7 +66,7 @@ SELECT = f"SELECT {_NAMES} FROM requests"  # noqa: S608 - our own names
 _MAX_CHARS = 512  # of one text: a model's name comes from a client, who may write a book
 _FIELDS = msgspec.structs.fields(RequestRecord)
 _TEXTS = tuple(n for n, field in enumerate(_FIELDS) if field.type is str)
-_LISTS = tuple(COLUMNS.index(name) for name in ("tried", "failures", "scores"))
+_LISTS = tuple(COLUMNS.index(name) for name in ("tried", "failures", "terms", "scores"))
 _ENDING = COLUMNS.index("ending")
 
 _encode = msgspec.json.Encoder().encode

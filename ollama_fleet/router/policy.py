@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 
@@ -69,19 +69,12 @@ class View(Protocol):
 Figures = tuple[float, ...]
 """What a strategy says of one instance: the value that decides, then its terms, unnamed.
 
-Every arrival makes dozens of these; the names are put to them when somebody reads them.
+Every arrival makes dozens of these; their names stand beside them, once.
 """
 
 
-class Score(NamedTuple):
-    """What a strategy says of one instance: `value` decides, `terms` say where it comes from."""
-
-    value: float
-    terms: tuple[tuple[str, float], ...]
-
-
 class Scores(msgspec.Struct, frozen=True):
-    """The instances that were asked, by name, each with its score: the reason for a choice.
+    """The instances that were asked, by name, each with its figures: the reason for a choice.
 
     Iterate over it for the SHOWN best of them, in the order in which they were asked. `terms` are
     the names of the `figures` after the first, which are worked out as they are read.
@@ -92,14 +85,13 @@ class Scores(msgspec.Struct, frozen=True):
     values: Sequence[float]
     figures: Callable[[int], Figures]
 
-    def __iter__(self) -> Iterator[tuple[str, Score]]:
+    def __iter__(self) -> Iterator[tuple[str, Figures]]:
         values = self.values
         shown: Iterable[int] = range(len(values))
         if len(values) > SHOWN:
             shown = sorted(heapq.nsmallest(SHOWN, shown, key=values.__getitem__))
         for n in shown:
-            value, *rest = self.figures(n)
-            yield self.asked[n].name, Score(value, tuple(zip(self.terms, rest, strict=True)))
+            yield self.asked[n].name, self.figures(n)
 
     def __len__(self) -> int:
         return len(self.values)

@@ -69,7 +69,8 @@ def test_a_score_has_a_figure_for_each_of_its_terms_and_permits_a_choice(name, l
     (choice,) = plan([Waiter(1, asks())], state, chooses, random.Random(1), 1.0)
     scores = dict(choice.scores)
     assert set(scores) == set(state.instances)
-    assert scores[choice.instance.name].value == min(score.value for score in scores.values())
+    assert {len(figures) for figures in scores.values()} == {1 + len(choice.scores.terms)}
+    assert scores[choice.instance.name][0] == min(value for value, *_ in scores.values())
 
 
 # -- model awareness -----------------------------------------------------------------------------

@@ -119,5 +119,6 @@ class Journal(msgspec.Struct):  # one per request: a fifth of a dataclass's time
             reported_load_s=figures.load_s,
             reported_prefill_s=figures.prefill_s,
             reported_decode_s=figures.decode_s,
+            terms=tuple(self.scores.terms),
             scores=tuple(self.scores),
         )
