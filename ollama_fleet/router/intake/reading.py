@@ -1,16 +1,19 @@
 """A small body is read at once: one decode that leaves every value as it was written."""
 
-from typing import Final
+from typing import Any, Final, TypedDict
 
 import msgspec
 
-from ollama_fleet.router.intake.fields import NAMES, STRINGS, Fields, Wanted, fold
+from ollama_fleet.router.intake.fields import NULL, TYPES, Fields, Wanted, fold
 from ollama_fleet.router.intake.scan import PIECE_BYTES, Scanner
 
 AT_ONCE_BYTES: Final = 256 * 1024
 """A longer body is fed to a scanner: its worst takes some milliseconds, which is enough at once."""
 
 _members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_wanted: Final[msgspec.json.Decoder[dict[str, Any]]] = msgspec.json.Decoder(
+    TypedDict("_Wanted", TYPES, total=False)  # type: ignore[operator]  # it knows only a literal
+)
 
 
 def read_body(body: bytes, *, stream_default: bool, work: str = "") -> Wanted:
@@ -39,19 +42,18 @@ def read_at_once(body: bytes) -> Fields | None:
     if len(body) > AT_ONCE_BYTES:
         return None
     try:
-        found = _members.decode(body)
+        members = _members.decode(body)
+        values = _wanted.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
-    fields = Fields()
-    for key, value in found.items():
-        if key in NAMES:
-            text = bytes(value)
-            if (text == b"null" and key in STRINGS) or (key == "options" and _may_be_twice(body)):
-                return None
-            fields.assign(key, text)
-        elif not (key.isascii() and key.islower()) and fold(key) in NAMES:
-            return None
-    return fields
+    if values.get("prompt") == NULL or ("options" in values and _may_be_twice(body)):
+        return None
+    keys = "".join(members)
+    if not (keys.isascii() and keys.islower()) and any(
+        fold(key) in TYPES for key in members if key not in TYPES
+    ):
+        return None
+    return Fields(values)
 
 
 def _may_be_twice(body: bytes) -> bool:
