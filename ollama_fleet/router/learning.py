@@ -15,7 +15,7 @@ import msgspec
 from ollama_fleet.errors import Failure
 from ollama_fleet.estimate import Bounds, Estimates, Observation, Prefixes, served
 from ollama_fleet.router.intake import BLOCK_BYTES
-from ollama_fleet.state import Completed, Instance, Lease, Phase, State, Want
+from ollama_fleet.state import Completed, Instance, Lease, Phase, Runner, State, Want
 
 WATCHED = 64  # streams of some weights on an instance: enough to see how fast its tokens come
 TELLING = 16  # answers of a kind that end together: enough to see how long such take
@@ -43,13 +43,11 @@ class Learning:
         self._clock = clock
         self._later = later
         self._ends: list[_End] = []  # not learned from yet
-        self._cached: dict[Lease, float] = {}  # bytes of its prompt, if that much is known
-        self._seen: dict[Lease, tuple[int, float]] = {}  # tokens at the last look, and when
+        self._seen: dict[Lease, _Seen] = {}  # at the last look
         self._loads: dict[Want, _Load] = {}
         self._weighed: dict[str, object] = {}  # whose store is known
         state.on_began.append(self._began)
         state.on_outcome.append(self._ended)
-        state.on_release.append(self._released)
         state.on_want.append(self._wanted)
         state.on_load.append(self._load_ended)
         state.on_phase.append(self._phase)
@@ -66,20 +64,18 @@ class Learning:
 
     def look(self) -> None:
         """See how fast tokens have come since the last look."""
-        now_s = self._clock()
+        now_s, seen = self._clock(), {}
         for instance in self._state.instances.values():
             for weights, runner in instance.runners.items():
-                streams = (lease for lease in runner.leases if lease.tokens and lease.work.stream)
-                self._see(instance, weights, tuple(islice(streams, WATCHED)), now_s)
+                streams = _watched(runner, now_s)
+                self._compare(instance, weights, streams)
+                seen.update(streams)
+        self._seen = seen
 
-    def _see(
-        self, instance: Instance, weights: str, leases: tuple[Lease, ...], now_s: float
-    ) -> None:
+    def _compare(self, instance: Instance, weights: str, streams: "dict[Lease, _Seen]") -> None:
         tokens, stream_s = 0, 0.0
-        for lease in leases:
-            count = lease.tokens() if lease.tokens is not None else 0
+        for lease, (count, now_s) in streams.items():
             before, since_s = self._seen.get(lease, (count, now_s))
-            self._seen[lease] = count, now_s
             tokens += count - before
             stream_s += now_s - since_s
         if stream_s > 0:
@@ -92,7 +88,7 @@ class Learning:
         residency, prefix = lease.residency, lease.work.prefix
         if residency is not None and prefix:
             at = lease.instance.name, residency.weights
-            self._cached[lease] = self._prefixes.cached_blocks(*at, prefix) * BLOCK_BYTES
+            lease.cached_bytes = self._prefixes.cached_blocks(*at, prefix) * BLOCK_BYTES
             self._prefixes.sent(*at, prefix, lease.instance.slots_of(residency.weights))
 
     def _ended(self, lease: Lease, outcome: Completed | Failure) -> None:
@@ -101,8 +97,7 @@ class Learning:
         now_s, beside = self._clock(), lease.beside
         worked_s = lease.instance.labour.slot_s(now_s)
         beside_s = beside.slot_s(now_s) if beside is not None else 0.0
-        end = _End(lease, outcome, now_s, worked_s, beside_s, self._cached.get(lease))
-        self._ends.append(end)
+        self._ends.append(_End(lease, outcome, now_s, worked_s, beside_s))
         if len(self._ends) == 1:
             self._later(self.catch_up)
 
@@ -117,10 +112,6 @@ class Learning:
             found = served(seen, busy, stream=lease.work.stream)
             slots = self._estimates.limits.learn(instance.name, weights, bounds, found)
             self._state.limit(instance, weights, slots)
-
-    def _released(self, lease: Lease) -> None:
-        self._cached.pop(lease, None)
-        self._seen.pop(lease, None)
 
     # -- what is in memory ----------------------------------------------------------------------
 
@@ -169,11 +160,20 @@ class Learning:
                     self._estimates.weigh(model.weights, model.size_bytes)
 
 
+_Seen = tuple[int, float]
+"""How many tokens of a stream had come, and when."""
+
+
+def _watched(runner: Runner, now_s: float) -> dict[Lease, _Seen]:
+    """The oldest streams that come from there."""
+    begun = ((lease, lease.tokens) for lease in runner.leases if lease.tokens and lease.work.stream)
+    return {lease: (tokens(), now_s) for lease, tokens in islice(begun, WATCHED)}
+
+
 class _End(msgspec.Struct, frozen=True, gc=False):
     """An answer that has ended, at `now_s`; what its slot and those beside it had done by then.
 
-    That are slot-seconds, of the instance and of its model there. `cached_bytes` is what was
-    expected to be cached of its prompt, if anything is known of that.
+    That are slot-seconds, of the instance and of its model there.
     """
 
     lease: Lease
@@ -181,7 +181,6 @@ class _End(msgspec.Struct, frozen=True, gc=False):
     now_s: float
     worked_s: float
     beside_s: float
-    cached_bytes: float | None
 
 
 def _telling(ends: list[_End]) -> list[_End]:
@@ -216,7 +215,7 @@ def _observed(end: _End) -> Observation:
         prefill_s=outcome.prefill_s,
         decode_s=outcome.decode_s,
         busy=max(busy, 1.0),
-        cached_tokens=_cached_tokens(end),
+        cached_tokens=_cached_tokens(lease, outcome),
         sent_to_first_s=first_s - min(lease.sent_s, first_s),
         first_to_last_s=now_s - first_s,
         records=outcome.records,
@@ -224,11 +223,10 @@ def _observed(end: _End) -> Observation:
     )
 
 
-def _cached_tokens(end: _End) -> float | None:
-    prompt_bytes = end.lease.work.prompt_bytes
-    if end.cached_bytes is None or not prompt_bytes:
+def _cached_tokens(lease: Lease, outcome: Completed) -> float | None:
+    if lease.cached_bytes is None or not lease.work.prompt_bytes:
         return None
-    return end.outcome.prompt_tokens * min(end.cached_bytes / prompt_bytes, 1.0)
+    return outcome.prompt_tokens * min(lease.cached_bytes / lease.work.prompt_bytes, 1.0)
 
 
 def _bounds(instance: Instance, weights: str) -> Bounds:

@@ -27,7 +27,8 @@ class Lease(msgspec.Struct, eq=False):
     model to be loaded). `busy_s` is what the instance had worked, in slot-seconds, when it was at
     work, for a stream when its first byte came; `share_s` what one of its slots had had by then.
     `beside` is the labour of its model there, which had come to `beside_s` when it was at work.
-    `notes` is for a strategy to keep what it reckons of the request.
+    `cached_bytes` are those of its prompt that the instance's cache is expected to have, None if
+    nothing is known of that. `notes` is for a strategy to keep what it reckons of the request.
     """
 
     _state: "State"
@@ -46,6 +47,7 @@ class Lease(msgspec.Struct, eq=False):
     share_s: float = 0.0
     beside: Labour | None = None
     beside_s: float = 0.0
+    cached_bytes: float | None = None
     notes: Any = None
     _held: bool = True
 
