@@ -85,7 +85,7 @@ class Relay:
         finally:
             self._active -= 1
             self._retrying -= journal.costly
-            journal.over(self._clock())
+            journal.ended_s = self._clock()
             self._on_end(journal)
 
     async def _until_answered(self, request: Request, client: Client, journal: Journal) -> None:

@@ -14,6 +14,7 @@ from ollama_fleet.router.relay.exchange import Exchange
 class Journal(msgspec.Struct):  # one per request: a fifth of a dataclass's time
     """One request, all its attempts. `arrived_s` is Unix time, the rest by the relay's clock.
 
+    `began_s` and `ended_s` are moments, `queue_s`, `load_s` and `first_byte_s` how long it took.
     `costly` counts the retries that use up the budget; `sent` says that the request, or part of
     it, was given to an instance.
     """
@@ -30,7 +31,7 @@ class Journal(msgspec.Struct):  # one per request: a fifth of a dataclass's time
     queue_s: float = 0.0
     load_s: float = 0.0
     first_byte_s: float = 0.0
-    total_s: float = 0.0
+    ended_s: float = 0.0
     scores: Scores = UNDECIDED
     status: int = 0
     ending: Ending = Ending.REFUSED
@@ -80,10 +81,6 @@ class Journal(msgspec.Struct):  # one per request: a fifth of a dataclass's time
             self.ending = Ending.CLIENT_GONE
             self.error = type(error).__name__
 
-    def over(self, now_s: float) -> None:
-        """It has ended, whichever way."""
-        self.total_s = now_s - self.began_s
-
     def record(self) -> RequestRecord:
         """What is kept of it."""
         request, figures, exchange = self.request, self.figures, self.exchange
@@ -110,7 +107,7 @@ class Journal(msgspec.Struct):  # one per request: a fifth of a dataclass's time
             queue_s=self.queue_s,
             load_s=self.load_s,
             first_byte_s=self.first_byte_s,
-            total_s=self.total_s,
+            total_s=self.ended_s - self.began_s,
             prompt_tokens=figures.prompt_tokens,
             output_tokens=figures.output_tokens,
             records=exchange.records if exchange else 0,
