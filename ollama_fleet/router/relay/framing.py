@@ -2,10 +2,11 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
 from typing import Protocol
+
+import msgspec
 
 MAX_HEAD_BYTES = 64 * 1024
 MAX_SIZE_LINE = 256  # a chunk size with its extensions
@@ -30,8 +31,7 @@ class Malformed(ValueError):
     """The peer does not speak HTTP/1.1 as it must."""
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(msgspec.Struct, frozen=True, gc=False):
     """A response head; `headers` are the end-to-end ones, names and values as they came.
 
     `length` is None where the body ends otherwise: chunked, or with the connection.
@@ -66,19 +66,26 @@ def _parse(block: bytes) -> Head:
     code, _, reason = rest.partition(b" ")
     if version not in (b"HTTP/1.1", b"HTTP/1.0") or len(code) != 3 or not code.isdigit():
         raise Malformed(f"not an HTTP/1 status line: {first[:80]!r}")
-    fields = [_field(line) for line in lines]
-    connection = b",".join(v for n, v in fields if n.lower() == b"connection").lower()
-    named = {token.strip() for token in connection.split(b",")}
+    headers: list[tuple[bytes, bytes]] = []
+    told: dict[bytes, list[bytes]] = {}
+    for line in lines:
+        name, value = _field(line)
+        folded = name.lower()
+        told.setdefault(folded, []).append(value)
+        if folded not in _HOP_BY_HOP:
+            headers.append((name, value))
+    named: set[bytes] = set()
+    if b"connection" in told:
+        named = {token.strip() for token in b",".join(told[b"connection"]).lower().split(b",")}
+        headers = [(name, value) for name, value in headers if name.lower() not in named]
     return Head(
         status=int(code),
         reason=reason,
-        headers=tuple(
-            (n, v) for n, v in fields if n.lower() not in _HOP_BY_HOP and n.lower() not in named
-        ),
-        length=_length(fields),
-        chunked=_chunked(fields),
+        headers=tuple(headers),
+        length=_length(told[b"content-length"]) if b"content-length" in told else None,
+        chunked=b"transfer-encoding" in told and _is_chunked(told[b"transfer-encoding"]),
         keep_alive=version == b"HTTP/1.1" and b"close" not in named,
-        content_type=next((v for n, v in fields if n.lower() == b"content-type"), b""),
+        content_type=told[b"content-type"][0] if b"content-type" in told else b"",
     )
 
 
@@ -89,21 +96,15 @@ def _field(line: bytes) -> tuple[bytes, bytes]:
     return name, value.strip(b" \t")
 
 
-def _length(fields: list[tuple[bytes, bytes]]) -> int | None:
-    values = {v for n, v in fields if n.lower() == b"content-length"}
-    if not values:
-        return None
-    value = values.pop()
-    if values or not value.isdigit():
+def _length(values: list[bytes]) -> int:
+    value = values[0]
+    if values.count(value) < len(values) or not value.isdigit():
         raise Malformed("a Content-Length that is not one number")
     return int(value)
 
 
-def _chunked(fields: list[tuple[bytes, bytes]]) -> bool:
-    codings = [v.strip().lower() for n, v in fields if n.lower() == b"transfer-encoding"]
-    if not codings:
-        return False
-    if codings != [b"chunked"]:
+def _is_chunked(codings: list[bytes]) -> bool:
+    if len(codings) > 1 or codings[0].strip().lower() != b"chunked":
         raise Malformed(f"a transfer coding other than chunked: {codings!r}")
     return True
 
