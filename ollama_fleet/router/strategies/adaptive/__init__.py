@@ -83,7 +83,7 @@ class _Adaptive:
         asked = request.slot, request.profile
         whole_prompt_tokens, output_tokens = self._expected(request)
         prompt_tokens = whole_prompt_tokens
-        begun = self._prefixes.begun(request.prefix)
+        begun = self._prefixes.begun(request.prefix) if request.prefix else None
         values: list[float] = []
         found: list[Sketch] = []
         prompts: list[float] = []
@@ -99,10 +99,10 @@ class _Adaptive:
                 cached = _cached_share(request, begun.get(terms[-1]))
                 prompt_tokens = whole_prompt_tokens - (whole_prompt_tokens - 1.0) * cached
                 prompts.append(prompt_tokens)
-            value = fixed_s + prompt_s * prompt_tokens + token_s * output_tokens
-            if beside:
-                prefill_s = base_s + prompt_s * prompt_tokens
-                written = beside * (output_tokens + prefill_s / token_s)  # by the others meanwhile
+            of_prompt_s = prompt_s * prompt_tokens
+            value = fixed_s + of_prompt_s + token_s * output_tokens
+            if beside:  # who write this much meanwhile:
+                written = beside * (output_tokens + (base_s + of_prompt_s) / token_s)
                 value += slower_s * (left if left < written else written)  # noqa: FURB136 - no call
             values.append(value)
             found.append(sketch)
