@@ -137,7 +137,35 @@ def test_an_idle_connection_that_says_something_is_closed():
         assert upstream.reusable
         upstream.data_received(b"HTTP/1.1 408 Request Timeout\r\n\r\n")
         assert not transport.open
-        assert not upstream.alive
+        assert not upstream.reusable
+
+    drive(scenario)
+
+
+@pytest.mark.parametrize("ending", ["eof", "loss", "abort"])
+def test_a_connection_that_ends_while_idle_is_not_used_again(ending):
+    async def scenario(upstream, _transport):
+        done = await answered(upstream, SIZED + b"abc", Sink())
+        assert await done is End.COMPLETE
+        assert upstream.reusable
+        if ending == "eof":
+            upstream.eof_received()
+        elif ending == "loss":
+            upstream.connection_lost(None)
+        else:
+            upstream.abort()
+        assert not upstream.reusable
+
+    drive(scenario)
+
+
+def test_a_connection_whose_end_was_the_bodys_is_not_used_again():
+    async def scenario(upstream, _transport):
+        head = b"HTTP/1.1 200 OK\r\n\r\n"  # it would be kept, if it were not for that
+        done = await answered(upstream, head + b"ab", Sink())
+        upstream.connection_lost(None)
+        assert await done is End.COMPLETE
+        assert not upstream.reusable
 
     drive(scenario)
 

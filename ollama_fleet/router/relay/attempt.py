@@ -27,6 +27,8 @@ from ollama_fleet.state import Completed, Instance, Lease, State
 class Attempt:
     """One request at the instance that its lease is of. `give_back` it, whatever happens."""
 
+    __slots__ = ("_journal", "_lease", "_pool", "_request", "_upstream", "_watch", "answered")
+
     def __init__(
         self, lease: Lease, request: Request, pool: Pool, watch: Watch, journal: Journal
     ) -> None:

@@ -31,7 +31,7 @@ class Pool:
         """A connection that was used before and is still open."""
         while self._idle:
             connection = self._idle.pop()
-            if connection.alive:
+            if connection.reusable:
                 return connection
         return None
 
