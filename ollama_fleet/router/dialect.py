@@ -7,6 +7,7 @@ Shapes as measured on Ollama 0.20 and 0.32 (`/api`: `{"error": text}`; `/v1`: Op
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Annotated
 
 import msgspec
 
@@ -115,7 +116,13 @@ def error_record(dialect: Dialect, message: str) -> bytes:
 def figures(dialect: Dialect, tail: bytes) -> Figures:
     """Tokens and durations told by the last bytes of an answer; what stands last counts."""
     marks = MARKS[dialect]
-    told = dict(marks.figures.findall(tail, max(tail.rfind(marks.figures_from), 0)))
+    begin = tail.rfind(marks.figures_from)
+    if dialect is Dialect.OLLAMA and begin >= 0:
+        try:
+            return _in_one_piece(tail[begin : tail.rfind(b"}") + 1])
+        except msgspec.DecodeError:
+            pass  # whoever passed it on cut it: a chunk's size stands in it
+    told = dict(marks.figures.findall(tail, max(begin, 0)))
     if not told:
         return _NOTHING_TOLD
     prompt, output = marks.tokens
@@ -129,6 +136,36 @@ def figures(dialect: Dialect, tail: bytes) -> Figures:
 
 
 _NOTHING_TOLD = Figures()
+
+_Count = Annotated[int, msgspec.Meta(ge=0, lt=10**18)]
+
+
+class _Last(msgspec.Struct, gc=False):
+    """What stands in Ollama's last record; durations in nanoseconds."""
+
+    prompt_eval_count: _Count = 0
+    eval_count: _Count = 0
+    load_duration: _Count = 0
+    prompt_eval_duration: _Count = 0
+    eval_duration: _Count = 0
+
+
+_decode_last = msgspec.json.Decoder(_Last).decode
+
+
+def _in_one_piece(end: bytes) -> Figures:
+    """The figures of Ollama's last record, of which this is the end. Most answers come this way.
+
+    Raises msgspec.DecodeError if it is none.
+    """
+    told = _decode_last(b"{" + end)
+    return Figures(
+        told.prompt_eval_count,
+        told.eval_count,
+        told.load_duration / 1e9,
+        told.prompt_eval_duration / 1e9,
+        told.eval_duration / 1e9,
+    )
 
 
 def _error(dialect: Dialect, status: int, message: str, request_id: str) -> dict[str, object]:
