@@ -56,7 +56,7 @@ NULL: Final = msgspec.Raw(b"null")
 _RUNNER_NUMBERS: Final = frozenset(
     ("draft_num_predict", "main_gpu", "num_batch", "num_ctx", "num_gpu", "num_thread")
 )
-_RUNNER_FLAGS: Final = frozenset(("use_mmap",))
+_RUNNER_OPTIONS: Final = _RUNNER_NUMBERS | {"use_mmap"}
 _INT64: Final = 2**63
 
 
@@ -139,13 +139,16 @@ def profile(options: Mapping[str, Any]) -> Profile:
 
     Numbers are whole to Ollama, which cuts a fraction off; a negative num_gpu means none is asked.
     """
+    if _RUNNER_OPTIONS.isdisjoint(options):  # as mostly
+        return ()
     found: list[tuple[str, int | float | bool]] = []
-    for name, value in options.items():
+    for name in _RUNNER_OPTIONS.intersection(options):
+        value = options[name]
         if name in _RUNNER_NUMBERS:
             is_number = type(value) in (int, float) and abs(value) < _INT64
             if is_number and (name != "num_gpu" or value > -1):
                 found.append((name, int(value)))
-        elif name in _RUNNER_FLAGS and isinstance(value, bool):
+        elif isinstance(value, bool):
             found.append((name, value))
     return tuple(sorted(found))
 
