@@ -25,7 +25,7 @@ from ollama_fleet.router.policy import (
     settled,
 )
 from ollama_fleet.router.queue import Waiter
-from ollama_fleet.state import Instance, Profile, Residency, Runner
+from ollama_fleet.state import Instance, Profile, Residency, Slots
 
 if TYPE_CHECKING:
     from random import Random
@@ -62,16 +62,8 @@ _At = tuple[str, str]
 
 
 @dataclass(slots=True)
-class Places:
-    """An instance's slots for some weights: what is in flight, under which profile, who waits.
-
-    A copy of the live counts that a plan goes on counting with.
-    """
-
-    slots: int
-    in_flight: int = 0
-    running: Profile = ()
-    waiting: int = 0
+class Places(Slots):
+    """An instance's slots for some weights, copied: a plan goes on counting from what is live."""
 
     @classmethod
     def of(cls, instance: Instance, weights: str) -> "Places":
@@ -80,13 +72,6 @@ class Places:
         if runner is None:
             return cls(instance.slots_of(weights))
         return cls(runner.slots, runner.in_flight, runner.running, runner.waiting)
-
-    def takes(self, profile: Profile) -> bool:
-        """A slot is free for one more of that profile.
-
-        Another profile's requests have to end first, for Ollama reloads the model only then.
-        """
-        return not self.in_flight or (self.in_flight < self.slots and self.running == profile)
 
     def take(self, profile: Profile) -> bool:
         """Take a slot if one is free for that profile."""
@@ -154,7 +139,7 @@ class _Ledger(msgspec.Struct):
         asked = self.asked.get((instance.name, needs.weights))
         return asked is None or asked == {needs.profile}
 
-    def _at(self, instance: Instance, weights: str) -> Places | Runner | None:
+    def _at(self, instance: Instance, weights: str) -> Slots | None:
         """Its slots for some weights as they will be then; None while it has nothing of them."""
         return self.places.get((instance.name, weights)) or instance.runners.get(weights)
 
@@ -174,7 +159,7 @@ def plan(
     actions: list[Action] = []
     for waiter in waiters:
         if planning.last is not None:
-            planning.go_on()
+            planning.go_on_after(planning.last)
         action = place(waiter)
         if action is not None:
             actions.append(action)
@@ -205,11 +190,10 @@ class _Planning(msgspec.Struct):
     asked: dict[_Kind, Sequence[Instance]] = msgspec.field(default_factory=dict)
     last: Choose | None = None
 
-    def go_on(self) -> None:
+    def go_on_after(self, last: Choose) -> None:
         """Another waiter follows."""
-        if self.last is not None:
-            self.ledger.note(self.last)
-            self.last = None
+        self.ledger.note(last)
+        self.last = None
 
     def place(self, waiter: Waiter) -> Action | None:
         """Choose for good: a slot, or a place in an instance's line."""

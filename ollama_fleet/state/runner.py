@@ -37,26 +37,40 @@ class Labour:
 
 
 @dataclass(slots=True)
-class Runner:
-    """What an instance has, and is asked, of some weights. It serves one profile at a time.
+class Slots:
+    """Slots for some weights: how many there are, those in flight, under which profile, who waits.
+
+    They serve one profile at a time.
+    """
+
+    slots: int
+    in_flight: int = 0
+    running: Profile = ()
+    waiting: int = 0
+
+    def takes(self, profile: Profile) -> bool:
+        """A slot is free for one more of that profile.
+
+        Another profile's requests have to end first, for Ollama reloads the model only then.
+        """
+        return not self.in_flight or (self.in_flight < self.slots and self.running == profile)
+
+
+@dataclass(slots=True)
+class Runner(Slots):
+    """What an instance has, and is asked, of some weights.
 
     `profile` is what is in memory (`resident`) or on its way there (`loading`); `running` is that
     of the requests in flight. `asked` counts by profile the requests in flight and those that wait
     for it in the router, `waiting` the latter; `leases` are those in flight. `listed`: the last
     /api/ps had it. `expires_s`: when it will go if nobody uses it, in the instance's Unix time;
     infinite while it is used and until the next look. `leaves`: it goes as soon as nobody uses it.
-    `slots`: how many requests it is given at once.
     """
-
-    slots: int
 
     profile: Profile = ()
     resident: bool = False
     loading: bool = False
     listed: bool = False
-    in_flight: int = 0
-    waiting: int = 0
-    running: Profile = ()
     asked: dict[Profile, int] = field(default_factory=dict)
     context_length: int = 0
     expires_s: float = math.inf
@@ -74,10 +88,6 @@ class Runner:
         if self.asked:
             return len(self.asked) == 1 and profile in self.asked
         return self.profile == profile or not (self.resident or self.loading)
-
-    def takes(self, profile: Profile) -> bool:
-        """A slot is free for one more of that profile; of another, only when none is in flight."""
-        return not self.in_flight or (self.in_flight < self.slots and self.running == profile)
 
     def has(self, profile: Profile) -> bool:
         """It is in memory under that profile."""
