@@ -151,7 +151,10 @@ def _some(leases: Collection[Lease]) -> Collection[Lease]:
 
 
 def _busy(instance: Instance) -> int:
-    return sum([runner.in_flight for runner in instance.runners.values()])
+    busy = 0
+    for runner in instance.runners.values():
+        busy += runner.in_flight
+    return busy
 
 
 class _Line:
