@@ -1,17 +1,17 @@
 """A request as the front's handlers see it: what came, where it leads, what its answer carries."""
 
 import re
-from dataclasses import dataclass
 from typing import Final
 
-from aiohttp import web
+import msgspec
+from multidict import istr
 
-from ollama_fleet.api.connection import ClientStream
+from ollama_fleet.api.connection import ClientStream, FrontRequest
 from ollama_fleet.api.guests import Headers
 from ollama_fleet.api.paths import Found
 from ollama_fleet.router.dialect import Dialect
 
-REQUEST_ID: Final = "X-Request-Id"
+REQUEST_ID: Final = istr("X-Request-Id")
 
 _SANE_ID: Final = re.compile(r"[A-Za-z0-9._~:/+=@-]{1,128}")
 
@@ -36,11 +36,10 @@ class RequestIds:
         return f"{self._start}{self._count & 0xFFFFFFFF:08x}{self._salt}"
 
 
-@dataclass(frozen=True, slots=True)
-class Visit:
+class Visit(msgspec.Struct, frozen=True):
     """One request at the front. `granted` are CORS headers for its answer, whoever gives it."""
 
-    request: web.BaseRequest
+    request: FrontRequest
     place: Found
     id: str
     granted: Headers = ()

@@ -50,11 +50,11 @@ class Holding:
     async def handle(self, request):
         self.began.set()
         try:
-            with await bodies.read(request, self.limits, self.reading) as held:
-                digests = [await digest(held.body) for _ in range(2)]
-                return told(held, digests, open_files(self.limits.spool))
+            held = await bodies.read(request, self.limits, self.reading)
+            digests = [await digest(held.body) for _ in range(2)]
+            return told(held, digests, open_files(self.limits.spool))
         except BadBody as bad:
-            return Answer(status=bad.status, text=str(bad))
+            return Answer(bad.status, str(bad).encode())
         finally:
             self.left.set()
 
@@ -80,7 +80,7 @@ def told(held, digests, files):
         "digests": digests,
         "files": files,
     }
-    return Answer(text=json.dumps(said))
+    return Answer(200, json.dumps(said).encode())
 
 
 @asynccontextmanager
@@ -412,9 +412,9 @@ class Passing:
         self.body: Body = bodies.passing(request, Limits(10, 0.5))
         await self.go.wait()
         try:
-            return Answer(text=json.dumps([self.body.size, await digest_of(self.body)]))
+            return Answer(200, json.dumps([self.body.size, await digest_of(self.body)]).encode())
         except BadBody as bad:
-            return Answer(status=bad.status)
+            return Answer(bad.status)
 
 
 async def digest_of(body):

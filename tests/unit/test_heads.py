@@ -1,5 +1,7 @@
 """What the parser takes and the front does not."""
 
+from types import SimpleNamespace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,8 +20,19 @@ from ollama_fleet.api.connection.heads import (
 )
 
 
-def judged(*fields, method="POST", target="/api/chat", version=(1, 1), size_bytes=100):
-    return refusal(method, target, version, CIMultiDict(fields), size_bytes)
+def judged(*fields, method="POST", target="/api/chat", version=(1, 1)):
+    headers = CIMultiDict(fields)
+    raw = tuple((name.encode(), value.encode()) for name, value in fields)
+    return refusal(
+        SimpleNamespace(
+            method=method,
+            target=target,
+            version=version,
+            headers=headers,
+            raw_headers=raw,
+            expects=headers.get("Expect"),
+        )
+    )
 
 
 @pytest.mark.parametrize(
@@ -71,8 +84,9 @@ def test_chunks_in_the_old_version_are_no_chunks():
 
 
 def test_a_head_has_bounds():
-    assert judged(size_bytes=MAX_HEAD_BYTES) is None
-    assert judged(size_bytes=MAX_HEAD_BYTES + 1) == TOO_LARGE
+    rest = MAX_HEAD_BYTES - len("/api/chat") - len("X: \r\n")
+    assert judged(("X", "y" * rest)) is None
+    assert judged(("X", "y" * (rest + 1))) == TOO_LARGE
 
 
 @given(st.lists(st.tuples(st.binary(max_size=20), st.binary(max_size=20)), max_size=20))
