@@ -1,7 +1,7 @@
 """The store itself: leases and counts from the router, phases and models from control."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 
 from ollama_fleet.errors import ClientGone, Failure, ModelMissing
 from ollama_fleet.gpu import GpuSample
@@ -33,6 +33,8 @@ class State:
     instance's phase was published. `on_began` and `on_release`: a lease has begun, has
     ended; `on_outcome`: an attempt has.
     `on_want` and `on_load`: something is to be loaded; that has come to its end.
+    Which instances may be asked (`holders`, `ready`, `free`, `residents`, `may_serve`) is looked up
+    in the rosters.
     """
 
     def __init__(self, placement: Placement) -> None:
@@ -52,7 +54,9 @@ class State:
         self.on_outcome: list[Callable[[Lease, Completed | Failure], None]] = []
         self.on_want: list[Callable[[Want], None]] = []
         self.on_load: list[Callable[[Want, Failure | None], None]] = []
-        self._rosters = Rosters(placement.routes)
+        self._rosters = rosters = Rosters(placement.routes)
+        self.holders, self.ready, self.free = rosters.holders, rosters.ready, rosters.free
+        self.residents, self.may_serve = rosters.residents, rosters.may_serve
         self._picks = 0
 
     # -- what the router tells ------------------------------------------------------------------
@@ -266,25 +270,3 @@ class State:
         """Tell everyone who asked that the fleet is not what it was."""
         for tell in self.on_change:
             tell()
-
-    # -- what anyone may read -------------------------------------------------------------------
-
-    def holders(self, key: str) -> Sequence[Instance]:
-        """The instances whose store is known to hold a model, whatever their health."""
-        return self._rosters.holders(key)
-
-    def ready(self, key: str) -> Sequence[Instance]:
-        """The healthy instances that may be given a request for a model."""
-        return self._rosters.ready(key)
-
-    def free(self, key: str, profile: Profile) -> Sequence[Instance]:
-        """The healthy instances with that model in memory under that profile, and a free slot."""
-        return self._rosters.free(key, profile)
-
-    def residents(self, weights: str) -> Mapping[str, Instance]:
-        """The instances with these weights in memory, by name, whatever their health."""
-        return self._rosters.residents(weights)
-
-    def may_serve(self, instance: Instance, key: str) -> bool:
-        """Whether the configuration lets that instance serve that model."""
-        return self._rosters.may_serve(instance, key)
