@@ -1,7 +1,7 @@
 """Counters and histograms that one thread adds to and any may show.
 
 prometheus_client's own take a lock for each addition and look for a bucket from the lowest up; for
-the dozen additions of a request that is three times the cost of these. Names, families and formats
+the dozen additions of a request that is four times the cost of these. Names, families and formats
 are the library's.
 """
 

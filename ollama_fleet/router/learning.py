@@ -94,16 +94,16 @@ class Learning:
     def _ended(self, lease: Lease, outcome: Completed | Failure) -> None:
         if lease.residency is None or not isinstance(outcome, Completed) or outcome.status >= 400:
             return
-        now_s, beside = self._clock(), lease.beside
+        weights, now_s, beside = lease.residency.weights, self._clock(), lease.beside
         worked_s = lease.instance.labour.slot_s(now_s)
         beside_s = beside.slot_s(now_s) if beside is not None else 0.0
-        self._ends.append(_End(lease, outcome, now_s, worked_s, beside_s))
+        self._ends.append(_End(lease, weights, outcome, now_s, worked_s, beside_s))
         if len(self._ends) == 1:
             self._later(self.catch_up)
 
     def _limit(self, end: "_End", seen: Observation) -> None:
         """Learn how many requests at once the instance makes something of."""
-        lease, instance, weights = end.lease, end.lease.instance, seen.weights
+        lease, instance, weights = end.lease, end.lease.instance, end.weights
         if lease.beside is None or not lease.at_work_s == lease.sent_s < end.now_s:
             return
         bounds = _bounds(instance, weights)
@@ -177,6 +177,7 @@ class _End(msgspec.Struct, frozen=True, gc=False):
     """
 
     lease: Lease
+    weights: str
     outcome: Completed
     now_s: float
     worked_s: float
@@ -205,7 +206,7 @@ def _observed(end: _End) -> Observation:
     busy = (end.worked_s - lease.busy_s) / (now_s - from_s) if now_s > from_s else 1.0
     return Observation(
         instance=lease.instance.name,
-        weights=lease.residency.weights if lease.residency is not None else "",
+        weights=end.weights,
         key=lease.key,
         route=work.route,
         prompt_bytes=work.prompt_bytes,
