@@ -37,8 +37,7 @@ the digests of the adapters and projectors that the runner is started with.
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Residency:
+class Residency(msgspec.Struct, frozen=True):  # compared and hashed at every arrival
     """What is in an instance's memory: weights (a blob's digest) under an options profile.
 
     Another profile of the same weights is another runner: Ollama reloads the model for it.
