@@ -93,19 +93,6 @@ class Runner(Slots):
         """It is in memory under that profile."""
         return self.resident and self.profile == profile
 
-    def ask(self, profile: Profile) -> None:
-        """Count a request that is here to stay, waiting or in flight."""
-        self.asked[profile] = self.asked.get(profile, 0) + 1
-
-    def unask(self, profile: Profile) -> bool:
-        """Count it no longer; whether there is nothing to remember of the runner now."""
-        left = self.asked[profile] - 1
-        if left:
-            self.asked[profile] = left
-            return False
-        del self.asked[profile]
-        return self.idle
-
     def load(self, profile: Profile) -> None:
         """It is being loaded under that profile; what was there before has to go."""
         self.profile, self.loading = profile, True

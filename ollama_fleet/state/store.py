@@ -72,10 +72,9 @@ class State:
         instance.requests += 1
         instance.sketches.clear()
         residency = instance.residency(key, profile) if slot else None
-        runner = instance.runner(residency.weights) if residency is not None else None
+        runner = instance.ask(residency) if residency is not None else None
         lease = Lease(self, instance, key, key in instance.stored, residency, runner)
         if residency is not None and runner is not None:
-            runner.ask(residency.profile)
             runner.in_flight += 1
             runner.running = residency.profile
             if not runner.resident:
@@ -121,18 +120,14 @@ class State:
         self.pick(instance)
         instance.bound += 1
         if residency is not None:
-            runner = instance.runner(residency.weights)
-            runner.ask(residency.profile)
-            runner.waiting += 1
+            instance.ask(residency).waiting += 1
 
     def unbind(self, instance: Instance, residency: Residency | None = None) -> None:
         """Count it no longer as waiting: it starts, moves or has left."""
         instance.bound -= 1
         if residency is not None:
-            runner = instance.runners[residency.weights]
-            runner.waiting -= 1
-            if runner.unask(residency.profile):
-                del instance.runners[residency.weights]
+            instance.runners[residency.weights].waiting -= 1
+            instance.unask(residency)
 
     def progress(self, lease: Lease, tokens: Callable[[], int], now_s: float) -> None:
         """Say that its answer has begun, and where its tokens are counted.
@@ -190,8 +185,7 @@ class State:
             leaves = runner.leaves and not runner.in_flight
             if leaves:
                 memory.gone(instance, residency.weights)
-            if runner.unask(residency.profile):
-                del instance.runners[residency.weights]
+            instance.unask(residency)
             if runner.in_flight == runner.slots - 1:
                 self._rosters.slots(instance, residency.weights)
             if leaves:
