@@ -13,7 +13,7 @@ from aiohttp.hdrs import HOST, ORIGIN
 
 from ollama_fleet.api import answers, lists, management, pulling, relayed
 from ollama_fleet.api.bodies import BadBody
-from ollama_fleet.api.connection import MALFORMED, Answer, FrontRequest, Refusal
+from ollama_fleet.api.connection import MALFORMED, Answer, ClientStream, FrontRequest, Refusal
 from ollama_fleet.api.guests import Door
 from ollama_fleet.api.parts import Parts, Route
 from ollama_fleet.api.paths import (
@@ -60,11 +60,12 @@ class Api:
             return MALFORMED if request.target != "*" else answers.empty(200)  # OPTIONS *
         request_id = self._ids.of(headers.get(REQUEST_ID))
         if isinstance(place, Redirect):
-            visit = Visit(request, NOWHERE, request_id)
+            visit = Visit(request, NOWHERE, request_id, ClientStream(request))
             return self._ours(visit, answers.redirect(method, place.status, place.location))
         welcome = self._door.judge(method, headers.get(ORIGIN, ""), headers.get(HOST, ""))
         found = place if isinstance(place, Found) else NOWHERE
-        visit = Visit(request, found, request_id, welcome.headers)
+        granted = welcome.headers
+        visit = Visit(request, found, request_id, ClientStream(request, granted), granted)
         methods = ROUTES.get(found.path, NO_METHODS)
         route = methods.get(method)
         if route is None and found.path in OF_SOME_VERSIONS and method in GIN_METHODS:
@@ -73,8 +74,14 @@ class Api:
             return self._ours(visit, _turned_away(welcome.status, () if route else methods))
         try:
             answer = await route(self._parts, visit)
+        except Failure as failure:  # who relays ends an answer that it has begun
+            if visit.client.started:
+                return None
+            answer = answers.failure(visit.dialect, failure, request_id=visit.id)
         except Exception as error:  # noqa: BLE001 - what is a fault is logged
             answer = _excuse(visit, error)
+            if visit.client.started:
+                visit.client.reset()  # nothing may stand behind half of an answer
         return None if answer is None else self._ours(visit, answer)
 
     def _ours(self, visit: Visit, answer: Answer) -> Answer:
@@ -97,9 +104,7 @@ def _turned_away(status: int, methods: Collection[str]) -> Answer:
 
 
 def _excuse(visit: Visit, error: Exception) -> Answer:
-    """What a client is told whose request failed before a byte of an answer was sent."""
-    if isinstance(error, Failure):
-        return answers.failure(visit.dialect, error, request_id=visit.id)
+    """What a client is told whose request could not be taken, or met a fault of ours."""
     if isinstance(error, BadHeader):
         return answers.error(visit.dialect, 400, str(error), request_id=visit.id)
     if isinstance(error, BadBody):

@@ -16,7 +16,7 @@ from ollama_fleet.api import answers, bodies
 from ollama_fleet.api.connection import Answer
 from ollama_fleet.api.holding import HeldBack
 from ollama_fleet.api.parts import Parts
-from ollama_fleet.api.relayed import asking, forward
+from ollama_fleet.api.relayed import asking
 from ollama_fleet.api.visit import Visit
 from ollama_fleet.errors import Failure
 from ollama_fleet.router.dialect import Dialect
@@ -52,9 +52,12 @@ async def create(parts: Parts, visit: Visit) -> None:
 
 async def as_it_goes(parts: Parts, visit: Visit, wanted: Request) -> None:
     """Make a change that tells of its progress; of its success when that can be seen."""
-    store, client = _first(parts), visit.client()
-    held = HeldBack(client, whole=False)
-    await forward(parts, _once(parts, wanted, store), client, held)
+    store, held = _first(parts), HeldBack(visit.client, whole=False)
+    try:
+        await parts.relay.serve(_once(parts, wanted, store), held)
+    except Failure:
+        if not visit.client.started:
+            raise
     await parts.mutations.refresh(store)
     held.let_go()
 
@@ -63,7 +66,7 @@ async def push(parts: Parts, visit: Visit) -> None:
     """Upload a model from an instance that has it; nothing changes here."""
     held = await bodies.read(visit.request, parts.limits, _READING)
     wanted = asking(visit, held.body, model=held.wanted.model)
-    await forward(parts, replace(wanted, repeatable=False), visit.client())
+    await parts.relay.serve(replace(wanted, repeatable=False), visit.client)
 
 
 async def blob(parts: Parts, visit: Visit) -> Answer | None:
@@ -73,16 +76,15 @@ async def blob(parts: Parts, visit: Visit) -> Answer | None:
     uploads = visit.request.method == "POST"
     body = bodies.passing(visit.request, parts.limits) if uploads else b""
     wanted = _once(parts, asking(visit, body), _first(parts))
-    await forward(parts, wanted, visit.client())
+    await parts.relay.serve(wanted, visit.client)
     return None
 
 
 async def _everywhere(parts: Parts, visit: Visit, wanted: Request, turn: Turn) -> None:
     """Make a change in each store that it concerns; the client is told the worst outcome."""
     outcomes: list[HeldBack | Failure] = []
-    client = visit.client()
     for store in parts.mutations.stores(wanted.key):
-        held = HeldBack(client, whole=True)
+        held = HeldBack(visit.client, whole=True)
         try:
             async with turn(store):
                 await parts.relay.serve(_once(parts, wanted, store), held)

@@ -7,15 +7,12 @@ from msgspec.structs import replace
 
 from ollama_fleet.api import bodies
 from ollama_fleet.api.bodies import Reading
-from ollama_fleet.api.connection import ClientStream
 from ollama_fleet.api.parts import Parts
 from ollama_fleet.api.paths import escaped
-from ollama_fleet.api.visit import Visit
-from ollama_fleet.errors import Failure
+from ollama_fleet.api.visit import Visit, dialect_of
 from ollama_fleet.names import canonical, is_cloud
 from ollama_fleet.router.body import Body
 from ollama_fleet.router.intake import Request, inference, standing
-from ollama_fleet.router.relay import Client
 
 # Where work is what a request is for, without it a model is only loaded, or unloaded.
 READINGS: Final[Mapping[str, Reading]] = {
@@ -43,7 +40,7 @@ async def infer(parts: Parts, visit: Visit) -> None:
     held = await bodies.read(request, parts.limits, READINGS[path])
     asked = inference(
         path,
-        visit.dialect,
+        dialect_of(path),
         held.body,
         held.wanted,
         headers=request.raw_headers,
@@ -53,31 +50,31 @@ async def infer(parts: Parts, visit: Visit) -> None:
     )
     if held.wanted.unload and path in _UNLOADING and not is_cloud(asked.key):
         await parts.unload(asked.key, asked.model)
-    await forward(parts, asked, visit.client())
+    await parts.relay.serve(asked, visit.client)
 
 
 async def show(parts: Parts, visit: Visit) -> None:
     """Metadata of a model: from any instance whose store has it."""
     held = await bodies.read(visit.request, parts.limits, _PLAIN)
     wanted = asking(visit, held.body, model=held.wanted.model)
-    await forward(parts, wanted, visit.client())
+    await parts.relay.serve(wanted, visit.client)
 
 
 async def model(parts: Parts, visit: Visit) -> None:
     """The same, for OpenAI clients, the model in the path."""
-    await forward(parts, asking(visit, model=visit.place.name), visit.client())
+    await parts.relay.serve(asking(visit, model=visit.place.name), visit.client)
 
 
 async def anyone(parts: Parts, visit: Visit) -> None:
     """What every instance would answer alike: from any that is up."""
     held = await bodies.read(visit.request, parts.limits, _PLAIN)
-    await forward(parts, asking(visit, held.body), visit.client())
+    await parts.relay.serve(asking(visit, held.body), visit.client)
 
 
 async def anyone_once(parts: Parts, visit: Visit) -> None:
     """The same, for what is not to be done twice."""
     held = await bodies.read(visit.request, parts.limits, _PLAIN)
-    await forward(parts, replace(asking(visit, held.body), repeatable=False), visit.client())
+    await parts.relay.serve(replace(asking(visit, held.body), repeatable=False), visit.client)
 
 
 def asking(visit: Visit, body: bytes | Body = b"", *, model: str = "") -> Request:
@@ -94,21 +91,3 @@ def asking(visit: Visit, body: bytes | Body = b"", *, model: str = "") -> Reques
         client=request.remote,
         id=visit.id,
     )
-
-
-async def forward(
-    parts: Parts, wanted: Request, client: ClientStream, before: Client | None = None
-) -> None:
-    """Have it answered by an instance; `before` stands before the client, if anything does.
-
-    Raises Failure if nothing was sent.
-    """
-    try:
-        await parts.relay.serve(wanted, before or client)
-    except Failure:
-        if not client.started:
-            raise
-    except Exception:
-        if client.started:  # no other answer may stand behind half of this one
-            client.reset()
-        raise

@@ -37,11 +37,15 @@ class RequestIds:
 
 
 class Visit(msgspec.Struct, frozen=True):
-    """One request at the front. `granted` are CORS headers for its answer, whoever gives it."""
+    """One request at the front. `client` takes its answer where that is relayed.
+
+    `granted` are CORS headers for its answer, whoever gives it.
+    """
 
     request: FrontRequest
     place: Found
     id: str
+    client: ClientStream
     granted: Headers = ()
 
     @property
@@ -53,12 +57,6 @@ class Visit(msgspec.Struct, frozen=True):
     def headers(self) -> Headers:
         """What an answer of our own carries besides its content."""
         return ((REQUEST_ID, self.id), *self.granted)
-
-    def client(self) -> ClientStream:
-        """Its side of an answer that is relayed."""
-        if not self.granted:
-            return ClientStream(self.request)
-        return ClientStream(self.request, tuple((n.encode(), v.encode()) for n, v in self.granted))
 
 
 _DIALECTS: Final = {"/v1/messages": Dialect.ANTHROPIC, "/v1/responses": Dialect.RESPONSES}

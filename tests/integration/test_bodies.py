@@ -263,6 +263,21 @@ def test_a_body_with_broken_chunks_is_400(chunks, reason):
     run(check())
 
 
+def test_a_body_that_breaks_right_behind_the_end_of_a_chunk_is_400_all_the_same():
+    """The end wakes its reader, which finds nothing, and must not wait for what cannot come."""
+
+    async def check():
+        async with holding() as place:
+            reader, writer = await connect(place)
+            writer.write(head("Transfer-Encoding: chunked") + b"2\r\n{}")
+            await asyncio.wait_for(place.began.wait(), 5)
+            writer.write(b"\r\nzz\r\n")
+            assert await whole(reader) == (400, b"invalid byte in chunk length")
+            writer.close()
+
+    run(check())
+
+
 def test_a_client_that_leaves_takes_its_body_along(tmp_path):
     async def check():
         async with holding(spool=tmp_path) as place:

@@ -14,7 +14,7 @@ from ollama_fleet.api.connection.request import FrontRequest
 
 MAX_LINE_BYTES = 8190  # of a request line, and of a header: what nginx takes by default
 MAX_HEADERS = 100
-MAX_HEAD_BYTES = 32 * 1024
+MAX_HEAD_BYTES = 32 * 1024  # as far as its sender chose them
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +48,14 @@ _TOKEN_END = re.compile("[ ,\t]")
 _OLD, _CURRENT = (1, 0), (1, 1)
 
 
-def head_bytes(target: str, headers: tuple[tuple[bytes, bytes], ...]) -> int:
-    """The size of a head as far as its sender chose it."""
-    return len(target) + 4 * len(headers) + sum(map(len, chain.from_iterable(headers)))
-
-
 def refusal(request: FrontRequest) -> Refusal | None:
     """Why a request whose head was parsed must not be served; None if it may be."""
     target, version, headers = request.target, request.version, request.headers
     if version not in (_CURRENT, _OLD):
         return UNKNOWN_VERSION
-    if head_bytes(target, request.raw_headers) > MAX_HEAD_BYTES:
+    fields = request.raw_headers
+    chosen_bytes = len(target) + sum(map(len, chain.from_iterable(fields))) + 4 * len(fields)
+    if chosen_bytes > MAX_HEAD_BYTES:
         return TOO_LARGE
     if not target.startswith("/") and (request.method, target) != ("OPTIONS", "*"):
         return MALFORMED  # a whole URL or an authority: this is no proxy

@@ -69,7 +69,7 @@ class FrontConnection(Wire):
         self.remote = ""
         self._waiting: deque[FrontRequest | Refusal] = deque()
         self._current: FrontRequest | None = None  # from its turn until that of the next
-        self._newest: FrontRequest | None = None
+        self._newest: FrontRequest | None = None  # of those whose body may still break off
         self._task: asyncio.Task[None] | None = None
         self._waiter: asyncio.Future[None] | None = None  # the task's, for the next request
         self._deadline = Deadline(loop, self._expire)
@@ -97,17 +97,18 @@ class FrontConnection(Wire):
         try:
             messages, self._deaf, _ = self._parser.feed_data(data)
         except HttpProcessingError as fault:
-            self._misread(fault)
-            return
-        if not messages:
-            if self._is_idle:
-                self._bound_head(len(data))
-            return
-        self._head_began, self._head_bytes = False, 0
-        for message, body in messages:
-            self._newest = FrontRequest(message, body, self)
-            self._waiting.append(self._newest)
-        self._wake()
+            self._waiting.append(self._misread(fault))
+        else:
+            if not messages:
+                if self._is_idle:
+                    self._bound_head(len(data))
+                return
+            self._head_began, self._head_bytes = False, 0
+            for message, body in messages:
+                self._newest = FrontRequest(message, body, self)
+                self._waiting.append(self._newest)
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
         if len(self._waiting) >= MAX_WAITING and not self._buffer_paused:
             self._pause_reading_for_buffer()
 
@@ -120,20 +121,18 @@ class FrontConnection(Wire):
             self._head_began = True
             self._deadline.give(self._serving.header_timeout_s)
 
-    def _misread(self, fault: HttpProcessingError) -> None:
-        """Refuse what is no request, in its turn; if it stands in a body, tell who reads that.
+    def _misread(self, fault: HttpProcessingError) -> Refusal:
+        """How to refuse what is no request; if it stands in a body, who reads that is told.
 
         Anyone can send such bytes: a log line for each could fill a disk.
         """
         self._deaf = True
         if self._newest is not None and not self._newest.body.is_eof():
-            self._newest.body.set_exception(BrokenBody(fault.message))
-        self._waiting.append(TOO_LARGE if isinstance(fault, LineTooLong) else MALFORMED)
-        self._wake()
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+            # A reader that the end of a chunk has just woken waits again before it can be told.
+            told = self._newest.body.set_exception
+            self._loop.call_soon(told, BrokenBody(fault.message))
+            self._newest = None
+        return TOO_LARGE if isinstance(fault, LineTooLong) else MALFORMED
 
     def eof_received(self) -> bool:
         """Keep the way back open where an answer is owed that the client may wait for."""

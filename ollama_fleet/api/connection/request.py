@@ -23,6 +23,7 @@ class FrontRequest:
     `target` is what the client wrote behind the method, `headers` finds them as HTTP does,
     `raw_headers` are as they came; `remote` is the client's address. `at_end` is called when the
     answer is over, whichever way. `is_last`: none may follow on its connection.
+    `is_modern`: its client speaks HTTP/1.1, and so knows chunks and interim answers.
     """
 
     __slots__ = (
@@ -32,6 +33,7 @@ class FrontRequest:
         "expects",
         "headers",
         "is_last",
+        "is_modern",
         "method",
         "raw_headers",
         "remote",
@@ -45,6 +47,7 @@ class FrontRequest:
         self.method = message.method
         self.target = message.path
         self.version: tuple[int, int] = message.version
+        self.is_modern = self.version >= (1, 1)
         self.headers = message.headers
         self.raw_headers = message.raw_headers
         self.expects = message.headers.get(EXPECT)
@@ -64,11 +67,6 @@ class FrontRequest:
         come.
         """
         return not self.is_last and (self.expects is None or self.body.is_eof())
-
-    @property
-    def is_modern(self) -> bool:
-        """Its client speaks HTTP/1.1: it knows chunks, and interim answers."""
-        return self.version >= (1, 1)
 
     @property
     def body_bytes(self) -> int | None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from ollama_fleet.api.connection.answers import Fields
 from ollama_fleet.api.connection.request import FrontRequest
 from ollama_fleet.router.relay.framing import Head
 
@@ -9,15 +10,15 @@ from ollama_fleet.router.relay.framing import Head
 class ClientStream:
     """Writes straight to the client's socket.
 
-    `extra` are header lines of the front's own, added to every head. `speaks_chunked`: it may be
-    sent a chunked body.
+    `granted` are headers of the front's own, added to those of the answer. `speaks_chunked`: it may
+    be sent a chunked body.
     """
 
-    __slots__ = ("_connection", "_extra", "_pending", "_request", "speaks_chunked", "started")
+    __slots__ = ("_connection", "_granted", "_pending", "_request", "speaks_chunked", "started")
 
-    def __init__(self, request: FrontRequest, extra: tuple[tuple[bytes, bytes], ...] = ()) -> None:
+    def __init__(self, request: FrontRequest, granted: Fields = ()) -> None:
         self._request = request
-        self._extra = extra
+        self._granted = granted
         self._connection = request.connection
         self._pending = b""
         self.speaks_chunked = request.is_modern
@@ -29,8 +30,10 @@ class ClientStream:
         request = self._request
         keep = self.speaks_chunked and request.keep_alive
         lines = [b"HTTP/%d.%d %d %s" % (*request.version, head.status, head.reason)]
-        headers = (*head.headers, *extra, *self._extra)
-        lines += [n + b": " + v for n, v in headers if n.lower() != b"server"]
+        for name, value in (*head.headers, *extra):
+            if name.lower() != b"server":
+                lines.append(name + b": " + value)
+        lines += (": ".join(granted).encode() for granted in self._granted)
         if head.chunked and self.speaks_chunked:
             lines.append(b"Transfer-Encoding: chunked")
         elif head.chunked or head.length is None:
