@@ -33,7 +33,8 @@ class ClientStream:
         for name, value in (*head.headers, *extra):
             if name.lower() != b"server":
                 lines.append(name + b": " + value)
-        lines += (": ".join(granted).encode() for granted in self._granted)
+        if self._granted:
+            lines += [": ".join(field).encode() for field in self._granted]
         if head.chunked and self.speaks_chunked:
             lines.append(b"Transfer-Encoding: chunked")
         elif head.chunked or head.length is None:
