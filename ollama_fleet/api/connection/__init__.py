@@ -4,8 +4,9 @@ Of aiohttp are the parser of heads and bodies, the readers of bodies and their f
 pinned to one minor version for this package's sake. Ours is what a connection does with them: the
 order of requests, their deadlines, what is refused, how an answer is written, how it ends.
 tests/integration/test_connection.py is the contract. In reading order: request (what came), heads
-(what is refused, and in which words), protocol (one client's connection), deadline, departure (a
-client that sends no more), answers (our own), stream (a relayed one), server (the listening side).
+(what is refused, and in which words), wire (the socket), protocol (one client's connection),
+deadline, departure (a client that sends no more), answers (our own), stream (a relayed one), server
+(the listening side).
 """
 
 from ollama_fleet.api.connection.answers import Answer, StreamAnswer
