@@ -9,7 +9,6 @@ import heapq
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
@@ -208,14 +207,13 @@ def choose(
         found = [score(request, i, view, now_s, ahead(i.name, NOTHING)) for i in pool]
         values, figures = [each[0] for each in found], found.__getitem__
     least = min(values)
-    best = pool[values.index(least)]
-    if values.count(least) > 1:
-        alike = (i for i, value in zip(pool, values, strict=True) if value == least)
-        best = min(alike, key=_PICKED)
+    at = values.index(least)
+    best = pool[at]
+    for _ in range(values.count(least) - 1):
+        at = values.index(least, at + 1)
+        if pool[at].picked < best.picked:
+            best = pool[at]
     return best, Scores(strategy.terms, tuple(pool), values, figures)
-
-
-_PICKED: Final = attrgetter("picked")
 
 
 def settled(
