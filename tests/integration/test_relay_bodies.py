@@ -45,7 +45,7 @@ class Answered:
     def __init__(self):
         self.status, self.body, self.finished = 0, b"", False
 
-    def start(self, head, extra):
+    def start(self, head, ours):
         self.status, self.extra = head.status, extra
 
     def write(self, data):

@@ -24,15 +24,13 @@ class ClientStream:
         self.speaks_chunked = request.is_modern
         self.started = False
 
-    def start(self, head: Head, extra: tuple[tuple[bytes, bytes], ...]) -> None:
+    def start(self, head: Head, ours: tuple[bytes, ...]) -> None:
         """Compose the head; it goes out with the first bytes of the body, or at the end."""
         self.started = True
         request = self._request
         keep = self.speaks_chunked and request.keep_alive
-        lines = [b"HTTP/%d.%d %d %s" % (*request.version, head.status, head.reason)]
-        for name, value in (*head.headers, *extra):
-            if name.lower() != b"server":
-                lines.append(name + b": " + value)
+        first = b"HTTP/%d.%d %d %s" % (*request.version, head.status, head.reason)
+        lines = [first, *head.lines, *ours]
         if self._granted:
             lines += [": ".join(field).encode() for field in self._granted]
         if head.chunked and self.speaks_chunked:

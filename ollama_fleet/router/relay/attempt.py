@@ -172,13 +172,11 @@ def _is_whole(done: "asyncio.Future[End]") -> bool:
     return ended and done.result() is not End.CUT
 
 
-def _ours(
-    instance: Instance, request: Request, journal: Journal
-) -> tuple[tuple[bytes, bytes], ...]:
+def _ours(instance: Instance, request: Request, journal: Journal) -> tuple[bytes, ...]:
     """The headers that are added to an instance's answer; who did not wait hears nothing of it."""
-    ours = [(b"X-Fleet-Instance", instance.name.encode())]
+    lines = [f"X-Fleet-Instance: {instance.name}".encode()]
     if request.id:
-        ours.append((b"X-Request-Id", request.id.encode()))
+        lines.append(f"X-Request-Id: {request.id}".encode())
     if journal.waited:
-        ours.append((b"X-Fleet-Queue-Seconds", b"%.3f" % journal.queue_s))
-    return tuple(ours)
+        lines.append(b"X-Fleet-Queue-Seconds: %.3f" % journal.queue_s)
+    return tuple(lines)

@@ -12,13 +12,14 @@ MAX_HEAD_BYTES = 64 * 1024
 MAX_SIZE_LINE = 256  # a chunk size with its extensions
 HOLD_BYTES = 64 * 1024  # of a chunk that is not complete
 
-_HOP_BY_HOP = frozenset(
+_NOT_PASSED_ON = frozenset(
     (
         b"connection",
         b"keep-alive",
         b"proxy-connection",
         b"proxy-authenticate",
         b"proxy-authorization",
+        b"server",  # Ollama names none
         b"te",
         b"trailer",
         b"transfer-encoding",
@@ -32,14 +33,14 @@ class Malformed(ValueError):
 
 
 class Head(msgspec.Struct, frozen=True, gc=False):
-    """A response head; `headers` are the end-to-end ones, names and values as they came.
+    """A response head; `lines` are the end-to-end headers, names and values as they came.
 
     `length` is None where the body ends otherwise: chunked, or with the connection.
     """
 
     status: int
     reason: bytes
-    headers: tuple[tuple[bytes, bytes], ...]
+    lines: tuple[bytes, ...]
     length: int | None
     chunked: bool
     keep_alive: bool
@@ -66,22 +67,22 @@ def _parse(block: bytes) -> Head:
     code, _, reason = rest.partition(b" ")
     if version not in (b"HTTP/1.1", b"HTTP/1.0") or len(code) != 3 or not code.isdigit():
         raise Malformed(f"not an HTTP/1 status line: {first[:80]!r}")
-    headers: list[tuple[bytes, bytes]] = []
+    passed_on: list[bytes] = []
     told: dict[bytes, list[bytes]] = {}
     for line in lines:
         name, value = _field(line)
         folded = name.lower()
         told.setdefault(folded, []).append(value)
-        if folded not in _HOP_BY_HOP:
-            headers.append((name, value))
+        if folded not in _NOT_PASSED_ON:
+            passed_on.append(name + b": " + value)
     named: set[bytes] = set()
     if b"connection" in told:
         named = {token.strip() for token in b",".join(told[b"connection"]).lower().split(b",")}
-        headers = [(name, value) for name, value in headers if name.lower() not in named]
+        passed_on = [line for line in passed_on if line.partition(b":")[0].lower() not in named]
     return Head(
         status=int(code),
         reason=reason,
-        headers=tuple(headers),
+        lines=tuple(passed_on),
         length=_length(told[b"content-length"]) if b"content-length" in told else None,
         chunked=b"transfer-encoding" in told and _is_chunked(told[b"transfer-encoding"]),
         keep_alive=version == b"HTTP/1.1" and b"close" not in named,
