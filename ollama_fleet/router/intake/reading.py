@@ -1,4 +1,4 @@
-"""A small body is read at once: one decode that leaves every value as it was written."""
+"""A small body is read at once: one decode finds what it names, one what is wanted of that."""
 
 from typing import Any, Final, TypedDict
 
@@ -36,8 +36,9 @@ def read_body(body: bytes, *, stream_default: bool, work: str = "") -> Wanted:
 def read_at_once(body: bytes) -> Fields | None:
     """The wanted members of a body. None where a scanner has to read it.
 
-    That is one that is long or malformed, or that may have a member more often than a dict has it:
-    under a key of other case, with null or another part of its options the second time.
+    That is one that is long or malformed, that has a member of a wrong type, or that may have one
+    more often than a dict has it: under a key of other case, with null or another part of its
+    options the second time.
     """
     if len(body) > AT_ONCE_BYTES:
         return None
