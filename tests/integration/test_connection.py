@@ -387,6 +387,45 @@ def test_more_requests_than_are_parsed_ahead_are_all_answered_in_order():
     run(check())
 
 
+async def echo_body(asked):
+    return Answer(200, await asked.body.read())
+
+
+def test_a_body_that_comes_behind_its_head_does_not_make_room_for_one_request_less():
+    async def check():
+        async with served(echo_body) as (reader, writer):
+            whole = request(b"split")
+            writer.write(whole[:-5])
+            await asyncio.sleep(0.05)  # its turn comes before its body does
+            writer.write(b"split" + 2 * MAX_WAITING * request(b"next"))
+            assert (await read_answer(reader))[1] == b"split"
+            for _ in range(2 * MAX_WAITING):
+                assert (await read_answer(reader))[1] == b"next"
+
+    run(check())
+
+
+@pytest.mark.parametrize("behind", [b"NO REQUEST\r\n\r\n", b"GET /\x01 HTTP/1.1\r\n\r\n"])
+def test_requests_are_answered_whatever_comes_behind_them_in_the_same_packet(behind):
+    async def check():
+        async with served(echo_body) as (reader, writer):
+            writer.write(request(b"one") + request(b"two") + behind)
+            assert [(await read_answer(reader))[1] for _ in range(2)] == [b"one", b"two"]
+            assert (await reader.read()).startswith(b"HTTP/1.1 400 ")
+
+    run(check())
+
+
+def test_what_comes_behind_the_last_request_does_not_cost_it_its_answer():
+    async def check():
+        async with served(echo_body) as (reader, writer):
+            writer.write(request(b"last", extra=b"Connection: close\r\n") + b"more than announced")
+            assert (await read_answer(reader))[1] == b"last"
+            assert await reader.read() == b""
+
+    run(check())
+
+
 def test_a_request_under_way_at_the_end_gets_its_body_and_its_answer():
     begun = asyncio.Event()
 

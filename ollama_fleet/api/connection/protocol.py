@@ -94,23 +94,34 @@ class FrontConnection(Wire):
         """Give a later head its time from its first byte, and each its bounds."""
         if self._deaf:
             return
-        try:
-            messages, self._deaf, _ = self._parser.feed_data(data)
-        except HttpProcessingError as fault:
-            self._waiting.append(self._misread(fault))
-        else:
-            if not messages:
-                if self._is_idle:
-                    self._bound_head(len(data))
-                return
-            self._head_began, self._head_bytes = False, 0
-            for message, body in messages:
-                self._newest = FrontRequest(message, body, self)
-                self._waiting.append(self._newest)
+        known, rest = len(self._waiting), data
+        while self._take(rest) and len(self._waiting) < MAX_WAITING:
+            rest = b""
+        if len(self._waiting) == known:
+            if self._is_idle:
+                self._bound_head(len(data))
+            return
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
         if len(self._waiting) >= MAX_WAITING and not self._buffer_paused:
             self._pause_reading_for_buffer()
+
+    def _take(self, data: bytes) -> bool:
+        """Parse to the end of a request at most; True if it was reached: more may be behind it."""
+        newest = self._newest
+        in_body = newest is not None and not newest.body.is_eof()
+        try:
+            messages, self._deaf, _ = self._parser.feed_data(data)
+        except HttpProcessingError as fault:
+            self._waiting.append(self._misread(fault))
+            return False
+        for message, body in messages:
+            self._head_began, self._head_bytes = False, 0
+            self._newest = newest = FrontRequest(message, body, self)
+            self._waiting.append(newest)
+        if newest is None or self._deaf:
+            return False
+        return (in_body or bool(messages)) and newest.body.is_eof()
 
     def _bound_head(self, size_bytes: int) -> None:
         """Part of a head has come."""
@@ -170,7 +181,6 @@ class FrontConnection(Wire):
                     self._hang_up(request)
                     return
                 self._current, self._answering = request, False
-                self._parser.message_consumed()
                 if self._buffer_paused and not self._waiting:
                     self._refill()
                 await self._answer(request)

@@ -87,5 +87,5 @@ def _parser(wire: Wire, loop: asyncio.AbstractEventLoop) -> HttpRequestParser:
         max_headers=MAX_HEADERS,
         payload_exception=BrokenBody,
         auto_decompress=False,
-        max_msg_queue_size=MAX_WAITING,
+        max_msg_queue_size=1,  # it stops behind each: an error takes along what it has in hand
     )
