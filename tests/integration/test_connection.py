@@ -452,6 +452,39 @@ def test_a_request_under_way_at_the_end_gets_its_body_and_its_answer():
     run(check())
 
 
+async def ended_while(handler, begun, then):
+    """What a client gets whose request is under way at the end, and who then does that."""
+    limits = {"header_timeout_s": 5.0, "drain_s": 5.0}
+    async with asyncio.timeout(10), Front(handler, "127.0.0.1", 0, **limits) as front:
+        reader, writer = await asyncio.open_connection("127.0.0.1", front.port)
+        idle, idle_writer = await asyncio.open_connection("127.0.0.1", front.port)
+        writer.write(request(b"body"))
+        await begun.wait()
+        end = asyncio.create_task(front.__aexit__())
+        assert await idle.read() == b"", "the end has begun"
+        then(writer)
+        got = await reader.read()
+        await end
+        idle_writer.close()
+        writer.close()
+    return got
+
+
+def test_a_client_that_shuts_down_its_half_during_the_drain_time_gets_its_answer():
+    async def check():
+        begun = asyncio.Event()
+
+        async def slow(_asked):
+            begun.set()
+            await asyncio.sleep(0.2)
+            return Answer(200, b"late")
+
+        got = await ended_while(slow, begun, lambda writer: writer.write_eof())
+        assert got.endswith(b"\r\n\r\nlate")
+
+    run(check())
+
+
 def test_a_request_that_does_not_end_is_cancelled_after_the_drain_time():
     begun, ended = asyncio.Event(), []
 

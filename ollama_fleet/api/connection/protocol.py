@@ -149,9 +149,7 @@ class FrontConnection(Wire):
         """Keep the way back open where an answer is owed that the client may wait for."""
         newest = self._newest
         whole = newest is None or newest.body.is_eof()
-        if self.transport is None or self._is_idle or self._is_closing:
-            return False
-        if self._answering or not whole:
+        if self.transport is None or self._is_idle or self._answering or not whole:
             return False
         self._client_ended = self._is_closing = True
         Departure(
