@@ -485,6 +485,21 @@ def test_a_client_that_shuts_down_its_half_during_the_drain_time_gets_its_answer
     run(check())
 
 
+def test_an_answer_behind_which_no_other_is_given_says_so():
+    async def check():
+        begun, let_go = asyncio.Event(), asyncio.Event()
+
+        async def held(_asked):
+            begun.set()
+            await let_go.wait()
+            return Answer(200, b"late")
+
+        got = await ended_while(held, begun, lambda _: let_go.set())
+        assert b"\r\nConnection: close\r\n" in got
+
+    run(check())
+
+
 def test_a_request_that_does_not_end_is_cancelled_after_the_drain_time():
     begun, ended = asyncio.Event(), []
 

@@ -151,7 +151,7 @@ class FrontConnection(Wire):
         whole = newest is None or newest.body.is_eof()
         if self.transport is None or self._is_idle or self._answering or not whole:
             return False
-        self._client_ended = self._is_closing = True
+        self._client_ended = self.is_closing = True
         Departure(
             self.transport,
             self._loop,
@@ -183,7 +183,7 @@ class FrontConnection(Wire):
                     self._refill()
                 await self._answer(request)
                 self._current = None
-                if self._is_closing:
+                if self.is_closing:
                     return
                 self._deadline.give(self._serving.idle_timeout_s)
         except BaseException:  # it is cancelled, or there is a fault: nobody else would close it
@@ -214,7 +214,7 @@ class FrontConnection(Wire):
             self.abort()  # it would stand behind half of another
         elif answer is not None:
             self.send(answer.framed(request))
-        if request.is_last or self._is_closing:
+        if request.is_last or self.is_closing:
             self._take_leave()
         elif not request.body.is_eof():
             await self._skip(request.body)
@@ -232,7 +232,7 @@ class FrontConnection(Wire):
 
     def leave(self) -> "asyncio.Task[None] | None":
         """Take no further request; the task that ends with the answer that is owed, if one is."""
-        self._is_closing = True
+        self.is_closing = True
         if self._is_idle:
             self.close()
             return None
@@ -248,7 +248,7 @@ class FrontConnection(Wire):
 
         To close both while bytes are unread would be a reset, which takes the answer with it.
         """
-        self._is_closing = self._deaf = True
+        self.is_closing = self._deaf = True
         self._waiting.clear()
         if self._client_ended:
             self.close()
@@ -263,7 +263,7 @@ class FrontConnection(Wire):
             self._on_pause()
         self.flow(None, None)
         self._serving.connections.discard(self)
-        self._is_closing = self._deaf = True
+        self.is_closing = self._deaf = True
         self._newest = None
         self._waiting.clear()
         self._deadline.cancel()

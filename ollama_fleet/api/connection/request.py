@@ -64,9 +64,11 @@ class FrontRequest:
         """Whether another request may follow: the next head is where it can be trusted.
 
         Not after a body that waits for a `100 Continue` it did not get: no one knows if it will
-        come.
+        come. Nor where its connection takes no other.
         """
-        return not self.is_last and (self.expects is None or self.body.is_eof())
+        if self.is_last or self.connection.is_closing:
+            return False
+        return self.expects is None or self.body.is_eof()
 
     @property
     def body_bytes(self) -> int | None:

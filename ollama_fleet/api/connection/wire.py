@@ -16,7 +16,7 @@ BODY_BUFFER_BYTES = 256 * 1024  # of a body nobody has read yet; beyond twice th
 class Wire(BaseProtocol):
     """A client's socket, and aiohttp's parser of what comes."""
 
-    __slots__ = ("_answering", "_deaf", "_is_closing", "_on_pause", "_on_resume")
+    __slots__ = ("_answering", "_deaf", "_on_pause", "_on_resume", "is_closing")
 
     _parser: HttpRequestParser
 
@@ -24,7 +24,7 @@ class Wire(BaseProtocol):
         super().__init__(loop, _parser(self, loop))
         self._answering = False  # bytes of the answer to the current request have gone out
         self._deaf = False  # what comes is not listened to
-        self._is_closing = False  # no further request is taken
+        self.is_closing = False  # no further request is taken
         self._on_pause: Callable[[], None] | None = None
         self._on_resume: Callable[[], None] | None = None
 
@@ -64,14 +64,14 @@ class Wire(BaseProtocol):
 
     def close(self) -> None:
         """Let what was sent go out, and end."""
-        self._is_closing = self._deaf = True
+        self.is_closing = self._deaf = True
         transport, self.transport = self.transport, None
         if transport is not None:
             transport.close()
 
     def abort(self) -> None:
         """End at once: a part must not be taken for the whole."""
-        self._is_closing = self._deaf = True
+        self.is_closing = self._deaf = True
         transport, self.transport = self.transport, None
         if transport is not None:
             transport.abort()
