@@ -46,7 +46,7 @@ MARKS: dict[Dialect, Marks] = {
         figures_from=b'"total_duration":',
         figures=re.compile(
             rb'"(prompt_eval_count|eval_count|load_duration|prompt_eval_duration|eval_duration)"'
-            rb":(\d{1,18})"
+            rb":(\d{1,18})\b"
         ),
         tokens=(b"prompt_eval_count", b"eval_count"),
     ),
@@ -54,21 +54,21 @@ MARKS: dict[Dialect, Marks] = {
         end=re.compile(rb"\ndata: \[DONE\]"),
         record=b"data: {",
         figures_from=b'"usage":{',
-        figures=re.compile(rb'"(prompt_tokens|completion_tokens)":(\d{1,18})'),
+        figures=re.compile(rb'"(prompt_tokens|completion_tokens)":(\d{1,18})\b'),
         tokens=(b"prompt_tokens", b"completion_tokens"),
     ),
     Dialect.RESPONSES: Marks(
         end=re.compile(rb"\nevent: response\.completed"),
         record=b"data: {",
         figures_from=b'"usage":{',
-        figures=re.compile(rb'"(input_tokens|output_tokens)":(\d{1,18})'),
+        figures=re.compile(rb'"(input_tokens|output_tokens)":(\d{1,18})\b'),
         tokens=(b"input_tokens", b"output_tokens"),
     ),
     Dialect.ANTHROPIC: Marks(
         end=re.compile(rb"\nevent: message_stop"),
         record=b"data: {",
         figures_from=b"\nevent: message_start",  # with the prompt's; the output's come at the end
-        figures=re.compile(rb'"(input_tokens|output_tokens)":(\d{1,18})'),
+        figures=re.compile(rb'"(input_tokens|output_tokens)":(\d{1,18})\b'),
         tokens=(b"input_tokens", b"output_tokens"),
     ),
 }

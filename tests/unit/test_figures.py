@@ -40,6 +40,7 @@ TEXT = rb'{"content":"\"total_duration\":1,\"eval_count\":7,\"usage\":{\"input_t
         (Dialect.OLLAMA, OLLAMA.replace(b",", b",\r\n3c\r\n"), Figures(8, 12, 1.0, 2.0, 6.0)),
         (Dialect.OLLAMA, OLLAMA.replace(b"9000000000", b"-9"), Figures(8, 12, 1.0, 2.0, 6.0)),
         (Dialect.OLLAMA, OLLAMA.replace(b":12,", b":-1,"), Figures(8, 0, 1.0, 2.0, 6.0)),
+        (Dialect.OLLAMA, OLLAMA.replace(b":12,", b":%d," % 10**18), Figures(8, 0, 1.0, 2.0, 6.0)),
         (Dialect.OLLAMA, OLLAMA[: -len(b',"eval_duration":6000000000}')], Figures(8, 12, 1.0, 2.0)),
         (Dialect.OLLAMA, b'"load_duration":1000000000,"eval_count":3}', Figures(0, 3, 1.0)),
         (Dialect.OPENAI, OPENAI, COUNTED),
