@@ -56,11 +56,26 @@ def drive(scenario):
     asyncio.run(run())
 
 
-async def answered(upstream, data, sink, *, decode=False):
+async def answered(upstream, data, sink, *, decode=False, bodiless=False):
     head = upstream.send(b"POST / HTTP/1.1\r\n\r\n", b"{}")
     upstream.data_received(data)
     await head
-    return upstream.receive(sink, bodiless=False, decode=decode)
+    return upstream.receive(sink, bodiless=bodiless, decode=decode)
+
+
+@pytest.mark.parametrize("head", [HEAD, SIZED])
+@pytest.mark.parametrize("decode", [False, True])
+def test_an_answer_without_a_body_is_over_with_its_head_however_a_body_would_have_been_framed(
+    head, decode
+):
+    async def scenario(upstream, _transport):
+        sink = Sink()
+        done = await answered(upstream, head, sink, decode=decode, bodiless=True)
+        assert done.done()
+        assert (done.result(), sink.got) == (End.COMPLETE, b"")
+        assert upstream.reusable
+
+    drive(scenario)
 
 
 def test_a_connection_lost_between_head_and_body_is_not_waited_for():

@@ -135,13 +135,13 @@ class Upstream(asyncio.Protocol):
         assert head is not None
         self._sink = sink
         done = self._done = self._loop.create_future()
-        if head.chunked:
+        if head.chunked and not bodiless:
             self._scanner = ChunkScanner(partial(sink.data, terminal=0) if decode else None)
             self._decode = decode
             self._plain = not decode
         self._left = 0 if bodiless else head.length
         early, self._buffer = self._buffer, b""
-        if early or (self._left == 0 and not head.chunked):
+        if early or self._left == 0:
             self._body(early)
         if self._transport is None:  # it was lost between the head and now
             self._lost()
