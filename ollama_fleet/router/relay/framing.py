@@ -9,12 +9,14 @@ from typing import Protocol
 import msgspec
 
 MAX_HEAD_BYTES = 64 * 1024
+_LENGTH_DIGITS = 18  # of a Content-Length
 MAX_SIZE_LINE = 256  # a chunk size with its extensions
 HOLD_BYTES = 64 * 1024  # of a chunk that is not complete
 
 _NOT_PASSED_ON = frozenset(
     (
         b"connection",
+        b"content-length",  # said anew, once, where it is what frames the body
         b"keep-alive",
         b"proxy-connection",
         b"proxy-authenticate",
@@ -79,12 +81,18 @@ def _parse(block: bytes) -> Head:
     if b"connection" in told:
         named = {token.strip() for token in b",".join(told[b"connection"]).lower().split(b",")}
         passed_on = [line for line in passed_on if line.partition(b":")[0].lower() not in named]
+    chunked = b"transfer-encoding" in told and _is_chunked(told[b"transfer-encoding"])
+    length = _length(told[b"content-length"]) if b"content-length" in told else None
+    if chunked:
+        length = None  # chunks override it (RFC 9112, 6.3); both together are a smuggler's
+    if length is not None:
+        passed_on.append(b"Content-Length: %d" % length)
     return Head(
         status=int(code),
         reason=reason,
         lines=tuple(passed_on),
-        length=_length(told[b"content-length"]) if b"content-length" in told else None,
-        chunked=b"transfer-encoding" in told and _is_chunked(told[b"transfer-encoding"]),
+        length=length,
+        chunked=chunked,
         keep_alive=version == b"HTTP/1.1" and b"close" not in named,
         content_type=told[b"content-type"][0] if b"content-type" in told else b"",
     )
@@ -99,7 +107,8 @@ def _field(line: bytes) -> tuple[bytes, bytes]:
 
 def _length(values: list[bytes]) -> int:
     value = values[0]
-    if values.count(value) < len(values) or not value.isdigit():
+    is_number = value.isdigit() and len(value) <= _LENGTH_DIGITS
+    if values.count(value) < len(values) or not is_number:
         raise Malformed("a Content-Length that is not one number")
     return int(value)
 
