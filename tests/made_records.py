@@ -40,10 +40,8 @@ def made(**changes) -> RequestRecord:
         "reported_load_s": 0.03,
         "reported_prefill_s": 0.25,
         "reported_decode_s": 4.0,
-        "scores": (
-            ("gpu0", (1.0, (("in_flight", 1.0),))),
-            ("gpu1", (2.0, (("in_flight", 2.0),))),
-        ),
+        "terms": ("in_flight",),
+        "scores": (("gpu0", (1.0, 1.0)), ("gpu1", (2.0, 2.0))),
     }
     return RequestRecord(**{**usual, **changes})
 

@@ -1,12 +1,11 @@
-"""Answers of our own, in the shape Ollama would give them, headers and framing included."""
+"""Answers of our own, in the shape Ollama would give them."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from html import escape
 from http import HTTPStatus
 
 import msgspec
-from aiohttp import HttpVersion11, web
 
 from ollama_fleet.api.connection import Answer
 from ollama_fleet.errors import Failure, FirstByteTimeout
@@ -22,60 +21,45 @@ from ollama_fleet.router.dialect import BUSY, Dialect, error_body
 NATIVE_JSON = "application/json; charset=utf-8"
 OPENAI_JSON = "application/json"
 LATER = {"Retry-After": "1"}  # the shortest wait it can say: it has whole seconds
-CHUNKED_FROM_BYTES = 2048  # Go knows the length of a shorter answer before it sends the head
+
+_NOTHING = {"Content-Length": "0"}
 
 
-def text(status: int, body: str, headers: Mapping[str, str] | None = None) -> web.Response:
+def text(status: int, body: str) -> Answer:
     """Plain text, as gin writes it."""
-    return Answer(
-        status=status,
-        body=body.encode(),
-        headers={"Content-Type": "text/plain; charset=utf-8", **(headers or {})},
-    )
+    return Answer(status, body.encode(), {"Content-Type": "text/plain; charset=utf-8"})
 
 
-def plain(status: int, body: str, headers: Mapping[str, str] | None = None) -> web.Response:
+def plain(status: int, body: str, headers: Mapping[str, str] | None = None) -> Answer:
     """Gin's own 404 and 405 pages: text/plain without a charset."""
-    return Answer(
-        status=status, body=body.encode(), headers={"Content-Type": "text/plain", **(headers or {})}
-    )
+    return Answer(status, body.encode(), {"Content-Type": "text/plain", **(headers or {})})
 
 
-def redirect(method: str, status: int, location: str) -> web.Response:
+def redirect(method: str, status: int, location: str) -> Answer:
     """As Go's net/http writes it: a page for GET, its head for HEAD, nothing for the rest."""
     headers = {"Location": location}
     if method not in ("GET", "HEAD"):
-        return Answer(status=status, headers={**headers, "Content-Length": "0"})
+        return Answer(status, b"", {**headers, **_NOTHING})
     headers["Content-Type"] = "text/html; charset=utf-8"
     page = f'<a href="{escape(location)}">{HTTPStatus(status).phrase}</a>.\n\n'
-    return Answer(status=status, body=page.encode() if method == "GET" else None, headers=headers)
+    return Answer(status, page.encode() if method == "GET" else b"", headers)
 
 
-def empty(status: int, headers: Mapping[str, str] | None = None) -> web.Response:
+def empty(status: int, headers: Mapping[str, str] | None = None) -> Answer:
     """A status and no body."""
-    return Answer(status=status, headers={"Content-Length": "0", **(headers or {})})
+    framing = {} if status == HTTPStatus.NO_CONTENT else _NOTHING
+    return Answer(status, b"", {**framing, **(headers or {})})
 
 
-def dressed(
-    answer: web.Response, request: web.BaseRequest, headers: Iterable[tuple[str, str]]
-) -> web.Response:
-    """The answer with the front's own headers, and framed as Go's server frames it."""
-    answer.headers.extend(headers)
-    size = len(answer.body) if isinstance(answer.body, bytes) else 0
-    if size >= CHUNKED_FROM_BYTES and request.version >= HttpVersion11:
-        answer.enable_chunked_encoding()
-    return answer
-
-
-def json(value: object, *, content_type: str = NATIVE_JSON) -> web.Response:
+def json(value: object, *, content_type: str = NATIVE_JSON) -> Answer:
     """A JSON document; those for OpenAI's clients end with a line break."""
     end = b"\n" if content_type == OPENAI_JSON else b""
-    return Answer(body=msgspec.json.encode(value) + end, headers={"Content-Type": content_type})
+    return Answer(200, msgspec.json.encode(value) + end, {"Content-Type": content_type})
 
 
-def whole(record: object) -> web.Response:
+def whole(record: object) -> Answer:
     """The last record of a stream that was not to be one: no charset, no line break."""
-    return Answer(body=msgspec.json.encode(record), headers={"Content-Type": OPENAI_JSON})
+    return Answer(200, msgspec.json.encode(record), {"Content-Type": OPENAI_JSON})
 
 
 def error(
@@ -85,18 +69,15 @@ def error(
     headers: Mapping[str, str] | None = None,
     *,
     request_id: str = "",
-) -> web.Response:
+) -> Answer:
     """An error in the shape of its family; Anthropic's names the request."""
     kind = NATIVE_JSON if dialect is Dialect.OLLAMA else OPENAI_JSON
     named = request_id if request_id.startswith("req_") else f"req_{request_id}"
-    return Answer(
-        status=status,
-        body=error_body(dialect, status, message, named if request_id else ""),
-        headers={"Content-Type": kind, **(headers or {})},
-    )
+    body = error_body(dialect, status, message, named if request_id else "")
+    return Answer(status, body, {"Content-Type": kind, **(headers or {})})
 
 
-def failure(dialect: Dialect, reason: Failure, *, request_id: str = "") -> web.Response:
+def failure(dialect: Dialect, reason: Failure, *, request_id: str = "") -> Answer:
     """What to tell a client whose request failed before a byte of an answer was sent."""
     later = LATER if reason.status in (429, 503) else None
     if reason.retry_after_s > 1:

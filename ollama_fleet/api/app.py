@@ -6,17 +6,25 @@ anything is asked, then the Origin is judged, then the Host, then the route is l
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
-from aiohttp import web
+from aiohttp.hdrs import HOST, ORIGIN
 
 from ollama_fleet.api import answers, lists, management, pulling, relayed
 from ollama_fleet.api.bodies import BadBody
-from ollama_fleet.api.connection import MALFORMED, Answer, Refused
+from ollama_fleet.api.connection import MALFORMED, Answer, ClientStream, FrontRequest, Refusal
 from ollama_fleet.api.guests import Door
 from ollama_fleet.api.parts import Parts, Route
-from ollama_fleet.api.paths import BLOB_ROUTE, KEY_ROUTE, MODEL_ROUTE, Found, Redirect, locate
+from ollama_fleet.api.paths import (
+    BLOB_ROUTE,
+    KEY_ROUTE,
+    MODEL_ROUTE,
+    Found,
+    Redirect,
+    Unknown,
+    locate,
+)
 from ollama_fleet.api.visit import REQUEST_ID, RequestIds, Visit
 from ollama_fleet.errors import Failure
 from ollama_fleet.router.intake import BadHeader
@@ -44,58 +52,70 @@ class Api:
         self._ids = ids
         self._answered = answered
 
-    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer one request."""
+    async def handle(self, request: FrontRequest) -> Answer | Refusal | None:
+        """Answer one request; None where an instance has answered it."""
         method, headers = request.method, request.headers
+        place = locate(request.target, method, ROUTES)
+        if isinstance(place, Unknown) and place.malformed:
+            return MALFORMED if request.target != "*" else answers.empty(200)  # OPTIONS *
         request_id = self._ids.of(headers.get(REQUEST_ID))
-        place = locate(request.raw_path, method, ROUTES)
         if isinstance(place, Redirect):
-            visit = Visit(request, NOWHERE, request_id)
+            visit = Visit(request, NOWHERE, request_id, ClientStream(request))
             return self._ours(visit, answers.redirect(method, place.status, place.location))
-        if not isinstance(place, Found) and place.malformed:
-            return Refused(MALFORMED)
-        welcome = self._door.judge(method, headers.get("Origin", ""), headers.get("Host", ""))
+        welcome = self._door.judge(method, headers.get(ORIGIN, ""), headers.get(HOST, ""))
         found = place if isinstance(place, Found) else NOWHERE
-        visit = Visit(request, found, request_id, welcome.headers)
-        answer = await self._answer(visit, welcome.status)
-        return self._ours(visit, answer) if isinstance(answer, Answer) else answer
-
-    async def _answer(self, visit: Visit, refusal: int) -> web.StreamResponse:
-        """The answer of a route's handler, or what says that there is none to be asked."""
-        method, path = visit.request.method, visit.place.path
-        methods = ROUTES.get(path, {})
+        granted = welcome.headers
+        visit = Visit(request, found, request_id, ClientStream(request, granted), granted)
+        methods = ROUTES.get(found.path, NO_METHODS)
         route = methods.get(method)
-        if route is None and path in OF_SOME_VERSIONS and method in GIN_METHODS:
+        if route is None and found.path in OF_SOME_VERSIONS and method in GIN_METHODS:
             route = relayed.anyone
-        if route is not None:
-            return answers.empty(refusal) if refusal else await self._handled(visit, route)
-        # gin has looked for other methods before it asks who is calling.
-        allow = {"Allow": ", ".join(m for m in GIN_METHODS if m in methods)} if methods else {}
-        if refusal:
-            return answers.empty(refusal, allow)
-        if not methods:
-            return answers.plain(404, "404 page not found")
-        return answers.plain(405, "405 method not allowed", allow)
-
-    async def _handled(self, visit: Visit, route: Route) -> web.StreamResponse:
+        if route is None or welcome.status:
+            return self._ours(visit, _turned_away(welcome.status, () if route else methods))
         try:
-            return await route(self._parts, visit)
-        except Failure as failure:
-            return answers.failure(visit.dialect, failure, request_id=visit.id)
-        except BadHeader as bad:
-            return answers.error(visit.dialect, 400, str(bad), request_id=visit.id)
-        except BadBody as bad:
-            return answers.error(visit.dialect, bad.status, str(bad), request_id=visit.id)
-        except Exception:
-            log.exception("a request failed", extra={"id": visit.id, "route": visit.place.path})
-            return answers.empty(500)  # as gin says it of a panic
+            answer = await route(self._parts, visit)
+        except Failure as failure:  # who relays ends an answer that it has begun
+            if visit.client.started:
+                return None
+            answer = answers.failure(visit.dialect, failure, request_id=visit.id)
+        except Exception as error:  # noqa: BLE001 - what is a fault is logged
+            answer = _excuse(visit, error)
+            if visit.client.started:
+                visit.client.reset()  # nothing may stand behind half of an answer
+        return None if answer is None else self._ours(visit, answer)
 
-    def _ours(self, visit: Visit, answer: web.Response) -> web.Response:
+    def _ours(self, visit: Visit, answer: Answer) -> Answer:
         self._answered(visit.place.path, answer.status)
-        return answers.dressed(answer, visit.request, visit.headers)
+        answer.headers += visit.headers
+        return answer
+
+
+def _turned_away(status: int, methods: Collection[str]) -> Answer:
+    """Who is not let in, or asks for what is not served: `methods` are what is, but this is not.
+
+    gin has looked for these before it asks who is calling.
+    """
+    allow = {"Allow": ", ".join(m for m in GIN_METHODS if m in methods)} if methods else {}
+    if status:
+        return answers.empty(status, allow)
+    if not methods:
+        return answers.plain(404, "404 page not found")
+    return answers.plain(405, "405 method not allowed", allow)
+
+
+def _excuse(visit: Visit, error: Exception) -> Answer:
+    """What a client is told whose request could not be taken, or met a fault of ours."""
+    if isinstance(error, BadHeader):
+        return answers.error(visit.dialect, 400, str(error), request_id=visit.id)
+    if isinstance(error, BadBody):
+        return answers.error(visit.dialect, error.status, str(error), request_id=visit.id)
+    where = {"id": visit.id, "route": visit.place.path}
+    log.error("a request failed", exc_info=error, extra=where)
+    return answers.empty(500)  # as gin says it of a panic
 
 
 NOWHERE: Final = Found("")
+NO_METHODS: Final[Mapping[str, Route]] = {}
 GIN_METHODS: Final = ("HEAD", "GET", "POST", "DELETE", "PUT", "PATCH", "OPTIONS")
 _READ: Final = ("HEAD", "GET")
 

@@ -6,8 +6,9 @@ twice, and has been seen in the store before anybody is told of it.
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import replace
 from typing import TypeVar
+
+from msgspec.structs import replace
 
 from ollama_fleet.control.mutations import Mutations
 from ollama_fleet.errors import Failure

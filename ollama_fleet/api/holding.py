@@ -21,7 +21,7 @@ class HeldBack:
     def __init__(self, client: ClientStream, *, whole: bool) -> None:
         self._client = client
         self._whole = whole
-        self._head: tuple[Head, tuple[tuple[bytes, bytes], ...]] | None = None
+        self._head: tuple[Head, tuple[bytes, ...]] | None = None
         self._held = bytearray()
         self._finished = False
         self.status = 0
@@ -31,13 +31,13 @@ class HeldBack:
         """As the client behind it."""
         return self._client.speaks_chunked
 
-    def start(self, head: Head, extra: tuple[tuple[bytes, bytes], ...]) -> None:
+    def start(self, head: Head, ours: tuple[bytes, ...]) -> None:
         """Begin the answer, or keep its head."""
         self.status = head.status
         if self._whole:
-            self._head = (head, extra)
+            self._head = (head, ours)
         else:
-            self._client.start(head, extra)
+            self._client.start(head, ours)
 
     def write(self, data: bytes) -> None:
         """Pass on what cannot be the end."""

@@ -5,16 +5,16 @@ then lists them sees the copy.
 """
 
 import re
-from dataclasses import replace
 from typing import Final
 
-from aiohttp import web
+from msgspec.structs import replace
 
 from ollama_fleet.api import answers, bodies
 from ollama_fleet.api.changes import Turn, in_each_store, once
+from ollama_fleet.api.connection import Answer
 from ollama_fleet.api.holding import HeldBack
 from ollama_fleet.api.parts import Parts
-from ollama_fleet.api.relayed import asking, forward, serve
+from ollama_fleet.api.relayed import asking
 from ollama_fleet.api.visit import Visit
 from ollama_fleet.errors import Failure
 from ollama_fleet.router.dialect import Dialect
@@ -24,67 +24,67 @@ _READING: Final = bodies.Reading(stream_default=True)
 _DIGEST: Final = re.compile(r"sha256[:-][0-9a-fA-F]{64}")
 
 
-async def copy(parts: Parts, visit: Visit) -> web.StreamResponse:
+async def copy(parts: Parts, visit: Visit) -> None:
     """Give a model a second name, in every store that has it."""
-    with await bodies.read(visit.request, parts.limits, _READING) as held:
-        wanted = asking(visit, held.body, model=held.wanted.source)
-        return await _everywhere(parts, visit, wanted, parts.mutations.adding)
+    held = await bodies.read(visit.request, parts.limits, _READING)
+    wanted = asking(visit, held.body, model=held.wanted.source)
+    await _everywhere(parts, visit, wanted, parts.mutations.adding)
 
 
-async def delete(parts: Parts, visit: Visit) -> web.StreamResponse:
+async def delete(parts: Parts, visit: Visit) -> None:
     """Remove a model from every store that has it."""
-    with await bodies.read(visit.request, parts.limits, _READING) as held:
-        wanted = asking(visit, held.body, model=held.wanted.model)
-        return await _everywhere(parts, visit, wanted, parts.mutations.removing)
+    held = await bodies.read(visit.request, parts.limits, _READING)
+    wanted = asking(visit, held.body, model=held.wanted.model)
+    await _everywhere(parts, visit, wanted, parts.mutations.removing)
 
 
-async def create(parts: Parts, visit: Visit) -> web.StreamResponse:
+async def create(parts: Parts, visit: Visit) -> None:
     """Make a model of another or of uploaded blobs, in the store that these went to."""
-    with await bodies.read(visit.request, parts.limits, _READING) as held:
-        wanted = asking(visit, held.body, model=held.wanted.model)
-        async with parts.mutations.adding(_first(parts)):
-            return await as_it_goes(parts, visit, wanted)
+    held = await bodies.read(visit.request, parts.limits, _READING)
+    wanted = asking(visit, held.body, model=held.wanted.model)
+    async with parts.mutations.adding(_first(parts)):
+        await as_it_goes(parts, visit, wanted)
 
 
-async def as_it_goes(parts: Parts, visit: Visit, wanted: Request) -> web.StreamResponse:
+async def as_it_goes(parts: Parts, visit: Visit, wanted: Request) -> None:
     """Make a change that tells of its progress; of its success when that can be seen."""
-    store, client = _first(parts), visit.client()
-    held = HeldBack(client, whole=False)
-    await serve(parts, once(parts.mutations, wanted, store), held, client)
+    store, held = _first(parts), HeldBack(visit.client, whole=False)
+    try:
+        await parts.relay.serve(once(parts.mutations, wanted, store), held)
+    except Failure:
+        if not visit.client.started:
+            raise
     await parts.mutations.refresh(store)
     held.let_go()
-    return client.response
 
 
-async def push(parts: Parts, visit: Visit) -> web.StreamResponse:
+async def push(parts: Parts, visit: Visit) -> None:
     """Upload a model from an instance that has it; nothing changes here."""
-    with await bodies.read(visit.request, parts.limits, _READING) as held:
-        wanted = asking(visit, held.body, model=held.wanted.model)
-        return await forward(parts, visit, replace(wanted, repeatable=False))
+    held = await bodies.read(visit.request, parts.limits, _READING)
+    wanted = asking(visit, held.body, model=held.wanted.model)
+    await parts.relay.serve(replace(wanted, repeatable=False), visit.client)
 
 
-async def blob(parts: Parts, visit: Visit) -> web.StreamResponse:
+async def blob(parts: Parts, visit: Visit) -> Answer | None:
     """Ask for a blob, or upload one, where the create that names it will go."""
     if _DIGEST.fullmatch(visit.place.name) is None:
         return answers.error(Dialect.OLLAMA, 400, "invalid digest format")
     uploads = visit.request.method == "POST"
     body = bodies.passing(visit.request, parts.limits) if uploads else b""
-    return await forward(parts, visit, once(parts.mutations, asking(visit, body), _first(parts)))
+    wanted = once(parts.mutations, asking(visit, body), _first(parts))
+    await parts.relay.serve(wanted, visit.client)
+    return None
 
 
-async def _everywhere(
-    parts: Parts, visit: Visit, wanted: Request, turn: Turn
-) -> web.StreamResponse:
+async def _everywhere(parts: Parts, visit: Visit, wanted: Request, turn: Turn) -> None:
     """Make a change in each store that it concerns; the client is told the worst outcome."""
-    client = visit.client()
     outcomes = await in_each_store(
-        parts.relay, parts.mutations, wanted, turn, lambda: HeldBack(client, whole=True)
+        parts.relay, parts.mutations, wanted, turn, lambda: HeldBack(visit.client, whole=True)
     )
     worst = max(outcomes.values(), key=lambda outcome: outcome.status)
     if isinstance(worst, Failure):
         raise worst
     worst.let_go()
-    return client.response
 
 
 def _first(parts: Parts) -> str:

@@ -4,9 +4,8 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from aiohttp import web
-
 from ollama_fleet.api.bodies import Limits
+from ollama_fleet.api.connection import Answer
 from ollama_fleet.api.visit import Visit
 from ollama_fleet.control.mutations import Mutations
 from ollama_fleet.router.relay import Relay
@@ -31,4 +30,5 @@ class Parts:
     unload: Callable[[str, str], Awaitable[None]]
 
 
-Route = Callable[[Parts, Visit], Awaitable[web.StreamResponse]]
+# None: it has written its answer itself.
+Route = Callable[[Parts, Visit], Awaitable[Answer | None]]

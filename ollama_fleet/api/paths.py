@@ -7,28 +7,26 @@ unclean path is redirected to the clean one, a trailing slash to the path withou
 import posixpath
 import re
 from collections.abc import Container, Mapping
-from dataclasses import dataclass
 from urllib.parse import quote, unquote_to_bytes
 
+import msgspec
 
-@dataclass(frozen=True, slots=True)
-class Found:
+
+class Found(msgspec.Struct, frozen=True, gc=False):
     """A path of the route table; `name` is the last part, decoded, of a path that names a thing."""
 
     path: str
     name: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Redirect:
+class Redirect(msgspec.Struct, frozen=True, gc=False):
     """The clean path to ask for instead, and the status to say so with."""
 
     status: int
     location: str
 
 
-@dataclass(frozen=True, slots=True)
-class Unknown:
+class Unknown(msgspec.Struct, frozen=True, gc=False):
     """No route; `malformed` if it is no path at all."""
 
     malformed: bool = False

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
-from aiohttp import web
 
 from ollama_fleet.api import answers, bodies
-from ollama_fleet.api.connection import StreamAnswer
+from ollama_fleet.api.connection import Answer, StreamAnswer
 from ollama_fleet.api.management import as_it_goes
 from ollama_fleet.api.parts import Parts, Records
 from ollama_fleet.api.relayed import asking
@@ -31,14 +30,16 @@ class PullOptions:
     insecure: bool = False
 
 
-async def pull(parts: Parts, visit: Visit) -> web.StreamResponse:
+async def pull(parts: Parts, visit: Visit) -> Answer | None:
     """One download for the whole fleet, with Ollama's own progress records."""
-    with await bodies.read(visit.request, parts.limits, _READING) as held:
-        options = read_options(held.body)
-        if options is None or not _is_name(options.model):
-            # Refused, then, but by an instance: in its own words.
-            return await as_it_goes(parts, visit, asking(visit, held.body))
-        return await _followed(visit, options, parts.pull(options.model, options.insecure))
+    held = await bodies.read(visit.request, parts.limits, _READING)
+    options = read_options(held.body)
+    if options is None or not _is_name(options.model):
+        # Refused, then, but by an instance: in its own words.
+        await as_it_goes(parts, visit, asking(visit, held.body))
+        return None
+    async with aclosing(as_ollama(parts.pull(options.model, options.insecure))) as progress:
+        return await (_streamed(visit, progress) if options.stream else _whole(progress))
 
 
 def read_options(body: bytes | Body) -> PullOptions | None:
@@ -105,14 +106,7 @@ async def as_ollama(records: Records) -> Records:
                 yield {"status": last}
 
 
-async def _followed(visit: Visit, options: PullOptions, records: Records) -> web.StreamResponse:
-    async with aclosing(as_ollama(records)) as progress:
-        if options.stream:
-            return await _streamed(visit, progress)
-        return await _whole(progress)
-
-
-async def _whole(records: Records) -> web.StreamResponse:
+async def _whole(records: Records) -> Answer:
     """The last progress record, or the error with a status of its own."""
     last: Mapping[str, Any] = {}
     try:
@@ -123,28 +117,25 @@ async def _whole(records: Records) -> web.StreamResponse:
     return answers.whole(last)
 
 
-async def _streamed(visit: Visit, records: Records) -> web.StreamResponse:
+async def _streamed(visit: Visit, records: Records) -> Answer | None:
     """Every progress record as it comes; an error behind one is the last line of a 200."""
-    response = StreamAnswer(headers={"Content-Type": "application/x-ndjson"})
-    response.headers.extend(visit.headers)
+    stream = StreamAnswer(visit.request, (("Content-Type", "application/x-ndjson"), *visit.headers))
     try:
         async for record in records:
-            if not response.prepared:
-                await response.prepare(visit.request)
-            await response.write(msgspec.json.encode(record) + b"\n")
+            await stream.write(msgspec.json.encode(record) + b"\n")
     except OllamaError as error:
-        if not response.prepared:
+        if not stream.started:
             return _refused(error)
-        await response.write(msgspec.json.encode({"error": error.reason}) + b"\n")
+        await stream.write(msgspec.json.encode({"error": error.reason}) + b"\n")
     except Exception:
-        if response.prepared and visit.request.transport is not None:
-            visit.request.transport.abort()  # a part must not be taken for the whole
+        if stream.started:
+            stream.reset()
         raise
-    await response.write_eof()
-    return response
+    stream.finish()
+    return None
 
 
-def _refused(error: OllamaError) -> web.Response:
+def _refused(error: OllamaError) -> Answer:
     """An error with a status: the instance's own, or what one Ollama gives to a failed download."""
     status = error.status if error.status >= 400 else 500
     headers = {"Content-Type": answers.OPENAI_JSON} if status == 500 else {}

@@ -1,22 +1,18 @@
 """Requests that one instance answers: by their model, or by whoever is up."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Final
 
-from aiohttp import web
+from msgspec.structs import replace
 
 from ollama_fleet.api import bodies
 from ollama_fleet.api.bodies import Reading
-from ollama_fleet.api.connection import ClientStream
 from ollama_fleet.api.parts import Parts
 from ollama_fleet.api.paths import escaped
-from ollama_fleet.api.visit import Visit
-from ollama_fleet.errors import Failure
+from ollama_fleet.api.visit import Visit, dialect_of
 from ollama_fleet.names import canonical, is_cloud
 from ollama_fleet.router.body import Body
 from ollama_fleet.router.intake import Request, inference, standing
-from ollama_fleet.router.relay import Client
 
 # Where work is what a request is for, without it a model is only loaded, or unloaded.
 READINGS: Final[Mapping[str, Reading]] = {
@@ -37,47 +33,48 @@ _PLAIN: Final = Reading()
 _UNLOADING: Final = frozenset(("/api/generate", "/api/chat"))  # embed routes load, then unload
 
 
-async def infer(parts: Parts, visit: Visit) -> web.StreamResponse:
+async def infer(parts: Parts, visit: Visit) -> None:
     """An inference request: by its model to the instance the strategy prefers."""
     path, request = visit.place.path, visit.request
-    sender = standing(request.headers, request.remote or "")
-    with await bodies.read(request, parts.limits, READINGS[path]) as held:
-        asked = inference(
-            path,
-            visit.dialect,
-            held.body,
-            held.wanted,
-            headers=request.raw_headers,
-            client=request.remote or "",
-            request_id=visit.id,
-            standing=sender,
-        )
-        if held.wanted.unload and path in _UNLOADING and not is_cloud(asked.key):
-            await parts.unload(asked.key, asked.model)
-        return await forward(parts, visit, asked)
+    sender = standing(request.headers, request.remote)
+    held = await bodies.read(request, parts.limits, READINGS[path])
+    asked = inference(
+        path,
+        dialect_of(path),
+        held.body,
+        held.wanted,
+        headers=request.raw_headers,
+        client=request.remote,
+        request_id=visit.id,
+        standing=sender,
+    )
+    if held.wanted.unload and path in _UNLOADING and not is_cloud(asked.key):
+        await parts.unload(asked.key, asked.model)
+    await parts.relay.serve(asked, visit.client)
 
 
-async def show(parts: Parts, visit: Visit) -> web.StreamResponse:
+async def show(parts: Parts, visit: Visit) -> None:
     """Metadata of a model: from any instance whose store has it."""
-    with await bodies.read(visit.request, parts.limits, _PLAIN) as held:
-        return await forward(parts, visit, asking(visit, held.body, model=held.wanted.model))
+    held = await bodies.read(visit.request, parts.limits, _PLAIN)
+    wanted = asking(visit, held.body, model=held.wanted.model)
+    await parts.relay.serve(wanted, visit.client)
 
 
-async def model(parts: Parts, visit: Visit) -> web.StreamResponse:
+async def model(parts: Parts, visit: Visit) -> None:
     """The same, for OpenAI clients, the model in the path."""
-    return await forward(parts, visit, asking(visit, model=visit.place.name))
+    await parts.relay.serve(asking(visit, model=visit.place.name), visit.client)
 
 
-async def anyone(parts: Parts, visit: Visit) -> web.StreamResponse:
+async def anyone(parts: Parts, visit: Visit) -> None:
     """What every instance would answer alike: from any that is up."""
-    with await bodies.read(visit.request, parts.limits, _PLAIN) as held:
-        return await forward(parts, visit, asking(visit, held.body))
+    held = await bodies.read(visit.request, parts.limits, _PLAIN)
+    await parts.relay.serve(asking(visit, held.body), visit.client)
 
 
-async def anyone_once(parts: Parts, visit: Visit) -> web.StreamResponse:
+async def anyone_once(parts: Parts, visit: Visit) -> None:
     """The same, for what is not to be done twice."""
-    with await bodies.read(visit.request, parts.limits, _PLAIN) as held:
-        return await forward(parts, visit, replace(asking(visit, held.body), repeatable=False))
+    held = await bodies.read(visit.request, parts.limits, _PLAIN)
+    await parts.relay.serve(replace(asking(visit, held.body), repeatable=False), visit.client)
 
 
 def asking(visit: Visit, body: bytes | Body = b"", *, model: str = "") -> Request:
@@ -91,26 +88,6 @@ def asking(visit: Visit, body: bytes | Body = b"", *, model: str = "") -> Reques
         key=canonical(model) if model.strip() else "",
         body=body,
         headers=request.raw_headers,
-        client=request.remote or "",
+        client=request.remote,
         id=visit.id,
     )
-
-
-async def forward(parts: Parts, visit: Visit, wanted: Request) -> web.StreamResponse:
-    """Have it answered by an instance."""
-    client = visit.client()
-    await serve(parts, wanted, client, client)
-    return client.response
-
-
-async def serve(parts: Parts, wanted: Request, client: Client, behind: ClientStream) -> None:
-    """Relay to a client that may stand before another one. Raises Failure if nothing was sent."""
-    try:
-        await parts.relay.serve(wanted, client)
-    except Failure:
-        if not behind.started:
-            raise
-    except Exception:
-        if behind.started:  # aiohttp must not write an answer behind half of another
-            behind.reset()
-        raise

@@ -1,17 +1,17 @@
 """A request as the front's handlers see it: what came, where it leads, what its answer carries."""
 
 import re
-from dataclasses import dataclass
 from typing import Final
 
-from aiohttp import web
+import msgspec
+from multidict import istr
 
-from ollama_fleet.api.connection import ClientStream
+from ollama_fleet.api.connection import ClientStream, FrontRequest
 from ollama_fleet.api.guests import Headers
 from ollama_fleet.api.paths import Found
 from ollama_fleet.router.dialect import Dialect
 
-REQUEST_ID: Final = "X-Request-Id"
+REQUEST_ID: Final = istr("X-Request-Id")
 
 _SANE_ID: Final = re.compile(r"[A-Za-z0-9._~:/+=@-]{1,128}")
 
@@ -36,13 +36,16 @@ class RequestIds:
         return f"{self._start}{self._count & 0xFFFFFFFF:08x}{self._salt}"
 
 
-@dataclass(frozen=True, slots=True)
-class Visit:
-    """One request at the front. `granted` are CORS headers for its answer, whoever gives it."""
+class Visit(msgspec.Struct, frozen=True):
+    """One request at the front. `client` takes its answer where that is relayed.
 
-    request: web.BaseRequest
+    `granted` are CORS headers for its answer, whoever gives it.
+    """
+
+    request: FrontRequest
     place: Found
     id: str
+    client: ClientStream
     granted: Headers = ()
 
     @property
@@ -54,12 +57,6 @@ class Visit:
     def headers(self) -> Headers:
         """What an answer of our own carries besides its content."""
         return ((REQUEST_ID, self.id), *self.granted)
-
-    def client(self) -> ClientStream:
-        """Its side of an answer that is relayed."""
-        if not self.granted:
-            return ClientStream(self.request)
-        return ClientStream(self.request, tuple((n.encode(), v.encode()) for n, v in self.granted))
 
 
 _DIALECTS: Final = {"/v1/messages": Dialect.ANTHROPIC, "/v1/responses": Dialect.RESPONSES}

@@ -51,8 +51,7 @@ class Lengths:
         for scope in (_ALL, (ask.key, "", -1), _narrow(ask)):
             table = self._tables.pop(scope, None) or _Table()
             self._tables[scope] = table
-            table.learn(tokens)
-            if table.stale:
+            if table.learn(tokens):
                 table.sum_up(wider)
             wider = table
         while len(self._tables) > REMEMBERED:
@@ -104,8 +103,8 @@ class _Table:
         self.above: list[float] = []  # share of answers of each class or longer
         self.beyond: list[float] = []  # their tokens, as part of the mean
 
-    def learn(self, tokens: float) -> None:
-        """Take in an answer's length."""
+    def learn(self, tokens: float) -> bool:
+        """Take in an answer's length; whether enough came since the sums were made."""
         self.unit /= KEPT
         self.counts[bisect_right(_FLOORS, tokens) - 1] += self.unit
         self.weight += self.unit
@@ -114,10 +113,6 @@ class _Table:
             self.counts = [count / self.unit for count in self.counts]
             self.weight /= self.unit
             self.unit = 1.0
-
-    @property
-    def stale(self) -> bool:
-        """Enough has been learned since the sums were made."""
         return self.fresh * self.unit > self.weight * _RENEWED
 
     def sum_up(self, wider: "_Table | None") -> None:
@@ -145,7 +140,9 @@ class _Table:
 
     def remaining(self, written: float, cap: float) -> float:
         """The mean of what is still to come when so much is written and no more than `cap` may."""
-        longer, tokens = self._longer(written)
+        longer, tokens = self.above[0], self.beyond[0]
+        if written >= 1:
+            longer, tokens = self._longer(written)
         if longer <= 0:
             return max(min(written / 4, cap - written), 0.0)
         if cap < _MIDDLES[-1]:
@@ -157,8 +154,6 @@ class _Table:
 
     def _longer(self, written: float) -> tuple[float, float]:
         """The share of answers longer than that, and their tokens as part of the mean."""
-        if written < 1:
-            return self.above[0], self.beyond[0]
         k = bisect_right(_FLOORS, written) - 1
         ceiling = _CEILINGS[k]
         part = (ceiling - written) / (ceiling - _FLOORS[k]) if written < ceiling else 0.0

@@ -46,24 +46,26 @@ class Cache:
 
     def take(self, prefix: tuple[int, ...], slots: int) -> None:
         """Put a prompt into the slot that has most of it, else into the oldest."""
-        agreed = self.agrees(prefix)
+        agreed, kept = self.agrees(prefix), 0
         if agreed:
             last = prefix[agreed - 1]
             for prompt in self.prompts:
                 if agreed >= len(prompt) * _CONTINUES and last in prompt:
-                    self._drop(prompt)
+                    self._drop(prompt, agreed)
+                    kept = agreed
                     break
         while len(self.prompts) >= slots:
             self._drop(self.prompts[0])
         self.prompts.append(prefix)
         known = self.known
-        for block in prefix:
+        for block in prefix[kept:]:
             known[block] = known.get(block, 0) + 1
 
-    def _drop(self, prompt: tuple[int, ...]) -> None:
+    def _drop(self, prompt: tuple[int, ...], kept: int = 0) -> None:
+        """Forget a prompt, but for so many blocks that another has now."""
         self.prompts.remove(prompt)
         known = self.known
-        for block in prompt:
+        for block in prompt[kept:]:
             left = known[block] - 1
             if left:
                 known[block] = left

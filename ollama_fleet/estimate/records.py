@@ -1,11 +1,11 @@
 """The records that go in and come out: what was observed, what is asked, how fast something is."""
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
+import msgspec
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Observation:
+
+class Observation(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One attempt that ran to its end, as the instance reports it and as the router's clock saw it.
 
     A figure that nobody told is 0. `busy` is how many slots of the whole instance were at work
@@ -33,7 +33,7 @@ class Observation:
     whole: bool = True
 
 
-class Ask(NamedTuple):
+class Ask(msgspec.Struct, frozen=True, gc=False):
     """A request, as far as the length of its answer goes. `cap_tokens` 0: it sets no limit."""
 
     key: str
@@ -53,7 +53,7 @@ class Coefficients(NamedTuple):
         return self.base + self.slope * x
 
 
-class Speed(NamedTuple):
+class Speed(msgspec.Struct, frozen=True, gc=False):
     """How fast some weights run on an instance: seconds, as learned and as seen a moment ago.
 
     A prompt takes `prompt_base_s + prompt_token_s * tokens`; one stream's next token takes

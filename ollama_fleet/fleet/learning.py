@@ -14,7 +14,7 @@ from ollama_fleet.state import State
 
 LOOK_S = 0.5  # how often the tokens that pass are counted
 SAVE_S = 60.0
-TOGETHER_S = 0.1  # answers that end within it are learned from in one go
+TOGETHER_S = 0.2  # answers that end within it are learned from in one go
 
 log = logging.getLogger(__name__)
 

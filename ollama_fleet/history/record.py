@@ -16,7 +16,7 @@ class Ending(StrEnum):
     CLIENT_GONE = "client_gone"
 
 
-class RequestRecord(msgspec.Struct, frozen=True, kw_only=True):
+class RequestRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One request from its arrival to its end, all attempts included.
 
     `arrived_s` is Unix time; the other seconds are durations by the router's own monotonic clock:
@@ -26,7 +26,8 @@ class RequestRecord(msgspec.Struct, frozen=True, kw_only=True):
     none). `status` is what the client was told (0: it was gone before). `inference` says that it
     ran a model, or would have: it took a slot, which metadata and an unload do not. `tried` are
     the attempts' instances in their order, `failures` what ended each that was followed by another.
-    `scores` is the decision for the last attempt: the best instances, with value and terms.
+    `scores` is the decision for the last attempt: the best instances, each with the value that
+    decided and the figures that made it, which `terms` names.
     """
 
     id: str
@@ -59,7 +60,8 @@ class RequestRecord(msgspec.Struct, frozen=True, kw_only=True):
     reported_load_s: float
     reported_prefill_s: float
     reported_decode_s: float
-    scores: tuple[tuple[str, tuple[float, tuple[tuple[str, float], ...]]], ...]
+    scores: tuple[tuple[str, tuple[float, ...]], ...]
+    terms: tuple[str, ...]
 
 
 class Ended(Protocol):

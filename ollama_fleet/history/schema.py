@@ -47,6 +47,10 @@ UPGRADES = (
     );
     CREATE INDEX requests_by_id ON requests (id);
     """,
+    """
+    ALTER TABLE requests ADD COLUMN terms TEXT NOT NULL DEFAULT '[]';
+    UPDATE requests SET scores = '[]'; -- they were written in another form
+    """,
 )
 """What makes each version of the file from the one before it; a published step never changes."""
 
@@ -62,7 +66,7 @@ SELECT = f"SELECT {_NAMES} FROM requests"  # noqa: S608 - our own names
 _MAX_CHARS = 512  # of one text: a model's name comes from a client, who may write a book
 _FIELDS = msgspec.structs.fields(RequestRecord)
 _TEXTS = tuple(n for n, field in enumerate(_FIELDS) if field.type is str)
-_LISTS = tuple(COLUMNS.index(name) for name in ("tried", "failures", "scores"))
+_LISTS = tuple(COLUMNS.index(name) for name in ("tried", "failures", "terms", "scores"))
 _ENDING = COLUMNS.index("ending")
 
 _encode = msgspec.json.Encoder().encode
@@ -73,10 +77,12 @@ def to_row(record: RequestRecord) -> Sequence[object]:
     """The record as INSERT takes it: lists as JSON text, long texts cut."""
     row: list[Any] = list(msgspec.structs.astuple(record))
     for n in _TEXTS:
-        row[n] = _clean(row[n])
+        text = row[n]
+        if len(text) > _MAX_CHARS or not text.isascii():
+            row[n] = _clean(text)
     for n in _LISTS:
         row[n] = _encode(row[n]).decode()
-    row[_ENDING] = record.ending.value
+    row[_ENDING] = str(record.ending)
     return row
 
 
@@ -92,4 +98,4 @@ def _clean(text: str) -> str:
     if len(text) > _MAX_CHARS:
         text = text[: _MAX_CHARS - 1] + "…"
     # What came out of JSON may hold half of a surrogate pair, which no encoding can express.
-    return text if text.isascii() else text.encode(errors="replace").decode()
+    return text.encode(errors="replace").decode()

@@ -19,53 +19,58 @@ class RequestCounts:
 
     def answered(self, route: str, status: int) -> None:
         """Count an answer that is our own."""
-        self._families.responses.of(self._routes.label(route), str(status)).value += 1
+        self._families.responses.of[self._routes.label(route), str(status)].value += 1
 
     def observe(self, record: RequestRecord) -> None:
         """Count a request that was routed and has ended."""
-        families, outcome = self._families, record.ending.value
+        families, outcome = self._families, str(record.ending)
         route, model = self._routes.label(record.route), self._models.label(record.key)
-        families.requests.of(route, model, outcome).value += 1
-        families.request_bytes.of(route).value += record.request_bytes
-        families.response_bytes.of(route).value += record.answer_bytes
-        if came_from_instance(record):
-            families.responses.of(route, str(record.status)).value += 1
+        families.requests.of[route, model, outcome].value += 1
+        families.request_bytes.of[route,].value += record.request_bytes
+        families.response_bytes.of[route,].value += record.answer_bytes
+        theirs = came_from_instance(record)
+        if theirs:
+            families.responses.of[route, str(record.status)].value += 1
         if record.instance:
-            families.attempts.of(record.instance, outcome).value += 1
-            families.decisions.of(record.strategy).value += record.attempts
+            families.attempts.of[record.instance, outcome].value += 1
+            families.decisions.of[record.strategy,].value += record.attempts
         if record.failures:
             self._add_failures(record)
         if record.inference:
-            self._add_inference(record, model)
+            self._add_times(record, model)
+            if theirs and record.status < 400:
+                self._add_answer(record, model)
 
     def _add_failures(self, record: RequestRecord) -> None:
         """Count the attempts before the last."""
         for instance, failure in zip(record.tried, record.failures, strict=False):
             cause = as_cause(failure)
-            self._families.attempts.of(instance, cause).value += 1
-            self._families.retries.of(cause).value += 1
+            self._families.attempts.of[instance, cause].value += 1
+            self._families.retries.of[cause,].value += 1
 
-    def _add_inference(self, record: RequestRecord, model: str) -> None:
-        """Count the tokens and the times of one request, as far as it had them."""
+    def _add_times(self, record: RequestRecord, model: str) -> None:
+        """Count how long the parts of one took, as far as it had them."""
         families, load_s = self._families, record.load_s + record.reported_load_s
-        families.queue.of(model).observe(record.queue_s)
+        families.queue.of[model,].observe(record.queue_s)
         if load_s:
-            families.load.of(model).observe(load_s)
+            families.load.of[model,].observe(load_s)
         if record.reported_prefill_s:
-            families.prefill.of(model).observe(record.reported_prefill_s)
+            families.prefill.of[model,].observe(record.reported_prefill_s)
         if record.reported_decode_s:
-            families.decode.of(model).observe(record.reported_decode_s)
-        if not came_from_instance(record) or record.status >= 400:
-            return
-        families.prompt_tokens.of(record.instance, model).value += record.prompt_tokens
-        families.generation_tokens.of(record.instance, model).value += record.output_tokens
+            families.decode.of[model,].observe(record.reported_decode_s)
+
+    def _add_answer(self, record: RequestRecord, model: str) -> None:
+        """Count the tokens of an instance's answer, and how soon they came."""
+        families = self._families
+        families.prompt_tokens.of[record.instance, model].value += record.prompt_tokens
+        families.generation_tokens.of[record.instance, model].value += record.output_tokens
         if record.stream and record.first_byte_s:
-            families.first_token.of(model).observe(record.first_byte_s)
+            families.first_token.of[model,].observe(record.first_byte_s)
         if record.ending in _WHOLE:
-            families.whole.of(model).observe(record.total_s)
+            families.whole.of[model,].observe(record.total_s)
             per_token_s = seconds_per_token(record)
             if per_token_s:
-                families.per_token.of(model).observe(per_token_s)
+                families.per_token.of[model,].observe(per_token_s)
 
 
 def came_from_instance(record: RequestRecord) -> bool:

@@ -7,6 +7,8 @@ tokens that they want (telling.py).
 
 from collections.abc import Callable, Iterable
 
+import msgspec
+
 from ollama_fleet.estimate import Ask, Speed
 from ollama_fleet.replay.disturbance import Disturbance, Slowed
 from ollama_fleet.replay.layout import Layout
@@ -34,7 +36,9 @@ class Truth:
             in_vram_bytes = min(model.size_bytes, hardware.limits.budget_bytes)
             self._speeds[at] = _speed(hardware.of(model, in_vram_bytes))
         speed = self._speeds[at]
-        return speed if not self._slowed else Speed(*(self._factor(instance) * s for s in speed))
+        if not self._slowed:
+            return speed
+        return Speed(*(self._factor(instance) * s for s in msgspec.structs.astuple(speed)))
 
     def load_s(self, instance: str, size_bytes: float, *, from_memory: bool = False) -> float:  # noqa: ARG002 - simulated disks are all there is
         """Seconds of a load, once it begins."""

@@ -3,10 +3,11 @@
 import asyncio
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
 from itertools import count
 from random import Random
 from typing import ClassVar, Final, Self
+
+import msgspec
 
 from ollama_fleet.errors import Failure
 from ollama_fleet.router.desk import Cost, Desk
@@ -48,8 +49,7 @@ class NobodyLeft(Failure):
     status: ClassVar[int] = 503
 
 
-@dataclass(frozen=True, slots=True)
-class Admitted:
+class Admitted(msgspec.Struct, frozen=True, gc=False):  # one per request
     """A place on an instance, and the scores that led there. A context manager, as the lease is.
 
     `waited`: it was not given at once.
@@ -88,7 +88,8 @@ class Admission:
         self._state = state
         self._timeout_s = timeout_s
         self._clock = clock
-        self._futures: dict[int, asyncio.Future[Admitted]] = {}
+        self._at_once: dict[int, Admitted | Failure] = {}  # of those who are just arriving
+        self._futures: dict[int, asyncio.Future[Admitted]] = {}  # of those who wait
         self._numbers = count(1)
         self._desk = desk = Desk(
             state,
@@ -122,14 +123,15 @@ class Admission:
         Raises QueueFull, TenantLimit, DeadlineUnmet, QueueTimeout or NobodyLeft. A caller that is
         cancelled leaves the queue.
         """
-        waiter = Waiter(next(self._numbers), request, excluded, arrived_s=self._clock())
-        future: asyncio.Future[Admitted] = asyncio.get_running_loop().create_future()
-        self._futures[waiter.number] = future
-        try:
-            self._desk.arrive(waiter, self._clock())
-            return future.result() if future.done() else await self._wait(waiter, future, age_s)
-        finally:
-            del self._futures[waiter.number]
+        now_s = self._clock()
+        waiter = Waiter(next(self._numbers), request, excluded, arrived_s=now_s)
+        self._desk.arrive(waiter, now_s)
+        answer = self._at_once.pop(waiter.number, None)
+        if answer is None:
+            return await self._wait(waiter, age_s)
+        if isinstance(answer, Failure):
+            raise answer
+        return answer
 
     def close(self) -> None:
         """Refuse everybody, now and from now on: the fleet is stopping."""
@@ -139,13 +141,13 @@ class Admission:
         """All who wait, line by line, each in its order."""
         return self._desk.forecast.waiting(self._clock())
 
-    async def _wait(
-        self, waiter: Waiter, future: "asyncio.Future[Admitted]", age_s: float
-    ) -> Admitted:
+    async def _wait(self, waiter: Waiter, age_s: float) -> Admitted:
         within_s = min(self._timeout_s, max(0.0, waiter.request.deadline_s - age_s))
+        future: asyncio.Future[Admitted] = asyncio.get_running_loop().create_future()
+        self._futures[waiter.number] = future
         try:
             async with asyncio.timeout(within_s):
-                return replace(await future, waited=True)
+                return await future
         except BaseException as error:
             # Too late or cancelled in the very moment in which the place was given: it goes back.
             if future.done() and not future.cancelled() and future.exception() is None:
@@ -157,23 +159,31 @@ class Admission:
             raise
         finally:
             self._desk.leave(waiter, self._clock())
+            del self._futures[waiter.number]
 
     def _grant(self, waiter: Waiter, instance: Instance, scores: Scores) -> Lease | None:
-        future, request = self._futures[waiter.number], waiter.request
-        if future.done():
+        future, request = self._futures.get(waiter.number), waiter.request
+        if future is not None and future.done():
             return None
         slot = bool(request.slot)
         lease = self._state.lease(instance, request.key, request.profile, slot=slot)
-        future.set_result(Admitted(lease, scores))
+        if future is None:
+            self._at_once[waiter.number] = Admitted(lease, scores)
+        else:
+            future.set_result(Admitted(lease, scores, waited=True))
         return lease
 
     def _refuse(self, waiter: Waiter, refusal: Refusal) -> None:
-        future = self._futures[waiter.number]
-        if not future.done():
-            failure = _FAILURES.get(refusal, NobodyLeft)(refusal)
-            if not isinstance(failure, NobodyLeft):
-                tenant = waiter.request.tenant if refusal is Refusal.CROWDED else None
-                failure.retry_after_s = self._retry_after_s(tenant)
+        future = self._futures.get(waiter.number)
+        if future is not None and future.done():
+            return
+        failure = _FAILURES.get(refusal, NobodyLeft)(refusal)
+        if not isinstance(failure, NobodyLeft):
+            tenant = waiter.request.tenant if refusal is Refusal.CROWDED else None
+            failure.retry_after_s = self._retry_after_s(tenant)
+        if future is None:
+            self._at_once[waiter.number] = failure
+        else:
             future.set_exception(failure)
 
     def _retry_after_s(self, tenant: str | None = None) -> float:

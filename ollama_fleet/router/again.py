@@ -18,19 +18,15 @@ After = Callable[[float, Callable[[float], None]], object]
 
 
 class Again:
-    """Has `look` called when nothing has happened for a while."""
+    """Has `look` called when nothing has happened since `happened_s` for a while."""
 
-    __slots__ = ("_after", "_due_s", "_look", "_since_s")
+    __slots__ = ("_after", "_due_s", "_look", "happened_s")
 
     def __init__(self, look: Callable[[float], None], after: After) -> None:
         self._look = look
         self._after = after
-        self._since_s = 0.0  # when something happened last
+        self.happened_s = 0.0
         self._due_s = math.inf  # when the next look is
-
-    def happened(self, now_s: float) -> None:
-        """Something has: it was looked at anyway."""
-        self._since_s = now_s
 
     def watch(self, cost_gpu_s: float, now_s: float) -> None:
         """Have it looked at again if it is quiet for long, as requests go that take so much.
@@ -38,7 +34,7 @@ class Again:
         Or for as long as it has been already, if that is longer.
         """
         if cost_gpu_s > 0:
-            self._watch(max(QUIET * cost_gpu_s, now_s - self._since_s), now_s)
+            self._watch(max(QUIET * cost_gpu_s, now_s - self.happened_s), now_s)
 
     def _watch(self, while_s: float, now_s: float) -> None:
         due_s = now_s + while_s
@@ -50,7 +46,7 @@ class Again:
         if due_s != self._due_s:
             return  # another was due before it
         self._due_s = math.inf
-        quiet_s = now_s - self._since_s
+        quiet_s = now_s - self.happened_s
         if quiet_s < while_s / 2:
             self._watch(while_s - quiet_s, now_s)
         else:

@@ -24,7 +24,10 @@ class Costs:
         if residency is None:
             return 0.0
         prompt_tokens, output_tokens = self._expected(request)
-        busy = 1 + sum([r.in_flight for r in instance.runners.values() if r.resident])
+        busy = 1
+        for runner in instance.runners.values():
+            if runner.resident:
+                busy += runner.in_flight
         speed = self._speeds.speed(instance.name, residency.weights)
         seconds = speed.prefill_s(prompt_tokens) + output_tokens * speed.token_s(busy)
         return (len(instance.spec.gpus) or 1) * seconds / busy

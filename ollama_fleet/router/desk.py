@@ -78,13 +78,13 @@ class Desk:
 
     def arrive(self, waiter: Waiter, now_s: float) -> None:
         """Let a request in: it is granted a place at once, refused at once, or waits."""
-        self._again.happened(now_s)
+        self._again.happened_s = now_s
         if self._closed:
             self._refuse(waiter, Refusal.STOPPING)
             return
         if waiter.request.slot:
             self._state.demand.asked(waiter.request.slot, now_s)
-        if self._late and self._room:
+        if self._late and self._room.count:
             self._queue_up(waiter, now_s)
         elif self._to_place:  # those before it are just being placed
             self._wait(waiter, None, now_s)
@@ -102,11 +102,13 @@ class Desk:
 
     def freed(self, lease: Lease, now_s: float) -> None:
         """A lease has ended: its slot is free for whoever is next."""
-        self._settle(lease, now_s)
-        self._state.ended(lease, now_s)
+        had_s, charge = lease.served(now_s), self._charges.pop(lease, None)
+        if charge is not None:  # what its tenant has really had: so much of so many GPUs
+            gpus = len(lease.instance.spec.gpus) or 1
+            self._room.shares.correct(charge, gpus * had_s)
         if self.strategy.ended is not None:
             self.strategy.ended(lease, now_s)
-        if lease.residency is None:
+        if not self._room.count or lease.residency is None:
             return
         if self._room.lines:
             self._advance(lease.instance, lease.residency.weights, now_s)
@@ -157,7 +159,7 @@ class Desk:
             self._wait(waiter, None, now_s)  # where it was, if there is room for it
 
     def _start_some(self, now_s: float) -> None:
-        self._again.happened(now_s)
+        self._again.happened_s = now_s
         self._look(now_s)
 
     def _look(self, now_s: float) -> None:
@@ -201,7 +203,7 @@ class Desk:
 
     def _place_some(self, now_s: float) -> None:
         """Choose for some of those who have nobody; others have their turn before the next."""
-        some = [w for w in islice(self._to_place, HORIZON) if w.number in self._room.unbound]
+        some = [w for w in islice(self._to_place, HORIZON) if w.line is self._room.unbound]
         for action in plan(some, self._state, self.strategy, self._rng, now_s):
             if isinstance(action, Refuse):
                 self._refuse(action.waiter, Refusal.NOBODY)
@@ -216,19 +218,10 @@ class Desk:
 
     def _advance(self, instance: Instance, weights: str, now_s: float) -> None:
         """Start the first in line for these weights, if there is a slot."""
-        line = self._room.line(instance, weights)
+        line = self._room.lines.get((instance.name, weights))
         if line and instance.healthy:
             for waiter in tuple(starters(line.values(), instance, weights)):
                 self._give(waiter, instance, waiter.scores, now_s)
-
-    def _settle(self, lease: Lease, now_s: float) -> None:
-        """Charge its tenant what it has really had: its share of the GPUs, while it was served."""
-        charge = self._charges.pop(lease, None)
-        if charge is not None:
-            served = lease.at_work_s < math.inf
-            had_s = lease.instance.labour.share_s(now_s) - lease.share_s if served else 0.0
-            gpus = len(lease.instance.spec.gpus) or 1
-            self._room.shares.correct(charge, gpus * had_s)
 
     # -- carrying it out ------------------------------------------------------------------------
 
@@ -237,17 +230,24 @@ class Desk:
         self._give(choice.waiter, choice.instance, choice.scores, now_s)
 
     def _give(self, waiter: Waiter, instance: Instance, scores: Scores, now_s: float) -> None:
-        cost_gpu_s = self._cost(waiter.request, instance)
+        request = waiter.request
+        cost_gpu_s = self._cost(request, instance)
         lease = self._grant(waiter, instance, scores)
         if lease is None:
             return  # it is about to leave, and then the next in line has its place
         waiter.cost_gpu_s = cost_gpu_s
-        self._room.start(waiter)
-        if self._take_out(waiter) and waiter is not self._newcomer:
+        self._charges[lease] = self._room.start(waiter)
+        if waiter.line is not None and self._take_out(waiter) and waiter is not self._newcomer:
             self.forecast.started(now_s)
-        self._state.began(lease, _work(waiter.request), now_s)
-        if waiter.charge is not None:
-            self._charges[lease] = waiter.charge
+        work = Work(
+            request.path,
+            request.prompt_bytes,
+            request.output_cap,
+            request.prefix,
+            request.stream,
+            request.keep_alive,
+        )
+        self._state.began(lease, work, now_s)
 
     def _refuse(self, waiter: Waiter, refusal: Refusal) -> None:
         self._give_up(waiter)
@@ -281,20 +281,10 @@ class Desk:
 
     def _take_out(self, waiter: Waiter) -> bool:
         """Take it out of the room, and out of its instance's counts; whether it was there."""
+        if waiter.line is None:
+            return False
         if waiter.bound is not None:
             self._state.unbind(waiter.bound, waiter.residency)
-        before = len(self._room)
         self._room.leave(waiter)
-        self._state.waiting = len(self._room)
-        return self._state.waiting < before
-
-
-def _work(request: Request) -> Work:
-    return Work(
-        request.path,
-        request.prompt_bytes,
-        request.output_cap,
-        request.prefix,
-        request.stream,
-        request.keep_alive,
-    )
+        self._state.waiting = self._room.count
+        return True

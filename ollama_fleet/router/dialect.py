@@ -7,6 +7,7 @@ Shapes as measured on Ollama 0.20 and 0.32 (`/api`: `{"error": text}`; `/v1`: Op
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Annotated
 
 import msgspec
 
@@ -22,10 +23,14 @@ class Dialect(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Marks:
-    """What to look for in a stream's bytes: what ends it, where records begin, and its figures."""
+    """What to look for in a stream's bytes: what ends it, where records begin, and its figures.
+
+    Those stand behind `figures_from`, where it is met at all.
+    """
 
     end: re.Pattern[bytes]
     record: bytes
+    figures_from: bytes
     figures: re.Pattern[bytes]
     tokens: tuple[bytes, bytes]  # the names among them: of the prompt, of the output
 
@@ -38,35 +43,38 @@ MARKS: dict[Dialect, Marks] = {
     Dialect.OLLAMA: Marks(
         end=re.compile(rb'"done":true|"total_duration":|"status":"success"'),
         record=b"\n{",
+        figures_from=b'"total_duration":',
         figures=re.compile(
             rb'"(prompt_eval_count|eval_count|load_duration|prompt_eval_duration|eval_duration)"'
-            rb":(\d{1,18})"
+            rb":(\d{1,18})\b"
         ),
         tokens=(b"prompt_eval_count", b"eval_count"),
     ),
     Dialect.OPENAI: Marks(
         end=re.compile(rb"\ndata: \[DONE\]"),
         record=b"data: {",
-        figures=re.compile(rb'"(prompt_tokens|completion_tokens)":(\d{1,18})'),
+        figures_from=b'"usage":{',
+        figures=re.compile(rb'"(prompt_tokens|completion_tokens)":(\d{1,18})\b'),
         tokens=(b"prompt_tokens", b"completion_tokens"),
     ),
     Dialect.RESPONSES: Marks(
         end=re.compile(rb"\nevent: response\.completed"),
         record=b"data: {",
-        figures=re.compile(rb'"(input_tokens|output_tokens)":(\d{1,18})'),
+        figures_from=b'"usage":{',
+        figures=re.compile(rb'"(input_tokens|output_tokens)":(\d{1,18})\b'),
         tokens=(b"input_tokens", b"output_tokens"),
     ),
     Dialect.ANTHROPIC: Marks(
         end=re.compile(rb"\nevent: message_stop"),
         record=b"data: {",
-        figures=re.compile(rb'"(input_tokens|output_tokens)":(\d{1,18})'),
+        figures_from=b"\nevent: message_start",  # with the prompt's; the output's come at the end
+        figures=re.compile(rb'"(input_tokens|output_tokens)":(\d{1,18})\b'),
         tokens=(b"input_tokens", b"output_tokens"),
     ),
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Figures:
+class Figures(msgspec.Struct, frozen=True, gc=False):
     """What an answer says of itself at its end; 0 where it says nothing."""
 
     prompt_tokens: int = 0
@@ -108,7 +116,13 @@ def error_record(dialect: Dialect, message: str) -> bytes:
 def figures(dialect: Dialect, tail: bytes) -> Figures:
     """Tokens and durations told by the last bytes of an answer; what stands last counts."""
     marks = MARKS[dialect]
-    told = dict(marks.figures.findall(tail))
+    begin = tail.rfind(marks.figures_from)
+    if dialect is Dialect.OLLAMA and begin >= 0:
+        try:
+            return _in_one_piece(tail[begin : tail.rfind(b"}") + 1])
+        except msgspec.DecodeError:
+            pass  # whoever passed it on cut it: a chunk's size stands in it
+    told = dict(marks.figures.findall(tail, max(begin, 0)))
     if not told:
         return _NOTHING_TOLD
     prompt, output = marks.tokens
@@ -122,6 +136,36 @@ def figures(dialect: Dialect, tail: bytes) -> Figures:
 
 
 _NOTHING_TOLD = Figures()
+
+_Count = Annotated[int, msgspec.Meta(ge=0, lt=10**18)]
+
+
+class _Last(msgspec.Struct, gc=False):
+    """What stands in Ollama's last record; durations in nanoseconds."""
+
+    prompt_eval_count: _Count = 0
+    eval_count: _Count = 0
+    load_duration: _Count = 0
+    prompt_eval_duration: _Count = 0
+    eval_duration: _Count = 0
+
+
+_decode_last = msgspec.json.Decoder(_Last).decode
+
+
+def _in_one_piece(end: bytes) -> Figures:
+    """The figures of Ollama's last record, of which this is the end. Most answers come this way.
+
+    Raises msgspec.DecodeError if it is none.
+    """
+    told = _decode_last(b"{" + end)
+    return Figures(
+        told.prompt_eval_count,
+        told.eval_count,
+        told.load_duration / 1e9,
+        told.prompt_eval_duration / 1e9,
+        told.eval_duration / 1e9,
+    )
 
 
 def _error(dialect: Dialect, status: int, message: str, request_id: str) -> dict[str, object]:

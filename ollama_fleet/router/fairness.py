@@ -10,6 +10,8 @@ and owes nothing for what it had while nobody waited.
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
+
 from ollama_fleet.router.intake import Priority
 
 Flow = tuple[Priority, str]
@@ -20,8 +22,7 @@ _SOON: Final = 16  # requests after which the usual cost has followed most of a 
 _NEXT_TO_NOTHING_GPU_S: Final = 1e-6  # enough to have equal flows take turns
 
 
-@dataclass(slots=True)
-class Charge:
+class Charge(msgspec.Struct, gc=False):  # one per request
     """What a request has been charged so far, in GPU-seconds."""
 
     flow: Flow

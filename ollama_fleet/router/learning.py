@@ -4,16 +4,21 @@ Each attempt that ends teaches, and so do the tokens seen passing meanwhile: `lo
 once a second, notices a GPU that throttles before the answers it works on have ended.
 """
 
+import math
+from collections import defaultdict
 from collections.abc import Callable
-from itertools import islice
+from itertools import chain, islice
 from typing import NamedTuple
 
+import msgspec
+
 from ollama_fleet.errors import Failure
-from ollama_fleet.estimate import Bounds, Estimates, Observation, Prefixes, Served, served
+from ollama_fleet.estimate import Bounds, Estimates, Observation, Prefixes, served
 from ollama_fleet.router.intake import BLOCK_BYTES
-from ollama_fleet.state import Completed, Instance, Lease, Phase, State, Want
+from ollama_fleet.state import Completed, Instance, Lease, Phase, Runner, State, Want
 
 WATCHED = 64  # streams of some weights on an instance: enough to see how fast its tokens come
+TELLING = 16  # answers of a kind that end together: enough to see how long such take
 
 
 class Learning:
@@ -38,13 +43,11 @@ class Learning:
         self._clock = clock
         self._later = later
         self._ends: list[_End] = []  # not learned from yet
-        self._cached: dict[Lease, float] = {}  # bytes of its prompt, if that much is known
-        self._seen: dict[Lease, tuple[int, float]] = {}  # tokens at the last look, and when
+        self._seen: dict[Lease, _Seen] = {}  # at the last look
         self._loads: dict[Want, _Load] = {}
         self._weighed: dict[str, object] = {}  # whose store is known
         state.on_began.append(self._began)
         state.on_outcome.append(self._ended)
-        state.on_release.append(self._released)
         state.on_want.append(self._wanted)
         state.on_load.append(self._load_ended)
         state.on_phase.append(self._phase)
@@ -52,29 +55,27 @@ class Learning:
         self._weigh()
 
     def catch_up(self) -> None:
-        """Learn from all answers that have ended."""
+        """Learn from the answers that have ended."""
         ends, self._ends = self._ends, []
-        for instance, seen, found in ends:
+        for end in _telling(ends):
+            seen = _observed(end)
             self._estimates.learn(seen)
-            if found is not None:
-                self._limit(instance, seen.weights, found)
+            self._limit(end, seen)
 
     def look(self) -> None:
         """See how fast tokens have come since the last look."""
-        now_s = self._clock()
+        now_s, seen = self._clock(), {}
         for instance in self._state.instances.values():
             for weights, runner in instance.runners.items():
-                streams = (lease for lease in runner.leases if lease.tokens and lease.work.stream)
-                self._see(instance, weights, tuple(islice(streams, WATCHED)), now_s)
+                streams = _watched(runner, now_s)
+                self._compare(instance, weights, streams)
+                seen.update(streams)
+        self._seen = seen
 
-    def _see(
-        self, instance: Instance, weights: str, leases: tuple[Lease, ...], now_s: float
-    ) -> None:
+    def _compare(self, instance: Instance, weights: str, streams: "dict[Lease, _Seen]") -> None:
         tokens, stream_s = 0, 0.0
-        for lease in leases:
-            count = lease.tokens() if lease.tokens is not None else 0
+        for lease, (count, now_s) in streams.items():
             before, since_s = self._seen.get(lease, (count, now_s))
-            self._seen[lease] = count, now_s
             tokens += count - before
             stream_s += now_s - since_s
         if stream_s > 0:
@@ -87,62 +88,30 @@ class Learning:
         residency, prefix = lease.residency, lease.work.prefix
         if residency is not None and prefix:
             at = lease.instance.name, residency.weights
-            self._cached[lease] = self._prefixes.cached_blocks(*at, prefix) * BLOCK_BYTES
+            lease.cached_bytes = self._prefixes.cached_blocks(*at, prefix) * BLOCK_BYTES
             self._prefixes.sent(*at, prefix, lease.instance.slots_of(residency.weights))
 
     def _ended(self, lease: Lease, outcome: Completed | Failure) -> None:
         if lease.residency is None or not isinstance(outcome, Completed) or outcome.status >= 400:
             return
-        now_s, weights = self._clock(), lease.residency.weights
-        seen, found = self._observed(lease, weights, outcome, now_s), None
-        if lease.beside is not None and lease.at_work_s == lease.sent_s < now_s:
-            beside_s = lease.beside.slot_s(now_s) - lease.beside_s
-            found = served(seen, beside_s / (now_s - lease.sent_s), stream=lease.work.stream)
-        self._ends.append((lease.instance, seen, found))
+        weights, now_s, beside = lease.residency.weights, self._clock(), lease.beside
+        worked_s = lease.instance.labour.slot_s(now_s)
+        beside_s = beside.slot_s(now_s) if beside is not None else 0.0
+        self._ends.append(_End(lease, weights, outcome, now_s, worked_s, beside_s))
         if len(self._ends) == 1:
             self._later(self.catch_up)
 
-    def _observed(
-        self, lease: Lease, weights: str, outcome: Completed, now_s: float
-    ) -> Observation:
-        work, first_s = lease.work, min(lease.first_s, now_s)
-        from_s = first_s if work.stream else min(lease.at_work_s, now_s)
-        worked_s = lease.instance.labour.slot_s(now_s) - lease.busy_s
-        return Observation(
-            instance=lease.instance.name,
-            weights=weights,
-            key=lease.key,
-            route=work.route,
-            prompt_bytes=work.prompt_bytes,
-            prompt_tokens=outcome.prompt_tokens,
-            output_tokens=outcome.output_tokens,
-            load_s=outcome.load_s,
-            prefill_s=outcome.prefill_s,
-            decode_s=outcome.decode_s,
-            busy=max(worked_s / (now_s - from_s), 1.0) if now_s > from_s else 1.0,
-            cached_tokens=self._cached_tokens(lease, outcome.prompt_tokens),
-            sent_to_first_s=first_s - min(lease.sent_s, first_s),
-            first_to_last_s=now_s - first_s,
-            records=outcome.records,
-            whole=outcome.whole,
-        )
-
-    def _limit(self, instance: Instance, weights: str, seen: Served) -> None:
+    def _limit(self, end: "_End", seen: Observation) -> None:
         """Learn how many requests at once the instance makes something of."""
+        lease, instance, weights = end.lease, end.lease.instance, end.weights
+        if lease.beside is None or not lease.at_work_s == lease.sent_s < end.now_s:
+            return
         bounds = _bounds(instance, weights)
         if weights not in instance.lone and bounds.most > 1:
-            slots = self._estimates.limits.learn(instance.name, weights, bounds, seen)
+            busy = (end.beside_s - lease.beside_s) / (end.now_s - lease.sent_s)
+            found = served(seen, busy, stream=lease.work.stream)
+            slots = self._estimates.limits.learn(instance.name, weights, bounds, found)
             self._state.limit(instance, weights, slots)
-
-    def _cached_tokens(self, lease: Lease, prompt_tokens: int) -> float | None:
-        cached = self._cached.get(lease)
-        if cached is None or not lease.work.prompt_bytes:
-            return None
-        return prompt_tokens * min(cached / lease.work.prompt_bytes, 1.0)
-
-    def _released(self, lease: Lease) -> None:
-        self._cached.pop(lease, None)
-        self._seen.pop(lease, None)
 
     # -- what is in memory ----------------------------------------------------------------------
 
@@ -191,8 +160,74 @@ class Learning:
                     self._estimates.weigh(model.weights, model.size_bytes)
 
 
-_End = tuple[Instance, Observation, Served | None]
-"""An answer that has ended: where, and what it says of speeds and, if anything, of slots."""
+_Seen = tuple[int, float]
+"""How many tokens of a stream had come, and when."""
+
+
+def _watched(runner: Runner, now_s: float) -> dict[Lease, _Seen]:
+    """The oldest streams that come from there."""
+    begun = ((lease, lease.tokens) for lease in runner.leases if lease.tokens and lease.work.stream)
+    return {lease: (tokens(), now_s) for lease, tokens in islice(begun, WATCHED)}
+
+
+class _End(msgspec.Struct, frozen=True, gc=False):
+    """An answer that has ended, at `now_s`; what its slot and those beside it had done by then.
+
+    That are slot-seconds, of the instance and of its model there.
+    """
+
+    lease: Lease
+    weights: str
+    outcome: Completed
+    now_s: float
+    worked_s: float
+    beside_s: float
+
+
+def _telling(ends: list[_End]) -> list[_End]:
+    """Those that are enough to learn from, in their order.
+
+    Of many of a kind some, evenly spread: the others say the same of the same moment.
+    """
+    if len(ends) <= TELLING:
+        return ends
+    kinds = defaultdict(list)
+    for at, end in enumerate(ends):
+        lease = end.lease
+        kinds[lease.instance.name, lease.key, lease.work.route].append(at)
+    telling = (kind[:: math.ceil(len(kind) / TELLING)] for kind in kinds.values())
+    return [ends[at] for at in sorted(chain.from_iterable(telling))]
+
+
+def _observed(end: _End) -> Observation:
+    lease, outcome, now_s = end.lease, end.outcome, end.now_s
+    work, first_s = lease.work, min(lease.first_s, now_s)
+    from_s = first_s if work.stream else min(lease.at_work_s, now_s)
+    busy = (end.worked_s - lease.busy_s) / (now_s - from_s) if now_s > from_s else 1.0
+    return Observation(
+        instance=lease.instance.name,
+        weights=end.weights,
+        key=lease.key,
+        route=work.route,
+        prompt_bytes=work.prompt_bytes,
+        prompt_tokens=outcome.prompt_tokens,
+        output_tokens=outcome.output_tokens,
+        load_s=outcome.load_s,
+        prefill_s=outcome.prefill_s,
+        decode_s=outcome.decode_s,
+        busy=max(busy, 1.0),
+        cached_tokens=_cached_tokens(lease, outcome),
+        sent_to_first_s=first_s - min(lease.sent_s, first_s),
+        first_to_last_s=now_s - first_s,
+        records=outcome.records,
+        whole=outcome.whole,
+    )
+
+
+def _cached_tokens(lease: Lease, outcome: Completed) -> float | None:
+    if lease.cached_bytes is None or not lease.work.prompt_bytes:
+        return None
+    return outcome.prompt_tokens * min(lease.cached_bytes / lease.work.prompt_bytes, 1.0)
 
 
 def _bounds(instance: Instance, weights: str) -> Bounds:

@@ -11,7 +11,7 @@ from typing import Final
 
 from ollama_fleet.errors import Failure
 from ollama_fleet.router.intake import Request
-from ollama_fleet.state import Lease, Residency, Runner, State, Want
+from ollama_fleet.state import Lease, Residency, State, Want
 
 _MARGIN_S: Final = 1.0  # a model that expires within it may be gone when the request arrives
 _EMBEDDING: Final = frozenset(("/api/embed", "/api/embeddings", "/v1/embeddings"))
@@ -33,8 +33,8 @@ class Loading:
         refused anyway: what is wrong with it is for the instance to say. Raises Failure if the
         instance could not load it. A caller that is cancelled waits no longer; the load goes on.
         """
-        runner, residency = lease.runner, lease.residency
-        if runner is None or residency is None or not self._must_load(runner, lease, residency):
+        residency = lease.residency
+        if residency is None or not self.must_load(lease):
             return 0.0
         loop = asyncio.get_running_loop()
         began_s = loop.time()
@@ -51,8 +51,10 @@ class Loading:
             raise type(failure)(*failure.args)  # each who waited has its own traceback
         return loop.time() - began_s
 
-    def _must_load(self, runner: Runner, lease: Lease, residency: Residency) -> bool:
-        if lease.key not in lease.instance.stored:
+    def must_load(self, lease: Lease) -> bool:
+        """Whether the leased instance has to load the model before it can answer."""
+        runner, residency = lease.runner, lease.residency
+        if runner is None or residency is None or lease.key not in lease.instance.stored:
             return False
         if not runner.has(residency.profile):
             return True

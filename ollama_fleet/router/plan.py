@@ -5,9 +5,10 @@ actions are carried out in order, with nothing awaited in between (admission.py)
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from ollama_fleet.router.intake import Request
 from ollama_fleet.router.policy import (
@@ -24,7 +25,7 @@ from ollama_fleet.router.policy import (
     settled,
 )
 from ollama_fleet.router.queue import Waiter
-from ollama_fleet.state import Instance, Profile, Residency
+from ollama_fleet.state import Instance, Profile, Residency, Slots
 
 if TYPE_CHECKING:
     from random import Random
@@ -32,8 +33,7 @@ if TYPE_CHECKING:
 HORIZON = 64  # waiters placed in one plan; those behind them have their turn in the next
 
 
-@dataclass(frozen=True, slots=True)
-class Choose:
+class Choose(msgspec.Struct, frozen=True, gc=False):  # one per request
     """Bind a waiter to an instance, for these scores; if `starts`, it has a slot right now.
 
     `residency` is what it needs in memory there; None if it takes no slot.
@@ -46,8 +46,7 @@ class Choose:
     starts: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Refuse:
+class Refuse(msgspec.Struct, frozen=True):
     """Nobody is left who could ever serve this waiter."""
 
     waiter: Waiter
@@ -55,18 +54,16 @@ class Refuse:
 
 Action = Choose | Refuse
 
+_Kind = tuple[str, Profile]
+"""What a request asks for: a model under an options profile."""
+
+_At = tuple[str, str]
+"""An instance, and weights there."""
+
 
 @dataclass(slots=True)
-class Places:
-    """An instance's slots for some weights: what is in flight, under which profile, who waits.
-
-    A copy of the live counts that a plan goes on counting with.
-    """
-
-    slots: int
-    in_flight: int = 0
-    running: Profile = ()
-    waiting: int = 0
+class Places(Slots):
+    """An instance's slots for some weights, copied: a plan goes on counting from what is live."""
 
     @classmethod
     def of(cls, instance: Instance, weights: str) -> "Places":
@@ -77,88 +74,74 @@ class Places:
         return cls(runner.slots, runner.in_flight, runner.running, runner.waiting)
 
     def take(self, profile: Profile) -> bool:
-        """Take a slot if one is free for that profile.
-
-        Another profile's requests have to end first, for Ollama reloads the model only then.
-        """
-        if self.in_flight and (self.in_flight >= self.slots or self.running != profile):
+        """Take a slot if one is free for that profile."""
+        if not self.takes(profile):
             return False
         self.in_flight += 1
         self.running = profile
         return True
 
-    @property
-    def full(self) -> bool:
-        """Every slot is taken."""
-        return self.in_flight >= self.slots
 
-    def open(self, profile: Profile) -> bool:
-        """One more request of that profile would start now."""
-        free = not self.in_flight or (self.in_flight < self.slots and self.running == profile)
-        return free and not self.waiting
-
-    def arrive(self, profile: Profile, *, first: bool) -> bool:
-        """Take a slot, or wait. Nobody overtakes who waits already, unless it is let in `first`.
-
-        Else requests of the profile that runs would keep those of another waiting for ever.
-        """
-        taken = (first or not self.waiting) and self.take(profile)
-        self.waiting += not taken
-        return taken
-
-
-class _Ledger:
+class _Ledger(msgspec.Struct):
     """What this plan has given away so far; the live counts do not show it yet."""
 
-    def __init__(self) -> None:
-        self.ahead: Plans = {}
-        self._places: dict[tuple[str, str], Places] = {}
-        self._asked: dict[tuple[str, str], set[Profile]] = {}
+    ahead: Plans = msgspec.field(default_factory=dict)
+    places: dict[_At, Places] = msgspec.field(default_factory=dict)
+    asked: dict[_At, set[Profile]] = msgspec.field(default_factory=dict)
 
-    def suits(self, request: Request, instance: Instance) -> bool:
-        """Whether nobody needs or will need the same weights there under another profile."""
-        if not instance.suits(request.key, request.profile):
-            return False
-        residency = instance.residency(request.key, request.profile)
-        if residency is None or not self._asked:
-            return True
-        return self._asked.get((instance.name, residency.weights), set()) <= {residency.profile}
-
-    def arrive(self, waiter: Waiter, instance: Instance, residency: Residency | None) -> bool:
-        """Note where a waiter goes; whether it starts."""
-        self.ahead.setdefault(instance.name, Ahead()).put(waiter.request)
+    def note(self, choice: Choose) -> None:
+        """Note where a waiter goes: those after it find its place taken."""
+        instance, residency = choice.instance, choice.residency
+        self.ahead.setdefault(instance.name, Ahead()).put(choice.waiter.request)
         if residency is None:
-            return True
-        self._asked.setdefault((instance.name, residency.weights), set()).add(residency.profile)
-        places = self._at(instance, residency.weights)
-        return places.arrive(residency.profile, first=bool(waiter.excluded))
+            return
+        at = instance.name, residency.weights
+        self.asked.setdefault(at, set()).add(residency.profile)
+        places = self.places.get(at)
+        if places is None:
+            places = self.places[at] = Places.of(instance, residency.weights)
+        if choice.starts:
+            places.take(residency.profile)
+        else:
+            places.waiting += 1
 
-    def full(self, request: Request, instance: Instance) -> bool:
-        """Whether it would have to wait there for a slot, whatever runs."""
-        residency = instance.residency(request.key, request.profile) if request.slot else None
-        if residency is None:
-            return False
-        if instance.name in self.ahead:
-            return self._at(instance, residency.weights).full
-        runner = instance.runners.get(residency.weights)
-        return runner is not None and runner.in_flight >= runner.slots
+    def crowded(self, request: Request, pool: Sequence[Instance]) -> bool:
+        """Whether it would have to wait for a slot everywhere, whatever runs."""
+        for instance in pool:
+            needs = instance.residency(request.key, request.profile) if request.slot else None
+            places = self._at(instance, needs.weights) if needs is not None else None
+            if places is None or places.in_flight < places.slots:
+                return False
+        return True
 
     def warm(self, request: Request, instance: Instance) -> bool:
         """Whether it could start there now, the model being in memory."""
-        residency = instance.residency(request.key, request.profile)
-        if residency is None or not instance.has_free(residency):
+        needs = instance.residency(request.key, request.profile)
+        if needs is None or not instance.has_free(needs):
             return False
-        if instance.name in self.ahead:
-            return self._at(instance, residency.weights).open(residency.profile)
-        runner = instance.runners[residency.weights]
-        return not runner.waiting and runner.takes(residency.profile)
+        return self.open(instance, needs)
 
-    def _at(self, instance: Instance, weights: str) -> Places:
-        at = instance.name, weights
-        places = self._places.get(at)
-        if places is None:
-            places = self._places[at] = Places.of(instance, weights)
-        return places
+    def open(self, instance: Instance, needs: Residency, *, first: bool = False) -> bool:
+        """Whether one more starts there now. Nobody overtakes who waits, unless let in `first`.
+
+        Else requests of the profile that runs would keep those of another waiting for ever.
+        """
+        places = self._at(instance, needs.weights)
+        return places is None or ((first or not places.waiting) and places.takes(needs.profile))
+
+    def suits(self, instance: Instance, needs: Residency | None) -> bool:
+        """Whether nobody needs or will need the same weights there under another profile."""
+        if needs is None:
+            return True
+        runner = instance.runners.get(needs.weights)
+        if runner is not None and not runner.suits(needs.profile):
+            return False
+        asked = self.asked.get((instance.name, needs.weights))
+        return asked is None or asked == {needs.profile}
+
+    def _at(self, instance: Instance, weights: str) -> Slots | None:
+        """Its slots for some weights as they will be then; None while it has nothing of them."""
+        return self.places.get((instance.name, weights)) or instance.runners.get(weights)
 
 
 def plan(
@@ -172,9 +155,15 @@ def plan(
     `rng` draws who is asked where there are too many instances to ask them all.
     """
     planning = _Planning(view, strategy, rng, now_s)
-    late = strategy.binds is Binding.LATE
-    placed = map(planning.start if late else planning.place, waiters)
-    return tuple([action for action in placed if action is not None])
+    place = planning.start if strategy.binds is Binding.LATE else planning.place
+    actions: list[Action] = []
+    for waiter in waiters:
+        if planning.last is not None:
+            planning.go_on_after(planning.last)
+        action = place(waiter)
+        if action is not None:
+            actions.append(action)
+    return tuple(actions)
 
 
 def starters(line: Iterable[Waiter], instance: Instance, weights: str) -> Iterator[Waiter]:
@@ -186,21 +175,29 @@ def starters(line: Iterable[Waiter], instance: Instance, weights: str) -> Iterat
         yield waiter
 
 
-@dataclass(slots=True)
-class _Planning:
-    """One plan in the making."""
+class _Planning(msgspec.Struct):
+    """One plan in the making. `last` is the last choice, while the ledger does not know of it.
+
+    Most plans are for one waiter, and then it need not.
+    """
 
     view: View
     strategy: Strategy
     rng: "Random"
     now_s: float
-    ledger: _Ledger = field(default_factory=_Ledger)
-    shut: set[tuple[str, Profile]] = field(default_factory=set)  # what no instance has room for now
-    asked: dict[tuple[str, Profile], Sequence[Instance]] = field(default_factory=dict)
+    ledger: _Ledger = msgspec.field(default_factory=_Ledger)
+    shut: set[_Kind] = msgspec.field(default_factory=set)  # what no instance has room for now
+    asked: dict[_Kind, Sequence[Instance]] = msgspec.field(default_factory=dict)
+    last: Choose | None = None
+
+    def go_on_after(self, last: Choose) -> None:
+        """Another waiter follows."""
+        self.ledger.note(last)
+        self.last = None
 
     def place(self, waiter: Waiter) -> Action | None:
         """Choose for good: a slot, or a place in an instance's line."""
-        pool = self._pool(waiter)
+        pool = eligible(waiter.request, self.view, waiter.excluded, self.rng)
         return self._best(waiter, pool) if pool else self._refusal(waiter)
 
     def start(self, waiter: Waiter) -> Action | None:
@@ -211,10 +208,10 @@ class _Planning:
         if alike and kind in self.shut:
             return None
         pool = self.asked.get(kind, ()) if alike else ()
-        pool = pool or self._pool(waiter)
+        pool = pool or eligible(request, self.view, waiter.excluded, self.rng)
         if not pool:
             return self._refusal(waiter)
-        if all(self.ledger.full(request, instance) for instance in pool):
+        if self.ledger.crowded(request, pool):
             if alike:
                 self.shut.add(kind)
             return None
@@ -225,27 +222,32 @@ class _Planning:
             self.asked.pop(kind, None)
         return choice if choice.starts else None
 
-    def _pool(self, waiter: Waiter) -> Sequence[Instance]:
-        return eligible(waiter.request, self.view, waiter.excluded, self.rng)
-
     def _best(self, waiter: Waiter, asked: Sequence[Instance]) -> Choose:
-        request, ledger, strategy = waiter.request, self.ledger, self.strategy
+        request, ledger, strategy, view = waiter.request, self.ledger, self.strategy, self.view
+        now_s, plans, pool = self.now_s, ledger.ahead, asked
         aware = request.slot and strategy.model_aware
-        pool = asked
         if aware and not strategy.weighs_loads:
             pool = [i for i in pool if ledger.warm(request, i)] or pool
-        instance, scores = self._choose(request, pool)
-        if aware and not ledger.suits(request, instance):
-            everybody = ready(request, self.view, waiter.excluded)
-            suited = settled(asked, everybody, partial(ledger.suits, request), self.rng)
-            instance, scores = self._choose(request, suited)
-        residency = instance.residency(request.key, request.profile) if request.slot else None
-        starts = ledger.arrive(waiter, instance, residency)
-        return Choose(waiter, instance, residency, scores, starts)
+        instance, scores = choose(request, pool, strategy, view, now_s=now_s, plans=plans)
+        needs = instance.residency(request.key, request.profile) if request.slot else None
+        if aware and not ledger.suits(instance, needs):
+            pool = self._suited(waiter, asked)
+            instance, scores = choose(request, pool, strategy, view, now_s=now_s, plans=plans)
+            needs = instance.residency(request.key, request.profile)
+        starts = needs is None or ledger.open(instance, needs, first=bool(waiter.excluded))
+        self.last = choice = Choose(waiter, instance, needs, scores, starts)
+        return choice
 
-    def _choose(self, request: Request, pool: Sequence[Instance]) -> tuple[Instance, Scores]:
-        plans = self.ledger.ahead
-        return choose(request, pool, self.strategy, self.view, now_s=self.now_s, plans=plans)
+    def _suited(self, waiter: Waiter, asked: Sequence[Instance]) -> Sequence[Instance]:
+        """Those where nobody has to load the weights anew for it, if there are any."""
+        request, ledger = waiter.request, self.ledger
+
+        def suits(instance: Instance) -> bool:
+            needs = instance.residency(request.key, request.profile)
+            return ledger.suits(instance, needs)
+
+        everybody = ready(request, self.view, waiter.excluded)
+        return settled(asked, everybody, suits, self.rng)
 
     def _refusal(self, waiter: Waiter) -> Refuse | None:
         return None if candidates(waiter.request, self.view, waiter.excluded) else Refuse(waiter)

@@ -9,8 +9,9 @@ import heapq
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import msgspec
 
 from ollama_fleet.gpu import GpuSample
 from ollama_fleet.router.intake import Request
@@ -67,51 +68,35 @@ class View(Protocol):
 Figures = tuple[float, ...]
 """What a strategy says of one instance: the value that decides, then its terms, unnamed.
 
-Every arrival makes dozens of these; the names are put to them when somebody reads them.
+Every arrival makes dozens of these; their names stand beside them, once.
 """
 
 
-class Score(NamedTuple):
-    """What a strategy says of one instance: `value` decides, `terms` say where it comes from."""
+class Scores(msgspec.Struct, frozen=True):
+    """The instances that were asked, by name, each with its figures: the reason for a choice.
 
-    value: float
-    terms: tuple[tuple[str, float], ...]
-
-
-class Scores:
-    """The instances that were asked, by name, each with its score: the reason for a choice.
-
-    Iterate over it for the SHOWN best of them, in the order in which they were asked.
+    Iterate over it for the SHOWN best of them, in the order in which they were asked. `terms` are
+    the names of the `figures` after the first, which are worked out as they are read.
     """
 
-    __slots__ = ("_asked", "_figures", "_terms", "_values")
+    terms: Sequence[str]
+    asked: Sequence[Instance]
+    values: Sequence[float]
+    figures: Callable[[int], Figures]
 
-    def __init__(
-        self,
-        terms: Sequence[str] = (),
-        asked: Sequence[Instance] = (),
-        values: Sequence[float] = (),
-        figures: Sequence[Figures] = (),
-    ) -> None:
-        self._terms = terms
-        self._asked = asked
-        self._values = values
-        self._figures = figures
-
-    def __iter__(self) -> Iterator[tuple[str, Score]]:
-        values = self._values
+    def __iter__(self) -> Iterator[tuple[str, Figures]]:
+        values = self.values
         shown: Iterable[int] = range(len(values))
         if len(values) > SHOWN:
             shown = sorted(heapq.nsmallest(SHOWN, shown, key=values.__getitem__))
         for n in shown:
-            value, *rest = self._figures[n]
-            yield self._asked[n].name, Score(value, tuple(zip(self._terms, rest, strict=True)))
+            yield self.asked[n].name, self.figures(n)
 
     def __len__(self) -> int:
-        return len(self._values)
+        return len(self.values)
 
 
-UNDECIDED: Final = Scores()
+UNDECIDED: Final = Scores((), (), (), ().__getitem__)
 
 
 def candidates(request: Request, view: View, excluded: frozenset[str]) -> list[Instance]:
@@ -177,11 +162,11 @@ Plans = dict[str, Ahead]
 """What a plan has put on each instance, by name; instances it has put nothing on are not in it."""
 
 AskScores = Callable[
-    [Request, Sequence[Instance], View, float, Plans], tuple[list[float], Sequence[Figures]]
+    [Request, Sequence[Instance], View, float, Plans],
+    tuple[list[float], Callable[[int], Figures]],
 ]
-"""The same of many instances, in their order: the values that decide, and all figures.
-
-The figures may be worked out when somebody reads them, which is after the choice, if at all.
+"""The same of many instances, in their order: the values that decide, and what gives the figures of
+the n-th of them: they are read after the choice, if at all.
 """
 
 
@@ -219,17 +204,16 @@ def choose(
         values, figures = strategy.scores(request, pool, view, now_s, plans)
     else:
         score, ahead = strategy.score, plans.get
-        figures = [score(request, i, view, now_s, ahead(i.name, NOTHING)) for i in pool]
-        values = [found[0] for found in figures]
+        found = [score(request, i, view, now_s, ahead(i.name, NOTHING)) for i in pool]
+        values, figures = [each[0] for each in found], found.__getitem__
     least = min(values)
-    best = pool[values.index(least)]
-    if values.count(least) > 1:
-        alike = (i for i, value in zip(pool, values, strict=True) if value == least)
-        best = min(alike, key=_PICKED)
+    at = values.index(least)
+    best = pool[at]
+    for _ in range(values.count(least) - 1):
+        at = values.index(least, at + 1)
+        if pool[at].picked < best.picked:
+            best = pool[at]
     return best, Scores(strategy.terms, tuple(pool), values, figures)
-
-
-_PICKED: Final = attrgetter("picked")
 
 
 def settled(

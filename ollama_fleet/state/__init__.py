@@ -19,7 +19,7 @@ from ollama_fleet.state.records import (
     StoredModel,
     Work,
 )
-from ollama_fleet.state.runner import Labour, Runner
+from ollama_fleet.state.runner import Labour, Runner, Slots
 from ollama_fleet.state.snapshot import FleetFacts, FleetSnapshot, snapshot
 from ollama_fleet.state.store import State
 from ollama_fleet.state.want import Want
@@ -40,6 +40,7 @@ __all__ = [
     "Residency",
     "ResidentModel",
     "Runner",
+    "Slots",
     "State",
     "StoredModel",
     "Want",

@@ -147,6 +147,23 @@ class Instance:
             runner = self.runners[weights] = Runner(self.slots_of(weights))
         return runner
 
+    def ask(self, residency: Residency) -> Runner:
+        """Count a request that is here to stay, waiting or in flight; the runner that is for it."""
+        runner = self.runners.get(residency.weights) or self.runner(residency.weights)
+        runner.asked[residency.profile] = runner.asked.get(residency.profile, 0) + 1
+        return runner
+
+    def unask(self, residency: Residency) -> None:
+        """Count it no longer; its runner goes if there is nothing to remember of it."""
+        runner = self.runners[residency.weights]
+        left = runner.asked[residency.profile] - 1
+        if left:
+            runner.asked[residency.profile] = left
+            return
+        del runner.asked[residency.profile]
+        if runner.idle:
+            del self.runners[residency.weights]
+
     def limit(self, weights: str, slots: int) -> None:
         """Give it so many requests for some weights at once."""
         self.limits[weights] = slots

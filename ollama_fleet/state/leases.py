@@ -5,6 +5,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+import msgspec
+
 from ollama_fleet.state.instance import Instance
 from ollama_fleet.state.records import Residency, Work
 from ollama_fleet.state.runner import Labour, Runner
@@ -13,55 +15,41 @@ if TYPE_CHECKING:
     from ollama_fleet.state.store import State
 
 
-class Lease:
+class Lease(msgspec.Struct, eq=False):
     """A place held on an instance. A context manager: leaving it gives the place back, once.
 
     `key` is the model's, `listed` whether the instance was known to have it; `residency` is what
-    the request needs in memory, None if it needs nothing and takes no slot; `tokens` counts those
-    of its answer, once that has begun. `work` is what it asks for. Moments, in monotonic seconds:
+    the request needs in memory, None if it needs nothing and takes no slot, and `runner` what its
+    instance has of those weights: as long as the lease is held. `tokens` counts those of its
+    answer, once that has begun. `work` is what it asks for. Moments, in monotonic seconds:
     it was granted (`began_s`), sent to the instance, the instance was at work on it, and the first
     byte of its answer came (each infinite until then; `sent_s` is `began_s` while it waits for its
     model to be loaded). `busy_s` is what the instance had worked, in slot-seconds, when it was at
     work, for a stream when its first byte came; `share_s` what one of its slots had had by then.
     `beside` is the labour of its model there, which had come to `beside_s` when it was at work.
-    `notes` is for a strategy to keep what it reckons of the request.
+    `cached_bytes` are those of its prompt that the instance's cache is expected to have, None if
+    nothing is known of that. `notes` is for a strategy to keep what it reckons of the request.
     """
 
-    __slots__ = (
-        "_held",
-        "_state",
-        "at_work_s",
-        "began_s",
-        "beside",
-        "beside_s",
-        "busy_s",
-        "first_s",
-        "instance",
-        "key",
-        "listed",
-        "notes",
-        "residency",
-        "sent_s",
-        "share_s",
-        "tokens",
-        "work",
-    )
-
-    def __init__(
-        self, state: "State", instance: Instance, key: str, residency: Residency | None
-    ) -> None:
-        self._state = state
-        self._held = True
-        self.instance = instance
-        self.key = key
-        self.listed = key in instance.stored
-        self.residency = residency
-        self.tokens: Callable[[], int] | None = None
-        self.work = Work()
-        self.began_s = self.sent_s = self.at_work_s = self.first_s = math.inf
-        self.busy_s = self.share_s = self.beside_s = 0.0
-        self.beside: Labour | None = None
-        self.notes: Any = None
+    _state: "State"
+    instance: Instance
+    key: str
+    listed: bool
+    residency: Residency | None
+    runner: Runner | None
+    work: Work = Work()
+    tokens: Callable[[], int] | None = None
+    began_s: float = math.inf
+    sent_s: float = math.inf
+    at_work_s: float = math.inf
+    first_s: float = math.inf
+    busy_s: float = 0.0
+    share_s: float = 0.0
+    beside: Labour | None = None
+    beside_s: float = 0.0
+    cached_bytes: float | None = None
+    notes: Any = None
+    _held: bool = True
 
     def __enter__(self) -> Self:
         return self
@@ -71,28 +59,26 @@ class Lease:
     ) -> None:
         self.release()
 
-    @property
-    def runner(self) -> Runner | None:
-        """What its instance has of the weights; None if it needs none."""
-        return self.instance.runners.get(self.residency.weights) if self.residency else None
-
     def serve(self, now_s: float) -> None:
         """Its instance is at work on it from now on."""
-        labour, runner = self.instance.labour, self.runner
+        labour = self.instance.labour
         labour.change(1, now_s)
         self.at_work_s = now_s
-        self.busy_s, self.share_s = labour.slot_s(now_s), labour.share_s(now_s)
-        if runner is not None:
-            self.beside = runner.labour
+        self.busy_s, self.share_s = labour.worked_s, labour.shared_s
+        if self.runner is not None:
+            self.beside = self.runner.labour
             self.beside.change(1, now_s)
-            self.beside_s = self.beside.slot_s(now_s)
+            self.beside_s = self.beside.worked_s
 
-    def served(self, now_s: float) -> None:
-        """Its instance is at work on it no longer, if it was."""
-        if self.at_work_s < math.inf:
-            self.instance.labour.change(-1, now_s)
+    def served(self, now_s: float) -> float:
+        """Its instance is at work on it no longer, if it was; the seconds that it has had of it."""
+        if self.at_work_s == math.inf:
+            return 0.0
+        labour = self.instance.labour
+        labour.change(-1, now_s)
         if self.beside is not None:
             self.beside.change(-1, now_s)
+        return labour.shared_s - self.share_s
 
     def release(self) -> None:
         """Give the place back. Doing it again does nothing."""

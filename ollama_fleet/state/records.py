@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
+import msgspec
+
 
 class Phase(StrEnum):
     """The life of an instance's process; written by the supervisor."""
@@ -35,8 +37,7 @@ the digests of the adapters and projectors that the runner is started with.
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Residency:
+class Residency(msgspec.Struct, frozen=True):  # compared and hashed at every arrival
     """What is in an instance's memory: weights (a blob's digest) under an options profile.
 
     Another profile of the same weights is another runner: Ollama reloads the model for it.
@@ -143,8 +144,7 @@ class ResidentModel:
         return length if isinstance(length, int) else 0
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
+class Work(msgspec.Struct, frozen=True, gc=False):  # one per request
     """What a request asks for, as far as is known before it is answered.
 
     `output_cap` is the most tokens it wants, 0 if it sets no limit; `prefix` are rolling hashes of
@@ -160,8 +160,7 @@ class Work:
     keep_alive: KeepAlive = KeepAlive.UNSAID
 
 
-@dataclass(frozen=True, slots=True)
-class Completed:
+class Completed(msgspec.Struct, frozen=True, gc=False):  # one per answer
     """An attempt that ran to its end: the answer's status and what it said of itself (0: nothing).
 
     Tokens of the prompt and of the output; seconds of load, prefill and decode.

@@ -60,8 +60,11 @@ class Rosters:
 
         Those that hold it; anyone where nobody is known to.
         """
+        roster = self._ready.get(key)
+        if roster is not None:
+            return roster.instances
         if key in self._holders:
-            return _of(self._ready, key)
+            return ()
         allowed = self._routes.get(key)
         if allowed is None:
             return self._up.instances

@@ -18,59 +18,65 @@ class Labour:
     """
 
     slots: int = 0
-    _worked_s: float = 0.0
-    _shared_s: float = 0.0
-    _since_s: float = 0.0
+    worked_s: float = 0.0  # slot-seconds up to the last change
+    shared_s: float = 0.0  # seconds up to then, each divided by the slots: what one of them has had
+    since_s: float = 0.0  # when that was
 
     def slot_s(self, now_s: float) -> float:
         """Slot-seconds up to now."""
-        return self._worked_s + self.slots * (now_s - self._since_s)
-
-    def share_s(self, now_s: float) -> float:
-        """Seconds up to now, each divided by the slots at work: what one of them has had."""
-        if not self.slots:
-            return self._shared_s
-        return self._shared_s + (now_s - self._since_s) / self.slots
+        return self.worked_s + self.slots * (now_s - self.since_s)
 
     def change(self, by: int, now_s: float) -> None:
         """So many slots more are at work from now on."""
-        self._worked_s = self.slot_s(now_s)
-        self._shared_s = self.share_s(now_s)
-        self._since_s = now_s
+        if self.slots:
+            passed_s = now_s - self.since_s
+            self.worked_s += self.slots * passed_s
+            self.shared_s += passed_s / self.slots
+        self.since_s = now_s
         self.slots += by
 
 
 @dataclass(slots=True)
-class Runner:
-    """What an instance has, and is asked, of some weights. It serves one profile at a time.
+class Slots:
+    """Slots for some weights: how many there are, those in flight, under which profile, who waits.
 
-    `profile` is what is in memory (`resident`) or on its way there (`loading`); `running` is that
-    of the requests in flight. `asked` counts by profile the requests in flight and those that wait
-    for it in the router; `leases` are those in flight. `listed`: the last /api/ps had it.
-    `expires_s`: when it will go if nobody uses it, in the instance's Unix time; infinite while it
-    is used and until the next look. `leaves`: it goes as soon as nobody uses it. `slots`: how many
-    requests it is given at once.
+    They serve one profile at a time.
     """
 
     slots: int
+    in_flight: int = 0
+    running: Profile = ()
+    waiting: int = 0
+
+    def takes(self, profile: Profile) -> bool:
+        """A slot is free for one more of that profile.
+
+        Another profile's requests have to end first, for Ollama reloads the model only then.
+        """
+        return not self.in_flight or (self.in_flight < self.slots and self.running == profile)
+
+
+@dataclass(slots=True)
+class Runner(Slots):
+    """What an instance has, and is asked, of some weights.
+
+    `profile` is what is in memory (`resident`) or on its way there (`loading`); `running` is that
+    of the requests in flight. `asked` counts by profile the requests in flight and those that wait
+    for it in the router, `waiting` the latter; `leases` are those in flight. `listed`: the last
+    /api/ps had it. `expires_s`: when it will go if nobody uses it, in the instance's Unix time;
+    infinite while it is used and until the next look. `leaves`: it goes as soon as nobody uses it.
+    """
 
     profile: Profile = ()
     resident: bool = False
     loading: bool = False
     listed: bool = False
-    in_flight: int = 0
-    running: Profile = ()
     asked: dict[Profile, int] = field(default_factory=dict)
     context_length: int = 0
     expires_s: float = math.inf
     leaves: bool = False
     leases: "dict[Lease, None]" = field(default_factory=dict)  # those in flight, the oldest first
     labour: Labour = field(default_factory=Labour)
-
-    @property
-    def waiting(self) -> int:
-        """Requests that wait in the router for these weights here."""
-        return sum(self.asked.values()) - self.in_flight
 
     @property
     def idle(self) -> bool:
@@ -83,25 +89,9 @@ class Runner:
             return len(self.asked) == 1 and profile in self.asked
         return self.profile == profile or not (self.resident or self.loading)
 
-    def takes(self, profile: Profile) -> bool:
-        """A slot is free for one more of that profile; of another, only when none is in flight."""
-        return not self.in_flight or (self.in_flight < self.slots and self.running == profile)
-
     def has(self, profile: Profile) -> bool:
         """It is in memory under that profile."""
         return self.resident and self.profile == profile
-
-    def ask(self, profile: Profile) -> None:
-        """Count a request that is here to stay, waiting or in flight."""
-        self.asked[profile] = self.asked.get(profile, 0) + 1
-
-    def unask(self, profile: Profile) -> None:
-        """Count it no longer."""
-        left = self.asked[profile] - 1
-        if left:
-            self.asked[profile] = left
-        else:
-            del self.asked[profile]
 
     def load(self, profile: Profile) -> None:
         """It is being loaded under that profile; what was there before has to go."""

@@ -1,7 +1,7 @@
 """The store itself: leases and counts from the router, phases and models from control."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 
 from ollama_fleet.errors import ClientGone, Failure, ModelMissing
 from ollama_fleet.gpu import GpuSample
@@ -33,6 +33,8 @@ class State:
     instance's phase was published. `on_began` and `on_release`: a lease has begun, has
     ended; `on_outcome`: an attempt has.
     `on_want` and `on_load`: something is to be loaded; that has come to its end.
+    Which instances may be asked (`holders`, `ready`, `free`, `residents`, `may_serve`) is looked up
+    in the rosters.
     """
 
     def __init__(self, placement: Placement) -> None:
@@ -52,7 +54,9 @@ class State:
         self.on_outcome: list[Callable[[Lease, Completed | Failure], None]] = []
         self.on_want: list[Callable[[Want], None]] = []
         self.on_load: list[Callable[[Want, Failure | None], None]] = []
-        self._rosters = Rosters(placement.routes)
+        self._rosters = rosters = Rosters(placement.routes)
+        self.holders, self.ready, self.free = rosters.holders, rosters.ready, rosters.free
+        self.residents, self.may_serve = rosters.residents, rosters.may_serve
         self._picks = 0
 
     # -- what the router tells ------------------------------------------------------------------
@@ -68,10 +72,9 @@ class State:
         instance.requests += 1
         instance.sketches.clear()
         residency = instance.residency(key, profile) if slot else None
-        lease = Lease(self, instance, key, residency)
-        if residency is not None:
-            runner = instance.runner(residency.weights)
-            runner.ask(residency.profile)
+        runner = instance.ask(residency) if residency is not None else None
+        lease = Lease(self, instance, key, key in instance.stored, residency, runner)
+        if residency is not None and runner is not None:
             runner.in_flight += 1
             runner.running = residency.profile
             if not runner.resident:
@@ -101,10 +104,6 @@ class State:
         if runner is not None and residency is not None and runner.has(residency.profile):
             lease.serve(now_s)
 
-    def ended(self, lease: Lease, now_s: float) -> None:
-        """Say when a lease that began has ended."""
-        lease.served(now_s)
-
     def limit(self, instance: Instance, weights: str, slots: int) -> None:
         """Give an instance so many requests for some weights at once, from now on."""
         if instance.slots_of(weights) != slots:
@@ -121,13 +120,14 @@ class State:
         self.pick(instance)
         instance.bound += 1
         if residency is not None:
-            instance.runner(residency.weights).ask(residency.profile)
+            instance.ask(residency).waiting += 1
 
     def unbind(self, instance: Instance, residency: Residency | None = None) -> None:
         """Count it no longer as waiting: it starts, moves or has left."""
         instance.bound -= 1
         if residency is not None:
-            self._unask(instance, residency)
+            instance.runners[residency.weights].waiting -= 1
+            instance.unask(residency)
 
     def progress(self, lease: Lease, tokens: Callable[[], int], now_s: float) -> None:
         """Say that its answer has begun, and where its tokens are counted.
@@ -144,9 +144,11 @@ class State:
 
     def outcome(self, lease: Lease, outcome: Completed | Failure) -> None:
         """Say how an attempt ended. A client that left is nobody's failure."""
-        instance = lease.instance
+        instance, runner, residency = lease.instance, lease.runner, lease.residency
         if isinstance(outcome, Completed):
-            self._served(lease)
+            if runner and residency and not runner.loading and not runner.has(residency.profile):
+                runner.loaded(residency.profile)  # an answer came, whoever had it loaded
+                self._rosters.loads(instance, residency.weights)
         elif isinstance(outcome, ModelMissing):
             self.set_stored(instance, [m for m in instance.stored.values() if m.key != lease.key])
         elif not isinstance(outcome, ClientGone):
@@ -169,41 +171,27 @@ class State:
                 tell(want)
         return True
 
-    def _served(self, lease: Lease) -> None:
-        """An answer came: what it needed is in memory, whoever had it loaded."""
-        runner, residency = lease.runner, lease.residency
-        if runner and residency and not runner.loading and not runner.has(residency.profile):
-            runner.loaded(residency.profile)
-            self._rosters.loads(lease.instance, residency.weights)
-
     def _released(self, lease: Lease) -> None:
-        instance, residency = lease.instance, lease.residency
+        instance, runner, residency = lease.instance, lease.runner, lease.residency
         instance.in_flight -= 1
         instance.sketches.clear()
         if lease.tokens is not None:
             instance.counters.discard(lease.tokens)
             instance.counted += lease.tokens()
-        if residency is not None:
-            runner = instance.runners[residency.weights]
+        if runner is not None and residency is not None:
             runner.in_flight -= 1
             del runner.leases[lease]
             runner.expires_s = math.inf
             leaves = runner.leaves and not runner.in_flight
             if leaves:
                 memory.gone(instance, residency.weights)
-            self._unask(instance, residency)
+            instance.unask(residency)
             if runner.in_flight == runner.slots - 1:
                 self._rosters.slots(instance, residency.weights)
             if leaves:
                 self._rosters.loads(instance, residency.weights)
         for tell in self.on_release:
             tell(lease)
-
-    def _unask(self, instance: Instance, residency: Residency) -> None:
-        runner = instance.runners[residency.weights]
-        runner.unask(residency.profile)
-        if runner.idle:
-            del instance.runners[residency.weights]
 
     # -- what control tells ---------------------------------------------------------------------
 
@@ -276,25 +264,3 @@ class State:
         """Tell everyone who asked that the fleet is not what it was."""
         for tell in self.on_change:
             tell()
-
-    # -- what anyone may read -------------------------------------------------------------------
-
-    def holders(self, key: str) -> Sequence[Instance]:
-        """The instances whose store is known to hold a model, whatever their health."""
-        return self._rosters.holders(key)
-
-    def ready(self, key: str) -> Sequence[Instance]:
-        """The healthy instances that may be given a request for a model."""
-        return self._rosters.ready(key)
-
-    def free(self, key: str, profile: Profile) -> Sequence[Instance]:
-        """The healthy instances with that model in memory under that profile, and a free slot."""
-        return self._rosters.free(key, profile)
-
-    def residents(self, weights: str) -> Mapping[str, Instance]:
-        """The instances with these weights in memory, by name, whatever their health."""
-        return self._rosters.residents(weights)
-
-    def may_serve(self, instance: Instance, key: str) -> bool:
-        """Whether the configuration lets that instance serve that model."""
-        return self._rosters.may_serve(instance, key)

@@ -50,11 +50,11 @@ class Holding:
     async def handle(self, request):
         self.began.set()
         try:
-            with await bodies.read(request, self.limits, self.reading) as held:
-                digests = [await digest(held.body) for _ in range(2)]
-                return told(held, digests, open_files(self.limits.spool))
+            held = await bodies.read(request, self.limits, self.reading)
+            digests = [await digest(held.body) for _ in range(2)]
+            return told(held, digests, open_files(self.limits.spool))
         except BadBody as bad:
-            return Answer(status=bad.status, text=str(bad))
+            return Answer(bad.status, str(bad).encode())
         finally:
             self.left.set()
 
@@ -80,7 +80,7 @@ def told(held, digests, files):
         "digests": digests,
         "files": files,
     }
-    return Answer(text=json.dumps(said))
+    return Answer(200, json.dumps(said).encode())
 
 
 @asynccontextmanager
@@ -263,6 +263,21 @@ def test_a_body_with_broken_chunks_is_400(chunks, reason):
     run(check())
 
 
+def test_a_body_that_breaks_right_behind_the_end_of_a_chunk_is_400_all_the_same():
+    """The end wakes its reader, which finds nothing, and must not wait for what cannot come."""
+
+    async def check():
+        async with holding() as place:
+            reader, writer = await connect(place)
+            writer.write(head("Transfer-Encoding: chunked") + b"2\r\n{}")
+            await asyncio.wait_for(place.began.wait(), 5)
+            writer.write(b"\r\nzz\r\n")
+            assert await whole(reader) == (400, b"invalid byte in chunk length")
+            writer.close()
+
+    run(check())
+
+
 def test_a_client_that_leaves_takes_its_body_along(tmp_path):
     async def check():
         async with holding(spool=tmp_path) as place:
@@ -412,9 +427,9 @@ class Passing:
         self.body: Body = bodies.passing(request, Limits(10, 0.5))
         await self.go.wait()
         try:
-            return Answer(text=json.dumps([self.body.size, await digest_of(self.body)]))
+            return Answer(200, json.dumps([self.body.size, await digest_of(self.body)]).encode())
         except BadBody as bad:
-            return Answer(status=bad.status)
+            return Answer(bad.status)
 
 
 async def digest_of(body):

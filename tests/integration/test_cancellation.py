@@ -33,7 +33,7 @@ class HangsUp:
     def __init__(self, end, began):
         self.end, self.began, self.task = end, began, None
 
-    def start(self, head, extra):
+    def start(self, head, ours):
         pass
 
     def write(self, data):

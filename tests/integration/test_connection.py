@@ -1,6 +1,7 @@
-"""The contract with aiohttp: what api/connection.py relies on, seen from a client's socket."""
+"""The contract with aiohttp: what api/connection relies on, seen from a client's socket."""
 
 import asyncio
+from contextlib import asynccontextmanager
 
 import aiohttp
 import pytest
@@ -10,6 +11,7 @@ from router_fixtures import DONE, TOKEN, Backend, answer, chunk, post, routed, s
 
 from ollama_fleet.api.connection import Answer, Front
 from ollama_fleet.api.connection.heads import MAX_HEAD_BYTES
+from ollama_fleet.api.connection.wire import MAX_WAITING
 
 
 def run(coroutine):
@@ -327,7 +329,7 @@ def waits(seconds):
 
 def test_an_idle_connection_is_closed_in_the_end():
     async def hello(_request):
-        return Answer(text="hello")
+        return Answer(200, b"hello")
 
     async def check():
         limits = {"header_timeout_s": 10.0, "drain_s": 1.0, "idle_timeout_s": 0.2}
@@ -358,3 +360,208 @@ def test_a_fault_of_ours_is_said_as_gin_says_it_and_logged(caplog):
 
     run(check())
     assert len(caplog.records) == 1
+
+
+@asynccontextmanager
+async def served(handler, **limits):
+    """A connection to a front with this handler."""
+    limits = {"header_timeout_s": 5.0, "drain_s": 5.0, **limits}
+    async with Front(handler, "127.0.0.1", 0, **limits) as front:
+        reader, writer = await asyncio.open_connection("127.0.0.1", front.port)
+        async with asyncio.timeout(10):
+            yield reader, writer
+        writer.close()
+
+
+def test_more_requests_than_are_parsed_ahead_are_all_answered_in_order():
+    async def tell(asked):
+        await asyncio.sleep(0)
+        return Answer(200, asked.target.encode())
+
+    async def check():
+        async with served(tell) as (reader, writer):
+            targets = [b"/%d" % number for number in range(10 * MAX_WAITING)]
+            writer.write(b"".join(b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n" % t for t in targets))
+            assert [(await read_answer(reader))[1] for _ in targets] == targets
+
+    run(check())
+
+
+async def echo_body(asked):
+    return Answer(200, await asked.body.read())
+
+
+def test_a_body_that_comes_behind_its_head_does_not_make_room_for_one_request_less():
+    async def check():
+        async with served(echo_body) as (reader, writer):
+            whole = request(b"split")
+            writer.write(whole[:-5])
+            await asyncio.sleep(0.05)  # its turn comes before its body does
+            writer.write(b"split" + 2 * MAX_WAITING * request(b"next"))
+            assert (await read_answer(reader))[1] == b"split"
+            for _ in range(2 * MAX_WAITING):
+                assert (await read_answer(reader))[1] == b"next"
+
+    run(check())
+
+
+@pytest.mark.parametrize("behind", [b"NO REQUEST\r\n\r\n", b"GET /\x01 HTTP/1.1\r\n\r\n"])
+def test_requests_are_answered_whatever_comes_behind_them_in_the_same_packet(behind):
+    async def check():
+        async with served(echo_body) as (reader, writer):
+            writer.write(request(b"one") + request(b"two") + behind)
+            assert [(await read_answer(reader))[1] for _ in range(2)] == [b"one", b"two"]
+            assert (await reader.read()).startswith(b"HTTP/1.1 400 ")
+
+    run(check())
+
+
+def test_what_comes_behind_the_last_request_does_not_cost_it_its_answer():
+    async def check():
+        async with served(echo_body) as (reader, writer):
+            writer.write(request(b"last", extra=b"Connection: close\r\n") + b"more than announced")
+            assert (await read_answer(reader))[1] == b"last"
+            assert await reader.read() == b""
+
+    run(check())
+
+
+def test_a_request_under_way_at_the_end_gets_its_body_and_its_answer():
+    begun = asyncio.Event()
+
+    async def echo(asked):
+        begun.set()
+        return Answer(200, await asked.body.read())
+
+    async def check():
+        limits = {"header_timeout_s": 5.0, "drain_s": 5.0}
+        async with asyncio.timeout(10), Front(echo, "127.0.0.1", 0, **limits) as front:
+            reader, writer = await asyncio.open_connection("127.0.0.1", front.port)
+            idle, idle_writer = await asyncio.open_connection("127.0.0.1", front.port)
+            writer.write(request(b"late")[:-4])
+            await begun.wait()
+            end = asyncio.create_task(front.__aexit__())
+            assert await idle.read() == b"", "who is owed nothing goes first"
+            writer.write(b"late" + request(b"more"))
+            assert (await read_answer(reader))[1] == b"late"
+            assert await reader.read() == b"", "the next one is not taken any more"
+            await end
+            idle_writer.close()
+            writer.close()
+
+    run(check())
+
+
+async def ended_while(handler, begun, then):
+    """What a client gets whose request is under way at the end, and who then does that."""
+    limits = {"header_timeout_s": 5.0, "drain_s": 5.0}
+    async with asyncio.timeout(10), Front(handler, "127.0.0.1", 0, **limits) as front:
+        reader, writer = await asyncio.open_connection("127.0.0.1", front.port)
+        idle, idle_writer = await asyncio.open_connection("127.0.0.1", front.port)
+        writer.write(request(b"body"))
+        await begun.wait()
+        end = asyncio.create_task(front.__aexit__())
+        assert await idle.read() == b"", "the end has begun"
+        then(writer)
+        got = await reader.read()
+        await end
+        idle_writer.close()
+        writer.close()
+    return got
+
+
+def test_a_client_that_shuts_down_its_half_during_the_drain_time_gets_its_answer():
+    async def check():
+        begun = asyncio.Event()
+
+        async def slow(_asked):
+            begun.set()
+            await asyncio.sleep(0.2)
+            return Answer(200, b"late")
+
+        got = await ended_while(slow, begun, lambda writer: writer.write_eof())
+        assert got.endswith(b"\r\n\r\nlate")
+
+    run(check())
+
+
+def test_an_answer_behind_which_no_other_is_given_says_so():
+    async def check():
+        begun, let_go = asyncio.Event(), asyncio.Event()
+
+        async def held(_asked):
+            begun.set()
+            await let_go.wait()
+            return Answer(200, b"late")
+
+        got = await ended_while(held, begun, lambda _: let_go.set())
+        assert b"\r\nConnection: close\r\n" in got
+
+    run(check())
+
+
+def test_a_request_that_does_not_end_is_cancelled_after_the_drain_time():
+    begun, ended = asyncio.Event(), []
+
+    async def never(_asked):
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append(True)
+
+    async def check():
+        async with served(never, drain_s=0.1) as (reader, writer):
+            writer.write(request(b""))
+            await begun.wait()
+        assert await reader.read() == b""
+
+    run(check())
+    assert ended == [True]
+
+
+def test_an_answer_behind_half_of_another_is_not_sent():
+    async def both(asked):
+        asked.connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf")
+        return Answer(500)
+
+    async def check():
+        async with served(both) as (reader, writer):
+            writer.write(request(b""))
+            assert b"500" not in await reader.read()
+
+    run(check())
+
+
+def test_a_handler_that_is_cancelled_takes_its_connection_along():
+    async def cancelled(_asked):
+        raise asyncio.CancelledError
+
+    async def check():
+        async with served(cancelled) as (reader, writer):
+            writer.write(request(b""))
+            assert await reader.read() == b""
+
+    run(check())
+
+
+def test_what_is_to_be_done_at_the_end_of_an_answer_is_done_once_whatever_came_of_it():
+    done = []
+
+    async def some(asked):
+        asked.at_end = lambda: done.append(asked.target)
+        if asked.target == "/fault":
+            raise ZeroDivisionError
+        if asked.target == "/gone":
+            asked.connection.transport.abort()
+            await asyncio.Event().wait()
+        return Answer(200)
+
+    async def check():
+        for target in (b"/", b"/fault", b"/gone"):
+            async with served(some) as (reader, writer):
+                writer.write(b"GET %b HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n" % target)
+                await reader.read()
+
+    run(check())
+    assert done == ["/", "/fault", "/gone"]

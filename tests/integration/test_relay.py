@@ -385,7 +385,7 @@ def test_a_client_that_does_not_read_stops_the_upstream_not_the_router():
             writer.write(post("/api/generate"))
             await reader.readuntil(b"\r\n\r\n")
             await asyncio.sleep(0.3)
-            (connection,) = router.front._server.connections
+            (connection,) = router.front._serving.connections
             assert connection.writing_paused
             assert connection.transport.get_write_buffer_size() < 2**20
             total = 0

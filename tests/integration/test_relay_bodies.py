@@ -45,8 +45,8 @@ class Answered:
     def __init__(self):
         self.status, self.body, self.finished = 0, b"", False
 
-    def start(self, head, extra):
-        self.status, self.extra = head.status, extra
+    def start(self, head, _ours):
+        self.status = head.status
 
     def write(self, data):
         self.body += data

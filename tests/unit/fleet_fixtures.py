@@ -46,7 +46,7 @@ def resident(model, *, context_length=0, **more) -> ResidentModel:
     return ResidentModel(canonical(model), model, 1, 1, "", row, **more)
 
 
-def asks(model="m", *, slot=True, num_ctx=0, only=()) -> Request:
+def asks(model="m", *, slot=True, num_ctx=0, only=(), **more) -> Request:
     key = canonical(model)
     return Request(
         "POST",
@@ -57,6 +57,7 @@ def asks(model="m", *, slot=True, num_ctx=0, only=()) -> Request:
         key if slot else "",
         profile=(("num_ctx", num_ctx),) if num_ctx else (),
         only=frozenset(only),
+        **more,
     )
 
 

@@ -17,6 +17,7 @@ from ollama_fleet.router.policy import NOTHING
 from ollama_fleet.router.queue import Waiter
 from ollama_fleet.router.strategies import STRATEGIES, Tools
 from ollama_fleet.router.strategies.adaptive import GAMMA, LOADING
+from ollama_fleet.router.strategies.adaptive.outlook import LOOKED_AT
 from ollama_fleet.state import Phase, State, Work
 
 KEY = canonical("m")
@@ -82,7 +83,7 @@ def starts(state, known, *requests, now_s=0.0):
 
 def test_an_idle_instance_costs_the_prompt_and_the_answer_at_its_speed():
     state = warm_fleet("a")
-    found = figures(state, "a", Known({"a": 0.1}), replace(asks(), prompt_bytes=400))
+    found = figures(state, "a", Known({"a": 0.1}), asks(prompt_bytes=400))
     assert found["prefill"] == pytest.approx(100 * 0.01)
     assert found["decode"] == pytest.approx(100 * 0.1)
     assert found["load"] == found["wait"] == found["others"] == found["evict"] == 0
@@ -100,6 +101,18 @@ def test_what_the_others_have_left_falls_while_they_write_though_nothing_else_ha
     assert figures(state, "a", known, now_s=10.0)["others"] < before
 
 
+@given(st.lists(st.integers(1, 45), min_size=1, max_size=100).map(lambda t: sorted(t)[::-1]))
+def test_of_a_few_others_each_is_looked_at_of_many_some_that_tell_of_the_rest(written):
+    """The older a stream, the more it has written: from the oldest to the youngest some will do."""
+    state = warm_fleet("a", slots=1000)
+    for tokens in written:
+        run(state, "a", tokens=tokens)
+    left_s = sum(100 - tokens for tokens in written) * 0.2
+    few = len(written) <= LOOKED_AT
+    found = figures(state, "a", Known({"a": 1.0}))["others"]
+    assert found == pytest.approx(left_s, rel=1e-9 if few else 0.15)
+
+
 @given(st.integers(0, 100), st.lists(st.booleans(), max_size=40))
 def test_of_many_others_what_they_have_left_is_known_nearly_as_they_come_and_go(count, changes):
     """Not each of hundreds of streams is looked at whenever one of them ends."""
@@ -108,7 +121,7 @@ def test_of_many_others_what_they_have_left_is_known_nearly_as_they_come_and_go(
     instance = state.instances["a"]
     for comes in changes:
         if comes:
-            leases.append(run(state, "a", tokens=99))
+            leases.append(run(state, "a", tokens=40))
         elif leases:
             leases.pop().release()
         others_s = figures(state, "a", known)["others"]
@@ -201,7 +214,7 @@ def test_a_busy_model_that_has_to_go_is_waited_for():
 
 def test_a_prompt_that_continues_one_the_instance_has_had_is_half_done():
     state, prefixes = warm_fleet("a", "b"), Prefixes()
-    request = replace(asks(), prompt_bytes=2048, prefix=(1, 2, 3, 4))
+    request = asks(prompt_bytes=2048, prefix=(1, 2, 3, 4))
     prefixes.sent("a", "d-m", (1, 2), 2)
     tools = Tools(Known(), random.Random(1), prefixes=prefixes)
     chooses = STRATEGIES["adaptive"](tools)

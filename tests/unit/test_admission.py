@@ -49,7 +49,8 @@ def test_who_waits_is_served_in_order_as_slots_come_free():
         order = []
 
         async def visit(number):
-            with await door.admit(asks()):
+            with await door.admit(asks()) as place:
+                assert place.waited == (number > 0)
                 order.append(number)
                 await asyncio.sleep(0)
 
@@ -194,6 +195,8 @@ def test_leases_and_waiting_return_to_zero_whatever_happens(script, strategy):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         assert state.waiting == 0
+        assert not door._at_once, "an answer is kept that nobody takes"
+        assert not door._futures
         for instance in state.instances.values():
             assert (instance.in_flight, instance.bound) == (0, 0)
             assert not instance.runners

@@ -57,14 +57,14 @@ def begin(state, instance, request):
 @given(st.integers(0, 7), st.integers(0, 4), st.integers(0, 10_000), st.integers(0, 200))
 def test_the_cost_is_what_will_be_charged_if_those_beside_it_stay(beside, gpus, text_bytes, cap):
     state, instance = warm(gpus)
-    request = replace(asks(), prompt_bytes=text_bytes, output_cap=cap)
+    request = asks(prompt_bytes=text_bytes, output_cap=cap)
     for _ in range(beside):
         begin(state, instance, asks())
     expected_gpu_s = cost_gpu_s(request, instance)
     lease = begin(state, instance, request)
     tokens = min(100, cap or 100)
     end_s = 0.5 + 0.01 * max(text_bytes / 4, 1) + tokens * (0.02 + 0.01 * (beside + 1))
-    had_s = instance.labour.share_s(end_s) - lease.share_s
+    had_s = lease.served(end_s)
     assert expected_gpu_s == pytest.approx(max(gpus, 1) * had_s)
 
 
@@ -82,7 +82,7 @@ def test_a_fleet_charges_at_the_start_what_it_has_learned_to_expect():
     state, _ = warm()
     learned = SimpleNamespace(estimates=Estimates(), prefixes=Prefixes())
     admission = make_admission(Config(), state, learned, lambda: 0.0)
-    request = replace(asks(), prompt_bytes=4000)
+    request = asks(prompt_bytes=4000)
     costs = Costs(learned.estimates, Expectations(learned.estimates))
     expected_gpu_s = costs.gpu_s(request, state.instances["a"])
     asyncio.run(admission.admit(request))

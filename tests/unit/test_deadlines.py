@@ -1,11 +1,11 @@
 """How long a request waits, on virtual time: as long as it may, and as long as it wants."""
 
 import random
-from dataclasses import replace
 
 import pytest
 import virtual_time
 from fleet_fixtures import asks, fleet, resident, strategy
+from msgspec.structs import replace
 
 from ollama_fleet.estimate import Estimates, Observation
 from ollama_fleet.names import canonical
@@ -39,7 +39,7 @@ def test_it_waits_until_the_first_of_the_queues_limit_and_its_own(
         with await door.admit(asks()):
             began_s = virtual_time.now()
             with pytest.raises(QueueTimeout, match=f"in {waits_s} s"):
-                await door.admit(replace(asks(), deadline_s=deadline_s), age_s=age_s)
+                await door.admit(asks(deadline_s=deadline_s), age_s=age_s)
             assert virtual_time.now() - began_s == pytest.approx(waits_s)
 
     virtual_time.run(check())
@@ -48,7 +48,7 @@ def test_it_waits_until_the_first_of_the_queues_limit_and_its_own(
 def test_who_can_start_at_once_does_however_late_it_is():
     async def check():
         door = admission(fleet("a", slots=1), 60.0)
-        with await door.admit(replace(asks(), deadline_s=1.0), age_s=9.0) as place:
+        with await door.admit(asks(deadline_s=1.0), age_s=9.0) as place:
             assert not place.waited
 
     virtual_time.run(check())
@@ -63,7 +63,7 @@ def test_it_goes_elsewhere_when_what_it_waits_for_is_long_overdue():
             estimates.learn(replace(seen, prefill_s=0.1, decode_s=49 * token_s))
         cost = Costs(estimates, Expectations(estimates)).gpu_s
         door = admission(state, 3600.0, strategy("adaptive", speeds=estimates), cost=cost)
-        with await door.admit(replace(asks(), stream=True)) as slow:
+        with await door.admit(asks(stream=True)) as slow:
             state.sent(slow.lease, 0.0)
             state.progress(slow.lease, lambda: 45 + round(virtual_time.now() / 0.02), 0.1)
             with await door.admit(asks()) as place:

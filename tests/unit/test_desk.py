@@ -146,7 +146,7 @@ def test_a_desk_that_is_closed_refuses_who_waits_and_who_comes():
 def test_what_a_lease_is_for_and_when_it_began_is_noted():
     office = Office(warm("a", slots=2))
     office.now_s = 5.0
-    office.arrive(replace(asks(), prompt_bytes=77, output_cap=9, stream=True))
+    office.arrive(asks(prompt_bytes=77, output_cap=9, stream=True))
     lease = office.leases[1]
     assert (lease.began_s, lease.work.prompt_bytes, lease.work.output_cap) == (5.0, 77, 9)
     assert lease.work.stream
@@ -212,7 +212,7 @@ def test_requests_of_the_options_that_run_do_not_keep_another_waiting_for_ever(n
 def test_who_never_waited_says_nothing_of_how_long_one_waits():
     """Requests that find a free slot pass by one that waits for another; no wait is foretold."""
     office = Office(warm("a", "b"))
-    only_a, only_b = (replace(asks(), only=frozenset({name})) for name in "ab")
+    only_a, only_b = (asks(only=frozenset({name})) for name in "ab")
     office.arrive(only_a)
     office.arrive(only_a)
     for _ in range(6):
@@ -233,7 +233,7 @@ def test_a_tenant_is_charged_the_gpus_seconds_less_what_others_had_of_them(gpus,
     state.set_resident(state.instances["a"], [resident("m")])
     office = Office(state)
     for _ in range(1 + beside):
-        number = office.arrive(replace(asks(), tenant=f"t{office.number + 1}")).number
+        number = office.arrive(asks(tenant=f"t{office.number + 1}")).number
         office.state.sent(office.leases[number], 0.0)
     office.now_s = 10.0
     office.end(1)
@@ -244,7 +244,7 @@ def test_a_tenant_is_charged_nothing_for_a_load_that_it_waits_for():
     state = fleet("a", slots=2)
     state.on_want.append(lambda _want: None)
     office = Office(state)
-    office.arrive(replace(asks(), tenant="t"))
+    office.arrive(asks(tenant="t"))
     want = Want(state.instances["a"], Residency("d-m"), "m", "/api/generate", ())
     state.want(want)
     office.now_s = 30.0
@@ -327,7 +327,7 @@ def test_a_time_in_which_nobody_waited_says_nothing_about_the_next_wait():
     office.end(7)
     office.now_s += 3600.0
     office.arrive()
-    office.arrive(replace(asks(), deadline_s=60.0))
+    office.arrive(asks(deadline_s=60.0))
     assert office.refused == {}
 
 
@@ -353,7 +353,7 @@ def test_who_waits_for_an_answer_that_does_not_end_is_chosen_for_anew_as_time_pa
     )
     began_s = office.now_s = 3600.0
     written = [0]
-    office.arrive(replace(asks(), stream=True))
+    office.arrive(asks(stream=True))
     office.state.sent(office.leases[1], began_s)
     office.state.progress(office.leases[1], lambda: written[0], began_s + 0.1)
     written[0] = 45

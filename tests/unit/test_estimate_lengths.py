@@ -4,6 +4,7 @@ import random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from ollama_fleet.estimate import Ask, Estimates, Observation
 from ollama_fleet.estimate.lengths import REMEMBERED, Lengths
@@ -52,7 +53,7 @@ def test_what_is_still_to_come_is_the_mean_of_those_that_were_longer(seed, writt
 @pytest.mark.parametrize("cap", [16, 100, 250, 450])
 def test_who_sets_a_limit_gets_no_more(cap):
     true = mean_of(min(tokens, cap) for tokens in SAMPLE)
-    capped = CHAT._replace(cap_tokens=cap)
+    capped = replace(CHAT, cap_tokens=cap)
     assert taught(1, 2000).remaining(capped, 0) == pytest.approx(true, rel=0.15)
 
 
@@ -110,7 +111,7 @@ def test_whatever_was_seen_what_is_to_come_is_finite_and_within_the_limit(
     lengths = Lengths()
     for tokens in seen:
         lengths.learn(CHAT, tokens)
-    ask = CHAT._replace(cap_tokens=cap, prompt_tokens=prompt_tokens)
+    ask = replace(CHAT, cap_tokens=cap, prompt_tokens=prompt_tokens)
     left = lengths.remaining(ask, written)
     assert 0 <= left < math.inf
     if cap:
@@ -124,8 +125,8 @@ def test_a_higher_limit_never_makes_an_answer_shorter(seen, one, other):
     for tokens in seen:
         lengths.learn(CHAT, tokens)
     low, high = sorted((one, other))
-    shorter = lengths.remaining(CHAT._replace(cap_tokens=low), 0)
-    longer = lengths.remaining(CHAT._replace(cap_tokens=high), 0)
+    shorter = lengths.remaining(replace(CHAT, cap_tokens=low), 0)
+    longer = lengths.remaining(replace(CHAT, cap_tokens=high), 0)
     assert shorter <= longer * (1 + 1e-9)
     assert longer <= lengths.remaining(CHAT, 0) * (1 + 1e-9)
 

@@ -1,9 +1,10 @@
 import random
+from collections import Counter
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ollama_fleet.estimate import Prefixes
+from ollama_fleet.estimate import Cache, Prefixes
 
 
 def prefix(text):
@@ -74,6 +75,15 @@ def agreement(one, other):
         (n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b),
         min(len(one), len(other)),
     )
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(texts.filter(bool), max_size=12), st.integers(1, 3))
+def test_it_knows_the_blocks_of_the_prompts_it_holds_and_no_others(sent, slots):
+    cache = Cache()
+    for text in sent:
+        cache.take(prefix(text), slots)
+    assert cache.known == Counter(block for prompt in cache.prompts for block in prompt)
 
 
 def test_it_never_remembers_more_prompts_than_slots():

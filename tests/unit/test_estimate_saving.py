@@ -4,6 +4,7 @@ import random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import astuple, replace
 
 from ollama_fleet.estimate import Ask, Estimates, Observation
 
@@ -38,13 +39,17 @@ def lived(seed):
     return estimates
 
 
+def speed(estimates, instance, weights):
+    return astuple(estimates.speed(instance, weights))
+
+
 def figures(estimates):
     """All that can be asked of it."""
     ask = Ask("model-v", "/api/chat", 300)
     return [
-        *(s for i in (*INSTANCES, "new") for w in (*WEIGHTS, "x") for s in estimates.speed(i, w)),
+        *(f for i in (*INSTANCES, "new") for w in (*WEIGHTS, "x") for f in speed(estimates, i, w)),
         *(estimates.load_s(i, GIB, from_memory=m) for i in (*INSTANCES, "new") for m in (0, 1)),
-        *(estimates.remaining_tokens(ask._replace(key=k), 0) for k in ("model-v", "model-w", "x")),
+        *(estimates.remaining_tokens(replace(ask, key=k), 0) for k in ("model-v", "model-w", "x")),
         *(estimates.remaining_tokens(ask, written) for written in (1, 60, 3000)),
         *(estimates.prompt_tokens(k, 1000) for k in ("model-v", "x")),
     ]

@@ -1,10 +1,10 @@
 import math
 import random
-from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import astuple, replace
 
 from ollama_fleet.estimate import Estimates, Observation
 
@@ -162,9 +162,9 @@ def test_tokens_seen_passing_tell_of_a_change_before_any_answer_ends(slow):
 
 def test_one_sighting_alone_changes_nothing():
     estimates = taught(1, 60)
-    before = estimates.speed("c", "w")
+    before = astuple(estimates.speed("c", "w"))
     estimates.saw("c", "w", busy=2, tokens=40, stream_s=400.0)
-    assert estimates.speed("c", "w") == pytest.approx(before)
+    assert astuple(estimates.speed("c", "w")) == pytest.approx(before)
 
 
 def test_a_stream_that_pauses_once_is_not_slow():
@@ -207,11 +207,11 @@ def test_a_throttled_gpu_is_slow_for_its_other_models_and_for_prompts_too():
     rng = random.Random(2)
     for _ in range(20):
         estimates.learn(answer(rng, weights="other"))
-    before = estimates.speed("c", "other")
+    before = astuple(estimates.speed("c", "other"))
     token_s = estimates.speed("c", "w").token_s(1)
     for _ in range(3):
         estimates.saw("c", "w", busy=1, tokens=40, stream_s=120 * token_s)
-    after = estimates.speed("c", "other")
+    after = astuple(estimates.speed("c", "other"))
     assert after == pytest.approx(tuple(3 * s for s in before), rel=0.05)
 
 
@@ -247,7 +247,7 @@ def test_few_tokens_are_added_up_to_a_sighting():
         one.saw("c", "w", busy=1, tokens=1, stream_s=0.2)
     for _ in range(6):
         many.saw("c", "w", busy=1, tokens=16, stream_s=3.2)
-    assert one.speed("c", "w") == pytest.approx(many.speed("c", "w"))
+    assert astuple(one.speed("c", "w")) == pytest.approx(astuple(many.speed("c", "w")))
 
 
 # -- what others tell -----------------------------------------------------------------------------
@@ -327,12 +327,12 @@ def test_who_gets_nothing_while_others_answer_is_taken_for_one_like_them():
 
 def test_what_has_become_another_is_as_if_it_had_never_been_seen():
     estimates = taught(1, 20, instance="a")
-    never = estimates.speed("c", "w")
+    never = astuple(estimates.speed("c", "w"))
     rng = random.Random(2)
     for _ in range(20):
         estimates.learn(answer(rng, instance="c", slow=5.0))
     estimates.forget("c")
-    assert estimates.speed("c", "w") == pytest.approx(never)
+    assert astuple(estimates.speed("c", "w")) == pytest.approx(never)
 
 
 # -- laws ------------------------------------------------------------------------------------------
@@ -359,8 +359,8 @@ def test_a_fleet_slower_by_a_factor_gets_estimates_longer_by_that_factor(seed, f
         else:
             same.random()
     for name in ("a", "b", "c", "new"):
-        longer = tuple(factor * s for s in one.speed(name, "w"))
-        assert other.speed(name, "w") == pytest.approx(longer, rel=1e-6)
+        longer = tuple(factor * s for s in astuple(one.speed(name, "w")))
+        assert astuple(other.speed(name, "w")) == pytest.approx(longer, rel=1e-6)
     assert other.load_s("a", SIZE) == pytest.approx(factor * one.load_s("a", SIZE), rel=1e-6)
 
 
@@ -403,7 +403,7 @@ def test_whatever_was_seen_more_is_never_faster_and_never_loses_throughput(
         estimates.learn(each)
     for instance in ("a", "b", "c"):
         speed = estimates.speed(instance, "w")
-        assert all(0 <= s < math.inf for s in speed)
+        assert all(0 <= s < math.inf for s in astuple(speed))
         assert 0 < speed.prefill_s(tokens) <= speed.prefill_s(tokens + more) < math.inf
         low, high = sorted((busy, busier))
         assert 0 < speed.token_s(low) <= speed.token_s(high) < math.inf

@@ -2,7 +2,6 @@
 
 import gc
 import weakref
-from dataclasses import replace
 
 from fleet_fixtures import asks
 
@@ -25,7 +24,7 @@ class Asked:
 
 def test_a_request_is_reckoned_once_though_many_ask():
     asked = Asked()
-    expected, request = Expectations(asked), replace(asks(), prompt_bytes=400, output_cap=7)
+    expected, request = Expectations(asked), asks(prompt_bytes=400, output_cap=7)
     assert [expected(request) for _ in range(3)] == [(100.0, 7.0)] * 3
     assert asked.count == 1
 
@@ -33,11 +32,11 @@ def test_a_request_is_reckoned_once_though_many_ask():
 def test_requests_that_are_alike_are_not_mistaken_for_one_another():
     expected = Expectations(Asked())
     for size in range(1, 2000):  # a new one may live where the last one did
-        assert expected(replace(asks(), prompt_bytes=4 * size)) == (size, 100.0)
+        assert expected(asks(prompt_bytes=4 * size)) == (size, 100.0)
 
 
 def test_a_request_and_its_body_do_not_outlive_their_answer():
-    expected, request = Expectations(Asked()), replace(asks(), body=b"image")
+    expected, request = Expectations(Asked()), asks(body=b"image")
     gone = weakref.ref(request)
     expected(request)
     del request

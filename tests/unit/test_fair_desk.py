@@ -3,7 +3,6 @@
 import heapq
 import random
 from collections import Counter
-from dataclasses import replace
 from itertools import count
 
 import pytest
@@ -54,7 +53,7 @@ class Fleet:
         return lease
 
     def ask(self, tenant, takes_s, priority=Priority.NORMAL):
-        request = replace(asks(), tenant=tenant, priority=priority)
+        request = asks(tenant=tenant, priority=priority)
         waiter = Waiter(next(self._numbers), request, arrived_s=self.now_s)
         self._takes_s[waiter.number] = takes_s
         self.desk.arrive(waiter, self.now_s)

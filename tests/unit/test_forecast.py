@@ -1,7 +1,6 @@
 """What those who wait are told of their wait."""
 
 import math
-from dataclasses import replace
 
 import pytest
 from fleet_fixtures import asks, fleet
@@ -14,7 +13,7 @@ from ollama_fleet.router.queue import Waiter, WaitingRoom
 
 
 def waits(number, *, tenant="a", deadline_s=math.inf):
-    request = replace(asks(), id=f"r{number}", tenant=tenant, deadline_s=deadline_s)
+    request = asks(id=f"r{number}", tenant=tenant, deadline_s=deadline_s)
     return Waiter(number, request, arrived_s=float(number))
 
 

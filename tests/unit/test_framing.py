@@ -102,11 +102,25 @@ def test_framing_that_lies_is_refused(data):
 def test_a_head_is_parsed_once_with_hop_by_hop_headers_dropped():
     head = parse_head(
         b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\n"
-        b"Connection: X-Hop, keep-alive\r\nX-Hop: 1\r\nTransfer-Encoding: chunked\r\nDate: today"
+        b"Connection: X-Hop, keep-alive\r\nX-Hop: 1\r\nServer: x\r\n"
+        b"Transfer-Encoding: chunked\r\nDate: today"
     )
     assert (head.status, head.reason, head.chunked, head.length) == (200, b"OK", True, None)
-    assert head.headers == ((b"Content-Type", b"application/x-ndjson"), (b"Date", b"today"))
+    assert head.lines == (b"Content-Type: application/x-ndjson", b"Date: today")
     assert head.keep_alive
+
+
+@pytest.mark.parametrize(
+    ("fields", "lines", "length"),
+    [
+        (b"Content-Length: 5\r\ncontent-length: 5", (b"Content-Length: 5",), 5),
+        (b"Connection: content-length\r\nContent-Length: 5", (b"Content-Length: 5",), 5),
+        (b"Content-Length: 5\r\nTransfer-Encoding: chunked", (), None),
+    ],
+)
+def test_a_client_is_told_of_a_length_once_and_only_if_it_is_the_bodys(fields, lines, length):
+    head = parse_head(b"HTTP/1.1 200 OK\r\n" + fields)
+    assert (head.lines, head.length) == (lines, length)
 
 
 @pytest.mark.parametrize(
@@ -117,6 +131,7 @@ def test_a_head_is_parsed_once_with_hop_by_hop_headers_dropped():
         b"HTTP/1.1 20 OK",
         b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2",
         b"HTTP/1.1 200 OK\r\nContent-Length: x",
+        b"HTTP/1.1 200 OK\r\nContent-Length: " + b"1" * 5000,
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked",
         b"HTTP/1.1 200 OK\r\nno colon",
         b"HTTP/1.1 200 OK\r\nA B: 1",

@@ -12,7 +12,7 @@ from ollama_fleet.errors import FleetError
 from ollama_fleet.history import Bounds, Ending, History, RequestRecord, find, recent
 from ollama_fleet.history import file as history_file
 from ollama_fleet.history.file import HistoryFile, first_within, set_aside
-from ollama_fleet.history.schema import COLUMNS, UPGRADES, from_row, to_row
+from ollama_fleet.history.schema import APPLICATION_ID, COLUMNS, UPGRADES, from_row, to_row
 from ollama_fleet.history.writer import QUEUE_RECORDS
 
 WIDE = Bounds(max_requests=10**9, max_bytes=2**40, keep_s=10**9)
@@ -26,9 +26,8 @@ records = st.builds(
     tried=st.tuples(texts, texts),
     failures=st.tuples(texts),
     ending=st.sampled_from(Ending),
-    scores=st.lists(st.tuples(texts, st.tuples(seconds, st.tuples(st.tuples(texts, seconds))))).map(
-        tuple
-    ),
+    scores=st.lists(st.tuples(texts, st.tuples(seconds, seconds))).map(tuple),
+    terms=st.tuples(texts),
 )
 
 
@@ -267,6 +266,22 @@ def test_an_older_file_is_brought_up_to_date(path, monkeypatch):
     assert db.execute("SELECT id, mood FROM requests").fetchall() == [("r1", "calm")]
     assert db.execute("PRAGMA user_version").fetchone() == (len(UPGRADES) + 1,)
     db.close()
+
+
+def test_a_file_with_scores_in_the_first_form_is_read_without_them(path):
+    db = sqlite3.connect(path)
+    first = f"{UPGRADES[0]}; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 1"
+    db.executescript(first)
+    fields = dict(zip(COLUMNS, to_row(made()), strict=True))
+    del fields["terms"]
+    fields["scores"] = '[["gpu0", [1.0, [["in_flight", 1.0]]]]]'
+    marks = ", ".join("?" * len(fields))
+    insert = f"INSERT INTO requests ({', '.join(fields)}) VALUES ({marks})"
+    with db:
+        db.execute(insert, tuple(fields.values()))
+    db.close()
+    HistoryFile(path).close()
+    assert recent(path, 1) == (made(scores=(), terms=()),)
 
 
 def test_a_step_that_fails_changes_nothing(path, monkeypatch):

@@ -19,7 +19,7 @@ class Client:
     def __init__(self):
         self.seen = []
 
-    def start(self, _head, _extra):
+    def start(self, _head, _ours):
         self.seen.append("start")
 
     def write(self, data):

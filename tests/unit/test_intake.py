@@ -126,6 +126,12 @@ def test_options_given_twice_are_one_map_as_in_go():
     assert read_body(cleared, stream_default=True).profile == (("num_batch", 3),)
 
 
+def test_options_that_are_no_json_are_none():
+    for body in (b'{"OPTIONS":{x},"model":"m"}', b'{"Options":{},"options":{x},"model":"m"}'):
+        wanted = read_body(body, stream_default=True)
+        assert (wanted.model, wanted.profile) == ("m", ())
+
+
 @pytest.mark.parametrize("dialect", Dialect)
 def test_only_ollamas_own_api_has_runner_options(dialect):
     wanted = read_body(b'{"model":"m","options":{"num_ctx":1}}', stream_default=True)

@@ -9,7 +9,7 @@ from ollama_fleet.errors import StreamBroken
 from ollama_fleet.estimate import Prefixes
 from ollama_fleet.estimate.limits import Limits
 from ollama_fleet.names import canonical
-from ollama_fleet.router.learning import WATCHED, Learning
+from ollama_fleet.router.learning import TELLING, WATCHED, Learning
 from ollama_fleet.state import Completed, Phase, Residency, StoredModel, Want, Work
 
 KEY = canonical("m")
@@ -63,7 +63,7 @@ class School:
     def end(self, lease, outcome):
         self.state.outcome(lease, outcome)
         lease.release()
-        self.state.ended(lease, self.now_s)
+        lease.served(self.now_s)
 
 
 def test_answers_that_end_one_after_another_are_learned_from_together_and_once():
@@ -77,6 +77,22 @@ def test_answers_that_end_one_after_another_are_learned_from_together_and_once()
         assert counts[0] not in [seen.output_tokens for seen in school.notes.learned]
         moments.pop()()
     assert [seen.output_tokens for seen in school.notes.learned] == [1, 2, 3, 4]
+
+
+def test_of_very_many_answers_of_a_kind_that_end_together_some_teach_evenly_spread():
+    """Of another instance, model or route those that are few do, too, and each in its turn."""
+    moments = []
+    school = School("a", "b", later=moments.append)
+    hold(school.state, school.state.instances["a"], "m", "n")
+    for number in range(5 * TELLING):
+        school.end(school.begin("a", route="/api/embed"), Completed(200, 100 + number))
+        if number == 40:
+            school.end(school.begin("a", route="/api/chat"), Completed(200, 1))
+            school.end(school.begin("a", canonical("n"), route="/api/embed"), Completed(200, 2))
+            school.end(school.begin("b", route="/api/embed"), Completed(200, 3))
+    moments.pop()()
+    told = [seen.prompt_tokens for seen in school.notes.learned]
+    assert told == [*range(100, 141, 5), 1, 2, 3, *range(145, 100 + 5 * TELLING, 5)]
 
 
 def test_an_answer_teaches_what_its_last_record_says_and_what_the_clock_saw():

@@ -2,10 +2,10 @@
 
 import asyncio
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import replace
 
 import pytest
 from fleet_fixtures import asks, fleet, resident, spec, stored
+from msgspec.structs import replace
 from virtual_time import now, passes, run
 
 from ollama_fleet.control.loads import ARRIVE_S, Loads, deadline_s

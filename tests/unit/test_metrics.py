@@ -233,7 +233,7 @@ def test_where_an_instance_tells_no_times_the_pace_is_by_our_clock(metrics):
 def test_a_bucket_holds_what_is_not_above_its_bound(values):
     registry = CollectorRegistry()
     bounds = (0.5, 1.0, 1_000.0)
-    series = Histograms(registry, "a_seconds", "A.", ("model",), bounds).of("m")
+    series = Histograms(registry, "a_seconds", "A.", ("model",), bounds).of["m",]
     for value in values:
         series.observe(value)
     (family,) = registry.collect()

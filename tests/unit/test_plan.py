@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from ollama_fleet.names import canonical
 from ollama_fleet.router.plan import Refuse, plan, starters
+from ollama_fleet.router.policy import Strategy
 from ollama_fleet.router.queue import Waiter, WaitingRoom
 from ollama_fleet.state import Health, Phase
 
@@ -13,6 +14,7 @@ LEAST = strategy("least_conn")
 TURNS = strategy("round_robin")
 LATE = strategy("late_least_conn")
 ADAPTIVE = strategy("adaptive")
+FIRST = Strategy("first", lambda *_: (0.0,), (), model_aware=True, weighs_loads=True)
 
 
 def planned(state, chooses, *requests, excluded=frozenset()):
@@ -185,7 +187,41 @@ def test_more_load_never_attracts(load, more):
     assert not (before == ["b"] and after == ["a"])
 
 
+@given(st.lists(st.tuples(st.sampled_from("mn"), st.sampled_from([0, 8])), max_size=9))
+def test_a_plan_for_many_is_as_many_plans_for_one_each_carried_out_before_the_next(kinds):
+    requests = [asks(model, num_ctx=num_ctx) for model, num_ctx in kinds]
+    together, one_by_one = (fleet("a", "b", "c", models=("m", "n")) for _ in range(2))
+    expected = [(a.instance.name, a.starts) for a in planned(together, LEAST, *requests)]
+    found = []
+    for request in requests:
+        (choice,) = planned(one_by_one, LEAST, request)
+        if choice.starts:
+            one_by_one.lease(choice.instance, request.key, request.profile)
+        else:
+            one_by_one.bind(choice.instance, choice.residency)
+        for instance in one_by_one.instances.values():
+            instance.picked = 0  # a plan picks nobody
+        found.append((choice.instance.name, choice.starts))
+    assert found == expected
+
+
+def test_who_cannot_start_takes_nothing_from_those_behind():
+    state = fleet("a", "b", slots=2)
+    hold(state, state.instances["b"], "n")
+    for _ in range(2):
+        state.lease(state.instances["b"], canonical("n"))
+    actions = planned(state, LATE, asks("m"), asks("n"), asks("m"), asks("m"))
+    assert [(a.waiter.number, a.instance.name) for a in actions] == [(1, "a"), (3, "a")]
+
+
 # -- two profiles of the same weights ------------------------------------------------------------
+
+
+def test_two_who_start_in_one_plan_under_different_profiles_start_on_different_instances():
+    """Though the strategy prefers the same one."""
+    state = fleet("a", "b")
+    actions = planned(state, FIRST, asks(num_ctx=8), asks(num_ctx=16), asks(num_ctx=8))
+    assert [(a.instance.name, a.starts) for a in actions] == [("a", True), ("b", True), ("a", True)]
 
 
 def test_a_profile_waits_until_the_other_is_done_though_a_slot_is_free():

@@ -161,18 +161,14 @@ def test_the_reasons_of_a_choice_name_everybody_asked_and_the_lowest_wins(loads)
     plans["i0"].put(asks())
     pool = asked(state, asks())
     best, scores = choose(asks(), pool, strategy("least_conn"), state, now_s=0.0, plans=plans)
-    values = {name: score.value for name, score in scores}
+    values = {name: figures[0] for name, figures in scores}
     assert len(scores) == len(values) == len(loads)
     assert values[best.name] == min(values.values())
-    for name, score in scores:
-        running, waiting = loads[int(name[1:])]
+    assert scores.terms == ("in_flight", "waiting", "ahead")
+    for name, (value, *terms) in scores:
         given_already = int(name == "i0")
-        assert dict(score.terms) == {
-            "in_flight": running,
-            "waiting": waiting,
-            "ahead": given_already,
-        }
-        assert score.value == running + waiting + given_already
+        assert tuple(terms) == (*loads[int(name[1:])], given_already)
+        assert value == sum(terms)
 
 
 @given(st.lists(st.integers(0, 5), min_size=SHOWN + 1, max_size=ALL_ASKED))
@@ -187,7 +183,7 @@ def test_the_reasons_of_a_choice_among_many_are_the_best_in_the_order_asked(load
     shown = [name for name, _ in scores]
     assert best.name in shown
     assert shown == sorted(shown, key=[i.name for i in pool].index)
-    assert sorted(score.value for _, score in scores) == sorted(loads)[:SHOWN]
+    assert sorted(value for _, (value, *_) in scores) == sorted(loads)[:SHOWN]
     assert len(scores) == len(loads)
 
 

@@ -1,6 +1,5 @@
 """The order of those who wait, and who may wait at all."""
 
-from dataclasses import replace
 from itertools import count
 
 from fleet_fixtures import asks, fleet
@@ -18,7 +17,7 @@ crowds = st.lists(st.tuples(senders, costs), min_size=1, max_size=40)
 
 
 def waits(number, tenant="a", priority=Priority.NORMAL, *, cost=1.0, again=False):
-    request = replace(asks(), tenant=tenant, priority=priority)
+    request = asks(tenant=tenant, priority=priority)
     excluded = frozenset({"elsewhere"}) if again else frozenset()
     return Waiter(number, request, excluded, cost_gpu_s=cost)
 
@@ -192,7 +191,8 @@ def test_who_goes_back_to_be_chosen_for_again_has_its_old_place():
     residency = instance.residency(first.request.key)
     room.bind(first, instance, residency)
     room.enter(second)
-    room.unbind(first)
+    room.leave(first)
+    room.enter(first)
     assert list(room.unbound) == [first, second]
     assert room.position(second) == 1
 
@@ -205,10 +205,12 @@ def test_a_fleet_ten_times_as_slow_serves_in_the_same_order(crowd, taken):
         room = room_of([(sender, 0.0) for sender, _ in crowd])
         order = []
         for _ in crowd:
-            waiter = start_first(room)
+            waiter = next(iter(room.unbound))
+            charge = room.start(waiter)
+            room.leave(waiter)
             order.append(waiter.number)
             if len(order) <= len(taken):
-                room.shares.correct(waiter.charge, scale * taken[len(order) - 1])
+                room.shares.correct(charge, scale * taken[len(order) - 1])
         orders.append(order)
     assert orders[0] == orders[1]
 
@@ -220,7 +222,7 @@ def test_a_fleet_ten_times_as_slow_serves_in_the_same_order(crowd, taken):
 def test_those_who_wait_for_one_model_hide_nobody_who_waits_for_another(crowd, limit):
     room = WaitingRoom()
     for number, (model, tenant) in enumerate(crowd):
-        room.enter(Waiter(number, replace(asks(model), tenant=tenant)))
+        room.enter(Waiter(number, asks(model, tenant=tenant)))
     first = list(room.unbound.first(limit))
     order = [w for w in room.unbound if w in first]
     assert first == order, "it is the order, with some left out"

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ollama_fleet.router.intake import FormScanner, Scanner, read_at_once
-from ollama_fleet.router.intake.fields import NAMES, profile
+from ollama_fleet.router.intake import FormScanner, Scanner, read_at_once, read_body
+from ollama_fleet.router.intake.fields import TYPES, profile
 from ollama_fleet.units import parse_duration
 
 STRINGS = ("model", "name", "prompt", "from", "source", "destination")
@@ -134,7 +134,7 @@ runner_options = st.lists(
 @st.composite
 def documents(draw):
     """An object's text, as bytes."""
-    name = st.one_of(st.sampled_from(sorted(NAMES)), st.just("options"), st.just("model"))
+    name = st.one_of(st.sampled_from(sorted(TYPES)), st.just("options"), st.just("model"))
     key = st.one_of(name.flatmap(spelt), strings)
     members = draw(st.lists(st.tuples(key, st.one_of(values, runner_options)), max_size=8))
     gap = st.tuples(blanks, blanks, blanks, blanks)
@@ -274,8 +274,8 @@ def test_go_reads_no_deeper_than_ten_thousand_levels():
 def test_a_value_too_long_to_be_kept_is_work_but_no_name(size):
     long = b'"' + b"x" * 70_000 + b'"'
     body = b'{"model":%b,"prompt":%b,"keep_alive":0}' % (long, long)
-    for fields in (fed(body, size=size), read_at_once(body)):
-        wanted = fields.wanted(stream_default=True)
+    scanned = fed(body, size=size).wanted(stream_default=True)
+    for wanted in (scanned, read_body(body, stream_default=True)):
         assert (wanted.model, wanted.empty, wanted.unload) == ("", False, False)
 
 

@@ -10,7 +10,17 @@ from hypothesis import strategies as st
 from ollama_fleet.errors import ModelMissing, UpstreamFailed
 from ollama_fleet.names import canonical
 from ollama_fleet.placement import Placement
-from ollama_fleet.state import Completed, Health, Phase, Residency, State, StoredModel, Want
+from ollama_fleet.state import (
+    Completed,
+    Health,
+    Labour,
+    Phase,
+    Residency,
+    State,
+    StoredModel,
+    Want,
+    Work,
+)
 from ollama_fleet.state.profiles import effective, guessed
 
 M, N = canonical("m"), canonical("n")
@@ -235,6 +245,58 @@ def test_when_a_model_expires_is_known_only_while_nobody_uses_it():
     assert a.runners["d-m"].expires_s == math.inf, "it has been used since"
 
 
+# -- what runs ------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.sampled_from(["lease", "release", "bind", "unbind"]), max_size=30))
+def test_a_runner_counts_who_runs_and_who_waits_and_is_forgotten_after_the_last(steps):
+    state, a = lone()
+    leases, bound = [], 0
+    for step in steps:
+        if step == "lease":
+            leases.append(state.lease(a, M))
+        elif step == "bind":
+            state.bind(a, a.residency(M))
+            bound += 1
+        elif step == "release" and leases:
+            leases.pop().release()
+        elif step == "unbind" and bound:
+            state.unbind(a, a.residency(M))
+            bound -= 1
+        runner = a.runners.get("d-m")
+        if leases or bound:
+            assert (runner.in_flight, runner.waiting) == (len(leases), bound)
+            assert runner.asked == {(): len(leases) + bound}
+        else:
+            assert runner is None
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.booleans()), max_size=20), st.integers(0, 9))
+def test_labour_is_slots_times_seconds_and_a_share_of_it_seconds_over_slots(changes, last_s):
+    labour, now_s, worked_s, shared_s = Labour(), 0, 0, 0.0
+    for pause_s, more in [*changes, (last_s, True)]:
+        worked_s += labour.slots * pause_s
+        shared_s += pause_s / labour.slots if labour.slots else 0.0
+        now_s += pause_s
+        assert labour.slot_s(now_s) == worked_s
+        labour.change(1 if more or not labour.slots else -1, now_s)
+        assert (labour.worked_s, labour.shared_s) == (worked_s, pytest.approx(shared_s))
+
+
+def test_a_lease_has_had_a_share_of_its_instance_only_while_that_was_at_work_on_it():
+    state, a = lone(models=("m", "n"))
+    state.set_resident(a, [resident("m")])
+    first, second, unsent = state.lease(a, M), state.lease(a, M), state.lease(a, N)
+    for lease in (first, second, unsent):
+        state.began(lease, Work(), 0.0)
+    state.sent(first, 1.0)
+    state.sent(second, 3.0)
+    assert first.served(7.0) == 2.0 + 4.0 / 2
+    assert second.served(8.0) == 4.0 / 2 + 1.0
+    assert unsent.served(9.0) == 0.0
+    assert a.labour.slots == a.runners["d-m"].labour.slots == 0
+
+
 # -- who may be asked -----------------------------------------------------------------------------
 
 
@@ -272,6 +334,8 @@ def test_the_indexes_say_what_a_look_at_every_instance_would(steps):
             leases.pop(at % len(leases)).release()
         for model in MODELS:
             agrees(state, canonical(model))
+        for lease in leases:
+            assert lease.runner is lease.instance.runners[lease.residency.weights]
     for lease in leases:
         lease.release()
     assert all(not r.in_flight for i in state.instances.values() for r in i.runners.values())

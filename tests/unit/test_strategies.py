@@ -69,7 +69,8 @@ def test_a_score_has_a_figure_for_each_of_its_terms_and_permits_a_choice(name, l
     (choice,) = plan([Waiter(1, asks())], state, chooses, random.Random(1), 1.0)
     scores = dict(choice.scores)
     assert set(scores) == set(state.instances)
-    assert scores[choice.instance.name].value == min(score.value for score in scores.values())
+    assert {len(figures) for figures in scores.values()} == {1 + len(choice.scores.terms)}
+    assert scores[choice.instance.name][0] == min(value for value, *_ in scores.values())
 
 
 # -- model awareness -----------------------------------------------------------------------------
@@ -169,7 +170,7 @@ def test_without_a_weight_an_instance_counts_for_the_tokens_it_was_seen_to_make(
 def test_a_client_is_always_sent_to_the_same_instance_and_clients_to_all():
     state = fleet(*"abcd", slots=999)
     chooses = strategy("ip_hash", model_aware=False)
-    clients = [replace(asks(), client=f"10.0.0.{n}") for n in range(100)]
+    clients = [asks(client=f"10.0.0.{n}") for n in range(100)]
     homes = [chosen(state, chooses, request).name for request in clients]
     assert homes == [chosen(state, chooses, request).name for request in clients]
     assert set(homes) == set("abcd")
@@ -178,7 +179,7 @@ def test_a_client_is_always_sent_to_the_same_instance_and_clients_to_all():
 def test_an_instance_that_leaves_moves_only_its_own_clients():
     state = fleet(*"abcd", slots=999)
     chooses = strategy("ip_hash", model_aware=False)
-    clients = [replace(asks(), client=f"10.0.0.{n}") for n in range(100)]
+    clients = [asks(client=f"10.0.0.{n}") for n in range(100)]
     homes = [chosen(state, chooses, request).name for request in clients]
     state.set_phase(state.instances["d"], Phase.BACKOFF, 0.0)
     after = [chosen(state, chooses, request).name for request in clients]
@@ -189,9 +190,9 @@ def test_a_session_is_named_by_its_header_before_its_key_before_its_address():
     state = fleet(*(f"i{n}" for n in range(30)), slots=999)
     chooses = strategy("session", model_aware=False)
     header = ((b"X-Session-Id", b"s"),)
-    same = [replace(asks(), headers=header, tenant=t, client=c) for t in "12" for c in "34"]
+    same = [asks(headers=header, tenant=t, client=c) for t in "12" for c in "34"]
     assert len({chosen(state, chooses, request).name for request in same}) == 1
-    keys = [replace(asks(), tenant="1", client=c) for c in "3456"]
+    keys = [asks(tenant="1", client=c) for c in "3456"]
     assert len({chosen(state, chooses, request).name for request in keys}) == 1
 
 
@@ -199,7 +200,7 @@ def test_a_session_is_named_by_its_header_before_its_key_before_its_address():
 def test_no_session_gives_an_instance_much_more_than_its_share(count, requests):
     state = fleet(*(f"i{n}" for n in range(count)), slots=999)
     chooses = strategy("session", model_aware=False)
-    given_in_turn(state, chooses, [replace(asks(), tenant="t") for _ in range(requests)])
+    given_in_turn(state, chooses, [asks(tenant="t") for _ in range(requests)])
     most = max(i.in_flight for i in state.instances.values())
     assert most <= 1.25 * requests / count + 1
 

@@ -56,11 +56,26 @@ def drive(scenario):
     asyncio.run(run())
 
 
-async def answered(upstream, data, sink, *, decode=False):
+async def answered(upstream, data, sink, *, decode=False, bodiless=False):
     head = upstream.send(b"POST / HTTP/1.1\r\n\r\n", b"{}")
     upstream.data_received(data)
     await head
-    return upstream.receive(sink, bodiless=False, decode=decode)
+    return upstream.receive(sink, bodiless=bodiless, decode=decode)
+
+
+@pytest.mark.parametrize("head", [HEAD, SIZED])
+@pytest.mark.parametrize("decode", [False, True])
+def test_an_answer_without_a_body_is_over_with_its_head_however_a_body_would_have_been_framed(
+    head, decode
+):
+    async def scenario(upstream, _transport):
+        sink = Sink()
+        done = await answered(upstream, head, sink, decode=decode, bodiless=True)
+        assert done.done()
+        assert (done.result(), sink.got) == (End.COMPLETE, b"")
+        assert upstream.reusable
+
+    drive(scenario)
 
 
 def test_a_connection_lost_between_head_and_body_is_not_waited_for():
@@ -124,6 +139,46 @@ def test_back_pressure_reaches_the_instance_and_is_lifted():
 def test_a_connection_with_bytes_behind_the_answer_is_not_used_again():
     async def scenario(upstream, _transport):
         done = await answered(upstream, SIZED + b"abcHTTP/1.1 200 OK", Sink())
+        assert await done is End.COMPLETE
+        assert not upstream.reusable
+
+    drive(scenario)
+
+
+def test_an_idle_connection_that_says_something_is_closed():
+    async def scenario(upstream, transport):
+        done = await answered(upstream, SIZED + b"abc", Sink())
+        assert await done is End.COMPLETE
+        assert upstream.reusable
+        upstream.data_received(b"HTTP/1.1 408 Request Timeout\r\n\r\n")
+        assert not transport.open
+        assert not upstream.reusable
+
+    drive(scenario)
+
+
+@pytest.mark.parametrize("ending", ["eof", "loss", "abort"])
+def test_a_connection_that_ends_while_idle_is_not_used_again(ending):
+    async def scenario(upstream, _transport):
+        done = await answered(upstream, SIZED + b"abc", Sink())
+        assert await done is End.COMPLETE
+        assert upstream.reusable
+        if ending == "eof":
+            upstream.eof_received()
+        elif ending == "loss":
+            upstream.connection_lost(None)
+        else:
+            upstream.abort()
+        assert not upstream.reusable
+
+    drive(scenario)
+
+
+def test_a_connection_whose_end_was_the_bodys_is_not_used_again():
+    async def scenario(upstream, _transport):
+        head = b"HTTP/1.1 200 OK\r\n\r\n"  # it would be kept, if it were not for that
+        done = await answered(upstream, head + b"ab", Sink())
+        upstream.connection_lost(None)
         assert await done is End.COMPLETE
         assert not upstream.reusable
 

@@ -36,14 +36,18 @@ class Sink:
         del data, terminal
 
 
-def asked(first_byte_s, idle_s):
-    """A request that was sent just now, and who watches over its answer."""
+def watching(first_byte_s, idle_s):
+    return Watch(Timeouts(1.0, first_byte_s, idle_s), asyncio.get_running_loop().time)
+
+
+def asked(watch):
+    """A request that was sent just now, and whose answer is watched over."""
     loop = asyncio.get_running_loop()
     upstream, transport = Upstream(loop, loop.time), Transport()
     upstream.connection_made(transport)
     coming = upstream.send(b"", b"")
-    watch = Watch(upstream, Timeouts(1.0, first_byte_s, idle_s), loop)
-    return upstream, transport, coming, watch
+    watch.begin(upstream)
+    return upstream, transport, coming
 
 
 @given(SECONDS, SECONDS)
@@ -51,7 +55,7 @@ def test_a_first_byte_is_waited_for_no_less_and_no_more_than_it_may_take(first_b
     """However short the time between two bytes: a model may have to be loaded."""
 
     async def scenario():
-        _, transport, coming, _ = asked(first_byte_s, idle_s)
+        _, transport, coming = asked(watching(first_byte_s, idle_s))
         with pytest.raises(FirstByteTimeout):
             await coming
         assert transport.closed_s == pytest.approx(first_byte_s, abs=0.002)
@@ -66,7 +70,7 @@ def test_an_answer_that_began_is_given_up_when_nothing_has_come_for_a_while(
     """However long its first byte might have taken, and counted from the last byte."""
 
     async def scenario():
-        upstream, transport, coming, _ = asked(first_byte_s, idle_s)
+        upstream, transport, coming = asked(watching(first_byte_s, idle_s))
         await passes(began * first_byte_s)
         upstream.data_received(HEAD)
         await coming
@@ -86,10 +90,59 @@ def test_who_watches_no_longer_gives_nothing_up(first_byte_s, idle_s, began):
     """A connection that went back to the pool is left alone."""
 
     async def scenario():
-        upstream, transport, _, watch = asked(first_byte_s, idle_s)
+        watch = watching(first_byte_s, idle_s)
+        upstream, transport, _ = asked(watch)
         if began:
             upstream.data_received(HEAD)
-        watch.cancel()
+        watch.end(upstream)
+        await passes(first_byte_s + 2 * idle_s)
+        assert transport.closed_s is None
+
+    run(scenario())
+
+
+@given(SECONDS, SECONDS, st.lists(st.tuples(SECONDS, st.booleans()), min_size=2, max_size=6))
+def test_each_of_many_answers_has_its_own_time(first_byte_s, idle_s, requests):
+    """Whenever each was asked for, and whichever of them have begun."""
+
+    async def scenario():
+        watch, closing = watching(first_byte_s, idle_s), []
+        for pause_s, begins in requests:
+            upstream, transport, _ = asked(watch)
+            if begins:
+                upstream.data_received(HEAD)
+            closing.append((transport, now() + (idle_s if begins else first_byte_s)))
+            await passes(pause_s)
+        await passes(first_byte_s + idle_s)
+        for transport, late_s in closing:
+            assert transport.closed_s == pytest.approx(late_s, abs=0.002)
+
+    run(scenario())
+
+
+@given(SECONDS, SECONDS)
+def test_after_a_time_in_which_there_was_nothing_to_watch_over_the_next_has_its_own(
+    first_byte_s, idle_s
+):
+    async def scenario():
+        watch = watching(first_byte_s, idle_s)
+        over, *_ = asked(watch)
+        watch.end(over)
+        await passes(2 * (first_byte_s + idle_s))
+        _, transport, _ = asked(watch)
+        began_s = now()
+        await passes(first_byte_s + idle_s)
+        assert transport.closed_s == pytest.approx(began_s + first_byte_s, abs=0.002)
+
+    run(scenario())
+
+
+@given(SECONDS, SECONDS)
+def test_once_closed_nothing_is_given_up(first_byte_s, idle_s):
+    async def scenario():
+        watch = watching(first_byte_s, idle_s)
+        _, transport, _ = asked(watch)
+        watch.close()
         await passes(first_byte_s + 2 * idle_s)
         assert transport.closed_s is None
 

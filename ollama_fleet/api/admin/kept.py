@@ -8,6 +8,7 @@ from ollama_fleet.errors import FleetError
 from ollama_fleet.router.relay.framing import Head
 
 _MOST_BYTES: Final = 64 * 2**20
+_WHOSE: Final = b"X-Fleet-Instance: "
 
 
 class Kept:
@@ -24,10 +25,11 @@ class Kept:
         self._body = bytearray()
         self._whole = False
 
-    def start(self, head: Head, extra: tuple[tuple[bytes, bytes], ...]) -> None:
+    def start(self, head: Head, ours: tuple[bytes, ...]) -> None:
         """Note how it begins, and whose it is."""
         self.status = head.status
-        self.instance = dict(extra).get(b"X-Fleet-Instance", b"").decode()
+        told = (line.removeprefix(_WHOSE) for line in ours if line.startswith(_WHOSE))
+        self.instance = next(told, b"").decode()
 
     def write(self, data: bytes) -> None:
         """Keep a piece."""

@@ -1,10 +1,10 @@
 """A request's body off the wire, and what routing must know of it.
 
-    with await bodies.read(request, limits, reading) as held:
-        ...  # held.body: bytes, or a Body if it is large; held.wanted: what it asks for
+    held = await bodies.read(request, limits, reading)
+    ...  # held.body: bytes, or a Body if it is large; held.wanted: what it asks for
 
-`held.body` is only good inside the `with`; leaving it closes a spooled body and costs nothing for
-one in memory. `Reading` says how a route's bodies are read and is made once per route.
+`held.body` is good until the answer to its request is over: a spooled one is then closed.
+`Reading` says how a route's bodies are read and is made once per route.
 `passing(request, limits)` is the Body of an upload that is never held. All raise BadBody, whose
 `status` is the answer: 400, 408, 413 or 503.
 """
@@ -12,14 +12,15 @@ one in memory. `Reading` says how a route's bodies are read and is made once per
 import asyncio
 from collections.abc import AsyncGenerator, Iterator
 from dataclasses import dataclass
-from typing import Final, Protocol, Self
+from typing import Final, Protocol
 
-from aiohttp import web
+import msgspec
 
 from ollama_fleet.api.bodies.arriving import Arriving
-from ollama_fleet.api.bodies.limits import BadBody, Limits
+from ollama_fleet.api.bodies.limits import BadBody, Limits, TooLarge
 from ollama_fleet.api.bodies.spool import Spool
 from ollama_fleet.api.bodies.zstd import Unpacker
+from ollama_fleet.api.connection import FrontRequest
 from ollama_fleet.router.body import Body
 from ollama_fleet.router.intake import (
     PIECE_BYTES,
@@ -52,60 +53,48 @@ class Reading:
     form: bool = False
 
 
-class Held:
-    """A whole body and what it asks for, until it is left."""
+class Held(msgspec.Struct, frozen=True, gc=False):
+    """A whole body and what it asks for."""
 
-    __slots__ = ("body", "wanted")
-
-    def __init__(self, body: bytes | Spool, wanted: Wanted) -> None:
-        self.body = body
-        self.wanted = wanted
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_exc: object) -> None:
-        if isinstance(self.body, Spool):
-            self.body.close()
+    body: bytes | Spool
+    wanted: Wanted
 
 
-async def read(request: web.BaseRequest, limits: Limits, reading: Reading) -> Held:
+async def read(request: FrontRequest, limits: Limits, reading: Reading) -> Held:
     """The whole body. Raises BadBody."""
-    arriving = Arriving(request, limits, limits.body_bytes)
-    body = arriving.whole()
-    if body is None:
-        start = bytearray()
-        while piece := await arriving.piece():
-            start += piece
-            if len(start) > ONE_OBJECT_BYTES:
-                look, spool = _Look(request, reading), Spool(limits.spool)
-                return await _spooled(bytes(start), arriving, spool, look)
-        body = bytes(start)
-    if not reading.form and not _is_packed(request, reading):
+    if request.body.is_eof() and not request.expects:
+        body = request.body.read_nowait()  # all of it is here, as it mostly is
+        if len(body) > limits.body_bytes:
+            raise TooLarge(limits.body_bytes)
+    else:
+        arriving = Arriving(request, limits.body_timeout_s, limits.body_bytes)
+        body = await arriving.up_to(ONE_OBJECT_BYTES)
+        if len(body) > ONE_OBJECT_BYTES:
+            spool, look = Spool(limits.spool), _Look(request, reading)
+            request.at_end = spool.close
+            return await _spooled(body, arriving, spool, look)
+    if not reading.form and not (reading.zstd and _is_packed(request)):
         fields = read_at_once(body)
         if fields is not None:
-            return Held(body, _wanted(fields, reading))
+            wanted = fields.wanted(stream_default=reading.stream_default, work=reading.work)
+            return Held(body, wanted)
     look = _Look(request, reading)
     await look.at(body)
     return Held(body, look.wanted())
 
 
 async def _spooled(start: bytes, arriving: Arriving, spool: Spool, look: "_Look") -> Held:
-    try:
-        piece = start
-        while piece:
-            for part in _parts(piece, PIECE_BYTES):
-                await look.at(part)
-                await spool.add(part)
-            piece = await arriving.piece()
-        await spool.seal()
-        return Held(spool, look.wanted())
-    except BaseException:
-        spool.close()
-        raise
+    piece = start
+    while piece:
+        for part in _parts(piece, PIECE_BYTES):
+            await look.at(part)
+            await spool.add(part)
+        piece = await arriving.piece()
+    await spool.seal()
+    return Held(spool, look.wanted())
 
 
-def passing(request: web.BaseRequest, limits: Limits) -> Body:
+def passing(request: FrontRequest, limits: Limits) -> Body:
     """The body of an upload, of any size, for one attempt: asked for and read as it is sent on."""
     return _Passing(request, limits)
 
@@ -113,14 +102,14 @@ def passing(request: web.BaseRequest, limits: Limits) -> Body:
 class _Passing:
     replayable = False
 
-    def __init__(self, request: web.BaseRequest, limits: Limits) -> None:
-        self.size = request.content_length if request.body_exists else 0
+    def __init__(self, request: FrontRequest, limits: Limits) -> None:
+        self.size = request.body_bytes
         self._request = request
         self._limits = limits
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
         """What comes, as it comes. Raises BadBody."""
-        arriving = Arriving(self._request, self._limits, None)
+        arriving = Arriving(self._request, self._limits.body_timeout_s)
         while piece := await arriving.piece():
             for part in _parts(piece, _SENT_BYTES):
                 yield part
@@ -143,7 +132,7 @@ class _Look:
 
     __slots__ = ("_loop", "_reader", "_reading", "_since_s")
 
-    def __init__(self, request: web.BaseRequest, reading: Reading) -> None:
+    def __init__(self, request: FrontRequest, reading: Reading) -> None:
         self._reading = reading
         self._reader = _reader(request, reading)
         self._loop = asyncio.get_running_loop()
@@ -160,7 +149,10 @@ class _Look:
 
     def wanted(self) -> Wanted:
         """What it asks for."""
-        return _wanted(self._reader.fields(), self._reading)
+        reading = self._reading
+        return self._reader.fields().wanted(
+            stream_default=reading.stream_default, work=reading.work
+        )
 
     async def _share(self) -> None:
         if self._loop.time() - self._since_s > _TURN_S:
@@ -168,18 +160,14 @@ class _Look:
             self._since_s = self._loop.time()
 
 
-def _wanted(fields: Fields, reading: Reading) -> Wanted:
-    return fields.wanted(stream_default=reading.stream_default, work=reading.work)
+def _is_packed(request: FrontRequest) -> bool:
+    return request.headers.get("Content-Encoding") == "zstd"
 
 
-def _is_packed(request: web.BaseRequest, reading: Reading) -> bool:
-    return reading.zstd and request.headers.get("Content-Encoding") == "zstd"
-
-
-def _reader(request: web.BaseRequest, reading: Reading) -> _Reader:
+def _reader(request: FrontRequest, reading: Reading) -> _Reader:
     if reading.form:
         return FormScanner(request.headers.get("Content-Type", ""))
-    return Unpacker() if _is_packed(request, reading) else Scanner()
+    return Unpacker() if reading.zstd and _is_packed(request) else Scanner()
 
 
 def _parts(piece: bytes, size: int) -> Iterator[bytes]:

@@ -12,6 +12,13 @@ class BadBody(Exception):
         self.status = status
 
 
+class TooLarge(BadBody):
+    """A body has more bytes than it may."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(413, f"the request body is larger than {limit_bytes} bytes")
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Bytes a body may have, seconds its next piece may take, where large ones are spooled.

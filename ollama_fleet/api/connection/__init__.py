@@ -1,25 +1,29 @@
-"""Everything that touches aiohttp's internals: what its server lacks, and raw writes to a client.
+"""The front's HTTP: connections of our own around aiohttp's parser.
 
-aiohttp is pinned to one minor version for this package's sake; tests/integration/test_connection.py
-is the contract. aiohttp 3.14 has no deadline for a request's head or body, hears nothing of a body
-that breaks off, takes a few heads that another server would read otherwise, and its response writer
-frames every piece anew. In reading order: heads (what is refused, and in which words), protocol
-(one client's connection), departure (a client that sends no more), stream (a relayed answer),
-answers (the others), server (the listening side).
+Of aiohttp are the parser of heads and bodies, the readers of bodies and their flow control; it is
+pinned to one minor version for this package's sake. Ours is what a connection does with them: the
+order of requests, their deadlines, what is refused, how an answer is written, how it ends.
+tests/integration/test_connection.py is the contract. In reading order: request (what came), heads
+(what is refused, and in which words), wire (the socket), protocol (one client's connection),
+deadline, departure (a client that sends no more), answers (our own), stream (a relayed one), server
+(the listening side).
 """
 
-from ollama_fleet.api.connection.answers import Answer, Refused, StreamAnswer
+from ollama_fleet.api.connection.answers import Answer, StreamAnswer
 from ollama_fleet.api.connection.heads import MALFORMED, Refusal
-from ollama_fleet.api.connection.server import Front, Handler
+from ollama_fleet.api.connection.protocol import Handler
+from ollama_fleet.api.connection.request import BrokenBody, FrontRequest
+from ollama_fleet.api.connection.server import Front
 from ollama_fleet.api.connection.stream import ClientStream
 
 __all__ = [
     "MALFORMED",
     "Answer",
+    "BrokenBody",
     "ClientStream",
     "Front",
+    "FrontRequest",
     "Handler",
     "Refusal",
-    "Refused",
     "StreamAnswer",
 ]

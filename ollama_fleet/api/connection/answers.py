@@ -1,57 +1,95 @@
-"""Answers that are not relayed, and what stands for one that was."""
+"""Answers of our own: whole ones, framed as Go's server frames them, and streams."""
 
-from typing import TYPE_CHECKING
+import re
+from collections.abc import Iterable, Mapping
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import Final
 
-from aiohttp import web
-from aiohttp.abc import AbstractStreamWriter
+from ollama_fleet.api.connection.request import FrontRequest
 
-from ollama_fleet.api.connection.heads import Refusal
+CHUNKED_FROM_BYTES: Final = 2048  # Go knows the length of a shorter answer before it sends the head
 
-if TYPE_CHECKING:
-    from ollama_fleet.api.connection.protocol import FrontConnection
+Fields = Iterable[tuple[str, str]]
 
-
-class StreamAnswer(web.StreamResponse):
-    """A streamed answer of our own, without the Server header that Ollama does not send either."""
-
-    async def _prepare_headers(self) -> None:
-        await super()._prepare_headers()
-        self.headers.popall("Server", None)
-
-
-class Answer(StreamAnswer, web.Response):
-    """The same for an answer that is whole."""
+_PHRASES: Final = {status.value: status.phrase for status in HTTPStatus}
+_BODILESS: Final = (204, 304)
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")  # a tab may be in a field
+_CHUNKED: Final = ("Transfer-Encoding", "chunked")
+_LAST_CHUNK: Final = b"0\r\n\r\n"
 
 
-class Relayed(web.StreamResponse):
-    """Stands for an answer whose bytes have been written already."""
+class Answer:
+    """A whole answer. `headers` are written in their order, what frames it behind them."""
 
-    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
-        """Nothing is left to prepare."""
-        self._keep_alive = self._keep_alive if self._keep_alive is not None else request.keep_alive
-        return None
+    __slots__ = ("body", "headers", "status")
 
-    async def write_eof(self, data: bytes = b"") -> None:
-        """Nothing is left to write."""
-        assert not data
-        self._eof_sent = True
+    def __init__(
+        self, status: int, body: bytes = b"", headers: Mapping[str, str] | None = None
+    ) -> None:
+        self.status = status
+        self.body = body
+        self.headers = list((headers or {}).items())
+
+    def framed(self, request: FrontRequest) -> bytes:
+        """All of it, as the answer to this request."""
+        body, bodiless = self.body, request.method == "HEAD" or self.status in _BODILESS
+        framing: Fields = ()
+        if request.is_modern and len(body) >= CHUNKED_FROM_BYTES:
+            framing = () if bodiless else (_CHUNKED,)
+            body = _chunk(body) + _LAST_CHUNK
+        elif (body or not bodiless) and all(name != "Content-Length" for name, _ in self.headers):
+            framing = (("Content-Length", str(len(body))),)
+        head = _head(request, self.status, (*self.headers, *framing))
+        return head if bodiless else head + body
 
 
-class Refused(web.StreamResponse):
-    """The last answer on its connection, to what is no request: as Go's server writes it."""
+class StreamAnswer:
+    """A 200 that is sent piece by piece: in chunks, or to a client of HTTP/1.0 as they are."""
 
-    def __init__(self, refusal: Refusal) -> None:
-        super().__init__(status=refusal.status)
-        self.force_close()
-        self._refusal = refusal
+    def __init__(self, request: FrontRequest, headers: Fields) -> None:
+        self._request = request
+        self._headers = headers
+        self.started = False
 
-    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
-        """Write it."""
-        connection: FrontConnection = request.protocol  # type: ignore[assignment]
-        connection.hang_up(self._refusal)
-        return None
+    async def write(self, piece: bytes) -> None:
+        """Send a piece; wait while the client does not keep up."""
+        self._send(_chunk(piece) if self._request.is_modern else piece)
+        await self._request.connection.drained()
 
-    async def write_eof(self, data: bytes = b"") -> None:
-        """Nothing is left to write."""
-        assert not data
-        self._eof_sent = True
+    def finish(self) -> None:
+        """That was all."""
+        self._send(_LAST_CHUNK if self._request.is_modern else b"")
+
+    def reset(self) -> None:
+        """Break off: a part must not be taken for the whole."""
+        self._request.connection.abort()
+
+    def _send(self, data: bytes) -> None:
+        request = self._request
+        if not self.started:
+            self.started = True
+            request.is_last = request.is_last or not request.is_modern  # its end ends the answer
+            framing = (_CHUNKED,) if request.is_modern else ()
+            data = _head(request, 200, (*self._headers, *framing)) + data
+        request.connection.send(data)
+
+
+def _chunk(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def _head(request: FrontRequest, status: int, headers: Fields) -> bytes:
+    """The head of an answer, without the Server header that Ollama does not send either."""
+    fields = [*headers, ("Date", formatdate(usegmt=True))]
+    if not request.keep_alive:
+        request.is_last = True
+        fields += [("Connection", "close")] if request.is_modern else []
+    elif not request.is_modern:
+        fields.append(("Connection", "keep-alive"))
+    major, minor = request.version
+    lines = [f"HTTP/{major}.{minor} {status} {_PHRASES.get(status, '')}"]
+    lines += (f"{name}: {value}" for name, value in fields)
+    if any(map(_CONTROL.search, lines)):
+        raise ValueError("a control character in a header of ours")
+    return ("\r\n".join(lines) + "\r\n\r\n").encode()

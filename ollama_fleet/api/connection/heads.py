@@ -6,15 +6,15 @@ refuses most of those; it takes the ones below. The words are those of Go's serv
 
 import re
 from dataclasses import dataclass
+from itertools import chain
 
-from aiohttp.hdrs import EXPECT, HOST, TRANSFER_ENCODING
-from multidict import CIMultiDict, CIMultiDictProxy
+from aiohttp.hdrs import HOST, TRANSFER_ENCODING
+
+from ollama_fleet.api.connection.request import FrontRequest
 
 MAX_LINE_BYTES = 8190  # of a request line, and of a header: what nginx takes by default
 MAX_HEADERS = 100
-MAX_HEAD_BYTES = 32 * 1024
-
-Headers = CIMultiDict[str] | CIMultiDictProxy[str]
+MAX_HEAD_BYTES = 32 * 1024  # as far as its sender chose them
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,40 +48,30 @@ _TOKEN_END = re.compile("[ ,\t]")
 _OLD, _CURRENT = (1, 0), (1, 1)
 
 
-def head_bytes(target: str, headers: tuple[tuple[bytes, bytes], ...]) -> int:
-    """The size of a head as far as its sender chose it."""
-    size = len(target) + 4 * len(headers)
-    for name, value in headers:
-        size += len(name) + len(value)
-    return size
-
-
-def refusal(
-    method: str, target: str, version: tuple[int, int], headers: Headers, size_bytes: int
-) -> Refusal | None:
-    """Why a head that was parsed must not be served; None if it may be."""
+def refusal(request: FrontRequest) -> Refusal | None:
+    """Why a request whose head was parsed must not be served; None if it may be."""
+    target, version, headers = request.target, request.version, request.headers
     if version not in (_CURRENT, _OLD):
         return UNKNOWN_VERSION
-    if size_bytes > MAX_HEAD_BYTES:
+    fields = request.raw_headers
+    chosen_bytes = len(target) + sum(map(len, chain.from_iterable(fields))) + 4 * len(fields)
+    if chosen_bytes > MAX_HEAD_BYTES:
         return TOO_LARGE
-    if not target.startswith("/") and (method, target) != ("OPTIONS", "*"):
+    if not target.startswith("/") and (request.method, target) != ("OPTIONS", "*"):
         return MALFORMED  # a whole URL or an authority: this is no proxy
     if _HOST.fullmatch(headers.get(HOST, "")) is None:
         return BAD_HOST
-    return _coding(headers, version) or _expectation(headers)
-
-
-def _coding(headers: Headers, version: tuple[int, int]) -> Refusal | None:
     coding = headers.get(TRANSFER_ENCODING)
-    if coding is None:
-        return None
-    if version == _OLD:  # who added it did not know whom it spoke to (RFC 9112, 6.1)
-        return MALFORMED
-    return None if coding.lower() == "chunked" else UNKNOWN_CODING
+    return None if coding is None and not request.expects else _misframed(request, coding)
 
 
-def _expectation(headers: Headers) -> Refusal | None:
-    expected = headers.get(EXPECT)
-    if not expected or "100-continue" in _TOKEN_END.split(expected.lower()):
-        return None
-    return BAD_EXPECTATION
+def _misframed(request: FrontRequest, coding: str | None) -> Refusal | None:
+    """Why a body that comes in a coding, or when it is asked for, must not be taken."""
+    if coding is not None:
+        if request.version == _OLD:  # who added it did not know whom it spoke to (RFC 9112, 6.1)
+            return MALFORMED
+        if coding.lower() != "chunked":
+            return UNKNOWN_CODING
+    if request.expects and "100-continue" not in _TOKEN_END.split(request.expects.lower()):
+        return BAD_EXPECTATION
+    return None

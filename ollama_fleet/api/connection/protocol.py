@@ -1,143 +1,246 @@
-"""One client's connection: its deadlines, its back-pressure, and how it ends."""
+"""One client's connection: what comes, what goes, its deadlines, and how it ends."""
 
 import asyncio
-from collections.abc import Callable
-from typing import Any
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 
-from aiohttp import web
-from aiohttp.http_exceptions import LineTooLong
+from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from aiohttp.streams import StreamReader
-from aiohttp.web_protocol import RequestHandler, RequestPayloadError, _ErrInfo
+from aiohttp.tcp_helpers import tcp_keepalive
 
-from ollama_fleet.api.connection.answers import Answer, Refused
+from ollama_fleet.api.connection.answers import Answer
+from ollama_fleet.api.connection.deadline import Deadline
 from ollama_fleet.api.connection.departure import Departure
-from ollama_fleet.api.connection.heads import MALFORMED, MAX_HEAD_BYTES, TOO_LARGE, Refusal
+from ollama_fleet.api.connection.heads import (
+    MALFORMED,
+    MAX_HEAD_BYTES,
+    TOO_LARGE,
+    Refusal,
+    refusal,
+)
+from ollama_fleet.api.connection.request import BrokenBody, FrontRequest
+from ollama_fleet.api.connection.wire import MAX_WAITING, Wire
 
-LINGER_S = 5.0  # for the client to read the last answer and to close; most do at once
+LINGER_S = 5.0  # for a client to send the rest of a body, or to close behind the last answer
+
+Handler = Callable[[FrontRequest], Awaitable[Answer | Refusal | None]]
+
+log = logging.getLogger(__name__)
 
 
-class FrontConnection(RequestHandler):
-    """A head must come whole, in time and in bounds; a body that breaks off is told its reader."""
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """What connections have in common: who answers, in which time heads must come, who is open.
+
+    The handler returns None where it has written its answer itself.
+    """
+
+    handler: Handler
+    header_timeout_s: float
+    idle_timeout_s: float
+    connections: "set[FrontConnection]" = field(default_factory=set)
+
+
+class FrontConnection(Wire):
+    """A head must come whole, in time and in bounds; a body that breaks off is told its reader.
+
+    Its one task answers requests in their order; a client that leaves cancels it.
+    """
 
     __slots__ = (
-        "_answering",
+        "_client_ended",
+        "_current",
         "_deadline",
+        "_head_began",
         "_head_bytes",
-        "_header_timeout_s",
-        "_last_body",
-        "_on_pause",
-        "_on_resume",
-        "_seen",
+        "_newest",
+        "_serving",
+        "_task",
+        "_waiter",
+        "_waiting",
+        "remote",
     )
 
-    def __init__(self, manager: web.Server, header_timeout_s: float, **options: Any) -> None:
-        super().__init__(manager, **options)
-        self._header_timeout_s = header_timeout_s
-        self._deadline: asyncio.TimerHandle | None = None
+    def __init__(self, serving: Serving, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop)
+        self._serving = serving
+        self.remote = ""
+        self._waiting: deque[FrontRequest | Refusal] = deque()
+        self._current: FrontRequest | None = None  # from its turn until that of the next
+        self._newest: FrontRequest | None = None  # of those whose body may still break off
+        self._task: asyncio.Task[None] | None = None
+        self._waiter: asyncio.Future[None] | None = None  # the task's, for the next request
+        self._deadline = Deadline(loop, self._expire)
+        self._head_began = True  # the deadline is that of a head, not that of an idle connection
         self._head_bytes = 0  # of a head that is not whole yet
-        self._seen = 0  # requests whose head was whole when last looked at
-        self._last_body: StreamReader | None = None  # of the newest request, if it may still break
-        self._answering: web.BaseRequest | None = None
-        self._on_pause: Callable[[], None] | None = None
-        self._on_resume: Callable[[], None] | None = None
+        self._client_ended = False  # its half is shut down
 
     # -- what comes -----------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Give the first head its time from the moment of connecting."""
         super().connection_made(transport)
-        self._arm()
+        assert self.transport is not None
+        tcp_keepalive(self.transport)
+        peer = transport.get_extra_info("peername")
+        self.remote = str(peer[0]) if peer else ""  # a client may have left already
+        self._serving.connections.add(self)
+        self._task = self._loop.create_task(self._serve())
+        self._deadline.give(self._serving.header_timeout_s)
 
     def data_received(self, data: bytes) -> None:
         """Give a later head its time from its first byte, and each its bounds."""
-        super().data_received(data)
-        if self._request_count != self._seen:
-            self._seen = self._request_count
-            self._head_bytes = 0
-            self._disarm()
-            if self._messages:
-                self._note(*self._messages[-1])
-        elif self._idle:
-            self._head_bytes += len(data)
-            if self._head_bytes > MAX_HEAD_BYTES:
-                self.hang_up(TOO_LARGE)
-            elif self._deadline is None:
-                self._arm()
+        if self._deaf:
+            return
+        known, rest = len(self._waiting), data
+        while self._take(rest) and len(self._waiting) < MAX_WAITING:
+            rest = b""
+        if len(self._waiting) == known:
+            if self._is_idle:
+                self._bound_head(len(data))
+            return
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+        if len(self._waiting) >= MAX_WAITING and not self._buffer_paused:
+            self._pause_reading_for_buffer()
 
-    def resume_reading(self, resume_parser: bool = True) -> None:  # noqa: FBT001, FBT002 - aiohttp's
-        """Read on, if it was not: aiohttp says so for every body, and looks for more each time."""
-        if self._reading_paused:
-            super().resume_reading(resume_parser)
+    def _take(self, data: bytes) -> bool:
+        """Parse to the end of a request at most; True if it was reached: more may be behind it."""
+        newest = self._newest
+        in_body = newest is not None and not newest.body.is_eof()
+        try:
+            messages, self._deaf, _ = self._parser.feed_data(data)
+        except HttpProcessingError as fault:
+            self._waiting.append(self._misread(fault))
+            return False
+        for message, body in messages:
+            self._head_began, self._head_bytes = False, 0
+            self._newest = newest = FrontRequest(message, body, self)
+            self._waiting.append(newest)
+        if newest is None or self._deaf:
+            return False
+        return (in_body or bool(messages)) and newest.body.is_eof()
 
-    def _note(self, message: object, body: StreamReader) -> None:
-        """Tell the reader of a body that what follows is no part of it: aiohttp leaves it waiting.
+    def _bound_head(self, size_bytes: int) -> None:
+        """Part of a head has come."""
+        self._head_bytes += size_bytes
+        if self._head_bytes > MAX_HEAD_BYTES:
+            self._hang_up(TOO_LARGE)
+        elif not self._head_began:
+            self._head_began = True
+            self._deadline.give(self._serving.header_timeout_s)
 
-        The refusal stands in the queue behind it.
+    def _misread(self, fault: HttpProcessingError) -> Refusal:
+        """How to refuse what is no request; if it stands in a body, who reads that is told.
+
+        Anyone can send such bytes: a log line for each could fill a disk.
         """
-        if not isinstance(message, _ErrInfo):
-            self._last_body = body
-        elif self._last_body is not None and not self._last_body.is_eof():
-            self._last_body.set_exception(RequestPayloadError(message.message))
-            self._last_body = None
+        self._deaf = True
+        if self._newest is not None and not self._newest.body.is_eof():
+            # A reader that the end of a chunk has just woken waits again before it can be told.
+            told = self._newest.body.set_exception
+            self._loop.call_soon(told, BrokenBody(fault.message))
+            self._newest = None
+        return TOO_LARGE if isinstance(fault, LineTooLong) else MALFORMED
 
-    def eof_received(self) -> bool:  # type: ignore[override]  # aiohttp's is None: close at once
+    def eof_received(self) -> bool:
         """Keep the way back open where an answer is owed that the client may wait for."""
-        whole = self._last_body is None or self._last_body.is_eof()
-        if self.transport is None or self._idle or self._force_close:
+        newest = self._newest
+        whole = newest is None or newest.body.is_eof()
+        if self.transport is None or self._is_idle or self._answering or not whole:
             return False
-        if self._is_answering or not whole:
-            return False
-        self._close = True  # nothing that could keep the connection will come
-        request = self._current_request
+        self._client_ended = self.is_closing = True
         Departure(
             self.transport,
             self._loop,
-            may_be_asked=request is None or request.version >= (1, 1),
-            is_over=lambda: self._is_answering or self._force_close,
+            may_be_asked=newest is None or newest.is_modern,
+            is_over=lambda: self._answering,
         )
         return True
 
-    def connection_lost(self, exc: BaseException | None) -> None:
-        """Let go of everything; stop who writes straight to the transport before it closes."""
-        self._disarm()
-        if self._on_pause is not None:
-            self._on_pause()
-        self.flow(None, None)
-        self._answering = self._last_body = None
-        super().connection_lost(exc)
-
     @property
-    def _idle(self) -> bool:
-        """It waits for a request."""
-        return self._waiter is not None and not self._waiter.done()
+    def _is_idle(self) -> bool:
+        """It owes no answer."""
+        return self._current is None and not self._waiting
 
     # -- what goes ------------------------------------------------------------------------------
 
-    def begin_answer(self, request: web.BaseRequest) -> None:
-        """Bytes of its answer go out, and not by aiohttp's hand."""
-        self._answering = request
+    async def _serve(self) -> None:
+        """Answer requests in their order, until the last."""
+        try:
+            while True:
+                if not self._waiting:
+                    self._waiter = self._loop.create_future()
+                    await self._waiter
+                request = self._waiting.popleft()
+                if isinstance(request, Refusal):
+                    self._hang_up(request)
+                    return
+                self._current, self._answering = request, False
+                if self._buffer_paused and not self._waiting:
+                    self._refill()
+                await self._answer(request)
+                self._current = None
+                if self.is_closing:
+                    return
+                self._deadline.give(self._serving.idle_timeout_s)
+        except BaseException:  # it is cancelled, or there is a fault: nobody else would close it
+            self.close()
+            raise
 
-    @property
-    def _is_answering(self) -> bool:
-        request = self._current_request
-        return request is not None and (
-            self._answering is request or request.writer.output_size > 0
-        )
+    def _refill(self) -> None:
+        """Parse the requests that have come already; read on if there are no more of them."""
+        self.data_received(b"")
+        if len(self._waiting) < MAX_WAITING:
+            self._resume_reading_for_buffer()
 
-    async def finish_response(
-        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
-    ) -> tuple[web.StreamResponse, bool]:
-        """Write what is left of an answer; if it is the last one, take leave."""
-        resp, reset = await super().finish_response(request, resp, start_time)
-        self._answering = None
-        if not resp.keep_alive:
+    async def _answer(self, request: FrontRequest) -> None:
+        """Answer a request, and make way for the next one, if there may be one."""
+        try:
+            answer = refusal(request) or await self._serving.handler(request)
+        except Exception:
+            log.exception("a handler failed")
+            request.is_last = True
+            answer = Answer(500, headers={"Content-Length": "0"})
+        finally:
+            if request.at_end is not None:
+                request.at_end()
+        if isinstance(answer, Refusal):
+            self._hang_up(answer)
+            return
+        if answer is not None and self._answering:
+            self.abort()  # it would stand behind half of another
+        elif answer is not None:
+            self.send(answer.framed(request))
+        if request.is_last or self.is_closing:
             self._take_leave()
-        return resp, reset
+        elif not request.body.is_eof():
+            await self._skip(request.body)
 
-    def hang_up(self, refusal: Refusal) -> None:
+    async def _skip(self, body: StreamReader) -> None:
+        """Read what is left of a body that nobody wanted: the next head stands behind it."""
+        try:
+            async with asyncio.timeout(LINGER_S):
+                while not body.is_eof():
+                    await body.readany()
+        except TimeoutError:
+            self.close()
+
+    # -- how it ends ----------------------------------------------------------------------------
+
+    def leave(self) -> "asyncio.Task[None] | None":
+        """Take no further request; the task that ends with the answer that is owed, if one is."""
+        self.is_closing = True
+        if self._is_idle:
+            self.close()
+            return None
+        return self._task
+
+    def _hang_up(self, refusal: Refusal) -> None:
         """Say why, and that it was the last word."""
-        if self.transport is not None:
-            self.transport.write(refusal.raw)
+        self.send(refusal.raw)
         self._take_leave()
 
     def _take_leave(self) -> None:
@@ -145,59 +248,29 @@ class FrontConnection(RequestHandler):
 
         To close both while bytes are unread would be a reset, which takes the answer with it.
         """
-        self._disarm()
-        self._force_close = True
-        if self.transport is not None and not self.transport.is_closing():
+        self.is_closing = self._deaf = True
+        self._waiting.clear()
+        if self._client_ended:
+            self.close()
+        elif self.transport is not None and not self.transport.is_closing():
             self.transport.write_eof()
             self._resume_transport_reading()
-            self._loop.call_later(LINGER_S, self.force_close)
+            self._deadline.give(LINGER_S)
 
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        """Answer what could not be read as Go's server does, and a fault of ours as gin does.
-
-        Anyone can send bytes that are no request: a log line for each could fill a disk.
-        """
-        if status == 400:
-            return Refused(TOO_LARGE if isinstance(exc, LineTooLong) else MALFORMED)
-        super().handle_error(request, status, exc, message)
-        answer = Answer(status=status, headers={"Content-Length": "0"})
-        answer.force_close()
-        return answer
-
-    def pause_writing(self) -> None:
-        """The client does not keep up."""
-        super().pause_writing()
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Let go of everything; stop who writes straight to the transport before it closes."""
         if self._on_pause is not None:
             self._on_pause()
-
-    def resume_writing(self) -> None:
-        """It does again."""
-        super().resume_writing()
-        if self._on_resume is not None:
-            self._on_resume()
-
-    def flow(self, pause: Callable[[], None] | None, resume: Callable[[], None] | None) -> None:
-        """Whom to tell of back-pressure; None for nobody."""
-        self._on_pause, self._on_resume = pause, resume
-        if pause is not None and self.writing_paused:
-            pause()
-
-    # -- the deadline of a head -----------------------------------------------------------------
-
-    def _arm(self) -> None:
-        self._deadline = self._loop.call_later(self._header_timeout_s, self._expire)
-
-    def _disarm(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
+        self.flow(None, None)
+        self._serving.connections.discard(self)
+        self.is_closing = self._deaf = True
+        self._newest = None
+        self._waiting.clear()
+        self._deadline.cancel()
+        super().connection_lost(exc)
+        if self._task is not None:
+            self._task.cancel()
 
     def _expire(self) -> None:
-        self._deadline = None
-        self.force_close()
+        if self._is_idle:
+            self.close()

@@ -1,99 +1,20 @@
-"""The listening side: aiohttp's low-level server with our connections and our rules for a head."""
+"""The listening side: every connection it opens, and how it lets them end."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from typing import Self
 
-from aiohttp import web
-from aiohttp.abc import AbstractStreamWriter
-from aiohttp.hdrs import EXPECT
-from aiohttp.http import RawRequestMessage
-from aiohttp.streams import StreamReader
-from aiohttp.web_protocol import RequestHandler
-
-from ollama_fleet.api.connection.answers import Answer, Refused
-from ollama_fleet.api.connection.heads import (
-    MAX_HEADERS,
-    MAX_LINE_BYTES,
-    head_bytes,
-    refusal,
-)
-from ollama_fleet.api.connection.protocol import FrontConnection
+from ollama_fleet.api.connection.protocol import LINGER_S, FrontConnection, Handler, Serving
 
 IDLE_TIMEOUT_S = 75.0  # nginx's; a client's pool should give up an idle connection before we do
-LINGER_S = 5.0  # in which the rest of a body nobody wants is read, so that the answer is too
-
-Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
-
-
-class FrontRequest(web.BaseRequest):
-    """A request whose connection is kept only where the next head can be trusted."""
-
-    @property
-    def keep_alive(self) -> bool:
-        """Whether another request may follow.
-
-        Not after a request to change protocols: the parser drops what came behind it in the same
-        packet. Not after a body in chunks: its trailers become headers of the next request. Not
-        after a body that waits for a `100 Continue` it did not get: no one knows if it will come.
-        """
-        message = self._message
-        return not (
-            message.should_close
-            or message.upgrade
-            or message.chunked
-            or (EXPECT in message.headers and not self._payload.is_eof())
-        )
-
-
-class FrontServer(web.Server):
-    """Asks `handler` for answers to what is a request. A client that leaves cancels its handler."""
-
-    def __init__(self, handler: Handler, *, header_timeout_s: float, idle_timeout_s: float) -> None:
-        super().__init__(
-            self._judged,
-            handler_cancellation=True,
-            access_log=None,
-            auto_decompress=False,
-            keepalive_timeout=idle_timeout_s,
-            lingering_time=LINGER_S,
-            max_line_size=MAX_LINE_BYTES,
-            max_field_size=MAX_LINE_BYTES,
-            max_headers=MAX_HEADERS,
-        )
-        self._handler = handler
-        self._header_timeout_s = header_timeout_s
-
-    def __call__(self) -> RequestHandler:
-        """A protocol for a new connection."""
-        return FrontConnection(
-            self, self._header_timeout_s, loop=asyncio.get_running_loop(), **self._kwargs
-        )
-
-    def _make_request(
-        self,
-        message: RawRequestMessage,
-        payload: StreamReader,
-        protocol: RequestHandler,
-        writer: AbstractStreamWriter,
-        task: "asyncio.Task[None]",
-    ) -> web.BaseRequest:
-        return FrontRequest(message, payload, protocol, writer, task, self._loop)
-
-    async def _judged(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Let no head reach the handler that another server could read otherwise."""
-        target = request.raw_path
-        size_bytes = head_bytes(target, request.raw_headers)
-        why = refusal(request.method, target, request.version, request.headers, size_bytes)
-        if why is not None:
-            return Refused(why)
-        if target == "*":  # what Go's server answers to OPTIONS *, whoever asks
-            return Answer(headers={"Content-Length": "0"})
-        return await self._handler(request)
+_BACKLOG = 128
 
 
 class Front:
-    """The listening side: `async with` it to serve on every address of `host`:`port`."""
+    """Asks `handler` for answers: `async with` it to serve on every address of `host`:`port`.
+
+    A client that leaves cancels its handler. At the end idle connections are closed at once, and
+    requests under way have `drain_s` seconds to end.
+    """
 
     def __init__(
         self,
@@ -105,29 +26,40 @@ class Front:
         drain_s: float,
         idle_timeout_s: float = IDLE_TIMEOUT_S,
     ) -> None:
-        self._server = FrontServer(
-            handler, header_timeout_s=header_timeout_s, idle_timeout_s=idle_timeout_s
-        )
-        self._runner = web.ServerRunner(self._server, shutdown_timeout=drain_s)
+        self._serving = Serving(handler, header_timeout_s, idle_timeout_s)
+        self._drain_s = drain_s
         self._host = host
         self._port = port
-        self._site: web.TCPSite | None = None
+        self._server: asyncio.Server | None = None
 
     async def __aenter__(self) -> Self:
-        await self._runner.setup()
-        self._site = web.TCPSite(self._runner, self._host, self._port)
-        await self._site.start()
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(
+            lambda: FrontConnection(self._serving, loop), self._host, self._port, backlog=_BACKLOG
+        )
+        self._port = int(self._server.sockets[0].getsockname()[1])
         return self
 
     async def __aexit__(self, *_exc: object) -> None:
-        await self._runner.cleanup()
+        await self.stop_accepting()
+        await asyncio.sleep(0)  # so that what has come already is begun
+        connections = self._serving.connections
+        owing = [task for connection in tuple(connections) if (task := connection.leave())]
+        if owing:
+            _, late = await asyncio.wait(owing, timeout=self._drain_s)
+            for task in late:
+                task.cancel()
+            if late:
+                await asyncio.wait(late, timeout=LINGER_S)
+        for connection in tuple(connections):
+            connection.close()
 
     async def stop_accepting(self) -> None:
         """Take no new connections; those that are open go on."""
-        if self._site is not None:
-            await self._site.stop()
+        if self._server is not None:
+            self._server.close()
 
     @property
     def port(self) -> int:
         """The port it listens on (the one the system chose, if 0 was asked for)."""
-        return int(self._runner.addresses[0][1])
+        return self._port

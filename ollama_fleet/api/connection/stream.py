@@ -2,61 +2,52 @@
 
 from collections.abc import Callable
 
-from aiohttp import web
-
-from ollama_fleet.api.connection.answers import Relayed
-from ollama_fleet.api.connection.protocol import FrontConnection
+from ollama_fleet.api.connection.answers import Fields
+from ollama_fleet.api.connection.request import FrontRequest
 from ollama_fleet.router.relay.framing import Head
 
 
 class ClientStream:
-    """Writes past aiohttp, straight to the client's socket.
+    """Writes straight to the client's socket.
 
-    `extra` are header lines of the front's own, added to every head.
+    `granted` are headers of the front's own, added to those of the answer. `speaks_chunked`: it may
+    be sent a chunked body.
     """
 
-    def __init__(
-        self, request: web.BaseRequest, extra: tuple[tuple[bytes, bytes], ...] = ()
-    ) -> None:
-        assert isinstance(request.protocol, FrontConnection)
+    __slots__ = ("_connection", "_granted", "_pending", "_request", "speaks_chunked", "started")
+
+    def __init__(self, request: FrontRequest, granted: Fields = ()) -> None:
         self._request = request
-        self._extra = extra
-        self._connection = request.protocol
+        self._granted = granted
+        self._connection = request.connection
         self._pending = b""
+        self.speaks_chunked = request.is_modern
         self.started = False
-        self.response = Relayed()
 
-    @property
-    def speaks_chunked(self) -> bool:
-        """HTTP/1.1 clients do."""
-        return self._request.version >= (1, 1)
-
-    def start(self, head: Head, extra: tuple[tuple[bytes, bytes], ...]) -> None:
+    def start(self, head: Head, ours: tuple[bytes, ...]) -> None:
         """Compose the head; it goes out with the first bytes of the body, or at the end."""
         self.started = True
-        keep = self._request.keep_alive and self.speaks_chunked
-        lines = [b"HTTP/%d.%d %d %s" % (*self._request.version, head.status, head.reason)]
-        headers = (*head.headers, *extra, *self._extra)
-        lines += [n + b": " + v for n, v in headers if n.lower() != b"server"]
+        request = self._request
+        keep = self.speaks_chunked and request.keep_alive
+        first = b"HTTP/%d.%d %d %s" % (*request.version, head.status, head.reason)
+        lines = [first, *head.lines, *ours]
+        if self._granted:
+            lines += [": ".join(field).encode() for field in self._granted]
         if head.chunked and self.speaks_chunked:
             lines.append(b"Transfer-Encoding: chunked")
         elif head.chunked or head.length is None:
-            bodiless = head.status in (204, 304) or self._request.method == "HEAD"
+            bodiless = head.status in (204, 304) or request.method == "HEAD"
             keep = keep and bodiless
         if not keep:
             lines.append(b"Connection: close")
-            self.response.force_close()
+            request.is_last = True
         self._pending = b"\r\n".join(lines) + b"\r\n\r\n"
 
     def write(self, data: bytes) -> None:
         """Write to the client's socket buffer; a client that is gone is told by cancellation."""
-        transport = self._connection.transport
-        if transport is None:
-            return
         if self._pending:
             data, self._pending = self._pending + data, b""
-            self._connection.begin_answer(self._request)
-        transport.write(data)
+        self._connection.send(data)
 
     @property
     def straight(self) -> Callable[[bytes], object]:
@@ -78,9 +69,7 @@ class ClientStream:
         """Break off: a part must not be taken for the whole."""
         self._pending = b""
         self._connection.flow(None, None)
-        self.response.force_close()
-        if self._connection.transport is not None:
-            self._connection.transport.abort()
+        self._connection.abort()
 
     def flow(self, pause: Callable[[], None], resume: Callable[[], None]) -> None:
         """Whom to tell when the client does not keep up."""

@@ -10,6 +10,9 @@ _TARGET: Final = re.compile(
 )
 
 
+_RANGE: Final = re.compile(r"bytes=([0-9]{0,19})-([0-9]{0,19})", re.ASCII)
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
     """A manifest by its `tag`, or a blob by its `digest`; the other one is empty."""
@@ -29,3 +32,21 @@ def asked_for(method: str, target: str) -> Asked | None:
     if found is None or method not in ("GET", "HEAD"):
         return None
     return Asked(**{name: part or "" for name, part in found.groupdict().items()})
+
+
+def part_of(wanted: str | None, size_bytes: int) -> range | None:
+    """The bytes that a Range header wants, all where there is none; None for no such bytes.
+
+    One range only, as every client of a registry asks.
+    """
+    if wanted is None:
+        return range(size_bytes)
+    found = _RANGE.fullmatch(wanted.strip())
+    if found is None or not any(found.groups()):
+        return None
+    first, last = found.groups()
+    if not first:  # the last so many
+        part = range(max(size_bytes - int(last), 0), size_bytes)
+    else:
+        part = range(int(first), min(int(last) + 1, size_bytes) if last else size_bytes)
+    return part or None

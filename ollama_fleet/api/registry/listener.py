@@ -10,10 +10,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
-from aiohttp import web
-
-from ollama_fleet.api.connection import Answer, Front, StreamAnswer
-from ollama_fleet.api.registry.asked import asked_for
+from ollama_fleet.api.connection import Answer, Front, FrontRequest
+from ollama_fleet.api.registry.asked import asked_for, part_of
 from ollama_fleet.api.registry.offers import Offer, Offers
 from ollama_fleet.api.registry.reach import own_address
 from ollama_fleet.api.registry.sending import is_there, send_part
@@ -91,8 +89,8 @@ class Registry:
 
     # -- answers --------------------------------------------------------------------------------
 
-    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        asked = asked_for(request.method, request.raw_path)
+    async def _answer(self, request: FrontRequest) -> Answer | None:
+        asked = asked_for(request.method, request.target)
         offer = self._offers.find(asked.token, self._clock()) if asked is not None else None
         if asked is None or offer is None:
             return _nothing()
@@ -101,29 +99,26 @@ class Registry:
             return _nothing() if layer is None else await self._blob(request, offer, layer)
         if not offer.has_manifest(asked):
             return _nothing()
-        return Answer(body=offer.model.content, headers={"Content-Type": MANIFEST})
+        return Answer(200, offer.model.content, {"Content-Type": MANIFEST})
 
-    async def _blob(
-        self, request: web.BaseRequest, offer: Offer, layer: Layer
-    ) -> web.StreamResponse:
+    async def _blob(self, request: FrontRequest, offer: Offer, layer: Layer) -> Answer | None:
         if not await asyncio.to_thread(is_there, offer.store, layer):
             return _nothing()
-        wanted = _wanted(request, layer.size_bytes)
+        wanted = part_of(request.headers.get("Range"), layer.size_bytes)
         if wanted is None:
-            return Answer(status=416, headers={"Content-Range": f"bytes */{layer.size_bytes}"})
+            return Answer(416, headers={"Content-Range": f"bytes */{layer.size_bytes}"})
         answer = _head(request, wanted, layer.size_bytes)
-        await answer.prepare(request)
-        if request.method == "GET":
-            await self._body(request, offer, layer, wanted)
-        return answer
+        if request.method != "GET":
+            return answer
+        request.connection.send(answer.framed(request))
+        await self._body(request, offer, layer, wanted)
+        return None
 
-    async def _body(
-        self, request: web.BaseRequest, offer: Offer, layer: Layer, wanted: range
-    ) -> None:
-        transport = request.transport
+    async def _body(self, request: FrontRequest, offer: Offer, layer: Layer, wanted: range) -> None:
+        transport = request.connection.transport
         if transport is None:
             return
-        end = transport.abort
+        end = request.connection.abort
         offer.reading.add(end)
         try:
             if not offer.revoked:
@@ -137,29 +132,19 @@ class Registry:
             end()
 
 
-def _nothing() -> web.StreamResponse:
-    return Answer(status=404, text="not found")
+def _nothing() -> Answer:
+    return Answer(404, b"not found", {"Content-Type": "text/plain; charset=utf-8"})
 
 
-def _wanted(request: web.BaseRequest, size_bytes: int) -> range | None:
-    """The bytes that a request wants; None if there are no such bytes."""
-    try:
-        wanted = range(size_bytes)[request.http_range]
-    except ValueError:
-        return None
-    return wanted if wanted or "Range" not in request.headers else None
-
-
-def _head(request: web.BaseRequest, wanted: range, size_bytes: int) -> web.StreamResponse:
-    ranged = "Range" in request.headers
-    answer = StreamAnswer(status=206 if ranged else 200)
-    answer.content_type = "application/octet-stream"
-    answer.content_length = len(wanted)
-    answer.headers["Accept-Ranges"] = "bytes"
-    if ranged:
-        answer.headers["Content-Range"] = f"bytes {wanted.start}-{wanted.stop - 1}/{size_bytes}"
-    else:
-        # Ollama asks for all of a blob, reads no byte of it, and takes the address for its parts
-        # from this header; without it a pull ends with `no Location header in response`.
-        answer.headers["Location"] = request.raw_path
-    return answer
+def _head(request: FrontRequest, wanted: range, size_bytes: int) -> Answer:
+    headers = {
+        "Content-Type": "application/octet-stream",
+        "Content-Length": str(len(wanted)),
+        "Accept-Ranges": "bytes",
+    }
+    if "Range" in request.headers:
+        headers["Content-Range"] = f"bytes {wanted.start}-{wanted.stop - 1}/{size_bytes}"
+        return Answer(206, headers=headers)
+    # Ollama asks for all of a blob, reads no byte of it, and takes the address for its parts
+    # from this header; without it a pull ends with `no Location header in response`.
+    return Answer(200, headers=headers | {"Location": request.target})

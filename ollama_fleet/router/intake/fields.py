@@ -1,8 +1,8 @@
 """What routing reads of a JSON body, assigned as Go's encoding/json assigns an object's members."""
 
 import json
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Final
 
 import msgspec
 
@@ -39,16 +39,24 @@ class Wanted(msgspec.Struct, frozen=True):  # one per request: a seventh of a da
 STRINGS: Final = frozenset(("model", "name", "prompt", "from", "source", "destination"))
 WORK: Final = ("prompt", "messages", "input")
 TEXTS: Final = ("system", "instructions", "tools", *WORK)  # as prompts are put together
-_CAPS: Final = ("max_completion_tokens", "max_output_tokens", "max_tokens")
-NAMES: Final = STRINGS | {*TEXTS, *_CAPS, "stream", "keep_alive", "options"}
-
 KEPT_BYTES: Final = 64 * 1024
+TYPES: Final[dict[str, Any]] = {
+    **dict.fromkeys(STRINGS, Annotated[str, msgspec.Meta(max_length=KEPT_BYTES)]),
+    **dict.fromkeys(TEXTS, msgspec.Raw),
+    "max_tokens": int | float | None,
+    "max_completion_tokens": int | float | None,
+    "max_output_tokens": int | float | None,
+    "stream": bool | None,
+    "keep_alive": int | float | str | None,
+    "options": dict[str, Any] | None,
+}
+NULL: Final = msgspec.Raw(b"null")
 
 # What makes a runner be started anew where it differs (the runner's part of Ollama's options).
 _RUNNER_NUMBERS: Final = frozenset(
     ("draft_num_predict", "main_gpu", "num_batch", "num_ctx", "num_gpu", "num_thread")
 )
-_RUNNER_FLAGS: Final = frozenset(("use_mmap",))
+_RUNNER_OPTIONS: Final = _RUNNER_NUMBERS | {"use_mmap"}
 _INT64: Final = 2**63
 
 
@@ -61,13 +69,14 @@ class Fields:
     """The wanted members of one object, by folded key; those of a wrong type count as not there.
 
     Ollama refuses a body in which one has a wrong type, so it does not matter which instance does.
+    `values` are those that are known already: in their TYPES, texts as they are written.
     """
 
-    __slots__ = ("_texts", "_values")
+    __slots__ = ("_sizes", "_values")
 
-    def __init__(self) -> None:
-        self._values: dict[str, Any] = {}
-        self._texts: dict[str, tuple[bytes, int]] = {}
+    def __init__(self, values: dict[str, Any] | None = None) -> None:
+        self._values = {} if values is None else values
+        self._sizes: dict[str, int] = {}  # of texts that are kept in part
 
     def assign(self, name: str, text: bytes, size: int = 0) -> None:
         """Note a member whose key folds to `name`, with its value as written.
@@ -78,44 +87,51 @@ class Fields:
         if text == b"null":
             if name not in STRINGS:
                 self._values.pop(name, None)
-                self._texts.pop(name, None)
         elif name in TEXTS:
-            self._values[name] = _is_work(text)
-            self._texts[name] = text, size or len(text)
+            self._values[name] = text
+            self._sizes[name] = size or len(text)
         elif len(text) <= KEPT_BYTES:
-            value = _READ[name](text)
-            if name == "options":  # a map that is there already is added to
-                value = {**self._values.get(name, {}), **value}
-            if value is not None:
-                self._values[name] = value
+            try:
+                value = msgspec.convert(decode(text), TYPES[name])
+            except msgspec.ValidationError:
+                return
+            if name == "options" and value is not None:  # a map that is there already is added to
+                value = {**(self._values.get(name) or {}), **value}
+            self._values[name] = value
 
     def wanted(self, *, stream_default: bool, work: str = "") -> Wanted:
         """What they ask for. `work` is the one key that holds the work, where a route has one."""
         get = self._values.get
-        empty = not (get(work) if work else any(map(get, WORK)))
-        options = get("options")
-        stay = _stay(get("keep_alive"))
+        stream, options, keep_alive = get("stream"), get("options"), get("keep_alive")
+        stay = KeepAlive.UNSAID if keep_alive is None else _stay(keep_alive)
+        empty, prompt_bytes, opening = self._text((work,) if work else WORK)
         return Wanted(
             get("model") or get("name") or "",
-            get("stream", stream_default),
+            stream_default if stream is None else stream,
             empty and stay is KeepAlive.GOES,
             empty,
             profile(options) if options else (),
             get("from") or get("source") or "",
             get("destination") or "",
-            sum([text_bytes(*text) for text in self._texts.values()]),
+            prompt_bytes,
             _cap(options.get("num_predict")) if options else 0,
-            get("max_tokens") or get("max_completion_tokens") or get("max_output_tokens") or 0,
-            prefix(self._opening()),
+            _cap(get("max_tokens") or get("max_completion_tokens") or get("max_output_tokens")),
+            prefix(opening),
             stay,
         )
 
-    def _opening(self) -> bytes:
-        """Its text from the beginning, in the order in which prompts are put together."""
-        texts = self._texts
-        if len(texts) == 1:
-            return next(iter(texts.values()))[0]
-        return b"".join([texts[name][0][:OPENING_BYTES] for name in TEXTS if name in texts])
+    def _text(self, work: Sequence[str]) -> tuple[bool, int, bytes]:
+        """Whether there is no `work`, the bytes of text, and its opening as prompts begin."""
+        empty, size, parts = True, 0, []
+        for name in TEXTS:
+            value = self._values.get(name)
+            if value is not None and value != NULL:
+                text = bytes(value)
+                size += text_bytes(text, self._sizes.get(name, len(text)))
+                parts.append(text[:OPENING_BYTES])
+                if name in work and text != b'""':
+                    empty = empty and text[:1] == b"[" and not text[1:-1].strip()
+        return empty, size, b"".join(parts)
 
 
 def profile(options: Mapping[str, Any]) -> Profile:
@@ -123,14 +139,18 @@ def profile(options: Mapping[str, Any]) -> Profile:
 
     Numbers are whole to Ollama, which cuts a fraction off; a negative num_gpu means none is asked.
     """
+    if _RUNNER_OPTIONS.isdisjoint(options):  # as mostly
+        return ()
     found: list[tuple[str, int | float | bool]] = []
-    for name, value in options.items():
+    for name in _RUNNER_OPTIONS.intersection(options):
+        value = options[name]
         if name in _RUNNER_NUMBERS:
-            if type(value) in (int, float) and abs(value) < _INT64:
+            is_number = type(value) in (int, float) and abs(value) < _INT64
+            if is_number and (name != "num_gpu" or value > -1):
                 found.append((name, int(value)))
-        elif name in _RUNNER_FLAGS and isinstance(value, bool):
+        elif isinstance(value, bool):
             found.append((name, value))
-    return tuple(sorted(pair for pair in found if pair[0] != "num_gpu" or pair[1] >= 0))
+    return tuple(sorted(found))
 
 
 def decode(text: bytes) -> object:
@@ -148,50 +168,13 @@ def decode(text: bytes) -> object:
     return value
 
 
-def _text(text: bytes) -> str | None:
-    value = decode(text)
-    return value if isinstance(value, str) else None
-
-
-def _cap(value: object) -> int:
+def _cap(value: Any) -> int:
     """A number of tokens; none that is there counts for less than one."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return 0
-    return int(value) if 1 <= value < _INT64 else 0
+    return int(value) if type(value) in (int, float) and 1 <= value < _INT64 else 0
 
 
-def _flag(text: bytes) -> bool | None:
-    return {b"true": True, b"false": False}.get(text)
-
-
-def _is_work(text: bytes) -> bool:
-    """Anything but an empty string or array."""
-    return text != b'""' and (text[:1] != b"[" or bool(text[1:-1].strip()))
-
-
-def _keep_alive(text: bytes) -> float | str | None:
-    value = decode(text)
-    return value if isinstance(value, int | float | str) and not isinstance(value, bool) else None
-
-
-def _options(text: bytes) -> dict[str, Any]:
-    value = decode(text)
-    return value if isinstance(value, dict) else {}
-
-
-_READ: Final[dict[str, Callable[[bytes], Any]]] = {
-    **dict.fromkeys(STRINGS, _text),
-    **dict.fromkeys(_CAPS, lambda text: _cap(decode(text))),
-    "stream": _flag,
-    "keep_alive": _keep_alive,
-    "options": _options,
-}
-
-
-def _stay(keep_alive: float | str | None) -> KeepAlive:
+def _stay(keep_alive: float | str) -> KeepAlive:
     """0, "0" and "0s" say that it goes; what Ollama cannot read says nothing, as it is refused."""
-    if keep_alive is None:
-        return KeepAlive.UNSAID
     try:
         return KeepAlive.STAYS if parse_duration(keep_alive) else KeepAlive.GOES
     except ValueError:

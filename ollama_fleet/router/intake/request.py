@@ -1,7 +1,8 @@
 """The request record: all that the router knows of a request on its way to an instance."""
 
 import math
-from dataclasses import dataclass
+
+import msgspec
 
 from ollama_fleet.names import canonical, is_cloud
 from ollama_fleet.router.body import Body
@@ -11,8 +12,7 @@ from ollama_fleet.router.intake.standing import Priority, Standing
 from ollama_fleet.state import KeepAlive, Profile
 
 
-@dataclass(frozen=True, slots=True, weakref_slot=True)
-class Request:
+class Request(msgspec.Struct, frozen=True, weakref=True):
     """A request on its way to an instance.
 
     `path` is our own route string, never the client's bytes. `model` is as written, `key` its
@@ -64,6 +64,7 @@ def inference(
     Only Ollama's own API knows runner options: others' requests run under the model's defaults.
     """
     key = canonical(wanted.model) if wanted.model.strip() else ""
+    is_ollamas = dialect is Dialect.OLLAMA
     return Request(
         method="POST",
         path=path,
@@ -76,12 +77,12 @@ def inference(
         headers=headers,
         client=client,
         id=request_id,
-        profile=wanted.profile if dialect is Dialect.OLLAMA else (),
+        profile=wanted.profile if is_ollamas else (),
         tenant=standing.tenant,
         priority=standing.priority,
         deadline_s=standing.deadline_s,
         prompt_bytes=wanted.prompt_bytes,
-        output_cap=wanted.num_predict if dialect is Dialect.OLLAMA else wanted.max_tokens,
+        output_cap=wanted.num_predict if is_ollamas else wanted.max_tokens,
         prefix=wanted.prefix,
-        keep_alive=wanted.keep_alive if dialect is Dialect.OLLAMA else KeepAlive.UNSAID,
+        keep_alive=wanted.keep_alive if is_ollamas else KeepAlive.UNSAID,
     )

@@ -12,12 +12,12 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-from ollama_fleet.router.intake.fields import KEPT_BYTES, NAMES, Fields, decode, fold
+from ollama_fleet.router.intake.fields import KEPT_BYTES, TYPES, Fields, decode, fold
 
 PIECE_BYTES: Final = 64 * 1024
 """What to feed at a time."""
 
-_LONGEST_KEY: Final = (max(map(len, NAMES)) + len('""')) * len(r"\u0064")
+_LONGEST_KEY: Final = (max(map(len, TYPES)) + len('""')) * len(r"\u0064")
 _DEEPEST: Final = 10_000  # Go reads no deeper
 _STEPS: Final = 1_000  # members and nested values, of which each takes a few microseconds
 
@@ -273,7 +273,7 @@ def _without_escapes(raw: bytes) -> bytes:
     return raw.replace(rb"\\", b"__").replace(rb"\"", b"__")
 
 
-_EXACT: Final = {b'"%s"' % name.encode(): name for name in NAMES}
+_EXACT: Final = {b'"%s"' % name.encode(): name for name in TYPES}
 
 
 def _wanted(key: bytes) -> str:
@@ -283,4 +283,4 @@ def _wanted(key: bytes) -> str:
         return name
     text = decode(key)
     name = fold(text) if isinstance(text, str) else ""
-    return name if name in NAMES else ""
+    return name if name in TYPES else ""

@@ -7,10 +7,11 @@ start.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import IntEnum
 from hashlib import blake2b
 from typing import Final
+
+import msgspec
 
 from ollama_fleet.units import parse_duration
 
@@ -27,8 +28,7 @@ class BadHeader(Exception):
     """A header that asks for what cannot be done; the text says what can. The answer is 400."""
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(msgspec.Struct, frozen=True, gc=False):
     """`tenant` is a key's digest, never the key, or an address.
 
     `deadline_s`: seconds from its arrival within which it has to start; infinite where none is set.
@@ -41,27 +41,22 @@ class Standing:
 
 PRIORITY: Final = "X-Fleet-Priority"
 DEADLINE: Final = "X-Fleet-Deadline"
-_KEYS: Final = ("Authorization", "X-Api-Key")
 _PRIORITIES: Final = {priority.name.lower(): priority for priority in Priority}
 
 
 def standing(headers: Mapping[str, str], client: str) -> Standing:
     """Read it from headers, whose names are compared as HTTP does. Raises BadHeader."""
     asked, within = headers.get(PRIORITY), headers.get(DEADLINE)
+    key = headers.get("Authorization") or headers.get("X-Api-Key")
     return Standing(
-        _tenant(headers, client),
+        _digest(key.removeprefix("Bearer ")) if key else client,
         Priority.NORMAL if asked is None else _priority(asked),
         math.inf if within is None else _deadline_s(within),
     )
 
 
-def _tenant(headers: Mapping[str, str], client: str) -> str:
-    for name in _KEYS:
-        key = headers.get(name)
-        if key:
-            key = key.removeprefix("Bearer ")
-            return "key:" + blake2b(key.encode(errors="replace"), digest_size=8).hexdigest()
-    return client
+def _digest(key: str) -> str:
+    return "key:" + blake2b(key.encode(errors="replace"), digest_size=8).hexdigest()
 
 
 def _priority(text: str) -> Priority:

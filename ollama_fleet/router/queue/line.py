@@ -22,21 +22,18 @@ class Line:
     Iterate over it for the order in which they are to start, as it is now.
     """
 
-    __slots__ = ("_again", "_flows", "_models", "_numbers", "_overtaken_gpu_s", "_shares")
+    __slots__ = ("_again", "_count", "_flows", "_models", "_overtaken_gpu_s", "_shares")
 
     def __init__(self, shares: Shares) -> None:
         self._shares = shares
-        self._numbers: dict[int, Waiter] = {}
+        self._count = 0
         self._again: list[Waiter] = []  # those who were at an instance already
         self._flows: dict[Flow, list[Waiter]] = {}
         self._models: Counter[str] = Counter()
         self._overtaken_gpu_s = 0.0  # what has started before older ones, since one went by arrival
 
     def __len__(self) -> int:
-        return len(self._numbers)
-
-    def __contains__(self, number: object) -> bool:
-        return number in self._numbers
+        return self._count
 
     def __iter__(self) -> Iterator[Waiter]:
         yield from self._again
@@ -68,15 +65,14 @@ class Line:
 
     def add(self, waiter: Waiter) -> None:
         """Let it in, at the place that its number gives it among its like."""
-        self._numbers[waiter.number] = waiter
+        self._count += 1
         self._models[waiter.request.key] += 1
         like = self._again if waiter.excluded else self._flows.setdefault(waiter.flow, [])
         insort(like, waiter, key=_NUMBER)
 
-    def take(self, waiter: Waiter) -> bool:
-        """Take it out; False if it is not here."""
-        if self._numbers.pop(waiter.number, None) is None:
-            return False
+    def take(self, waiter: Waiter) -> None:
+        """Take it out, who is here."""
+        self._count -= 1
         self._models[waiter.request.key] -= 1
         if not self._models[waiter.request.key]:
             del self._models[waiter.request.key]
@@ -84,9 +80,8 @@ class Line:
         del like[bisect_left(like, waiter.number, key=_NUMBER)]
         if not like and not waiter.excluded:
             del self._flows[waiter.flow]
-        if not self._numbers:
+        if not self._count:
             self._overtaken_gpu_s = 0.0  # who comes next has been overtaken by nobody
-        return True
 
     def start(self, waiter: Waiter) -> None:
         """It, who is here, is about to start: count whom it overtakes."""

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 
-from ollama_fleet.router.fairness import Flow, Shares
+from ollama_fleet.router.fairness import Charge, Flow, Shares
 from ollama_fleet.router.intake import Priority
 from ollama_fleet.router.policy import View
 from ollama_fleet.router.queue.line import Line
@@ -12,7 +12,7 @@ from ollama_fleet.state import Instance, Residency
 
 
 class WaitingRoom:
-    """Who waits: for a choice (`unbound`), or in line for a slot of the one chosen.
+    """Who waits: for a choice (`unbound`), or in line for a slot of the one chosen; `count` do.
 
     `limit` of them may, `per_tenant` of one tenant. In a full room a place is made for who has
     less of it, or matters more: see `admit`.
@@ -25,10 +25,10 @@ class WaitingRoom:
         self._limit = limit
         self._per_tenant = per_tenant
         self._flows: dict[Flow, dict[int, Waiter]] = {}
-        self._count = 0
+        self.count = 0
 
     def __len__(self) -> int:
-        return self._count
+        return self.count
 
     def __iter__(self) -> Iterator[Waiter]:
         yield from self.unbound
@@ -39,8 +39,7 @@ class WaitingRoom:
 
     def enter(self, waiter: Waiter) -> None:
         """Let a request in that nobody can be chosen for yet."""
-        self.unbound.add(waiter)
-        self._note(waiter)
+        self._add(waiter, self.unbound)
 
     def bind(self, waiter: Waiter, instance: Instance, residency: Residency) -> None:
         """Move it to the line for those weights at that instance."""
@@ -50,20 +49,16 @@ class WaitingRoom:
         line = self.lines.get(at)
         if line is None:
             line = self.lines[at] = Line(self.shares)
-        line.add(waiter)
-        self._note(waiter)
-
-    def unbind(self, waiter: Waiter) -> None:
-        """Its instance left: it must be chosen for again."""
-        self.leave(waiter)
-        self.enter(waiter)
+        self._add(waiter, line)
 
     def leave(self, waiter: Waiter) -> None:
         """Take it out, wherever it stands; nothing if it is not here."""
-        line = self._line_of(waiter)
-        if not line.take(waiter):
+        line = waiter.line
+        if line is None:
             return
-        self._count -= 1
+        line.take(waiter)
+        waiter.line = None
+        self.count -= 1
         self.shares.leave(waiter.flow)
         like = self._flows[waiter.flow]
         del like[waiter.number]
@@ -74,16 +69,17 @@ class WaitingRoom:
                 del self.lines[waiter.bound.name, waiter.residency.weights]
             waiter.bound = waiter.residency = None
 
-    def start(self, waiter: Waiter) -> None:
+    def start(self, waiter: Waiter) -> Charge:
         """It starts, whether it had to wait or not: charge its tenant. It has yet to leave."""
+        if waiter.line is not None:
+            waiter.line.start(waiter)
         flow = waiter.flow
-        if self._count and waiter.number in self._flows.get(flow, ()):
-            self._line_of(waiter).start(waiter)
-        cost_gpu_s = waiter.cost_gpu_s or self.shares.usual_gpu_s(flow)
-        waiter.charge = self.shares.charge(flow, cost_gpu_s)
+        return self.shares.charge(flow, waiter.cost_gpu_s or self.shares.usual_gpu_s(flow))
 
-    def _note(self, waiter: Waiter) -> None:
-        self._count += 1
+    def _add(self, waiter: Waiter, line: Line) -> None:
+        line.add(waiter)
+        waiter.line = line
+        self.count += 1
         self.shares.join(waiter.flow)
         self._flows.setdefault(waiter.flow, {})[waiter.number] = waiter
 
@@ -100,7 +96,7 @@ class WaitingRoom:
         most requests for one with at least two fewer, so that nobody can fill the room alone. The
         youngest goes. Nobody makes room who was at an instance already.
         """
-        if self._count < self._limit:
+        if self.count < self._limit:
             return None
         flow = max(self._flows, key=lambda f: (f[0], len(self._flows[f])), default=waiter.flow)
         fewer = len(self._flows.get(waiter.flow, ())) + 1 < len(self._flows.get(flow, ()))
@@ -116,13 +112,10 @@ class WaitingRoom:
 
     # -- who is where ---------------------------------------------------------------------------
 
-    def line(self, instance: Instance, weights: str) -> Line:
-        """Those who wait for that instance's slots for these weights."""
-        return self.lines.get((instance.name, weights)) or Line(self.shares)
-
     def position(self, waiter: Waiter) -> int:
         """How many are before it in its line, as the order is now."""
-        return next((n for n, other in enumerate(self._line_of(waiter)) if other is waiter), 0)
+        line = waiter.line or ()
+        return next((n for n, other in enumerate(line) if other is waiter), 0)
 
     def count_lines(self) -> int:
         """Lines with somebody in them."""
@@ -141,11 +134,6 @@ class WaitingRoom:
         """
         waiters = (waiter for line in self.lines.values() for waiter in line)
         return [w for w in waiters if w.bound is not None and not _serves(w, w.bound, view)]
-
-    def _line_of(self, waiter: Waiter) -> Line:
-        if waiter.bound is None or waiter.residency is None:
-            return self.unbound
-        return self.line(waiter.bound, waiter.residency.weights)
 
 
 def _serves(waiter: Waiter, instance: Instance, view: View) -> bool:

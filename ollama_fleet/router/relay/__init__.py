@@ -6,6 +6,7 @@ failure may be tried elsewhere (retry.py); after it never.
 
 import asyncio
 from collections.abc import Callable
+from typing import Final
 
 from ollama_fleet.errors import ClientGone, Failure, FirstByteTimeout
 from ollama_fleet.history import Ended
@@ -17,11 +18,13 @@ from ollama_fleet.router.relay.attempt import Attempt
 from ollama_fleet.router.relay.exchange import Client
 from ollama_fleet.router.relay.journal import Journal
 from ollama_fleet.router.relay.pool import Pool
-from ollama_fleet.router.relay.watch import Timeouts
+from ollama_fleet.router.relay.watch import Timeouts, Watch
 from ollama_fleet.router.retry import is_costly, may_retry
-from ollama_fleet.state import Instance, Lease, State
+from ollama_fleet.state import Lease, State
 
 __all__ = ["Client", "Relay", "Timeouts"]
+
+_NOBODY: Final[frozenset[str]] = frozenset()
 
 
 class Relay:
@@ -44,17 +47,22 @@ class Relay:
     ) -> None:
         self._state = state
         self._admission = admission
+        self._strategy = admission.strategy
         self._loading = loading
-        self._timeouts = timeouts
+        self._watch = Watch(timeouts, clock)
         self._on_end = on_end
         self._wall = wall
         self._clock = clock
-        self._pools: dict[str, Pool] = {}
+        self._pools = {
+            name: Pool(instance.spec.base_url, connect_timeout_s=timeouts.connect_s, clock=clock)
+            for name, instance in state.instances.items()
+        }
         self._active = 0
         self._retrying = 0
 
     def close(self) -> None:
-        """Close idle connections."""
+        """Close idle connections; look after the others no more."""
+        self._watch.close()
         for pool in self._pools.values():
             pool.close()
 
@@ -64,8 +72,7 @@ class Relay:
         Raises the last Failure if nothing of an answer has been sent, and what the request's body
         raises where that does not come; cancellation means that the client has left.
         """
-        strategy = self._admission.strategy
-        journal = Journal.of(request, strategy, arrived_s=self._wall(), began_s=self._clock())
+        journal = Journal(request, self._strategy, arrived_s=self._wall(), began_s=self._clock())
         self._active += 1
         try:
             await self._until_answered(request, client, journal)
@@ -78,13 +85,14 @@ class Relay:
         finally:
             self._active -= 1
             self._retrying -= journal.costly
-            journal.over(self._clock())
+            journal.ended_s = self._clock()
             self._on_end(journal)
 
     async def _until_answered(self, request: Request, client: Client, journal: Journal) -> None:
         while True:
             since_s = self._clock()
-            excluded, age_s = self._excluded(request, journal), since_s - journal.began_s
+            excluded = self._excluded(request, journal) if journal.tried else _NOBODY
+            age_s = since_s - journal.began_s
             with await self._admission.admit(request, excluded, age_s=age_s) as place:
                 journal.admitted(place, self._clock() - since_s)
                 try:
@@ -103,12 +111,13 @@ class Relay:
     async def _attempt(
         self, lease: Lease, request: Request, client: Client, journal: Journal
     ) -> None:
-        attempt = Attempt(lease, request, self._pool(lease.instance), self._timeouts, journal)
+        attempt = Attempt(lease, request, self._pools[lease.instance.name], self._watch, journal)
         try:
-            await self._load(lease, request, journal)
+            if self._loading.must_load(lease):
+                await self._load(lease, request, journal)
             self._state.sent(lease, self._clock())
             head = await attempt.ask()
-            failure = attempt.misgiving(head)
+            failure = attempt.misgiving(head) if head.status >= 400 else None
             if failure is not None and self._may_retry(failure, request, journal):
                 raise failure
             await attempt.pass_on(head, client, self._state)
@@ -134,8 +143,7 @@ class Relay:
 
     def _excluded(self, request: Request, journal: Journal) -> frozenset[str]:
         """Who must not get the request again: who had it, unless there is nobody else."""
-        excluded = journal.excluded
-        return excluded if excluded and self._others(request, journal) else frozenset()
+        return journal.excluded if self._others(request, journal) else _NOBODY
 
     def _others(self, request: Request, journal: Journal) -> int:
         return len(candidates(request, self._state, journal.excluded))
@@ -150,17 +158,6 @@ class Relay:
             active=self._active,
             retrying=self._retrying,
         )
-
-    def _pool(self, instance: Instance) -> Pool:
-        pool = self._pools.get(instance.name)
-        if pool is None:
-            pool = Pool(
-                instance.spec.base_url,
-                connect_timeout_s=self._timeouts.connect_s,
-                clock=self._clock,
-            )
-            self._pools[instance.name] = pool
-        return pool
 
 
 def _may_be_sent_again(request: Request) -> bool:

@@ -1,6 +1,7 @@
 """One try at one instance: send, first byte, bytes both ways, end."""
 
 import asyncio
+from collections.abc import Awaitable
 
 from ollama_fleet.errors import (
     ConnectFailed,
@@ -19,29 +20,30 @@ from ollama_fleet.router.relay.journal import Journal
 from ollama_fleet.router.relay.pool import Pool
 from ollama_fleet.router.relay.request_head import request_head
 from ollama_fleet.router.relay.upstream import Upstream
-from ollama_fleet.router.relay.watch import Timeouts, Watch
+from ollama_fleet.router.relay.watch import Watch
 from ollama_fleet.state import Completed, Instance, Lease, State
 
 
 class Attempt:
     """One request at the instance that its lease is of. `give_back` it, whatever happens."""
 
+    __slots__ = ("_journal", "_lease", "_pool", "_request", "_upstream", "_watch", "answered")
+
     def __init__(
-        self, lease: Lease, request: Request, pool: Pool, timeouts: Timeouts, journal: Journal
+        self, lease: Lease, request: Request, pool: Pool, watch: Watch, journal: Journal
     ) -> None:
         self._lease = lease
         self._request = request
         self._pool = pool
-        self._timeouts = timeouts
+        self._watch = watch
         self._journal = journal
         self._upstream: Upstream | None = None
-        self._watch: Watch | None = None
         self.answered = False  # all of the answer has been passed on
 
     def give_back(self) -> None:
         """Let go of the connection: kept if it may carry another request, else closed."""
-        self._unwatch()
         if self._upstream is not None:
+            self._watch.end(self._upstream)
             self._pool.give_back(self._upstream)
 
     async def ask(self) -> Head:
@@ -53,13 +55,13 @@ class Attempt:
         self._upstream = self._pool.idle() if self._request.repeatable else None
         if self._upstream is not None:
             try:
-                return await self._head(self._upstream)
+                return await self._send(self._upstream)
             except ConnectFailed:
                 if self._upstream.answered:
                     raise
                 self.give_back()
         self._upstream = await self._pool.connect()
-        return await self._head(self._upstream)
+        return await self._send(self._upstream)
 
     def misgiving(self, head: Head) -> Failure | None:
         """What the status says against the instance; None for an answer like any other."""
@@ -80,20 +82,22 @@ class Attempt:
         state.progress(lease, exchange.tokens, upstream.last_data_s)
         self._journal.answering(head.status, exchange, upstream.last_data_s)
         client.start(head, _ours(lease.instance, request, self._journal))
-        client.flow(upstream.pause, upstream.resume)
         done = upstream.receive(
             exchange,
             bodiless=request.method == "HEAD" or head.status in (204, 304),
             decode=head.chunked and not client.speaks_chunked,
         )
         try:
-            if await self._end(upstream, done) is End.CUT:
-                self._cut(exchange, client, whole=upstream.whole)
+            if not done.done():  # an answer that is no stream mostly came whole with its head
+                client.flow(upstream.pause, upstream.resume)
+            end = await done
         except asyncio.CancelledError:
             # Many a client hangs up as soon as it has all, before we have had our turn.
             if _is_whole(done):
                 self._answered(head, exchange, state)
             raise
+        if end is End.CUT:
+            self._cut(exchange, client, whole=upstream.whole)
         exchange.finish()
         self._answered(head, exchange, state)
 
@@ -125,32 +129,35 @@ class Attempt:
             client.reset()
         raise StreamBroken(f"{name} was lost in the middle of an answer")
 
-    async def _head(self, upstream: Upstream) -> Head:
-        request, body = self._request, self._request.body
-        head = request_head(request, self._pool.host_header)
+    def _send(self, upstream: Upstream) -> Awaitable[Head]:
+        """Send the request; who awaits what is returned waits for the head of its answer."""
+        body = self._request.body
+        head = request_head(self._request, self._pool.host_header)
         self._journal.sent = True
-        coming = upstream.send(head, body if isinstance(body, bytes) else b"")
-        try:
-            if not isinstance(body, bytes):
-                await self._send_body(upstream, body, coming)
-            self._watch = Watch(upstream, self._timeouts, asyncio.get_running_loop())
-            return await coming
-        except BaseException:
-            coming.cancel()
-            self._unwatch()
-            upstream.abort()
-            raise
+        if not isinstance(body, bytes):
+            return self._send_pieces(upstream, body, upstream.send(head, b""))
+        coming = upstream.send(head, body)
+        self._watch.begin(upstream)
+        return coming
 
-    def _unwatch(self) -> None:
-        if self._watch is not None:
-            self._watch.cancel()
-            self._watch = None
+    async def _send_pieces(
+        self, upstream: Upstream, body: Body, coming: "asyncio.Future[Head]"
+    ) -> Head:
+        try:
+            await self._send_body(upstream, body, coming)
+        except BaseException:
+            coming.cancel()  # nobody hears any more how it failed
+            raise
+        self._watch.begin(upstream)
+        return await coming
 
     async def _send_body(
         self, upstream: Upstream, body: Body, coming: "asyncio.Future[Head]"
     ) -> None:
         """Send it piece by piece, until it is sent or the instance has answered without it."""
-        sending = asyncio.create_task(upstream.send_pieces(body, stall_s=self._timeouts.idle_s))
+        sending = asyncio.create_task(
+            upstream.send_pieces(body, stall_s=self._watch.timeouts.idle_s)
+        )
         try:
             await asyncio.wait((sending, coming), return_when=asyncio.FIRST_COMPLETED)
             if sending.done():
@@ -159,29 +166,17 @@ class Attempt:
             sending.cancel()
             await asyncio.gather(sending, return_exceptions=True)
 
-    async def _end(self, upstream: Upstream, done: "asyncio.Future[End]") -> End:
-        """Wait for the end of the body; cut it if nothing comes for too long."""
-        if done.done():
-            return done.result()  # as with most answers that are no stream
-        try:
-            return await done
-        except BaseException:
-            upstream.abort()
-            raise
-
 
 def _is_whole(done: "asyncio.Future[End]") -> bool:
     ended = done.done() and not done.cancelled() and done.exception() is None
     return ended and done.result() is not End.CUT
 
 
-def _ours(
-    instance: Instance, request: Request, journal: Journal
-) -> tuple[tuple[bytes, bytes], ...]:
+def _ours(instance: Instance, request: Request, journal: Journal) -> tuple[bytes, ...]:
     """The headers that are added to an instance's answer; who did not wait hears nothing of it."""
-    ours = [(b"X-Fleet-Instance", instance.name.encode())]
+    lines = [f"X-Fleet-Instance: {instance.name}".encode()]
     if request.id:
-        ours.append((b"X-Request-Id", request.id.encode()))
+        lines.append(f"X-Request-Id: {request.id}".encode())
     if journal.waited:
-        ours.append((b"X-Fleet-Queue-Seconds", b"%.3f" % journal.queue_s))
-    return tuple(ours)
+        lines.append(b"X-Fleet-Queue-Seconds: %.3f" % journal.queue_s)
+    return tuple(lines)

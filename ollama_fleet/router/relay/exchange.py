@@ -22,8 +22,8 @@ class Client(Protocol):
         """It may be sent a chunked body (HTTP/1.1)."""
         ...
 
-    def start(self, head: Head, extra: tuple[tuple[bytes, bytes], ...]) -> None:
-        """Begin the answer with a head, our own headers added. Sent with the first bytes."""
+    def start(self, head: Head, ours: tuple[bytes, ...]) -> None:
+        """Begin the answer with a head, lines of ours added. Sent with the first bytes."""
         ...
 
     def write(self, data: bytes) -> None:

@@ -2,22 +2,26 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
 from typing import Protocol
 
+import msgspec
+
 MAX_HEAD_BYTES = 64 * 1024
+_LENGTH_DIGITS = 18  # of a Content-Length
 MAX_SIZE_LINE = 256  # a chunk size with its extensions
 HOLD_BYTES = 64 * 1024  # of a chunk that is not complete
 
-_HOP_BY_HOP = frozenset(
+_NOT_PASSED_ON = frozenset(
     (
         b"connection",
+        b"content-length",  # said anew, once, where it is what frames the body
         b"keep-alive",
         b"proxy-connection",
         b"proxy-authenticate",
         b"proxy-authorization",
+        b"server",  # Ollama names none
         b"te",
         b"trailer",
         b"transfer-encoding",
@@ -30,16 +34,15 @@ class Malformed(ValueError):
     """The peer does not speak HTTP/1.1 as it must."""
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
-    """A response head; `headers` are the end-to-end ones, names and values as they came.
+class Head(msgspec.Struct, frozen=True, gc=False):
+    """A response head; `lines` are the end-to-end headers, names and values as they came.
 
     `length` is None where the body ends otherwise: chunked, or with the connection.
     """
 
     status: int
     reason: bytes
-    headers: tuple[tuple[bytes, bytes], ...]
+    lines: tuple[bytes, ...]
     length: int | None
     chunked: bool
     keep_alive: bool
@@ -66,19 +69,32 @@ def _parse(block: bytes) -> Head:
     code, _, reason = rest.partition(b" ")
     if version not in (b"HTTP/1.1", b"HTTP/1.0") or len(code) != 3 or not code.isdigit():
         raise Malformed(f"not an HTTP/1 status line: {first[:80]!r}")
-    fields = [_field(line) for line in lines]
-    connection = b",".join(v for n, v in fields if n.lower() == b"connection").lower()
-    named = {token.strip() for token in connection.split(b",")}
+    passed_on: list[bytes] = []
+    told: dict[bytes, list[bytes]] = {}
+    for line in lines:
+        name, value = _field(line)
+        folded = name.lower()
+        told.setdefault(folded, []).append(value)
+        if folded not in _NOT_PASSED_ON:
+            passed_on.append(name + b": " + value)
+    named: set[bytes] = set()
+    if b"connection" in told:
+        named = {token.strip() for token in b",".join(told[b"connection"]).lower().split(b",")}
+        passed_on = [line for line in passed_on if line.partition(b":")[0].lower() not in named]
+    chunked = b"transfer-encoding" in told and _is_chunked(told[b"transfer-encoding"])
+    length = _length(told[b"content-length"]) if b"content-length" in told else None
+    if chunked:
+        length = None  # chunks override it (RFC 9112, 6.3); both together are a smuggler's
+    if length is not None:
+        passed_on.append(b"Content-Length: %d" % length)
     return Head(
         status=int(code),
         reason=reason,
-        headers=tuple(
-            (n, v) for n, v in fields if n.lower() not in _HOP_BY_HOP and n.lower() not in named
-        ),
-        length=_length(fields),
-        chunked=_chunked(fields),
+        lines=tuple(passed_on),
+        length=length,
+        chunked=chunked,
         keep_alive=version == b"HTTP/1.1" and b"close" not in named,
-        content_type=next((v for n, v in fields if n.lower() == b"content-type"), b""),
+        content_type=told[b"content-type"][0] if b"content-type" in told else b"",
     )
 
 
@@ -89,21 +105,16 @@ def _field(line: bytes) -> tuple[bytes, bytes]:
     return name, value.strip(b" \t")
 
 
-def _length(fields: list[tuple[bytes, bytes]]) -> int | None:
-    values = {v for n, v in fields if n.lower() == b"content-length"}
-    if not values:
-        return None
-    value = values.pop()
-    if values or not value.isdigit():
+def _length(values: list[bytes]) -> int:
+    value = values[0]
+    is_number = value.isdigit() and len(value) <= _LENGTH_DIGITS
+    if values.count(value) < len(values) or not is_number:
         raise Malformed("a Content-Length that is not one number")
     return int(value)
 
 
-def _chunked(fields: list[tuple[bytes, bytes]]) -> bool:
-    codings = [v.strip().lower() for n, v in fields if n.lower() == b"transfer-encoding"]
-    if not codings:
-        return False
-    if codings != [b"chunked"]:
+def _is_chunked(codings: list[bytes]) -> bool:
+    if len(codings) > 1 or codings[0].strip().lower() != b"chunked":
         raise Malformed(f"a transfer coding other than chunked: {codings!r}")
     return True
 
@@ -157,10 +168,14 @@ class ChunkScanner:
                 if size - at > MAX_SIZE_LINE:
                     raise Malformed("a chunk size that does not end")
                 break
-            length = _chunk_size(data[at:line_end])
-            if length == 0:
-                return self._last(data, at, line_end)
-            end = line_end + 2 + length + 2
+            line = data[at:line_end]
+            framed_bytes = _FRAMED_BYTES.get(line)
+            if framed_bytes is None:
+                length = _chunk_size(line)
+                if length == 0:
+                    return self._last(data, at, line_end)
+                framed_bytes = len(line) + 2 + length + 2
+            end = at + framed_bytes
             if end > size:
                 if self._payload is None and size - at > HOLD_BYTES:
                     self._inside = end - size

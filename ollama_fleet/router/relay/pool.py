@@ -33,7 +33,6 @@ class Pool:
             connection = self._idle.pop()
             if connection.reusable:
                 return connection
-            connection.abort()
         return None
 
     async def connect(self) -> Upstream:

@@ -25,7 +25,10 @@ from ollama_fleet.router.relay.framing import (
 
 
 class Upstream(asyncio.Protocol):
-    """One connection, one exchange at a time. `answered` is true once any byte came back."""
+    """One connection, one exchange at a time. `answered` is true once any byte came back.
+
+    `reusable`: its exchange is over, and it may carry another.
+    """
 
     # Among thousands of streams every token finds its objects cold: slots keep one in few lines.
     __slots__ = (
@@ -46,6 +49,7 @@ class Upstream(asyncio.Protocol):
         "_writable",
         "answered",
         "last_data_s",
+        "reusable",
         "whole",
     )
 
@@ -67,29 +71,20 @@ class Upstream(asyncio.Protocol):
         self._sending = False
         self.answered = False
         self.last_data_s = 0.0
+        self.reusable = True
         self.whole = True
 
     # -- what the relay does --------------------------------------------------------------------
-
-    @property
-    def alive(self) -> bool:
-        """Still connected, as far as the loop knows."""
-        return self._transport is not None and not self._transport.is_closing()
 
     @property
     def begun(self) -> bool:
         """The answer's head has come, or never will."""
         return self._head is None
 
-    @property
-    def silent_s(self) -> float:
-        """Seconds since anything came."""
-        return self._clock() - self.last_data_s
-
     def send(self, head: bytes, body: bytes) -> "asyncio.Future[Head]":
         """Send a request; the future is its answer's head. It fails with ConnectFailed."""
         assert self._transport is not None
-        self.answered = False
+        self.reusable = self.answered = False
         self.whole = True
         self._head = self._loop.create_future()
         if len(body) < _JOIN_BYTES:
@@ -109,7 +104,7 @@ class Upstream(asyncio.Protocol):
         self._sending = True
         async with aclosing(body.pieces()) as pieces:
             async for piece in pieces:
-                if self._head is None or not self.alive:
+                if self._head is None or self._transport is None or self._transport.is_closing():
                     return
                 self._write(chunk(piece) if body.size is None else piece)
                 if self._writable is not None:
@@ -140,13 +135,13 @@ class Upstream(asyncio.Protocol):
         assert head is not None
         self._sink = sink
         done = self._done = self._loop.create_future()
-        if head.chunked:
+        if head.chunked and not bodiless:
             self._scanner = ChunkScanner(partial(sink.data, terminal=0) if decode else None)
             self._decode = decode
             self._plain = not decode
         self._left = 0 if bodiless else head.length
         early, self._buffer = self._buffer, b""
-        if early or (self._left == 0 and not head.chunked):
+        if early or self._left == 0:
             self._body(early)
         if self._transport is None:  # it was lost between the head and now
             self._lost()
@@ -166,20 +161,9 @@ class Upstream(asyncio.Protocol):
 
     def abort(self) -> None:
         """Close at once: the only way to tell Ollama that nobody wants the answer any more."""
+        self.reusable = False
         if self._transport is not None:
             self._transport.abort()
-
-    @property
-    def reusable(self) -> bool:
-        """The exchange is over and the connection may carry another."""
-        return (
-            self.alive
-            and self._done is None
-            and self._head is None
-            and self._parsed is None
-            and not self._buffer
-            and not self._sending
-        )
 
     # -- what the loop says ---------------------------------------------------------------------
 
@@ -196,6 +180,8 @@ class Upstream(asyncio.Protocol):
             self._buffer += data
             if self._head is not None:
                 self._read_head()
+            elif self._parsed is None:
+                self.abort()  # bytes that nobody asked for: this connection cannot be trusted
         elif self._plain and is_one_chunk(data):  # as nearly every token of a stream comes
             sink.data(data, terminal=0)
         else:
@@ -211,9 +197,14 @@ class Upstream(asyncio.Protocol):
             self._writable.set_result(None)
         self._writable = None
 
+    def eof_received(self) -> None:
+        """Nothing more will come; the loop closes our half too."""
+        self.reusable = False
+
     def connection_lost(self, exc: Exception | None) -> None:
         """The end: of a body that is framed by it, or too early."""
         self._transport = None
+        self.reusable = False
         self.resume_writing()
         if self._head is not None and not self._head.done():
             reason = f"the connection was lost before an answer came ({exc or 'closed'})"
@@ -287,8 +278,11 @@ class Upstream(asyncio.Protocol):
 
     def _finish(self, end: End) -> None:
         done, self._done = self._done, None
-        self.resume()  # a connection that goes back to the pool must hear its next answer
+        if self._paused:
+            self.resume()  # a connection that goes back to the pool must hear its next answer
         keep = self._parsed is not None and self._parsed.keep_alive
+        lost = self._transport is None
+        self.reusable = keep and not (lost or self._buffer or self._sending)
         self._sink = self._scanner = self._parsed = None
         self._plain = False
         if not keep:

@@ -1,6 +1,7 @@
 """How long an answer may let wait: for its first byte, and from then on for the next."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,39 +21,63 @@ class Timeouts:
 
 
 class Watch:
-    """Gives up on an answer that does not begin, or does not go on, from now until `cancel`.
+    """Gives up on answers that do not begin, or do not go on, each from `begin` until `end`.
 
-    It has one timer for all of that, and none for each piece.
+    One timer is enough for all of them: none is late before it fires, whichever begin meanwhile,
+    for it never waits longer than an answer may. `clock` gives monotonic seconds.
     """
 
-    __slots__ = ("_late_s", "_loop", "_timeouts", "_timer", "_upstream")
+    __slots__ = ("_clock", "_late_s", "_longest_s", "_timer", "timeouts")
 
-    def __init__(
-        self, upstream: Upstream, timeouts: Timeouts, loop: asyncio.AbstractEventLoop
-    ) -> None:
-        self._upstream = upstream
-        self._timeouts = timeouts
-        self._loop = loop
-        self._late_s = loop.time() + timeouts.first_byte_s
-        self._wait(timeouts.first_byte_s)
+    def __init__(self, timeouts: Timeouts, clock: Callable[[], float]) -> None:
+        self.timeouts = timeouts
+        self._clock = clock
+        self._longest_s = min(timeouts.first_byte_s, timeouts.idle_s)
+        self._late_s: dict[Upstream, float] = {}  # when a first byte is late
+        self._timer: asyncio.TimerHandle | None = None
 
-    def cancel(self) -> None:
-        """Watch no longer."""
-        self._timer.cancel()
+    def begin(self, upstream: Upstream) -> None:
+        """Watch over the answer to a request that was sent just now."""
+        self._late_s[upstream] = self._clock() + self.timeouts.first_byte_s
+        if self._timer is None:
+            self._wait(self._longest_s)
+
+    def end(self, upstream: Upstream) -> None:
+        """Watch over it no longer, if we did."""
+        self._late_s.pop(upstream, None)
+
+    def close(self) -> None:
+        """Watch over nothing any more."""
+        self._late_s.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _wait(self, rest_s: float) -> None:
-        self._timer = self._loop.call_later(min(rest_s, self._timeouts.idle_s), self._check)
+        self._timer = asyncio.get_running_loop().call_later(rest_s, self._check)
 
     def _check(self) -> None:
-        upstream, timeouts = self._upstream, self._timeouts
-        if upstream.begun:
-            rest_s = timeouts.idle_s - upstream.silent_s
-        else:
-            rest_s = self._late_s - self._loop.time()
-        if rest_s > _MOMENT_S:
+        self._timer = None
+        now_s = self._clock()
+        rest_s = self._longest_s
+        for upstream, late_s in list(self._late_s.items()):
+            left_s = self._left_s(upstream, late_s, now_s)
+            if left_s > _MOMENT_S:
+                rest_s = min(rest_s, left_s)
+            else:
+                self._give_up(upstream)
+        if self._late_s:
             self._wait(rest_s)
-        elif upstream.begun:
+
+    def _left_s(self, upstream: Upstream, late_s: float, now_s: float) -> float:
+        if upstream.begun:
+            return upstream.last_data_s + self.timeouts.idle_s - now_s
+        return late_s - now_s
+
+    def _give_up(self, upstream: Upstream) -> None:
+        self.end(upstream)
+        if upstream.begun:
             upstream.abort()
         else:
-            late = f"no answer began within {timeouts.first_byte_s:g} s"
+            late = f"no answer began within {self.timeouts.first_byte_s:g} s"
             upstream.expire(FirstByteTimeout(late))

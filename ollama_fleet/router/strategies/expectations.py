@@ -9,8 +9,6 @@ from ollama_fleet.router.strategies.tools import Speeds
 
 _REMEMBERED: Final = 256  # requests
 
-_Known = tuple["ReferenceType[Request]", float, float]
-
 
 class Expectations:
     """Tokens of prompts and answers, as far as they can be known before they are counted.
@@ -22,22 +20,19 @@ class Expectations:
 
     def __init__(self, speeds: Speeds) -> None:
         self._speeds = speeds
-        self._known: dict[int, _Known] = {}
+        self._known: dict[int, tuple[ReferenceType[Request], tuple[float, float]]] = {}
 
     def __call__(self, request: Request) -> tuple[float, float]:
         """Tokens of its prompt and of its answer; none of one that takes no slot."""
-        known = self._known.get(id(request))
-        if known is None or known[0]() is not request:
-            known = self._reckon(request)
-        return known[1:]
-
-    def _reckon(self, request: Request) -> _Known:
         if not request.slot:
-            return ref(request), 0.0, 0.0
+            return 0.0, 0.0
+        known = self._known.get(id(request))
+        if known is not None and known[0]() is request:
+            return known[1]
         prompt_tokens = self._speeds.prompt_tokens(request.key, request.prompt_bytes)
         ask = Ask(request.key, request.path, prompt_tokens, request.output_cap)
-        output_tokens = self._speeds.remaining_tokens(ask, 0)
+        found = max(prompt_tokens, 1.0), self._speeds.remaining_tokens(ask, 0)
         if len(self._known) >= _REMEMBERED:
             self._known.clear()
-        known = self._known[id(request)] = ref(request), max(prompt_tokens, 1.0), output_tokens
-        return known
+        self._known[id(request)] = ref(request), found
+        return found

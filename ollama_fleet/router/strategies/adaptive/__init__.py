@@ -7,8 +7,11 @@ three times, because who waits also keeps those waiting who come later; a load o
 for other models. Binds late: the plan asks again for everybody who waits at every change.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, Final
+
+import msgspec
 
 from ollama_fleet.estimate import Cache, Speed
 from ollama_fleet.router.intake import BLOCK_BYTES, Request
@@ -20,7 +23,7 @@ from ollama_fleet.router.policy import (
     Strategy,
     View,
 )
-from ollama_fleet.router.strategies.adaptive.figures import Reckoned, Sketch, Terms, passing
+from ollama_fleet.router.strategies.adaptive.figures import Sketch, figures, passing
 from ollama_fleet.router.strategies.adaptive.loading import NO_LOAD, Load, Loader
 from ollama_fleet.router.strategies.adaptive.outlook import FRESH_TOKENS, Looking
 from ollama_fleet.router.strategies.expectations import Expectations
@@ -65,8 +68,8 @@ class _Adaptive:
         self, request: Request, instance: Instance, view: View, now_s: float, ahead: Ahead
     ) -> Figures:
         """Of one instance."""
-        _, (figures,) = self.scores(request, (instance,), view, now_s, {instance.name: ahead})
-        return figures
+        _, figures_of = self.scores(request, (instance,), view, now_s, {instance.name: ahead})
+        return figures_of(0)
 
     def scores(
         self,
@@ -75,12 +78,12 @@ class _Adaptive:
         view: View,
         now_s: float,
         plans: Mapping[str, Ahead],
-    ) -> tuple[list[float], Reckoned]:
+    ) -> tuple[list[float], Callable[[int], Figures]]:
         """Of all instances. In one loop: it runs for every instance at every arrival."""
         asked = request.slot, request.profile
         whole_prompt_tokens, output_tokens = self._expected(request)
         prompt_tokens = whole_prompt_tokens
-        begun = self._prefixes.begun(request.prefix)
+        begun = self._prefixes.begun(request.prefix) if request.prefix else None
         values: list[float] = []
         found: list[Sketch] = []
         prompts: list[float] = []
@@ -93,17 +96,18 @@ class _Adaptive:
                 _keep(sketches, asked, sketch)
             _, fixed_s, base_s, prompt_s, token_s, slower_s, beside, left, terms = sketch
             if begun:
-                cached = _cached_share(request, begun.get(terms.at))
+                cached = _cached_share(request, begun.get(terms[-1]))
                 prompt_tokens = whole_prompt_tokens - (whole_prompt_tokens - 1.0) * cached
                 prompts.append(prompt_tokens)
-            value = fixed_s + prompt_s * prompt_tokens + token_s * output_tokens
-            if beside:
-                prefill_s = base_s + prompt_s * prompt_tokens
-                written = beside * (output_tokens + prefill_s / token_s)  # by the others meanwhile
-                value += slower_s * min(left, written)
+            of_prompt_s = prompt_s * prompt_tokens
+            value = fixed_s + of_prompt_s + token_s * output_tokens
+            if beside:  # who write this much meanwhile:
+                written = beside * (output_tokens + (base_s + of_prompt_s) / token_s)
+                value += slower_s * (left if left < written else written)  # noqa: FURB136 - no call
             values.append(value)
             found.append(sketch)
-        return values, Reckoned(values, found, prompts or whole_prompt_tokens, output_tokens)
+        prompts = prompts or [whole_prompt_tokens]
+        return values, partial(figures, values, found, prompts, output_tokens)
 
     def _sketch(
         self, request: Request, instance: Instance, view: View, now_s: float, ahead: Ahead
@@ -116,21 +120,20 @@ class _Adaptive:
                 return passing(instance.in_flight + ahead.count)
             ground = self._ground(request, instance, residency, view, now_s)
             _keep(instance.load_sketches, asked, ground)
-        _, residency, speed, load, at = ground
-        wait_s, beside, left_tokens = self._looking.at(instance, residency, ahead, now_s)
-        prompt_base_s, prompt_token_s, token_base_s, token_busy_s = speed
-        token_s = token_base_s + token_busy_s * (beside + 1)
-        fixed_s = LOADING * load.load_s + GAMMA * wait_s + load.evict_s + prompt_base_s
+        speed, load = ground.speed, ground.load
+        wait_s, beside, left_tokens = self._looking.at(instance, ground.residency, ahead, now_s)
+        token_s = speed.token_base_s + speed.token_busy_s * (beside + 1)
+        base_s = speed.prompt_base_s
         return (
             now_s + FRESH_TOKENS * token_s,
-            fixed_s,
-            prompt_base_s,
-            prompt_token_s,
+            LOADING * load.load_s + GAMMA * wait_s + load.evict_s + base_s,
+            base_s,
+            speed.prompt_token_s,
             token_s,
-            token_busy_s,
+            speed.token_busy_s,
             beside,
             left_tokens,
-            Terms(load.load_s, wait_s, load.evict_s, at),
+            (load.load_s, wait_s, load.evict_s, ground.at),
         )
 
     def _ground(
@@ -150,7 +153,7 @@ class _Adaptive:
         return _Ground(until_s, residency, speed, load, (instance.name, residency.weights))
 
 
-class _Ground(NamedTuple):
+class _Ground(msgspec.Struct, frozen=True):
     """What a sketch is made from that does not change with each request that comes or goes.
 
     Good until `until_s`, or until what is in the instance's memory changes.

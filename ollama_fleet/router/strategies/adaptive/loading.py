@@ -1,7 +1,9 @@
 """What it costs to have a model loaded: the load itself, the wait for memory, and who has to go."""
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
 
 from ollama_fleet.router.intake import Request
 from ollama_fleet.router.policy import View
@@ -12,7 +14,7 @@ from ollama_fleet.state import Instance, Residency, Runner
 RETURN: Final = 2.0  # who comes back has another go in turn: twice its load
 
 
-class Load(NamedTuple):
+class Load(msgspec.Struct, frozen=True, gc=False):
     """Seconds until the model is in memory, and the seconds it will cost others that one is not."""
 
     load_s: float
@@ -22,7 +24,7 @@ class Load(NamedTuple):
 NO_LOAD = Load(0.0, 0.0)
 
 
-class _Resident(NamedTuple):
+class _Resident(msgspec.Struct, frozen=True):
     """A model that might have to go."""
 
     key: str
@@ -44,10 +46,8 @@ class Loader:
         self._now_s = now_s
 
     def at(self, request: Request, instance: Instance, residency: Residency) -> Load:
-        """What a request would have to wait for there, and what others would."""
+        """What a request whose model is not there would have to wait for, and what others would."""
         runner = instance.runners.get(residency.weights)
-        if runner is not None and runner.has(residency.profile):
-            return NO_LOAD
         load_s = self._seconds(instance, request.key)
         if runner is not None and (runner.loading or runner.in_flight) and not runner.resident:
             began_s = min((lease.sent_s for lease in runner.leases), default=self._now_s)
@@ -82,14 +82,16 @@ class Loader:
         stored = instance.stored.get(key)
         if stored is None:
             return ()
-        there = [r for r in _residents(instance) if r.weights != weights]
+        there = _residents(instance, weights)
         missing = stored.size_bytes + sum(r.size_bytes for r in there) - _memory_bytes(instance)
+        if missing <= 0:
+            return ()
         victims = []
         for resident in sorted(there, key=_goes_first):
-            if missing <= 0:
-                break
             victims.append(resident)
             missing -= resident.size_bytes
+            if missing <= 0:
+                break
         return victims
 
     def _drain(self, instance: Instance, victims: Sequence[_Resident]) -> float:
@@ -109,11 +111,11 @@ class Loader:
         return RETURN * self._view.demand.lasting(key, self._now_s) * load_s * (1 + waiting / 2)
 
 
-def _residents(instance: Instance) -> list[_Resident]:
-    """What is in its memory, and what will be: a load under way takes its place already."""
+def _residents(instance: Instance, but: str) -> list[_Resident]:
+    """What else is in its memory, and what will be: a load under way takes its place already."""
     found = []
     for weights, runner in instance.runners.items():
-        if runner.resident or runner.loading or runner.in_flight:
+        if weights != but and (runner.resident or runner.loading or runner.in_flight):
             key = next(iter(instance.names.get(weights, ())), weights)
             listed, stored = instance.resident.get(key), instance.stored.get(key)
             model = listed or stored

@@ -2,25 +2,28 @@
 
 import heapq
 import math
-from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple
+from collections.abc import Callable, Collection, Sequence
+from typing import Final
+
+import msgspec
 
 from ollama_fleet.router.intake import Request
 from ollama_fleet.router.policy import Ahead
 from ollama_fleet.router.strategies.adaptive.streams import left
 from ollama_fleet.router.strategies.tools import Speeds
-from ollama_fleet.state import Instance, Residency
+from ollama_fleet.state import Instance, Lease, Residency
 
 Expected = Callable[[Request], tuple[float, float]]
 """Tokens of a request's prompt and of its answer, as far as they can be known."""
 
 FRESH_TOKENS: Final = 8  # for so many tokens' time what was reckoned of an instance is good
+LOOKED_AT: Final = 8  # of the requests that run under some weights: they tell of the others
 _ALIKE: Final = 8  # one more or less of so many changes nothing but their number
 _AT_WORK: Final = "at work"  # what all of an instance's sketches share
 _ENDS: Final = "ends"
 
 
-class _AtWork(NamedTuple):
+class _AtWork(msgspec.Struct, frozen=True, gc=False):
     """How many requests run on an instance, and the tokens they have left to write.
 
     Good until `until_s`. `changes` is how many requests had come and gone there.
@@ -55,7 +58,7 @@ class Looking:
         if not ahead.count and (runner is None or runner.takes(residency.profile)):
             return 0.0, at_work.busy, at_work.left_tokens
         slots = instance.slots_of(residency.weights)
-        line = self._line(instance, residency, ahead, now_s)
+        line = self._line(instance, residency, slots, ahead, now_s)
         wait_s = line.ends_s[0] if len(line.ends_s) >= slots else 0.0
         beside = max(at_work.busy, slots) - 1 if wait_s else at_work.busy + ahead.count
         return wait_s, beside, at_work.left_tokens + line.tokens
@@ -65,25 +68,19 @@ class Looking:
         return max(max(self._ends_s(instance, weights, now_s), default=now_s) - now_s, 0.0)
 
     def _at_work(self, instance: Instance, now_s: float) -> _AtWork:
-        known: _AtWork | None = instance.sketches.get(_AT_WORK)
-        if known is None or now_s >= known.until_s:
-            known = instance.sketches[_AT_WORK] = self._count(instance, now_s)
-        return known
-
-    def _count(self, instance: Instance, now_s: float) -> _AtWork:
-        """Look at each that runs, or where they are many at how many there are now."""
+        """Look at those that run, or where they are many at how many there are now."""
         changes = 2 * instance.requests - instance.in_flight
-        before: _AtWork | None = instance.load_sketches.get(_AT_WORK)
-        if before is not None and now_s < before.until_s:
-            changed = changes - before.changes
+        known: _AtWork | None = instance.load_sketches.get(_AT_WORK)
+        if known is not None and now_s < known.until_s:
+            changed = changes - known.changes
             if not changed:
-                return before
-            if changed * _ALIKE <= before.busy:
+                return known
+            if changed * _ALIKE <= known.busy:
                 busy = _busy(instance)
-                left_tokens = before.left_tokens * busy / before.busy
-                return before._replace(busy=busy, left_tokens=left_tokens)
-        found = instance.load_sketches[_AT_WORK] = self._look(instance, changes, now_s)
-        return found
+                left_tokens = known.left_tokens * busy / known.busy
+                return _AtWork(known.until_s, changes, busy, left_tokens)
+        known = instance.load_sketches[_AT_WORK] = self._look(instance, changes, now_s)
+        return known
 
     def _look(self, instance: Instance, changes: int, now_s: float) -> _AtWork:
         busy, left_tokens, until_s = _busy(instance), 0.0, math.inf
@@ -92,21 +89,23 @@ class Looking:
                 speed = self._speeds.speed(instance.name, weights)
                 token_s = speed.token_s(busy)
                 until_s = min(until_s, now_s + FRESH_TOKENS * token_s)
-                for lease in runner.leases:
-                    left_tokens += left(self._speeds, lease, speed, token_s, now_s).tokens
+                leases = _some(runner.leases)
+                each = len(runner.leases) / len(leases)
+                for _, tokens in left(self._speeds, leases, speed, token_s, now_s):
+                    left_tokens += each * tokens
         return _AtWork(until_s, changes, busy, left_tokens)
 
     def _line(
-        self, instance: Instance, residency: Residency, ahead: Ahead, now_s: float
+        self, instance: Instance, residency: Residency, slots: int, ahead: Ahead, now_s: float
     ) -> "_Line":
         """When the slots come free, with all that the plan has put there so far."""
         line: _Line | None = ahead.lines.get(residency)
-        speed = self._speeds.speed(instance.name, residency.weights)
-        slots = instance.slots_of(residency.weights)
         if line is None:
-            line = _Line(self._taken_s(instance, residency, now_s))
-            if ahead.count:
-                ahead.lines[residency] = line
+            line = _Line(self._taken_s(instance, residency, slots, now_s))
+            if not ahead.count:
+                return line
+            ahead.lines[residency] = line
+        speed = self._speeds.speed(instance.name, residency.weights)
         token_s = speed.token_s(slots)
         for request in ahead.requests[line.seen :]:
             prompt_tokens, output_tokens = self._expected(request)
@@ -116,11 +115,12 @@ class Looking:
         line.seen = ahead.count
         return line
 
-    def _taken_s(self, instance: Instance, residency: Residency, now_s: float) -> list[float]:
+    def _taken_s(
+        self, instance: Instance, residency: Residency, slots: int, now_s: float
+    ) -> list[float]:
         """Seconds until each slot that is taken comes free for some weights."""
         ends_s = self._ends_s(instance, residency.weights, now_s)
-        taken_s = [max(end_s - now_s, 0.0) for end_s in ends_s]
-        slots = instance.slots_of(residency.weights)
+        taken_s = [end_s - now_s if end_s > now_s else 0.0 for end_s in ends_s]
         if taken_s and instance.runners[residency.weights].running != residency.profile:
             # Ollama loads it anew when all of them are done.
             return [max(taken_s)] * slots
@@ -136,14 +136,25 @@ class Looking:
         if known is None or now_s >= known[0]:
             speed = self._speeds.speed(instance.name, weights)
             token_s = speed.token_s(self._at_work(instance, now_s).busy)
-            lefts = [left(self._speeds, lease, speed, token_s, now_s) for lease in runner.leases]
+            lefts = left(self._speeds, runner.leases, speed, token_s, now_s)
             ends_s = [now_s + prefill_s + tokens * token_s for prefill_s, tokens in lefts]
             known = instance.sketches[_ENDS, weights] = now_s + FRESH_TOKENS * token_s, ends_s
         return known[1]
 
 
+def _some(leases: Collection[Lease]) -> Collection[Lease]:
+    """All of a few; of many some, evenly from the oldest to the youngest."""
+    if len(leases) <= LOOKED_AT:
+        return leases
+    many, stride = tuple(leases), len(leases) / LOOKED_AT
+    return [many[int((n + 0.5) * stride)] for n in range(LOOKED_AT)]
+
+
 def _busy(instance: Instance) -> int:
-    return sum([runner.in_flight for runner in instance.runners.values()])
+    busy = 0
+    for runner in instance.runners.values():
+        busy += runner.in_flight
+    return busy
 
 
 class _Line:
