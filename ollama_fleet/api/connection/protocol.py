@@ -273,12 +273,14 @@ class FrontConnection(Wire):
         self.flow(None, None)
         self._serving.connections.discard(self)
         self.is_closing = self._deaf = True
-        self._newest = None
+        self._current = self._newest = None
         self._waiting.clear()
         self._deadline.cancel()
         super().connection_lost(exc)
         if self._task is not None:
             self._task.cancel()
+        # These lead back here: a body that nobody read would wait for the garbage collector.
+        del self._task, self._parser, self._deadline
 
     def _expire(self) -> None:
         if self._is_idle:
