@@ -1,7 +1,8 @@
 """Learning: what state tells of requests becomes what is known of speeds. Pure but for its clock.
 
-Each attempt that ends teaches, and so do the tokens seen passing meanwhile: `look`, called about
-once a second, notices a GPU that throttles before the answers it works on have ended.
+Attempts that end teach, of many of a kind at once some of them, and so do the tokens seen passing
+meanwhile: `look`, called about twice a second, notices a GPU that throttles before the answers it
+works on have ended.
 """
 
 import math

@@ -1,6 +1,7 @@
 """The contract with aiohttp: what api/connection relies on, seen from a client's socket."""
 
 import asyncio
+import gc
 from contextlib import asynccontextmanager
 
 import aiohttp
@@ -11,6 +12,7 @@ from router_fixtures import DONE, TOKEN, Backend, answer, chunk, post, routed, s
 
 from ollama_fleet.api.connection import Answer, Front
 from ollama_fleet.api.connection.heads import MAX_HEAD_BYTES
+from ollama_fleet.api.connection.protocol import FrontConnection
 from ollama_fleet.api.connection.wire import MAX_WAITING
 
 
@@ -565,3 +567,26 @@ def test_what_is_to_be_done_at_the_end_of_an_answer_is_done_once_whatever_came_o
 
     run(check())
     assert done == ["/", "/fault", "/gone"]
+
+
+@pytest.mark.parametrize("sent", [request(b"whole"), request(b"body")[:-1], request(b"body")[:20]])
+def test_what_a_connection_held_is_given_back_when_it_ends_not_when_garbage_is_collected(sent):
+    async def check():
+        async with served(echo_body) as (_, writer):
+            writer.write(sent)
+            await asyncio.sleep(0.05)
+            assert held()
+            writer.transport.abort()
+            async with asyncio.timeout(5):
+                while held():
+                    await asyncio.sleep(0.01)
+
+    def held():
+        return [thing for thing in gc.get_objects() if isinstance(thing, FrontConnection)]
+
+    gc.collect()
+    gc.disable()
+    try:
+        run(check())
+    finally:
+        gc.enable()

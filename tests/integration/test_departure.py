@@ -51,6 +51,38 @@ def test_a_client_that_shuts_down_its_half_gets_its_answer():
     run(check())
 
 
+def test_a_client_that_shuts_down_its_half_behind_several_requests_gets_all_their_answers():
+    async def check():
+        async with Backend(waits(0.1)) as backend, routed(backend) as router:
+            got = await half_closed(router, 3 * REQUEST)
+            assert got.count(b"HTTP/1.1 200 ") == 3
+            assert router.outcomes == 3 * [("i0", "Completed")]
+
+    run(check())
+
+
+def test_a_client_that_leaves_between_its_answers_closes_the_upstream_of_the_next():
+    async def first_only(backend, got, writer):
+        if len(backend.requests) > 1:
+            await backend.closed.wait()
+        await answer(200, b"{}")(backend, got, writer)
+
+    async def check():
+        async with Backend(first_only) as backend, routed(backend) as router:
+            reader, writer = await connect(router)
+            writer.write(2 * REQUEST)
+            writer.write_eof()
+            async with asyncio.timeout(5):
+                await reader.readuntil(b"\r\n\r\n{}")
+                while len(backend.requests) < 2:
+                    await asyncio.sleep(0.01)
+                writer.close()
+                await backend.closed.wait()
+            assert router.outcomes == [("i0", "Completed"), ("i0", "ClientGone")]
+
+    run(check())
+
+
 def test_nothing_is_asked_in_the_middle_of_an_answer():
     async def pauses(_backend, _got, writer):
         await asyncio.sleep(0.05)

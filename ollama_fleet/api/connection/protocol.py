@@ -151,14 +151,21 @@ class FrontConnection(Wire):
         whole = newest is None or newest.body.is_eof()
         if self.transport is None or self._is_idle or self._answering or not whole:
             return False
-        self._client_ended = self.is_closing = True
-        Departure(
-            self.transport,
-            self._loop,
-            may_be_asked=newest is None or newest.is_modern,
-            is_over=lambda: self._answering,
-        )
+        self._client_ended = True
+        if self._current is not None:
+            self._ask(self._current)
         return True
+
+    def _ask(self, request: FrontRequest) -> None:
+        """Find out whether a client that sends no more waits for the answer to this request."""
+        self.is_closing = self.is_closing or not self._waiting
+        if self.transport is not None:
+            Departure(
+                self.transport,
+                self._loop,
+                may_be_asked=request.is_modern,
+                is_over=lambda: self._answering or self._current is not request,
+            )
 
     @property
     def _is_idle(self) -> bool:
@@ -181,6 +188,8 @@ class FrontConnection(Wire):
                 self._current, self._answering = request, False
                 if self._buffer_paused and not self._waiting:
                     self._refill()
+                if self._client_ended:
+                    self._ask(request)
                 await self._answer(request)
                 self._current = None
                 if self.is_closing:
@@ -264,12 +273,14 @@ class FrontConnection(Wire):
         self.flow(None, None)
         self._serving.connections.discard(self)
         self.is_closing = self._deaf = True
-        self._newest = None
+        self._current = self._newest = None
         self._waiting.clear()
         self._deadline.cancel()
         super().connection_lost(exc)
         if self._task is not None:
             self._task.cancel()
+        # These lead back here: a body that nobody read would wait for the garbage collector.
+        del self._task, self._parser, self._deadline
 
     def _expire(self) -> None:
         if self._is_idle:
