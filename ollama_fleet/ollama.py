@@ -208,7 +208,7 @@ def resident_models(answer: Record) -> tuple[ResidentModel, ...]:
             vram_bytes=_size(row, "size_vram"),
             expires_at=_text(row, "expires_at"),
             row=row,
-            expires_s=_unix_s(_text(row, "expires_at")),
+            expires_s=unix_s(_text(row, "expires_at")),
         )
         for name, row in _rows(answer)
     )
@@ -252,10 +252,10 @@ def _size(record: Record, field: str) -> int:
     return value
 
 
-def _unix_s(stamp: str) -> float:
+def unix_s(stamp: object) -> float:
     """Unix seconds of an RFC 3339 time; infinite if it cannot be read."""
     try:
-        return datetime.fromisoformat(stamp).timestamp()
+        return datetime.fromisoformat(str(stamp)).timestamp()
     except (ValueError, OverflowError):
         return math.inf
 

@@ -91,6 +91,17 @@ class Control:
         """Unload it; likewise."""
         return self._lines("/v1/unload", {"model": model, "on": list(on)})
 
+    def plan_sync(self, models: Sequence[str], *, origin: str, prune: bool) -> Document:
+        """What a sync would do: ollama_fleet.control.library.plan.SyncPlan as JSON has it."""
+        wanted = {"models": list(models), "from": origin, "prune": prune}
+        return self._document("POST", "/v1/sync/plan", wanted, None)
+
+    def sync(
+        self, models: Sequence[str], *, origin: str, remove: Mapping[str, Sequence[str]]
+    ) -> Iterator[Document]:
+        """Do it, and remove what is agreed to; progress records, each with its `model`."""
+        return self._lines("/v1/sync", {"models": list(models), "from": origin, "remove": remove})
+
     def _document(
         self, method: str, path: str, body: Document | None, timeout_s: float | None
     ) -> Document:

@@ -5,16 +5,16 @@ import logging
 import random
 import signal
 import time
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
 
 import uvloop
 
 from ollama_fleet import __version__
 from ollama_fleet.api.admin import Admin, Commands
 from ollama_fleet.api.admin.models import ModelCommands
+from ollama_fleet.api.admin.syncs import SyncCommands
 from ollama_fleet.api.bodies import Limits
 from ollama_fleet.api.connection import Front
 from ollama_fleet.api.parts import Parts
@@ -29,6 +29,7 @@ from ollama_fleet.control.prober import Prober
 from ollama_fleet.control.supervisor import Supervisor, start_all
 from ollama_fleet.directories import Directories
 from ollama_fleet.errors import CannotListen, Exit, FleetError, PortTaken
+from ollama_fleet.fleet.declared import Declared, declared
 from ollama_fleet.fleet.front import make_front
 from ollama_fleet.fleet.hold import hold
 from ollama_fleet.fleet.learning import Learned
@@ -167,16 +168,18 @@ class Fleet:
             recent=self._recording.recent,
             find=self._recording.find,
             waiting=self._admission.waiting,
-            pull=self._pull,
+            pull=self._library.pull,
             restart=self.restart,
             down=self._down,
         )
-        models = ModelCommands(self.state, self._relay, self._mutations, self._loaders.preloads)
-        socket = self._directories.socket
-        await stack.enter_async_context(Admin(socket, self.state, commands, models.routes()))
+        preloads, names = self._loaders.preloads, declared(plan.config)
+        models = ModelCommands(self.state, self._relay, self._mutations, preloads)
+        syncs = SyncCommands(self.state, self._library, names)
+        routes, socket = models.routes() + syncs.routes(), self._directories.socket
+        await stack.enter_async_context(Admin(socket, self.state, commands, routes))
         await stack.enter_async_context(self._prober)
         await stack.enter_async_context(self._loaders)
-        stack.push_async_callback(self._library.close)
+        await stack.enter_async_context(Declared(self.state, self._library, preloads, names))
         self._supervise(LocalLauncher(logs))
         self._listen_to_signals()
         leave_out_what_stays()
@@ -201,6 +204,7 @@ class Fleet:
         self.state.stopping = True
         await self._front.stop_accepting()
         self._admission.close()
+        await self._library.close()  # an Ollama that is cancelled keeps what one that ends loses
         if self._starting is not None:
             self._starting.cancel()
             await asyncio.gather(self._starting, return_exceptions=True)
@@ -231,14 +235,6 @@ class Fleet:
     def _client(self, instance: Instance) -> Ollama:
         return Ollama(self._session, instance.spec.base_url)
 
-    def _pull(
-        self,
-        name: str,
-        insecure: bool,  # noqa: FBT001 - the shape of the callback
-        to: Sequence[str] = (),
-    ) -> AsyncGenerator[Mapping[str, Any], None]:
-        return self._library.pull(name, insecure=insecure, to=to)
-
     def _make_front(self) -> Front:
         config = self._plan.config
         limits, spool = config.limits, self._directories.state
@@ -247,7 +243,7 @@ class Fleet:
             self._relay,
             self._mutations,
             Limits(limits.body_bytes, limits.body_timeout_s, spool=spool),
-            self._pull,
+            self._library.pull,
             self._loaders.preloads.release,
         )
         return make_front(config, parts, self._recording.answered)

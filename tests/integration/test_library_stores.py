@@ -1,6 +1,7 @@
 """One pull for several stores: real files, a scripted registry, no wait that is not for work."""
 
 import asyncio
+import os
 import shutil
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -247,3 +248,85 @@ def test_a_failure_elsewhere_is_no_failure_for_who_did_not_ask_for_that_place(tm
     one, other = asyncio.run(asyncio.wait_for(run(), 20))
     assert one == {"status": "success"}
     assert isinstance(other, OllamaError)
+
+
+# -- syncs ---------------------------------------------------------------------------------------
+
+
+def synced(fleet, models, **how):
+    async def run():
+        await_refresh = [fleet.refresh(i.spec.store) for i in fleet.state.instances.values()]
+        await asyncio.gather(*await_refresh)
+        plan = await fleet.library.plan(models, **how)
+        return plan, [record async for record in fleet.library.sync(plan)]
+
+    return asyncio.run(asyncio.wait_for(run(), 20))
+
+
+def test_a_sync_brings_what_one_store_has_to_the_others_and_asks_no_registry(tmp_path):
+    fleet = box(tmp_path / "a", tmp_path / "b", tmp_path / "c")
+    put_model(tmp_path / "b", "m/latest", WEIGHTS)
+    plan, records = synced(fleet, ["m"])
+    assert not plan.problems
+    assert fleet.asked == []
+    assert records[-1] == {"model": "m", "status": "success"}
+    assert len({read_store(tmp_path / s).model(KEY).digest for s in "abc"}) == 1
+    assert synced(fleet, ["m"])[0].steps == ()
+
+
+def test_what_nobody_has_is_downloaded_once(tmp_path):
+    fleet = box(tmp_path / "a", tmp_path / "b", tmp_path / "c")
+    synced(fleet, ["m"])
+    assert fleet.asked == [("pull", "i0", "m", False)]
+    assert read_store(tmp_path / "c").model(KEY)
+
+
+def test_the_origins_version_wins_though_it_is_older(tmp_path):
+    fleet = box(tmp_path / "a", tmp_path / "b")
+    old = put_model(tmp_path / "a", "m/latest", WEIGHTS)
+    os.utime(old, (1, 1))
+    put_model(tmp_path / "b", "m/latest", b"newer" * 100)
+    plan, _ = synced(fleet, ["m"], origin="i0")
+    assert plan.conflicts
+    assert (
+        read_store(tmp_path / "b").model(KEY).digest == read_store(tmp_path / "a").model(KEY).digest
+    )
+
+
+def test_a_model_that_cannot_be_had_keeps_no_other_from_being_brought(tmp_path):
+    fleet = box(tmp_path / "a", tmp_path / "b")
+    put_model(tmp_path / "a", "n/latest", WEIGHTS)
+    fleet.errors["i0"] = "pull model manifest: file does not exist"
+    _, records = synced(fleet, ["m", "n"])
+    assert {
+        r["model"]: "error" in r for r in records if r.get("error") or r["status"] == "success"
+    } == {
+        "m": True,
+        "n": False,
+    }
+
+
+def test_pruned_is_what_the_plan_says_through_the_instance_that_changes_the_store(tmp_path):
+    fleet = box(tmp_path / "a", tmp_path / "b")
+    put_model(tmp_path / "a", "m/latest", WEIGHTS)
+    put_model(tmp_path / "b", "old/latest", b"old")
+    plan, records = synced(fleet, ["m"], prune=True)
+    assert plan.removals == {str(tmp_path / "b"): ("old:latest",)}
+    assert fleet.asked == [("delete", "i1", "old:latest")]
+    assert records[-1] == {"model": "old:latest", "target": "i1", "status": "removed from i1"}
+
+
+def test_a_name_that_a_killed_fleet_has_left_elsewhere_is_taken_away_by_the_next_pull(tmp_path):
+    fleet = box(tmp_path / "a", remote=True)
+    far, name = fleet.state.instances["far"], f"10.0.0.1:4000/{'ab' * 32}/m:latest"
+    fleet.state.set_stored(far, [StoredModel(name, name, "d", 1, {})])
+    fleet.pull()
+    assert ("delete", "far", name) in fleet.asked
+
+
+def test_a_fleet_that_stops_begins_no_more_pulls(tmp_path):
+    fleet = box(tmp_path / "a")
+    asyncio.run(fleet.library.close())
+    with pytest.raises(OllamaError, match="stopping"):
+        fleet.pull()
+    assert fleet.asked == []

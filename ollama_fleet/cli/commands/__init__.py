@@ -27,6 +27,7 @@ SECTIONS: Final[Mapping[str, Mapping[str, str]]] = {
     },
     "Models": {
         "pull": "Download models for the whole fleet.",
+        "sync": "Make every store hold the same models.",
         "list": "Show which models are where (also: ls).",
         "show": "Show what a model is, and where.",
         "cp": "Give a model a second name.",

@@ -39,7 +39,7 @@ def command(options: Options, models: tuple[str, ...], insecure: bool, to: tuple
     control = running()
     failed: dict[str, str] = {}
     try:
-        with _reporter(options) as report:
+        with reporter(options) as report:
             for model in models:
                 error = _pull(control, model, report, insecure=insecure, to=places(to))
                 if error:
@@ -65,7 +65,8 @@ def _pull(
 
 
 @contextmanager
-def _reporter(options: Options) -> Iterator[Reporter]:
+def reporter(options: Options) -> Iterator[Reporter]:
+    """Show progress records: as bars on a terminal, as lines of JSON elsewhere."""
     if options.quiet:
         yield lambda _model, _record: None
     elif options.for_machines or not sys.stdout.isatty():

@@ -8,22 +8,26 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from ollama_fleet.control.library.allowed import Allowed, allowed, anything
 from ollama_fleet.control.library.download import Downloads, Puller, Room, on_disk
 from ollama_fleet.control.library.jobs import Job, Jobs, Record
 from ollama_fleet.control.library.patience import Patience
+from ollama_fleet.control.library.plan import REGISTRY, Held, Place, SyncPlan, plan_sync
 from ollama_fleet.control.library.remote import Offer, Remote, Remotes
 from ollama_fleet.control.library.spread import Spread
 from ollama_fleet.control.mutations import Mutations
 from ollama_fleet.control.stores import read_store
 from ollama_fleet.control.targets import named
 from ollama_fleet.errors import FleetError, OllamaError
-from ollama_fleet.names import ModelName
+from ollama_fleet.names import ModelName, canonical
+from ollama_fleet.ollama import unix_s
 from ollama_fleet.state import Instance, Pull, State
 
-__all__ = ["Library", "allowed"]
+__all__ = ["Library", "SyncPlan", "allowed"]
+
+_ANSWER_S: Final = 60.0  # for a removal, which may be large
 
 
 class Client(Puller, Remote, Protocol):
@@ -45,6 +49,8 @@ class Library:
         may: Allowed = anything,
     ) -> None:
         self._state = state
+        self._client = client
+        self._mutations = mutations
         self._judge = may
         self._patience = patience
         self._jobs = Jobs(self._run, forget=self._forget)
@@ -53,7 +59,10 @@ class Library:
         self._remotes = Remotes(client, offer, mutations)
 
     async def pull(
-        self, name: str, *, insecure: bool = False, to: Sequence[str] = ()
+        self,
+        name: str,
+        insecure: bool = False,  # noqa: FBT001, FBT002 - the shape of the callbacks
+        to: Sequence[str] = (),
     ) -> AsyncGenerator[Record, None]:
         """Pull a model for these instances or groups (none: all), or watch the pull that runs.
 
@@ -65,27 +74,61 @@ class Library:
         parsed = ModelName.parse(name)
         self._judge(parsed, insecure)
         key = parsed.key
-        stores = dict.fromkeys(i.spec.store for i in named(self._state, to))
+        stores = dict.fromkeys((i.spec.store for i in named(self._state, to)), REGISTRY)
         followed = self._jobs.follow(key, name, stores, insecure=insecure)
         async with aclosing(followed) as records:
             async for record in records:
                 yield record
         yield {"status": "success"}
 
+    async def plan(
+        self, models: Sequence[str], *, origin: str = "", prune: bool = False
+    ) -> SyncPlan:
+        """What it takes for all to have these models, as the instance `origin` has them, if given.
+
+        Raises FleetError for an instance that is none, or that lists no models.
+        """
+        start = named(self._state, [origin])[0].spec.store if origin else None
+        return plan_sync(models, await self._places(), origin=start, prune=prune)
+
+    async def sync(self, plan: SyncPlan) -> AsyncGenerator[Record, None]:
+        """Carry out a plan; records with the `model` they are about, and an `error` for a failure.
+
+        One failure keeps nothing else from being done.
+        """
+        for model, targets in _by_model(plan).items():
+            try:
+                followed = self._jobs.follow(canonical(model), model, targets)
+                async with aclosing(followed) as records:
+                    async for record in records:
+                        yield {**record, "model": model}
+                yield {"model": model, "status": "success"}
+            except FleetError as error:
+                yield {"model": model, "error": error.reason}
+        for store, names in plan.removals.items():
+            for name in names:
+                yield await self._removed(store, name)
+
     async def close(self) -> None:
         """Stop all pulls."""
         await self._jobs.close()
 
     async def _run(self, job: Job) -> None:
-        source = await self._downloaded(job)
-        done = {source, *job.failures}
-        while lacking := [store for store in job.targets if store not in done]:
+        done: set[str] = set()
+        source = REGISTRY
+        while lacking := [s for s in job.targets if s not in done and s not in job.failures]:
+            downloading = [s for s in lacking if job.targets[s] == REGISTRY]
+            if downloading and source == REGISTRY:
+                source = await self._downloaded(job, downloading)
+                done.add(source)
+                continue
             done.update(lacking)
-            await asyncio.gather(*(self._reach(job, source, store) for store in lacking))
+            ways = [(job.targets[store] or source, store) for store in lacking]
+            await asyncio.gather(*(self._reach(job, origin, store) for origin, store in ways))
 
-    async def _downloaded(self, job: Job) -> str:
+    async def _downloaded(self, job: Job, stores: Sequence[str]) -> str:
         """Have one of the stores download it, the next if it is a disk that refuses."""
-        for store in self._own_first(job.targets):
+        for store in sorted(stores, key=lambda store: not self._is_ours(store)):
             try:
                 await self._downloads.into(job, store)
             except FleetError as error:
@@ -125,6 +168,35 @@ class Library:
         why = job.failures[store] = f"{where}: {error.reason}"
         job.tell({"status": why, "target": where})
 
+    async def _removed(self, store: str, name: str) -> Record:
+        where, instance = self._label(store), self._mutations.designated(store)
+        try:
+            if instance is None:
+                raise OllamaError("none of its instances is up")
+            async with self._mutations.removing(store):
+                await self._client(instance).delete(name, timeout_s=_ANSWER_S)
+            await self._mutations.refresh(store)
+        except FleetError as error:
+            return {"model": name, "target": where, "error": f"{where}: {error.reason}"}
+        return {"model": name, "target": where, "status": f"removed from {where}"}
+
+    async def _places(self) -> list[Place]:
+        """All stores as they are now: ours as they lie on disk, others as they list themselves."""
+        stores = dict.fromkeys(i.spec.store for i in self._state.instances.values())
+        return [await self._place(store) for store in stores]
+
+    async def _place(self, store: str) -> Place:
+        instances = self._of(store)
+        names = tuple(i.name for i in instances)
+        if self._is_ours(store):
+            return Place.of(store, names, await asyncio.to_thread(read_store, Path(store)))
+        await self._mutations.refresh(store)
+        held = {
+            key: Held(model.digest.removeprefix("sha256:"), unix_s(model.row.get("modified_at")))
+            for key, model in instances[0].stored.items()
+        }
+        return Place(store, names, held)
+
     # -- who is meant ---------------------------------------------------------------------------
 
     def _of(self, store: str) -> list[Instance]:
@@ -132,9 +204,6 @@ class Library:
 
     def _is_ours(self, store: str) -> bool:
         return not any(i.spec.external for i in self._of(store))
-
-    def _own_first(self, stores: Sequence[str] | dict[str, None]) -> list[str]:
-        return sorted(stores, key=lambda store: not self._is_ours(store))
 
     def _label(self, store: str) -> str:
         """What people call a store: by the instances that use it."""
@@ -153,6 +222,14 @@ class Library:
 
     def _forget(self, job: Job) -> None:
         self._state.pulls.pop(job.key, None)
+
+
+def _by_model(plan: SyncPlan) -> dict[str, dict[str, str]]:
+    """The sources of each model's targets."""
+    found: dict[str, dict[str, str]] = {}
+    for step in plan.steps:
+        found.setdefault(step.model, {})[step.target] = step.source
+    return found
 
 
 def _is_of_a_disk(error: FleetError) -> bool:

@@ -17,13 +17,14 @@ _Item = Record | OllamaError | None
 class Job:
     """A pull under way. `targets` are the stores that are to have the model; it may become more.
 
-    `failures` says of each that has it not, when all is over, which it is and why.
+    Each is mapped to the store it gets it from, "" where it is downloaded. `failures` says of each
+    that has it not, when all is over, which it is and why.
     """
 
     key: str
     name: str
     insecure: bool
-    targets: dict[str, None] = field(default_factory=dict)
+    targets: dict[str, str] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
     status: Record = field(default_factory=dict)
     bars: dict[tuple[str, str], Record] = field(default_factory=dict)  # by target and digest
@@ -65,17 +66,17 @@ class Jobs:
         self._run_job = run
         self._told_over = forget
         self._jobs: dict[str, Job] = {}
+        self._closed = False
 
     async def follow(
-        self, key: str, name: str, targets: Iterable[str], *, insecure: bool
+        self, key: str, name: str, targets: Mapping[str, str], *, insecure: bool = False
     ) -> AsyncGenerator[Record, None]:
         """The records of a pull, begun if there is none of that key; its end is the generator's.
 
         Raises OllamaError if it fails as a whole, or for one of these targets. It stops when the
         last who follows it has left.
         """
-        mine = tuple(targets)
-        job = self._join(key, name, mine, insecure=insecure)
+        job = self._join(key, name, targets, insecure=insecure)
         queue: asyncio.Queue[_Item] = asyncio.Queue()
         for record in job.told():
             queue.put_nowait(record)
@@ -85,25 +86,29 @@ class Jobs:
                 if isinstance(item, OllamaError):
                     raise item
                 yield item
-            failed = [job.failures[target] for target in mine if target in job.failures]
+            failed = [job.failures[target] for target in targets if target in job.failures]
             if failed:
                 raise OllamaError("; ".join(failed))
         finally:
             self._leave(job, queue)
 
     async def close(self) -> None:
-        """Stop them all."""
+        """Stop them all, and begin no more."""
+        self._closed = True
         tasks = [job.task for job in self._jobs.values() if job.task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _join(self, key: str, name: str, targets: Iterable[str], *, insecure: bool) -> Job:
+    def _join(self, key: str, name: str, targets: Mapping[str, str], *, insecure: bool) -> Job:
+        if self._closed:
+            raise OllamaError("the fleet is stopping", status=503)
         job = self._jobs.get(key)
         if job is None:
             job = self._jobs[key] = Job(key, name, insecure)
             job.task = asyncio.create_task(self._run(job), name=f"pull {name}")
-        job.targets.update(dict.fromkeys(targets))
+        for target, source in targets.items():
+            job.targets.setdefault(target, source)
         return job
 
     def _leave(self, job: Job, queue: "asyncio.Queue[_Item]") -> None:

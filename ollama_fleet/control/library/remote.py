@@ -4,18 +4,21 @@ The instance pulls it from the fleet's own registry, under a name that is good f
 then it copies it to its right name, which costs no bytes, and forgets the other.
 """
 
+import re
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from ollama_fleet.control.library.jobs import Job
 from ollama_fleet.control.mutations import Mutations
 from ollama_fleet.control.stores import Manifest
 from ollama_fleet.errors import OllamaError
+from ollama_fleet.names import canonical
 from ollama_fleet.state import Instance
 
-_ANSWER_S = 60.0  # for what moves no bytes
+_ANSWER_S: Final = 60.0  # for what moves no bytes
+_OFFERED: Final = re.compile(r"[^/]+:[0-9]+/[0-9a-f]{64}/[^/]+")
 
 
 class Remote(Protocol):
@@ -47,15 +50,18 @@ class Remotes:
         self._client = client
         self._offer = offer
         self._mutations = mutations
+        self._under_way: set[str] = set()  # the keys of names that are being pulled
 
     async def bring(self, job: Job, model: Manifest, source: Path, instance: Instance) -> None:
         """See to it that an instance has that very model. Raises FleetError."""
         store = instance.spec.store
         await self._mutations.refresh(store)
+        client = self._client(instance)
+        await self._forget_leftovers(instance, client)
         if _has(instance, model):
             return
-        client = self._client(instance)
         async with self._offer(model, source, instance.spec.base_url) as offered:
+            self._under_way.add(canonical(offered))
             try:
                 async with aclosing(client.pull(offered, insecure=True)) as records:
                     async for record in records:
@@ -64,12 +70,20 @@ class Remotes:
                 async with self._mutations.adding(store):
                     await client.copy(offered, model.name, timeout_s=_ANSWER_S)
             finally:
+                self._under_way.discard(canonical(offered))
                 async with self._mutations.removing(store):
                     await _forget(client, offered)
         await self._mutations.refresh(store)
         if not _has(instance, model):
             raise OllamaError(f"{instance.name} has pulled it and does not list it")
         job.tell({"status": f"{instance.name} has it", "target": instance.name})
+
+    async def _forget_leftovers(self, instance: Instance, client: Remote) -> None:
+        """Take away what fleets that were killed between a pull and its copy have left there."""
+        for model in tuple(instance.stored.values()):
+            if _OFFERED.fullmatch(model.key) and model.key not in self._under_way:
+                async with self._mutations.removing(instance.spec.store):
+                    await _forget(client, model.name)
 
 
 def _has(instance: Instance, model: Manifest) -> bool:

@@ -1,0 +1,79 @@
+"""The part of the control API that makes all stores hold the same models.
+
+POST /v1/sync/plan {"models": [...], "from": I, "prune": false}   the plan: SyncPlan as JSON has it
+POST /v1/sync      {"models": [...], "from": I, "remove": {...}}  carried out; records, one per line
+
+No `models` means those that fleet.yaml declares, or all that the instance `from` has. `remove` are
+names of models by store, as a plan with `prune` lists them: nothing else is removed.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import msgspec
+from aiohttp import web
+
+from ollama_fleet.api.admin import wire
+from ollama_fleet.control.library import Library, SyncPlan
+from ollama_fleet.control.targets import named
+from ollama_fleet.errors import FleetError
+from ollama_fleet.state import State
+
+
+class _Wanted(msgspec.Struct, rename={"origin": "from"}):
+    models: list[str] = []
+    origin: str = ""
+    prune: bool = False
+    remove: dict[str, list[str]] = {}
+
+
+class SyncCommands:
+    """Plans syncs and carries them out. `declared` are the models that fleet.yaml names."""
+
+    def __init__(self, state: State, library: Library, declared: Sequence[str]) -> None:
+        self._state, self._library, self._declared = state, library, declared
+
+    def routes(self) -> tuple[web.RouteDef, ...]:
+        """The routes of this part."""
+        return (web.post("/v1/sync/plan", self._plan), web.post("/v1/sync", self._sync))
+
+    async def _plan(self, request: web.Request) -> web.StreamResponse:
+        wanted = await wire.read(request, _Wanted)
+        try:
+            return wire.document(await self._planned(wanted, prune=wanted.prune))
+        except FleetError as error:
+            return wire.refused(error)
+
+    async def _sync(self, request: web.Request) -> web.StreamResponse:
+        wanted = await wire.read(request, _Wanted)
+        try:
+            plan = await self._planned(wanted, prune=bool(wanted.remove))
+        except FleetError as error:
+            return wire.refused(error)
+        if plan.problems:
+            return wire.refused(FleetError("; ".join(plan.problems)))
+        agreed = replace(plan, removals=_agreed(plan, wanted.remove))
+        return await wire.lines(request, self._library.sync(agreed))
+
+    async def _planned(self, wanted: _Wanted, *, prune: bool) -> SyncPlan:
+        models = wanted.models or self._all_of(wanted.origin) or list(self._declared)
+        if not models and not prune:
+            raise FleetError(
+                "fleet.yaml declares no models",
+                "name them under `models` or in a group's `models`, or say --from INSTANCE",
+            )
+        return await self._library.plan(models, origin=wanted.origin, prune=prune)
+
+    def _all_of(self, origin: str) -> list[str]:
+        if not origin:
+            return []
+        stored = named(self._state, [origin])[0].stored
+        return [model.name for model in stored.values() if not model.remote]
+
+
+def _agreed(plan: SyncPlan, remove: dict[str, list[str]]) -> dict[str, tuple[str, ...]]:
+    """What the plan would remove, of that only what was agreed to."""
+    return {
+        store: tuple(name for name in names if name in remove.get(store, ()))
+        for store, names in plan.removals.items()
+    }

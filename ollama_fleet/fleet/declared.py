@@ -1,0 +1,125 @@
+"""The models that fleet.yaml names: fetched in the background, and loaded where it says so."""
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Sequence
+from contextlib import aclosing
+from types import TracebackType
+from typing import Any, Final, Protocol, Self
+
+from ollama_fleet.config import Config
+from ollama_fleet.control.library import Library, SyncPlan
+from ollama_fleet.control.preloads import Preloads, Step
+from ollama_fleet.errors import FleetError
+from ollama_fleet.names import canonical
+from ollama_fleet.state import Instance, State
+
+_FIRST_PAUSE_S: Final = 10.0
+_LAST_PAUSE_S: Final = 1800.0
+
+log = logging.getLogger(__name__)
+
+
+def declared(config: Config) -> tuple[str, ...]:
+    """All models that are named, each once."""
+    pinned = (model for group in config.groups for model in group.models)
+    found = {canonical(model): model for model in (*pinned, *config.models)}
+    return tuple(found.values())
+
+
+class Sleep(Protocol):
+    """Waits for some seconds."""
+
+    def __call__(self, seconds: float, /) -> Coroutine[Any, Any, None]:
+        """Wait."""
+        ...
+
+
+class Declared:
+    """Sees to it that every store holds them, while it is entered.
+
+    What fails is tried again, the pause doubling up to half an hour: a registry that is away comes
+    back, and a disk may be made room on.
+    """
+
+    def __init__(
+        self,
+        state: State,
+        library: Library,
+        preloads: Preloads,
+        models: Sequence[str],
+        *,
+        sleep: Sleep = asyncio.sleep,
+    ) -> None:
+        self._state, self._library, self._preloads = state, library, preloads
+        self._models = models
+        self._sleep = sleep
+        self._news = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        if self._models:
+            self._state.on_change.append(self._news.set)
+            self._task = asyncio.create_task(self._run(), name="declared models")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        if self._task is not None:
+            self._state.on_change.remove(self._news.set)
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        pause_s = _FIRST_PAUSE_S
+        await self._until_up()
+        while not await self._fetched():
+            await self._sleep(pause_s)
+            pause_s = min(2 * pause_s, _LAST_PAUSE_S)
+
+    async def _until_up(self) -> None:
+        """Wait for an instance of each store: who comes later finds what the others left."""
+        while not all(any(i.healthy for i in sharers) for sharers in self._by_store()):
+            self._news.clear()
+            await self._news.wait()
+
+    def _by_store(self) -> list[list[Instance]]:
+        found: dict[str, list[Instance]] = {}
+        for instance in self._state.instances.values():
+            found.setdefault(instance.spec.store, []).append(instance)
+        return list(found.values())
+
+    async def _fetched(self) -> bool:
+        """Fetch what is missing, load what is to be loaded; whether all of it was."""
+        try:
+            plan = await self._library.plan(self._models)
+            failed = plan.problems
+            if plan.steps and not failed:
+                failed = await self._carried_out(plan)
+        except FleetError as error:
+            failed = (error.reason,)
+        for why in failed:
+            log.warning("a declared model is missing: %s", why)
+        await self._load()
+        return not failed
+
+    async def _carried_out(self, plan: SyncPlan) -> tuple[str, ...]:
+        async with aclosing(self._library.sync(plan)) as records:
+            failed = [record async for record in records if "error" in record]
+        return tuple(f"{record['model']}: {record['error']}" for record in failed)
+
+    async def _load(self) -> None:
+        """Load what instances were to have in memory before they counted as ready."""
+        for instance in tuple(self._state.instances.values()):
+            for name in instance.spec.preload:
+                stored = instance.stored.get(canonical(name))
+                runner = instance.runners.get(stored.weights) if stored is not None else None
+                if instance.healthy and stored is not None and runner is None:
+                    await self._load_on(instance, name)
+
+    async def _load_on(self, instance: Instance, name: str) -> None:
+        async with aclosing(self._preloads.load(name, [instance.name])) as steps:
+            async for step in steps:
+                if step.step is Step.FAILED:
+                    log.warning("%s could not be loaded on %s: %s", name, step.instance, step.error)

@@ -1,0 +1,33 @@
+"""What `fleet sync` prints of its plan."""
+
+from ollama_fleet.cli.commands.sync import describe
+
+STEP = {"model": "m", "target": "/b", "source": "/a", "how": "link", "size_bytes": 0}
+NOTHING = {"steps": [], "removals": {}, "conflicts": [], "problems": []}
+
+
+def test_a_step_is_a_row_and_an_unknown_size_a_question_mark():
+    steps = [STEP, {**STEP, "target": "/c", "source": "", "how": "download", "size_bytes": None}]
+    assert describe({**NOTHING, "steps": steps}).splitlines() == [
+        "MODEL  TO  HOW       FROM          SIZE",
+        "m      /b  link      /a             0 B",
+        "m      /c  download  its registry     ?",
+    ]
+
+
+def test_conflicts_problems_and_removals_are_said_below():
+    plan = {
+        "steps": [STEP],
+        "removals": {"/b": ["old:1b", "x"]},
+        "conflicts": ["m is 1, but /b has 2"],
+        "problems": ["the disk of /c is full"],
+    }
+    assert describe(plan).splitlines()[2:] == [
+        "conflict: m is 1, but /b has 2",
+        "problem: the disk of /c is full",
+        "remove from /b: old:1b, x",
+    ]
+
+
+def test_where_nothing_is_to_do_it_says_so():
+    assert describe(NOTHING) == "every store has them all"
