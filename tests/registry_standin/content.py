@@ -61,7 +61,8 @@ class MadeUp:
 
     def read(self, offset: int, count: int) -> bytes:
         number, start = divmod(offset, BLOCK_BYTES)
-        end = min(start + count, BLOCK_BYTES, start + self.size_bytes - offset)
+        rest = max(self.size_bytes - offset, 0)
+        end = start + min(count, BLOCK_BYTES - start, rest)
         stamp = number.to_bytes(_STAMP_BYTES, "little")
         if start >= _STAMP_BYTES:
             return self._block[start:end]

@@ -1,6 +1,6 @@
 """The parts in which a simulated Ollama downloads a blob, and the made-up blobs it downloads."""
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from registry_standin.content import BLOCK_BYTES, MadeUp
 
@@ -43,6 +43,7 @@ def test_what_was_written_of_a_blob_is_read_again_and_then_forgotten(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@example(3 * BLOCK_BYTES, 1, 0)
 @given(st.integers(0, 3 * BLOCK_BYTES), st.integers(1, 2 * BLOCK_BYTES), st.integers(0, 5))
 def test_made_up_bytes_are_the_same_however_they_are_read(offset, count, seed):
     """A range is what a whole reading has there, and ends where the blob ends."""
