@@ -13,7 +13,7 @@ from ollama_fleet.control.library import Library
 from ollama_fleet.control.library.patience import Patience
 from ollama_fleet.control.mutations import Mutations
 from ollama_fleet.control.stores import read_store
-from ollama_fleet.errors import OllamaError
+from ollama_fleet.errors import NotEnoughSpace, OllamaError
 from ollama_fleet.placement import InstanceSpec, Placement
 from ollama_fleet.state import Phase, State, StoredModel
 
@@ -72,6 +72,7 @@ class Instance:
     async def pull(self, name, *, insecure=False):
         self.box.asked.append(("pull", self.instance.name, name, insecure))
         yield {"status": "pulling manifest"}
+        yield {"status": "pulling abc", "digest": "sha256:abc", "total": 10}
         error = self.box.errors.get(self.instance.name)
         if error:
             raise OllamaError(error, 500)
@@ -156,6 +157,19 @@ def test_where_the_first_disk_is_full_another_downloads_and_the_first_is_named(t
         fleet.pull()
     assert [name for _, name, *_ in fleet.asked] == ["i0", "i1"]
     assert read_store(tmp_path / "c").model(KEY), "the others have it all the same"
+
+
+def test_a_layer_too_large_for_the_first_disk_is_downloaded_to_another(tmp_path):
+    fleet = box(tmp_path / "a", tmp_path / "b")
+
+    async def room(store, _size_bytes):
+        if store == str(tmp_path / "a"):
+            raise NotEnoughSpace("the disk of /a has 1 MB left")
+
+    fleet.library._downloads._room = room
+    with pytest.raises(OllamaError, match=r"^i0: the disk of /a"):
+        fleet.pull()
+    assert read_store(tmp_path / "b").model(KEY)
 
 
 def test_what_the_registry_refuses_is_asked_for_nowhere_else(tmp_path):

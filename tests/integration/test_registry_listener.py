@@ -270,7 +270,11 @@ def test_what_is_being_read_when_its_offer_ends_is_cut(store):
             async with one.offer(model_of(store), store, NEAR) as name:
                 host, token, _ = name.split("/")
                 target = f"/v2/{token}/tiny/blobs/{digest(WEIGHTS)}"
-                reader, writer = await asyncio.open_connection("127.0.0.1", int(host.split(":")[1]))
+                narrow = socket.socket()
+                # The kernel would take all of it for a reader that does not keep up.
+                narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**16)
+                narrow.connect(("127.0.0.1", int(host.split(":")[1])))
+                reader, writer = await asyncio.open_connection(sock=narrow)
                 writer.write(f"GET {target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
                 got = len(await reader.readuntil(b"\r\n\r\n"))
             async with asyncio.timeout(20):

@@ -1,7 +1,7 @@
 """The library: which models the fleet's stores hold, and one download for everyone who asks.
 
 Reading order: jobs (one pull for all who want it), download (from the registry, once), spread (to
-the other stores of this machine), remote (to instances elsewhere), plan (what a sync takes).
+the other stores of this machine), remote (to instances elsewhere).
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from ollama_fleet.control.library.spread import Spread
 from ollama_fleet.control.mutations import Mutations
 from ollama_fleet.control.stores import read_store
 from ollama_fleet.control.targets import named
-from ollama_fleet.errors import FleetError, OllamaError
+from ollama_fleet.errors import FleetError, OllamaError, StoreError
 from ollama_fleet.names import ModelName, canonical
 from ollama_fleet.ollama import unix_s
 from ollama_fleet.state import Instance, Pull, State
@@ -238,7 +238,7 @@ def _is_of_a_disk(error: FleetError) -> bool:
     Ollama passes on the system's words.
     """
     text = error.reason.lower()
-    return any(words in text for words in _OF_A_DISK)
+    return isinstance(error, StoreError) or any(words in text for words in _OF_A_DISK)
 
 
 _OF_A_DISK = (
@@ -247,5 +247,4 @@ _OF_A_DISK = (
     "read-only file system",
     "permission denied",
     "input/output error",
-    "have the room",
 )

@@ -1,11 +1,14 @@
 """One pull for everyone who asks for the same model, and what they are told of it."""
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ollama_fleet.errors import OllamaError
+from ollama_fleet.errors import FleetError, OllamaError
+
+log = logging.getLogger(__name__)
 
 Record = Mapping[str, Any]
 """A progress record: Ollama's own fields, and for a step of ours the `target` it is about."""
@@ -123,6 +126,11 @@ class Jobs:
             job.send(None)
         except OllamaError as error:
             job.send(error)
+        except FleetError as error:
+            job.send(OllamaError(error.reason))
+        except Exception as fault:  # nobody must wait for what has ended
+            log.exception("a pull failed", extra={"model": job.name})
+            job.send(OllamaError(f"the fleet failed: {type(fault).__name__}"))
         finally:
             self._forget(job)
 
