@@ -1,4 +1,4 @@
-"""Figures of this machine: `scripts/bench relay`, `arrival`, `routing` and `cli [-o json]`.
+"""Figures of this machine: `scripts/bench relay`, `arrival`, `routing`, `sync` and `cli [-o json]`.
 
 `cli` is how long the command line takes. Each figure is the wall time of whole processes, the
 median of `--runs`; `python -c pass`, run in turn with the others, tells how much of it is the
@@ -23,6 +23,7 @@ from pathlib import Path
 from ollama_fleet.bench import arrival
 from ollama_fleet.bench.relay import command as relay
 from ollama_fleet.bench.routing import command as routing
+from ollama_fleet.bench.sync import command as sync
 
 PYTHON, FLEET = sys.executable, str(Path(sys.executable).parent / "fleet")
 COMMANDS = {
@@ -71,6 +72,7 @@ def main() -> int:
     relay.add_to(benchmarks)
     arrival.add_to(benchmarks)
     routing.add_to(benchmarks)
+    sync.add_to(benchmarks)
     arguments = parser.parse_args()
     return int(arguments.run(arguments))
 

@@ -1,0 +1,53 @@
+"""`scripts/bench sync [--quick] [-o table|json|markdown]`: what one download for all comes to."""
+
+import argparse
+import asyncio
+import json
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Final
+
+from ollama_fleet.bench.sync import disks
+from ollama_fleet.bench.sync.row import Row
+from ollama_fleet.bench.sync.table import markdown, table
+
+if TYPE_CHECKING:
+    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - it has no public name
+
+Case = Callable[[bool], Awaitable[Row]]
+"""Plays a case, a small one if it is told to be `quick`. Raises FleetError."""
+
+CASES: Final[tuple[Case, ...]] = (disks.one_file_system,)
+
+
+def add_to(benchmarks: "Subparsers") -> None:
+    """Add the subcommand; its `run` takes the arguments and returns an exit code."""
+    parser = benchmarks.add_parser("sync", help="one download for the whole fleet, case by case")
+    parser.add_argument("--quick", action="store_true", help="small models, few repetitions")
+    parser.add_argument("--case", action="append", default=[], help="only those named so")
+    parser.add_argument("-o", "--output", choices=("table", "json", "markdown"), default="table")
+    parser.set_defaults(run=main)
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Play the cases and print; 1 if one does not hold."""
+    rows = asyncio.run(_played(arguments.case, quick=arguments.quick))
+    if arguments.output == "json":
+        report = {"schema_version": 1, "sync": [asdict(row) for row in rows]}
+        sys.stdout.write(json.dumps(report, indent=2) + "\n")
+    else:
+        show = markdown if arguments.output == "markdown" else table
+        sys.stdout.write(show(rows) + "\n")
+    return int(any(row.holds is False for row in rows))
+
+
+async def _played(wanted: Sequence[str], *, quick: bool) -> list[Row]:
+    rows = []
+    for case in CASES:
+        if not wanted or case.__name__ in wanted:
+            sys.stderr.write(f"{case.__name__} ...\n")
+            row = await case(quick)
+            sys.stderr.write(f"{case.__name__}: {row.verdict}: {row.found}\n")
+            rows.append(row)
+    return rows
