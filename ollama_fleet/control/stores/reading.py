@@ -1,6 +1,5 @@
 """`read_store`: what a model store holds. Names, sizes and the small files; nothing is hashed."""
 
-import json
 import os
 from collections import defaultdict
 from collections.abc import Iterator
@@ -9,6 +8,7 @@ from pathlib import Path
 from ollama_fleet.control.stores import layout
 from ollama_fleet.control.stores.manifests import read_manifests
 from ollama_fleet.control.stores.records import Disk, Partial, Store
+from ollama_fleet.control.stores.resuming import Part
 
 
 def read_store(path: Path) -> Store:
@@ -70,15 +70,10 @@ def _size_bytes(entry: os.DirEntry[str]) -> int | None:
 
 def _download(name: str, paths: list[Path]) -> Partial:
     """A download of Ollama's, by what it has written down of its parts."""
-    completed_bytes = total_bytes = 0
-    for path in paths:
-        try:
-            part = json.loads(path.read_bytes()) if path.name != f"{name}-partial" else {}
-            completed_bytes += int(part.get("Completed", 0))
-            total_bytes += int(part.get("Size", 0))
-        except (OSError, ValueError, TypeError, AttributeError):
-            continue  # it is being written: it counts when it is there
-    return Partial(layout.digest_of(name), completed_bytes, total_bytes)
+    read = [Part.read(path) for path in paths if path.name != f"{name}-partial"]
+    parts = [part for part in read if part is not None]  # one being written counts when it is there
+    completed_bytes = sum(part.completed_bytes for part in parts)
+    return Partial(layout.digest_of(name), completed_bytes, sum(p.size_bytes for p in parts))
 
 
 def _copies(store: Path) -> Iterator[Partial]:

@@ -1,0 +1,89 @@
+"""What crashes leave in a store of a real Ollama, mended by the next pull or sync."""
+
+import json
+import signal
+
+import pytest
+from fleet_process import FleetProcess, until
+from registry_standin.running import registry
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
+
+MB = 10**6
+SIZE_BYTES = 250 * MB  # Ollama cuts it into parts of 100 MB
+
+CONFIG = """
+ollama: {{ binary: {ollama}, models: {folder}/a }}
+groups:
+  - {{ name: a, gpus: [] }}
+  - {{ name: b, gpus: [], store: {folder}/b }}
+pulls: {{ registries: ["*"], insecure: true }}
+"""
+
+
+@pytest.fixture
+def fleet(ollama, tmp_path):
+    """A fleet of two instances, each with a store of its own, and nothing in them."""
+    made = FleetProcess(tmp_path, config=CONFIG.format(ollama=ollama, folder=tmp_path))
+    made.run("up", "-d", "--wait")
+    yield made
+    made.run("down", "--now", check=False)
+
+
+@pytest.fixture
+def shelf():
+    """A registry with one model of random bytes."""
+    with registry() as standin:
+        standin.model = standin.make("library/big:latest", SIZE_BYTES)
+        yield standin
+
+
+def records(store):
+    """The records of downloads that a store has, by file."""
+    found = {}
+    for path in (store / "blobs").glob("*-partial-*"):
+        try:
+            found[path] = json.loads(path.read_text())
+        except ValueError:
+            found[path] = None
+    return found
+
+
+def some_are_there(store):
+    """The records, once they say of several parts that bytes are there."""
+    found = records(store)
+    begun = [record for record in found.values() if record and record["Completed"]]
+    return found if len(begun) > 1 and all(found.values()) else None
+
+
+def pull(fleet, shelf, **how):
+    return fleet.run("pull", "--insecure", shelf.name("library/big:latest"), **how)
+
+
+def digests(fleet):
+    """The model's digests and states, one for each place."""
+    listed = json.loads(fleet.run("list", "-o", "json").stdout)["models"]
+    return {(m["digest"], p["presence"]) for m in listed for p in m["places"]}
+
+
+@pytest.mark.parametrize("cut", [0, 9], ids=["an empty record", "half a record"])
+def test_a_pull_that_a_crash_has_left_a_cut_record_of_goes_on_with_all_other_parts(
+    fleet, shelf, tmp_path, cut
+):
+    store = tmp_path / "a"
+    shelf.set(bytes_per_s=60 * MB)
+    pulling = fleet.start("pull", "--insecure", shelf.name("library/big:latest"))
+    until(lambda: shelf.blob_bytes() > 150 * MB, what="more than half of it")
+    pulling.send_signal(signal.SIGINT)
+    pulling.communicate(timeout=30)
+    written = until(lambda: some_are_there(store), what="what is there, written down")
+    lost = max(written, key=lambda path: written[path]["Completed"])
+    kept_bytes = sum(r["Completed"] for path, r in written.items() if path != lost)
+    lost.write_bytes(lost.read_bytes()[:cut])
+    shelf.set(bytes_per_s=0)
+    before_bytes = shelf.blob_bytes()
+    pull(fleet, shelf)
+    again_bytes = shelf.blob_bytes() - before_bytes
+    assert again_bytes < SIZE_BYTES - kept_bytes + 10 * MB
+    assert not records(store)
+    assert digests(fleet) == {(shelf.model["digest"].removeprefix("sha256:"), "on_disk")}
