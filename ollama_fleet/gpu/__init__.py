@@ -58,6 +58,7 @@ class GpuReading:
     utilisation_ratio: float | None = None  # 0 to 1
     temperature_c: float | None = None
     power_w: float | None = None
+    heat_throttled: bool | None = None  # the driver slows it down because it is hot
     pids: tuple[int, ...] = ()  # processes that hold memory on it, where the driver tells
 
 

@@ -32,6 +32,9 @@ _CARD_FAILED: Final = {
 # Where one of these answers a question about one value, the trouble is larger than that value.
 _LARGER: Final = _SESSION_ENDED | (_CARD_FAILED.keys() - {pynvml.NVML_ERROR_NO_PERMISSION})
 
+# The names of these changed in pynvml, the bits did not: by software, by hardware.
+_HEAT: Final = 0x20 | 0x40
+
 _NO_DRIVER: Final = {
     pynvml.NVML_ERROR_DRIVER_NOT_LOADED: "the NVIDIA driver is not loaded"
     " (`sudo modprobe nvidia` loads it, and `dmesg` says why it cannot; or run on CPU)",
@@ -222,8 +225,17 @@ def _reading(handle: Any, uuid: str) -> GpuReading:
         utilisation_ratio=None if rates is None else rates.gpu / 100,
         temperature_c=None if temperature_c is None else float(temperature_c),
         power_w=None if power_mw is None else power_mw / 1000,
+        heat_throttled=_heat_throttled(handle),
         pids=tuple(sorted({process.pid for process in processes})),
     )
+
+
+def _heat_throttled(handle: Any) -> bool | None:
+    """Whether the driver or the card itself slows it down for its heat; None if it does not say."""
+    reasons = _ask("nvmlDeviceGetCurrentClocksEventReasons", handle)
+    if reasons is None:  # a driver, or a pynvml, from before that name
+        reasons = _ask("nvmlDeviceGetCurrentClocksThrottleReasons", handle)
+    return None if reasons is None else bool(reasons & _HEAT)
 
 
 def _memory(handle: Any) -> Any | None:

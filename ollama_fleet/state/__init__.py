@@ -5,6 +5,7 @@ Control writes phases, health and models; the router tells it `lease`, `progress
 """
 
 from ollama_fleet.state.demand import Demand
+from ollama_fleet.state.events import Choice, Event, Events, Kind, Notice, Severity
 from ollama_fleet.state.instance import Instance
 from ollama_fleet.state.leases import Lease
 from ollama_fleet.state.records import (
@@ -25,21 +26,27 @@ from ollama_fleet.state.store import State
 from ollama_fleet.state.want import Want
 
 __all__ = [
+    "Choice",
     "Completed",
     "Demand",
+    "Event",
+    "Events",
     "FleetFacts",
     "FleetSnapshot",
     "Health",
     "Instance",
     "KeepAlive",
+    "Kind",
     "Labour",
     "Lease",
+    "Notice",
     "Phase",
     "Profile",
     "Pull",
     "Residency",
     "ResidentModel",
     "Runner",
+    "Severity",
     "Slots",
     "State",
     "StoredModel",

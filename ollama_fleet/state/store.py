@@ -1,13 +1,14 @@
 """The store itself: leases and counts from the router, phases and models from control."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from ollama_fleet.errors import ClientGone, Failure, ModelMissing
 from ollama_fleet.gpu import GpuSample
 from ollama_fleet.placement import Placement
 from ollama_fleet.state import memory
 from ollama_fleet.state.demand import Demand
+from ollama_fleet.state.events import Events, Notice
 from ollama_fleet.state.instance import Instance
 from ollama_fleet.state.leases import Lease
 from ollama_fleet.state.records import (
@@ -32,7 +33,9 @@ class State:
     `on_change`: the fleet is not what it was (a phase, a health, a store); `on_phase`: an
     instance's phase was published. `on_began` and `on_release`: a lease has begun, has
     ended; `on_outcome`: an attempt has.
-    `on_want` and `on_load`: something is to be loaded; that has come to its end.
+    `on_want` and `on_load`: something is to be loaded; that has come to its end. `on_health` and
+    `on_memory` are given what was before, `on_gpus` a reading, `on_notice` what has just happened:
+    control makes `events` of it, which remembers.
     Which instances may be asked (`holders`, `ready`, `free`, `residents`, `may_serve`) is looked up
     in the rosters.
     """
@@ -54,6 +57,11 @@ class State:
         self.on_outcome: list[Callable[[Lease, Completed | Failure], None]] = []
         self.on_want: list[Callable[[Want], None]] = []
         self.on_load: list[Callable[[Want, Failure | None], None]] = []
+        self.on_health: list[Callable[[Instance, Health], None]] = []
+        self.on_memory: list[Callable[[Instance, Mapping[str, ResidentModel]], None]] = []
+        self.on_gpus: list[Callable[[GpuSample], None]] = []
+        self.on_notice: list[Callable[[Notice], None]] = []
+        self.events = Events()
         self._rosters = rosters = Rosters(placement.routes)
         self.holders, self.ready, self.free = rosters.holders, rosters.ready, rosters.free
         self.residents, self.may_serve = rosters.residents, rosters.may_serve
@@ -211,10 +219,13 @@ class State:
 
     def set_health(self, instance: Instance, health: Health, cause: str = "") -> None:
         """Publish what the probes say of a process that is up."""
-        if instance.health is not health:
+        before = instance.health
+        if before is not health:
             instance.health = health
             instance.cause = cause
             self._rosters.health(instance)
+            for tell in self.on_health:
+                tell(instance, before)
             self.changed()
 
     def set_stored(self, instance: Instance, models: Iterable[StoredModel]) -> None:
@@ -232,11 +243,20 @@ class State:
 
     def set_resident(self, instance: Instance, models: Iterable[ResidentModel]) -> None:
         """Publish which models are in an instance's memory, as it lists them."""
+        before = instance.resident
         instance.resident = {m.key: m for m in models}
         in_memory_bytes = sum(m.size_bytes for m in instance.resident.values())
         instance.most_bytes = max(instance.most_bytes, in_memory_bytes)
         memory.look(instance)
         self._rosters.memory(instance)
+        for tell in self.on_memory:
+            tell(instance, before)
+
+    def set_gpus(self, sample: GpuSample) -> None:
+        """Publish what the GPUs read."""
+        self.gpu_sample = sample
+        for tell in self.on_gpus:
+            tell(sample)
 
     def loaded(self, want: Want) -> None:
         """What was wanted is in memory; the instance's own list will confirm it."""
@@ -259,6 +279,11 @@ class State:
             self._rosters.loads(instance, weights)
         for tell in self.on_load:
             tell(want, failure)
+
+    def notice(self, notice: Notice) -> None:
+        """Say what has just happened, to whoever keeps account of it."""
+        for tell in self.on_notice:
+            tell(notice)
 
     def changed(self) -> None:
         """Tell everyone who asked that the fleet is not what it was."""

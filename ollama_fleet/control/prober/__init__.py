@@ -193,7 +193,7 @@ class Prober:
 
     async def _keep_reading_gpus(self) -> None:
         while True:
-            self._state.gpu_sample = await self._read_gpus()
+            self._state.set_gpus(await self._read_gpus())
             await asyncio.sleep(_GPU_INTERVAL_S)
 
     def _run(self, loop: Coroutine[Any, Any, None], name: str) -> None:

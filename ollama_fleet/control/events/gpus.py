@@ -1,0 +1,79 @@
+"""What the readings of the GPUs come to, as events: one is lost, one is hot. Pure."""
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from ollama_fleet.gpu import GpuReading, GpuSample
+from ollama_fleet.state import Kind, Notice
+
+HOT_C: Final = 90.0  # where the driver does not say whether it slows a card down for its heat
+COOL_C: Final = 5.0  # so far below that a card counts as cool again
+BELIEVED: Final = 2  # readings in a row: a driver that is busy may be silent for one
+
+
+class GpuWatch:
+    """Remembers how the GPUs were; `indices` by UUID are those that there are to be."""
+
+    def __init__(self, indices: Mapping[str, int]) -> None:
+        self._indices = indices
+        self._silent = dict.fromkeys(indices, 0)  # readings in a row that told nothing
+        self._seen: set[str] = set()  # a card that never gave a reading is not lost
+        self._lost: set[str] = set()
+        self._hot: set[str] = set()
+
+    def look(self, sample: GpuSample) -> Iterator[Notice]:
+        """What a round of readings says that the one before did not."""
+        told = {reading.uuid: reading for reading in sample.readings if _tells(reading)}
+        for uuid in self._indices:
+            reading = told.get(uuid)
+            if reading is None:
+                yield from self._silence(uuid, sample.error)
+            else:
+                yield from self._heard(uuid, reading)
+
+    def _silence(self, uuid: str, error: str) -> Iterator[Notice]:
+        self._silent[uuid] += 1
+        if uuid in self._seen - self._lost and self._silent[uuid] >= BELIEVED:
+            self._lost.add(uuid)
+            yield self._told(Kind.GPU_LOST, uuid, f"gives no readings: {error or 'no reason told'}")
+
+    def _heard(self, uuid: str, reading: GpuReading) -> Iterator[Notice]:
+        self._silent[uuid] = 0
+        self._seen.add(uuid)
+        if uuid in self._lost:
+            self._lost.discard(uuid)
+            yield self._told(Kind.GPU_BACK, uuid, "gives readings again")
+        figures = {} if reading.temperature_c is None else {"temperature_c": reading.temperature_c}
+        at = f"{reading.temperature_c:.0f} °C" if figures else "temperature not told"
+        if uuid not in self._hot and is_hot(reading):
+            self._hot.add(uuid)
+            slowed = ", and is slowed down for it" if reading.heat_throttled else ""
+            yield self._told(Kind.GPU_HOT, uuid, f"is hot: {at}{slowed}", figures)
+        elif uuid in self._hot and is_cool(reading):
+            self._hot.discard(uuid)
+            yield self._told(Kind.GPU_COOL, uuid, f"is no longer hot: {at}", figures)
+
+    def _told(
+        self, kind: Kind, uuid: str, text: str, figures: Mapping[str, float] | None = None
+    ) -> Notice:
+        named = f"GPU {self._indices[uuid]} {text}"
+        return Notice(kind=kind, text=named, gpu=uuid, figures=figures or {})
+
+
+def is_hot(reading: GpuReading) -> bool:
+    """Whether the driver slows it down for its heat; where it does not say, by its temperature."""
+    if reading.heat_throttled is not None:
+        return reading.heat_throttled
+    return reading.temperature_c is not None and reading.temperature_c >= HOT_C
+
+
+def is_cool(reading: GpuReading) -> bool:
+    """Whether it is not, by some margin."""
+    if reading.heat_throttled is not None:
+        return not reading.heat_throttled
+    return reading.temperature_c is not None and reading.temperature_c <= HOT_C - COOL_C
+
+
+def _tells(reading: GpuReading) -> bool:
+    """A card that cannot be read has a reading without a figure."""
+    return reading.memory_used_bytes is not None or reading.temperature_c is not None

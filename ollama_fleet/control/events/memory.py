@@ -1,0 +1,54 @@
+"""What has come into an instance's memory and gone from it, as events. Pure."""
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from ollama_fleet.state import Instance, Kind, Notice, ResidentModel
+from ollama_fleet.units import show_bytes
+
+_EARLY_S: Final = 5.0  # before its time: an instance's clock and ours may differ by less
+
+
+def changes(
+    instance: Instance, before: Mapping[str, ResidentModel], now_unix_s: float
+) -> Iterator[Notice]:
+    """What is in its memory now that was not before, and the other way round.
+
+    What went before its time while another came has been evicted: Ollama makes room so.
+    """
+    after = instance.resident
+    came = [model for key, model in after.items() if key not in before]
+    for key, model in before.items():
+        if key not in after:
+            yield _gone(instance, model, came, now_unix_s)
+    for model in came:
+        yield from _come(instance, model)
+
+
+def _gone(
+    instance: Instance, model: ResidentModel, came: list[ResidentModel], now_unix_s: float
+) -> Notice:
+    loading = any(runner.loading for runner in instance.runners.values())
+    if model.expires_s - now_unix_s > _EARLY_S and (came or loading):
+        room = f" to make room for {came[0].name}" if came else " to make room for another"
+        return _told(Kind.MODEL_EVICTED, f"had to go{room}", instance, model)
+    return _told(Kind.MODEL_UNLOADED, "is no longer in memory", instance, model)
+
+
+def _come(instance: Instance, model: ResidentModel) -> Iterator[Notice]:
+    size = show_bytes(model.size_bytes)
+    yield _told(Kind.MODEL_LOADED, f"is in memory, {size}", instance, model)
+    if not instance.spec.gpus or not model.size_bytes:
+        return
+    if model.vram_bytes <= 0:
+        text = f"runs on the CPU: none of its {size} is in GPU memory"
+        yield _told(Kind.CPU_FALLBACK, text, instance, model)
+    elif model.vram_bytes < model.size_bytes:
+        share = model.vram_bytes / model.size_bytes
+        text = f"is only in part in GPU memory: {share:.0%} of {size}"
+        yield _told(Kind.PARTIAL_OFFLOAD, text, instance, model)
+
+
+def _told(kind: Kind, text: str, instance: Instance, model: ResidentModel) -> Notice:
+    figures = {"size_bytes": model.size_bytes, "vram_bytes": model.vram_bytes}
+    return Notice(kind=kind, text=text, instance=instance.name, model=model.name, figures=figures)

@@ -1,0 +1,199 @@
+"""What has happened to the fleet, as records in a ring: the last of each severity are kept.
+
+Nobody's clock is read here: whoever notes an event says when it was.
+"""
+
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from heapq import merge
+from typing import Final
+
+MOST: Final = 1000  # events of each severity: what is routine never pushes out what is not
+
+
+class Severity(StrEnum):
+    """How much an event is to be minded."""
+
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class Kind(StrEnum):
+    """What can happen. docs/events.md says of each what it means and what to do."""
+
+    FLEET_STARTED = "fleet_started"
+    FLEET_STOPPING = "fleet_stopping"
+    FLEET_STOPPED = "fleet_stopped"
+    INSTANCE_STARTING = "instance_starting"
+    INSTANCE_READY = "instance_ready"
+    INSTANCE_EXITED = "instance_exited"
+    INSTANCE_BACKOFF = "instance_backoff"
+    INSTANCE_FAILED = "instance_failed"
+    INSTANCE_UNHEALTHY = "instance_unhealthy"
+    INSTANCE_READMITTED = "instance_readmitted"
+    INSTANCE_DRAINING = "instance_draining"
+    INSTANCE_STOPPED = "instance_stopped"
+    VRAM_HELD = "vram_held"
+    MODEL_LOADED = "model_loaded"
+    MODEL_UNLOADED = "model_unloaded"
+    MODEL_EVICTED = "model_evicted"
+    MODEL_LOAD_FAILED = "model_load_failed"
+    CPU_FALLBACK = "cpu_fallback"
+    PARTIAL_OFFLOAD = "partial_offload"
+    PULL_STARTED = "pull_started"
+    PULL_ENDED = "pull_ended"
+    PULL_STOPPED = "pull_stopped"
+    PULL_FAILED = "pull_failed"
+    PULL_TARGET_FAILED = "pull_target_failed"
+    SYNC_STARTED = "sync_started"
+    SYNC_ENDED = "sync_ended"
+    SYNC_FAILED = "sync_failed"
+    MODEL_MISSING = "model_missing"
+    DISK_LOW = "disk_low"
+    DISK_RECOVERED = "disk_recovered"
+    GPU_HOT = "gpu_hot"
+    GPU_COOL = "gpu_cool"
+    GPU_LOST = "gpu_lost"
+    GPU_BACK = "gpu_back"
+    REQUESTS_REFUSED = "requests_refused"
+    REFUSALS_OVER = "refusals_over"
+    ANOMALY = "anomaly"
+    ANOMALY_OVER = "anomaly_over"
+
+    @property
+    def severity(self) -> Severity:
+        """How much one of this kind is to be minded."""
+        if self in _ERRORS:
+            return Severity.ERROR
+        return Severity.WARNING if self in _WARNINGS else Severity.INFO
+
+
+_ERRORS: Final = frozenset((Kind.INSTANCE_FAILED, Kind.CPU_FALLBACK, Kind.GPU_LOST))
+_WARNINGS: Final = frozenset(
+    (
+        Kind.INSTANCE_EXITED,
+        Kind.INSTANCE_BACKOFF,
+        Kind.INSTANCE_UNHEALTHY,
+        Kind.VRAM_HELD,
+        Kind.MODEL_LOAD_FAILED,
+        Kind.PARTIAL_OFFLOAD,
+        Kind.PULL_FAILED,
+        Kind.PULL_TARGET_FAILED,
+        Kind.SYNC_FAILED,
+        Kind.MODEL_MISSING,
+        Kind.DISK_LOW,
+        Kind.GPU_HOT,
+        Kind.REQUESTS_REFUSED,
+        Kind.ANOMALY,
+    )
+)
+
+Figures = Mapping[str, float | str]
+"""What was measured, by name; units stand in the names."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """Something that has just happened, as whoever saw it tells of it.
+
+    `text` is a sentence without its subject's name where that is an instance's, a GPU's (by its
+    UUID) or a model's; what it is not about is "". `request` is a request's id.
+    """
+
+    kind: Kind
+    text: str
+    instance: str = ""
+    gpu: str = ""
+    model: str = ""
+    request: str = ""
+    figures: Figures = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """A notice with its number, which grows by one from each to the next, and its Unix time."""
+
+    number: int
+    unix_s: float
+    kind: Kind
+    severity: Severity
+    text: str
+    instance: str = ""
+    gpu: str = ""
+    model: str = ""
+    request: str = ""
+    figures: Figures = field(default_factory=dict)
+
+
+class Events:
+    """The last events, at most `most` of each severity. `on_event` is told of each new one."""
+
+    def __init__(self, most: int = MOST) -> None:
+        self.on_event: list[Callable[[Event], None]] = []
+        self.last = 0  # the number of the latest; 0 before the first
+        self._rings: dict[Severity, deque[Event]] = {s: deque(maxlen=most) for s in Severity}
+
+    def note(self, notice: Notice, unix_s: float) -> Event:
+        """Keep a notice, and tell of it."""
+        event = Event(
+            number=self.last + 1,
+            unix_s=unix_s,
+            kind=notice.kind,
+            severity=notice.kind.severity,
+            text=notice.text,
+            instance=notice.instance,
+            gpu=notice.gpu,
+            model=notice.model,
+            request=notice.request,
+            figures=notice.figures,
+        )
+        self._keep(event)
+        for tell in tuple(self.on_event):
+            tell(event)
+        return event
+
+    def restore(self, events: Iterable[Event]) -> None:
+        """Put back those of an earlier fleet, oldest first; numbers go on from there."""
+        for event in events:
+            if event.number > self.last:
+                self._keep(event)
+
+    def after(self, number: int = 0) -> Iterable[Event]:
+        """Those later than the event of that number, oldest first."""
+        rings = (reversed([*_newer(ring, number)]) for ring in self._rings.values())
+        return merge(*rings, key=lambda event: event.number)
+
+    def _keep(self, event: Event) -> None:
+        self.last = event.number
+        self._rings[event.severity].append(event)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which events somebody wants: of these kinds and instances (none named: of all), since when.
+
+    `since_s` is Unix time.
+    """
+
+    kinds: Collection[str] = ()
+    instances: Collection[str] = ()
+    since_s: float = 0.0
+
+    def has(self, event: Event) -> bool:
+        """Whether it is one of them."""
+        return (
+            event.unix_s >= self.since_s
+            and (not self.kinds or event.kind in self.kinds)
+            and (not self.instances or event.instance in self.instances)
+        )
+
+
+def _newer(ring: deque[Event], number: int) -> Iterable[Event]:
+    """The latest first, so that a look at what is new costs no walk through what is not."""
+    for event in reversed(ring):
+        if event.number <= number:
+            return
+        yield event
