@@ -16,5 +16,6 @@ program can:
     PUT  /standin/faults     [{"kind": "reset", "path": "/bytes/", "after_bytes": 1000, "times": 1}]
     PUT  /standin/settings   {"bytes_per_s": 5000000, "redirect": "elsewhere", "auth": false}
     POST /standin/models     {"name": "library/x:1b", "size_bytes": 2000000000, "seed": 1}
+                             and `runs`, if an Ollama is to be able to run it
     PUT  /standin/manifests/library/x:1b     any bytes
 """

@@ -1,13 +1,17 @@
 """What the registry has: manifests by `<namespace>/<model>:<tag>`, blobs by digest."""
 
 import json
+import tempfile
 from pathlib import Path
+
+import tiny_gguf
 
 from registry_standin.content import Content, InFile, InMemory, MadeUp, digest_of
 
 MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 CONFIG = "application/vnd.docker.container.image.v1+json"
 WEIGHTS = "application/vnd.ollama.image.model"
+BALLAST = "application/octet-stream"  # Ollama stores such a layer, and looks at it no more
 
 
 class Models:
@@ -28,9 +32,16 @@ class Models:
                 self.blobs[layer["digest"]] = InFile(blob)
             self.manifests[f"{namespace}/{model}:{tag}"] = content
 
-    def make(self, name: str, size_bytes: int, seed: int) -> None:
-        """Make up a model: random bytes and a config. Ollama stores it, and cannot run it."""
-        layers = [self._layer(WEIGHTS, MadeUp(seed, size_bytes))]
+    def make(self, name: str, size_bytes: int, seed: int, *, runs: bool = False) -> None:
+        """Make up a model: random bytes and a config. Ollama stores it, and cannot run it.
+
+        One that `runs` has tiny weights, and the random bytes beside them.
+        """
+        made_up = MadeUp(seed, size_bytes)
+        if runs:
+            layers = [self._layer(BALLAST, made_up), self._layer(WEIGHTS, _tiny(seed))]
+        else:
+            layers = [self._layer(WEIGHTS, made_up)]
         config = {
             "model_format": "gguf",
             "model_family": "llama",
@@ -53,3 +64,9 @@ class Models:
         digest = digest_of(content)
         self.blobs[digest] = content
         return {"mediaType": media_type, "digest": digest, "size": content.size_bytes}
+
+
+def _tiny(seed: int) -> InMemory:
+    with tempfile.NamedTemporaryFile() as file:
+        tiny_gguf.write(Path(file.name), tiny_gguf.Shape(), seed=seed)
+        return InMemory(Path(file.name).read_bytes())

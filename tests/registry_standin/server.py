@@ -121,9 +121,10 @@ class Standin:
         return web.json_response({})
 
     async def _make_model(self, request: web.Request) -> web.Response:
-        """Make a model up: `{name, size_bytes, seed}`; told are the digests of it and its blobs."""
+        """Make a model up: `{name, size_bytes, seed}`; told are its digest and its manifest."""
         asked = await request.json()
-        self._models.make(asked["name"], asked["size_bytes"], asked["seed"])
+        runs = asked.get("runs", False)
+        self._models.make(asked["name"], asked["size_bytes"], asked["seed"], runs=runs)
         manifest = self._models.manifests[asked["name"]]
         digest = hashlib.sha256(manifest).hexdigest()
         return web.json_response({"digest": digest, "manifest": json.loads(manifest)})

@@ -54,9 +54,12 @@ class Registry:
         """What to call a model of it in a pull, which must be `insecure`: `http://HOST/MODEL`."""
         return f"http://{self.host}/{model}"
 
-    async def make(self, model: str, size_bytes: int, *, seed: int = 0) -> Made:
-        """Make a model up: `<namespace>/<model>:<tag>`, weights of so many bytes and a config."""
-        wanted = {"name": model, "size_bytes": size_bytes, "seed": seed}
+    async def make(self, model: str, size_bytes: int, *, seed: int = 0, runs: bool = False) -> Made:
+        """Make a model up: `<namespace>/<model>:<tag>`, weights of so many bytes and a config.
+
+        One that `runs` has the bytes beside weights that can be run.
+        """
+        wanted = {"name": model, "size_bytes": size_bytes, "seed": seed, "runs": runs}
         made = await self._asked("POST", "models", wanted)
         manifest = made["manifest"]
         layers = {
