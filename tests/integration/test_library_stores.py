@@ -3,6 +3,7 @@
 import asyncio
 import os
 import shutil
+import sys
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -31,7 +32,7 @@ class Box:
             self.state.set_phase(instance, Phase.READY, 0.0)
         self.asked, self.slept, self.offered = [], [], []
         self.errors = {}
-        self.content = WEIGHTS
+        self.content, self.manifest, self.fails_from = WEIGHTS, "", sys.maxsize
         self.mutations = Mutations(self.state, self.refresh)
         self.library = Library(
             self.state,
@@ -74,13 +75,23 @@ class Instance:
         yield {"status": "pulling manifest"}
         yield {"status": "pulling abc", "digest": "sha256:abc", "total": 10}
         error = self.box.errors.get(self.instance.name)
+        if len(self.box.asked) >= self.box.fails_from:
+            error = "connection reset"
         if error:
             raise OllamaError(error, 500)
         if self.instance.spec.external:
             self.put(name)
         else:
-            put_model(Path(self.instance.spec.store), "m/latest", self.box.content)
+            self.fetch(Path(self.instance.spec.store))
         yield {"status": "success"}
+
+    def fetch(self, store):
+        """As Ollama does: a blob that is there is kept, whatever is in it."""
+        there = {path: path.read_bytes() for path in store.glob("blobs/*")}
+        manifest = put_model(store, "m/latest", self.box.content)
+        manifest.write_text(self.box.manifest or manifest.read_text())
+        for path, content in there.items():
+            path.write_bytes(content)
 
     async def copy(self, source, target, **_):
         self.box.asked.append(("copy", self.instance.name, source, target))
@@ -262,6 +273,43 @@ def test_a_failure_elsewhere_is_no_failure_for_who_did_not_ask_for_that_place(tm
     one, other = asyncio.run(asyncio.wait_for(run(), 20))
     assert one == {"status": "success"}
     assert isinstance(other, OllamaError)
+
+
+# -- damage --------------------------------------------------------------------------------------
+
+
+def test_a_blob_of_the_wrong_size_which_an_ollama_keeps_is_fetched_again(tmp_path):
+    fleet = box(tmp_path / "a", tmp_path / "b")
+    fleet.pull()
+    cut = blob_file(tmp_path / "a", WEIGHTS)
+    cut.unlink()
+    cut.write_bytes(WEIGHTS[:-1])
+    fleet.pull()
+    assert [what for what, *_ in fleet.asked] == ["pull"] * 3, "once more, for what was kept"
+    assert cut.read_bytes() == WEIGHTS
+    assert [read_store(tmp_path / s).damage() for s in "ab"] == [(), ()]
+    assert not list(tmp_path.rglob("*.damaged"))
+
+
+def test_what_is_damaged_stays_as_it_is_where_nothing_can_be_had_for_it(tmp_path):
+    """Part of a model is more than nothing of it; that the pull failed is said."""
+    fleet = box(tmp_path / "a")
+    fleet.pull()
+    cut = blob_file(tmp_path / "a", WEIGHTS)
+    cut.write_bytes(WEIGHTS[:-1])
+    fleet.fails_from = 3
+    with pytest.raises(OllamaError, match="connection reset"):
+        fleet.pull()
+    assert cut.read_bytes() == WEIGHTS[:-1]
+
+
+def test_a_model_that_is_damaged_in_its_registry_is_an_error_and_asked_for_no_third_time(tmp_path):
+    fleet = box(tmp_path / "a")
+    manifest = put_model(tmp_path / "a", "m/latest", WEIGHTS)
+    fleet.manifest = manifest.read_text().replace(str(len(WEIGHTS)), "7")
+    with pytest.raises(OllamaError, match="damaged where it comes from"):
+        fleet.pull()
+    assert len(fleet.asked) == 2
 
 
 # -- syncs ---------------------------------------------------------------------------------------

@@ -87,3 +87,36 @@ def test_a_pull_that_a_crash_has_left_a_cut_record_of_goes_on_with_all_other_par
     assert again_bytes < SIZE_BYTES - kept_bytes + 10 * MB
     assert not records(store)
     assert digests(fleet) == {(shelf.model["digest"].removeprefix("sha256:"), "on_disk")}
+
+
+def cut_short(store, digest):
+    """As a crash leaves a blob that was not on the disk yet; links to it elsewhere stay whole."""
+    blob = store / "blobs" / digest.replace(":", "-")
+    content = blob.read_bytes()
+    blob.unlink()
+    blob.write_bytes(content[: len(content) // 2])
+
+
+@pytest.fixture
+def damaged(fleet, shelf, tmp_path):
+    """The fleet, when it has the model everywhere, but store `a` only half of its weights."""
+    pull(fleet, shelf)
+    assert {presence for _, presence in digests(fleet)} == {"on_disk"}
+    (layer,) = shelf.model["manifest"]["layers"]
+    cut_short(tmp_path / "a", layer["digest"])
+    assert {presence for _, presence in digests(fleet)} == {"on_disk", "damaged"}
+    return fleet
+
+
+def test_a_sync_mends_a_store_from_one_that_has_it_whole(damaged, shelf):
+    before_bytes = shelf.blob_bytes()
+    damaged.run("sync", shelf.name("library/big:latest"))
+    assert {presence for _, presence in digests(damaged)} == {"on_disk"}
+    assert shelf.blob_bytes() == before_bytes
+
+
+def test_a_pull_fetches_again_what_is_cut_short_though_ollama_would_keep_it(damaged, shelf):
+    before_bytes = shelf.blob_bytes()
+    pull(damaged, shelf)
+    assert {presence for _, presence in digests(damaged)} == {"on_disk"}
+    assert shelf.blob_bytes() - before_bytes == SIZE_BYTES

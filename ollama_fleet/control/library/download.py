@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ollama_fleet.control.library.jobs import Job
+from ollama_fleet.control.library.losses import Losses
+from ollama_fleet.control.library.mending import aside, of_wrong_size
 from ollama_fleet.control.mutations import Mutations
 from ollama_fleet.control.stores import read_disk, shortages
 from ollama_fleet.control.stores.space import no_room
@@ -27,7 +29,10 @@ Room = Callable[[str, int], Awaitable[None]]
 
 
 class Downloads:
-    """Has models downloaded. `noted(job, instance)` is told of every record."""
+    """Has models downloaded.
+
+    `noted(job, instance)` is told of every record, `sleep` takes seconds.
+    """
 
     def __init__(
         self,
@@ -35,38 +40,52 @@ class Downloads:
         mutations: Mutations,
         noted: Callable[[Job, Instance], None],
         room: Room,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._client = client
         self._mutations = mutations
         self._noted = noted
         self._room = room
+        self._sleep = sleep
 
     async def into(self, job: Job, store: str) -> None:
-        """Download a job's model; if its instance is lost, another of that store goes on.
+        """Download a job's model; if its instance is lost, losses.py says who goes on.
 
         What was removed from the store in the meantime may have taken layers along that this pull
-        had found there: then it is asked for once more, which fetches what is missing. Raises
-        OllamaError, or NotEnoughSpace as soon as a layer turns out to be too large for the disk.
+        had found there: then it is asked for once more, which fetches what is missing. So is what
+        was there in a wrong size, which an Ollama keeps. Raises OllamaError, or NotEnoughSpace as
+        soon as a layer turns out to be too large for the disk.
         """
         waiting = {"status": "waiting for another fleet that downloads into this store"}
         async with self._mutations.pulling(store, waiting=lambda: job.tell(waiting)):
             await self._into(job, store)
+            wrong = await self._wrong(job, store)
+            if not wrong:
+                return
+            job.tell({"status": f"{len(wrong)} damaged blobs were there, fetching them again"})
+            async with aside(self._mutations, {store: wrong}):
+                await self._into(job, store)
+            if await self._wrong(job, store):
+                raise OllamaError(f"{job.name} is damaged where it comes from, too")
+
+    async def _wrong(self, job: Job, store: str) -> tuple[str, ...]:
+        """The blobs that were kept and should not have been; nobody can tell of others' stores."""
+        instance = self._mutations.designated(store)
+        if instance is None or instance.spec.external:
+            return ()
+        return await of_wrong_size(job.key, store)
 
     async def _into(self, job: Job, store: str) -> None:
-        tried: set[str] = set()
+        losses = Losses(job, store, self._mutations, self._sleep)
+        instance = self._mutations.designated(store)
+        if instance is None:
+            raise OllamaError("no instance of the fleet is up to pull a model", status=503)
         while True:
             removals = await self._mutations.removals(store)
-            instance = self._mutations.designated(store, tried)
-            if instance is None:
-                raise OllamaError("no instance of the fleet is up to pull a model", status=503)
             try:
                 await self._follow(job, instance)
             except OllamaError as error:
-                tried.add(instance.name)
-                others = self._mutations.designated(store, tried) is not None
-                if error.status or instance.healthy or not others:
-                    raise
-                job.tell({"status": f"{instance.name} was lost, going on elsewhere"})
+                instance = await losses.heir(instance, error)
                 continue
             if removals == await self._mutations.removals(store):
                 await self._mutations.refresh(store)

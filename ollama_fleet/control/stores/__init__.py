@@ -7,6 +7,7 @@ call them on threads. Who changes a store takes its turn first (control/mutation
 
 from ollama_fleet.control.stores.bringing import Way
 from ollama_fleet.control.stores.copying import TransferStopped
+from ollama_fleet.control.stores.damaged import set_aside, settle
 from ollama_fleet.control.stores.manifests import model_sizes, weights
 from ollama_fleet.control.stores.reading import read_disk, read_store
 from ollama_fleet.control.stores.records import (
@@ -48,6 +49,8 @@ __all__ = [
     "read_disk",
     "read_store",
     "require_space",
+    "set_aside",
+    "settle",
     "shortages",
     "verify_blob",
     "weights",

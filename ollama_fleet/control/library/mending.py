@@ -1,0 +1,43 @@
+"""Damaged blobs on their way out: set aside while others are fetched for them."""
+
+import asyncio
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from ollama_fleet.control.mutations import Mutations
+from ollama_fleet.control.stores import read_store, set_aside, settle
+
+
+@asynccontextmanager
+async def aside(
+    mutations: Mutations, damaged: Mapping[str, Collection[str]]
+) -> AsyncIterator[None]:
+    """Take blobs (digests by store) away; those that nothing has come for are put back at the end.
+
+    What a fleet that was killed has left set aside is settled first. Raises StoreError.
+    """
+    begun: list[str] = []
+    try:
+        for store, digests in damaged.items():
+            begun.append(store)
+            async with mutations.removing(store):
+                await asyncio.to_thread(_settled_and_set_aside, Path(store), digests)
+        yield
+    finally:
+        for store in begun:
+            async with mutations.adding(store):
+                await asyncio.to_thread(settle, Path(store))
+
+
+async def of_wrong_size(key: str, store: str) -> tuple[str, ...]:
+    """The digests of a model's blobs that a store has in another size than the model says."""
+    found = await asyncio.to_thread(read_store, Path(store))
+    model = found.model(key)
+    lacking = found.lacking(model.layers) if model is not None else ()
+    return tuple(layer.digest for layer in lacking if layer.digest in found.blobs)
+
+
+def _settled_and_set_aside(store: Path, digests: Collection[str]) -> None:
+    settle(store)
+    set_aside(store, digests)
