@@ -4,7 +4,7 @@ Ollama writes down how far each part of a download is in a file of its own, in p
 sync. A crash or a full disk leaves such a record empty or cut, and from then on every pull of that
 blob fails. To take it away does not help: Ollama holds the parts that it finds for all there are,
 and cuts the file to their sum. But parts are of one size, so that a lost record can be told from
-the others; only that part is begun anew.
+the others; only that part is begun anew. And what was killed on its way is in the file (holes.py).
 """
 
 import json
@@ -13,13 +13,15 @@ import os
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from ollama_fleet.control.stores import layout
 from ollama_fleet.control.stores.copying import write_all
 from ollama_fleet.control.stores.files import give_to_owner, in_the_making
+from ollama_fleet.control.stores.holes import written_end
+from ollama_fleet.units import show_bytes
 
 _LOOK_AGAIN_S: Final = 0.2  # Ollama rewrites a record in microseconds
 _MOST_PARTS: Final = 4096  # Ollama makes 16, or more of a gigabyte each
@@ -86,18 +88,19 @@ def mend_downloads(
 ) -> None:
     """Mend the records of a store's downloads; a download that cannot be mended is begun anew.
 
-    To be called while nobody downloads into the store. Blocks. What an Ollama changes meanwhile
-    that knows of no fleet is left alone; what the system refuses is logged: then the pull will
-    say what is wrong.
+    What came of a download after its records were written they then say, too. To be called while
+    nobody downloads into the store. Blocks. What an Ollama changes meanwhile that knows of no fleet
+    is left alone; what the system refuses is logged: then the pull will say what is wrong.
     """
     try:
         broken = _broken(store)
-        if not broken:
-            return
-        pause()
-        for name, seen in _broken(store).items():
+        if broken:
+            pause()
+        for name, seen in _broken(store).items() if broken else ():
             if broken.get(name) == seen:
                 _mend(store, name)
+        for name in _downloads(store):
+            _regain(store, name)
     except OSError as error:
         log.warning("a download into %s cannot be mended: %s", store, error)
 
@@ -108,6 +111,11 @@ _Seen = tuple[tuple[str, int, int], ...]
 
 def _broken(store: Path) -> dict[str, _Seen]:
     """The downloads, by the names of their blobs, whose records are not as they should be."""
+    return {name: seen for name, seen in _downloads(store).items() if _is_broken(store, name)}
+
+
+def _downloads(store: Path) -> dict[str, _Seen]:
+    """All downloads, by the names of their blobs."""
     found: defaultdict[str, list[tuple[str, int, int]]] = defaultdict(list)
     try:
         with os.scandir(layout.blobs(store)) as entries:
@@ -118,7 +126,7 @@ def _broken(store: Path) -> dict[str, _Seen]:
                     found[partial[1]].append((entry.name, there.st_size, there.st_mtime_ns))
     except FileNotFoundError:
         return {}  # no store yet, or a download that has just ended
-    return {name: tuple(sorted(seen)) for name, seen in found.items() if _is_broken(store, name)}
+    return {name: tuple(sorted(seen)) for name, seen in found.items()}
 
 
 def _is_broken(store: Path, name: str) -> bool:
@@ -153,6 +161,26 @@ def _mend(store: Path, name: str) -> None:
         file.with_name(f"{file.name}-{number}").unlink(missing_ok=True)
     file.unlink(missing_ok=True)
     log.info("%s: what its download had written down was lost; it is begun anew", name)
+
+
+def _regain(store: Path, name: str) -> None:
+    """Write down what is in the file and in no record."""
+    records, total_bytes = _read(store, name)
+    if not total_bytes:
+        return
+    growing, regained_bytes = layout.blobs(store) / f"{name}-partial", 0
+    with growing.open("rb", buffering=0) as file:
+        for number, part in records.items():
+            if part is None:
+                continue
+            begin = part.offset_bytes + part.completed_bytes
+            end = written_end(file.fileno(), begin, part.offset_bytes + part.size_bytes)
+            if end > begin:
+                known = replace(part, completed_bytes=end - part.offset_bytes)
+                _write(store, growing.with_name(f"{growing.name}-{number}"), known)
+                regained_bytes += end - begin
+    if regained_bytes:
+        log.info("%s: %s of its download were there unnoted", name, show_bytes(regained_bytes))
 
 
 def _write(store: Path, record: Path, part: Part) -> None:
