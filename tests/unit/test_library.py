@@ -172,6 +172,71 @@ def test_if_the_downloading_instance_dies_another_takes_its_place():
     asyncio.run(run())
 
 
+def test_a_lost_connection_is_a_loss_though_nobody_has_seen_the_instance_die_yet():
+    async def run():
+        registry = Registry()
+        lib, _ = library(fleet("a", "b"), registry)
+        task = asyncio.create_task(collect(lib.pull("m"), []))
+        await settle()
+        registry.say(OllamaError("connection lost"))
+        await settle()
+        registry.say({"status": "success"})
+        await task
+        assert [name for name, _, _ in registry.pulls] == ["a", "b"]
+
+    asyncio.run(run())
+
+
+def alone(tmp_state, registry, sleep):
+    """A library of one instance, whose pauses are the test's."""
+    patience = pulls.patience.Patience(sleep=sleep)
+    mutations = Mutations(tmp_state, lambda _store: asyncio.sleep(0))
+    return pulls.Library(
+        tmp_state, registry.client, mutations, offer=no_offer, patience=patience, room=plenty
+    )
+
+
+def test_a_lone_instance_that_is_lost_goes_on_when_it_is_back():
+    async def run():
+        state, registry, seen, slept = fleet("a"), Registry(), [], []
+        instance = state.instances["a"]
+
+        async def sleep(pause_s):
+            slept.append(pause_s)
+            if sum(slept) > 3:
+                state.set_phase(instance, Phase.READY, 0.0)
+
+        task = asyncio.create_task(collect(alone(state, registry, sleep).pull("m"), seen))
+        await settle()
+        state.set_phase(instance, Phase.BACKOFF, 0.0)
+        registry.say(OllamaError("connection lost"))
+        await settle()
+        registry.say({"status": "success"})
+        await task
+        assert "a was lost, going on when it is back" in seen
+        assert slept == [0.5, 1.0, 2.0]
+
+    asyncio.run(run())
+
+
+def test_an_instance_that_does_not_come_back_is_named_and_the_wait_has_an_end():
+    async def run():
+        state, registry, slept = fleet("a"), Registry(), []
+
+        async def sleep(pause_s):
+            slept.append(pause_s)
+
+        task = asyncio.create_task(collect(alone(state, registry, sleep).pull("m"), []))
+        await settle()
+        state.set_phase(state.instances["a"], Phase.BACKOFF, 0.0)
+        registry.say(OllamaError("connection lost"))
+        with pytest.raises(OllamaError, match="a was lost while it pulled: connection lost"):
+            await task
+        assert sum(slept) < 60
+
+    asyncio.run(run())
+
+
 def test_what_was_removed_while_a_pull_ran_is_fetched_again_before_its_success_is_told():
     """A removal may take layers along that the pull had found in the store."""
 

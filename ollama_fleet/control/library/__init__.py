@@ -1,11 +1,12 @@
 """The library: which models the fleet's stores hold, and one download for everyone who asks.
 
-Reading order: jobs (one pull for all who want it), download (from the registry, once), spread (to
-the other stores of this machine), remote (to instances elsewhere).
+Reading order: jobs (one pull for all who want it), download (from the registry, once), losses (of
+the instance that does it), spread (to the other stores of this machine), remote (to instances
+elsewhere).
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import Final, Protocol
@@ -21,7 +22,7 @@ from ollama_fleet.control.mutations import Mutations
 from ollama_fleet.control.stores import read_store
 from ollama_fleet.control.targets import named
 from ollama_fleet.errors import FleetError, OllamaError, StoreError
-from ollama_fleet.names import ModelName, canonical
+from ollama_fleet.names import ModelName
 from ollama_fleet.ollama import unix_s
 from ollama_fleet.state import Instance, Pull, State
 
@@ -54,7 +55,7 @@ class Library:
         self._judge = may
         self._patience = patience
         self._jobs = Jobs(self._run, forget=self._forget)
-        self._downloads = Downloads(client, mutations, self._note, room)
+        self._downloads = Downloads(client, mutations, self._note, room, patience.sleep)
         self._spread = Spread(mutations, self._label)
         self._remotes = Remotes(client, offer, mutations)
 
@@ -98,7 +99,7 @@ class Library:
         """
         for model, targets in _by_model(plan).items():
             try:
-                followed = self._jobs.follow(canonical(model), model, targets)
+                followed = self._followed(model, targets)
                 async with aclosing(followed) as records:
                     async for record in records:
                         yield {**record, "model": model}
@@ -108,6 +109,17 @@ class Library:
         for store, names in plan.removals.items():
             for name in names:
                 yield await self._removed(store, name)
+
+    def _followed(self, model: str, targets: Mapping[str, str]) -> AsyncGenerator[Record, None]:
+        """A pull as a step of a sync. Raises OllamaError where it may not be downloaded."""
+        try:
+            name = ModelName.parse(model)
+        except ValueError as error:
+            raise OllamaError(str(error)) from None
+        insecure = name.scheme == "http"
+        if REGISTRY in targets.values():
+            self._judge(name, insecure)
+        return self._jobs.follow(name.key, model, targets, insecure=insecure)
 
     async def close(self) -> None:
         """Stop all pulls."""
