@@ -17,6 +17,7 @@ _CLOUD = "cloud"
 
 _HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,349}")
 _NAMESPACE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,79}")
+_PASSING = re.compile(r"[^/]+:[0-9]+/[0-9a-f]{64}/[^/]+")  # HOST:PORT/<token>/<model>:<tag>
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}")
 
 
@@ -110,6 +111,14 @@ def manifest_path(shown: str) -> str:
 def is_cloud(key: str) -> bool:
     """Whether the model of a key runs in Ollama's cloud, wherever it is asked for."""
     return key.endswith((f":{_CLOUD}", f"-{_CLOUD}"))
+
+
+def is_passing(key: str) -> bool:
+    """Whether a key is of a name that a fleet offers a model under, for one pull of an instance.
+
+    It is nobody's model: the pull ends with its right name, and takes this one away.
+    """
+    return not key.startswith(DEFAULT_HOST) and _PASSING.fullmatch(key) is not None
 
 
 def canonical(text: str) -> str:

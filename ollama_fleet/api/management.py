@@ -14,9 +14,10 @@ from ollama_fleet.api.changes import Turn, in_each_store, once
 from ollama_fleet.api.connection import Answer
 from ollama_fleet.api.holding import HeldBack
 from ollama_fleet.api.parts import Parts
-from ollama_fleet.api.relayed import asking
+from ollama_fleet.api.relayed import asking, not_there
 from ollama_fleet.api.visit import Visit
 from ollama_fleet.errors import Failure
+from ollama_fleet.names import is_passing
 from ollama_fleet.router.dialect import Dialect
 from ollama_fleet.router.intake import Request
 
@@ -58,11 +59,14 @@ async def as_it_goes(parts: Parts, visit: Visit, wanted: Request) -> None:
     held.let_go()
 
 
-async def push(parts: Parts, visit: Visit) -> None:
+async def push(parts: Parts, visit: Visit) -> Answer | None:
     """Upload a model from an instance that has it; nothing changes here."""
     held = await bodies.read(visit.request, parts.limits, _READING)
     wanted = asking(visit, held.body, model=held.wanted.model)
+    if is_passing(wanted.key):
+        return not_there(visit, wanted)
     await parts.relay.serve(replace(wanted, repeatable=False), visit.client)
+    return None
 
 
 async def blob(parts: Parts, visit: Visit) -> Answer | None:

@@ -5,12 +5,13 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from ollama_fleet.api import bodies
+from ollama_fleet.api import answers, bodies
 from ollama_fleet.api.bodies import Reading
+from ollama_fleet.api.connection import Answer
 from ollama_fleet.api.parts import Parts
 from ollama_fleet.api.paths import escaped
 from ollama_fleet.api.visit import Visit, dialect_of
-from ollama_fleet.names import canonical, is_cloud
+from ollama_fleet.names import canonical, is_cloud, is_passing
 from ollama_fleet.router.body import Body
 from ollama_fleet.router.intake import Request, inference, standing
 
@@ -33,7 +34,7 @@ _PLAIN: Final = Reading()
 _UNLOADING: Final = frozenset(("/api/generate", "/api/chat"))  # embed routes load, then unload
 
 
-async def infer(parts: Parts, visit: Visit) -> None:
+async def infer(parts: Parts, visit: Visit) -> Answer | None:
     """An inference request: by its model to the instance the strategy prefers."""
     path, request = visit.place.path, visit.request
     sender = standing(request.headers, request.remote)
@@ -48,21 +49,37 @@ async def infer(parts: Parts, visit: Visit) -> None:
         request_id=visit.id,
         standing=sender,
     )
+    if is_passing(asked.key):
+        return not_there(visit, asked)
     if held.wanted.unload and path in _UNLOADING and not is_cloud(asked.key):
         await parts.unload(asked.key, asked.model)
     await parts.relay.serve(asked, visit.client)
+    return None
 
 
-async def show(parts: Parts, visit: Visit) -> None:
+async def show(parts: Parts, visit: Visit) -> Answer | None:
     """Metadata of a model: from any instance whose store has it."""
     held = await bodies.read(visit.request, parts.limits, _PLAIN)
-    wanted = asking(visit, held.body, model=held.wanted.model)
-    await parts.relay.serve(wanted, visit.client)
+    return await _of_holder(parts, visit, asking(visit, held.body, model=held.wanted.model))
 
 
-async def model(parts: Parts, visit: Visit) -> None:
+async def model(parts: Parts, visit: Visit) -> Answer | None:
     """The same, for OpenAI clients, the model in the path."""
-    await parts.relay.serve(asking(visit, model=visit.place.name), visit.client)
+    return await _of_holder(parts, visit, asking(visit, model=visit.place.name))
+
+
+async def _of_holder(parts: Parts, visit: Visit, wanted: Request) -> Answer | None:
+    if is_passing(wanted.key):
+        return not_there(visit, wanted)
+    await parts.relay.serve(wanted, visit.client)
+    return None
+
+
+def not_there(visit: Visit, wanted: Request) -> Answer:
+    """The answer to who asks for a name that is there for the time of a pull only."""
+    return answers.error(
+        visit.dialect, 404, f"model '{wanted.model}' not found", request_id=visit.id
+    )
 
 
 async def anyone(parts: Parts, visit: Visit) -> None:

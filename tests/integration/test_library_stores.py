@@ -31,7 +31,7 @@ class Box:
         for instance in self.state.instances.values():
             self.state.set_phase(instance, Phase.READY, 0.0)
         self.asked, self.slept, self.offered = [], [], []
-        self.errors = {}
+        self.errors, self.listed = {}, ()
         self.content, self.manifest, self.fails_from = WEIGHTS, "", sys.maxsize
         self.mutations = Mutations(self.state, self.refresh)
         self.library = Library(
@@ -96,6 +96,9 @@ class Instance:
     async def copy(self, source, target, **_):
         self.box.asked.append(("copy", self.instance.name, source, target))
         self.put(target)
+
+    async def tags(self, **_):
+        return self.box.listed
 
     async def delete(self, name, **_):
         self.box.asked.append(("delete", self.instance.name, name))
@@ -380,8 +383,8 @@ def test_pruned_is_what_the_plan_says_through_the_instance_that_changes_the_stor
 
 def test_a_name_that_a_killed_fleet_has_left_elsewhere_is_taken_away_by_the_next_pull(tmp_path):
     fleet = box(tmp_path / "a", remote=True)
-    far, name = fleet.state.instances["far"], f"10.0.0.1:4000/{'ab' * 32}/m:latest"
-    fleet.state.set_stored(far, [StoredModel(name, name, "d", 1, {})])
+    name = f"10.0.0.1:4000/{'ab' * 32}/m:latest"
+    fleet.listed = (StoredModel(name, name, "d", 1, {}),)
     fleet.pull()
     assert ("delete", "far", name) in fleet.asked
 

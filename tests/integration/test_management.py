@@ -432,6 +432,23 @@ def test_a_local_suffix_is_part_of_no_name():
     run(check())
 
 
+@pytest.mark.parametrize(
+    "path", ["/api/chat", "/api/show", "/api/push", "/v1/chat/completions", "/v1/messages"]
+)
+def test_a_name_that_is_there_for_a_pull_of_somebody_else_is_nobodys_to_ask_for(path):
+    """Were it passed on, the instance that is just pulling it would answer."""
+
+    async def check():
+        name = f"10.0.0.1:4000/{'ab' * 32}/m:latest"
+        async with Backend(stream) as backend, routed(backend) as router:
+            raw = await router.exchange(post(path, json.dumps({"model": name}).encode()))
+            assert status(raw) == 404
+            assert f"model '{name}' not found".encode() in raw
+            assert backend.requests == []
+
+    run(check())
+
+
 # -- pulls ---------------------------------------------------------------------------------------
 
 

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ollama_fleet import names
-from ollama_fleet.names import ModelName, Source, canonical, is_cloud, manifest_path
+from ollama_fleet.names import ModelName, Source, canonical, is_cloud, is_passing, manifest_path
 from ollama_fleet.units import go_duration, parse_duration, parse_size, show_bytes, show_duration
 
 
@@ -43,6 +43,14 @@ def test_a_cloud_model_is_never_taken_for_the_local_one():
         assert canonical(text) != canonical(text.replace(":cloud", "").replace("-cloud", ""))
     for text in ("x", "my-cloud", "cloud", "x:local", "x:cloudy"):
         assert not is_cloud(canonical(text))
+
+
+def test_a_name_for_one_pull_is_told_from_a_model_of_a_registry():
+    token = "0f" * 32
+    assert is_passing(canonical(f"10.0.0.1:4000/{token}/m:8b"))
+    assert is_passing(canonical(f"http://box:1/{token}/M"))
+    for text in ("m", f"{token}/m", f"box/{token}/m", f"box:1/{token[1:]}/m", "box:5000/me/m"):
+        assert not is_passing(canonical(text))
 
 
 @pytest.mark.parametrize(

@@ -373,6 +373,19 @@ def test_the_weights_of_a_model_are_read_once_and_known_before_it_can_be_asked_f
     run(scenario())
 
 
+def test_a_name_that_is_there_for_the_time_of_a_pull_is_in_no_list():
+    async def scenario():
+        fleet = Fleet("a", external=("a",))
+        instance, script = fleet["a"]
+        script.models = ("m", f"10.0.0.1:4000/{'ab' * 32}/m:latest")
+        async with fleet.prober:
+            await passes(5)
+            assert [model.name for model in instance.stored.values()] == ["m"]
+            assert [model.name for model in instance.resident.values()] == ["m"]
+
+    run(scenario())
+
+
 def test_an_external_instance_is_asked_once_what_each_of_its_models_runs():
     """One after the other; if it does not answer, it is asked again later."""
     hexadecimal = "0" * 64

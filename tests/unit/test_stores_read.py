@@ -110,6 +110,12 @@ def test_a_blob_that_is_a_link_to_another_disk_counts_with_what_it_leads_to(tmp_
     assert [each.fault for each in read_store(tmp_path).damage()] == [Fault.MISSING]
 
 
+def test_a_name_that_is_there_for_the_time_of_a_pull_is_no_model(tmp_path):
+    put_model(tmp_path, "m/latest", b"w")
+    put_model(tmp_path, f"10.0.0.1:4000/{'ab' * 32}/m/latest", b"w")
+    assert [each.name for each in read_store(tmp_path).models] == ["m:latest"]
+
+
 def test_partials_say_how_much_is_there(tmp_path):
     digest = put_blob(tmp_path, b"another")
     name = "sha256-" + "a" * 64

@@ -4,7 +4,6 @@ The instance pulls it from the fleet's own registry, under a name that is good f
 then it copies it to its right name, which costs no bytes, and forgets the other.
 """
 
-import re
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing
 from pathlib import Path
@@ -14,11 +13,10 @@ from ollama_fleet.control.library.jobs import Job
 from ollama_fleet.control.mutations import Mutations
 from ollama_fleet.control.stores import Manifest
 from ollama_fleet.errors import OllamaError
-from ollama_fleet.names import canonical
-from ollama_fleet.state import Instance
+from ollama_fleet.names import canonical, is_passing
+from ollama_fleet.state import Instance, StoredModel
 
 _ANSWER_S: Final = 60.0  # for what moves no bytes
-_OFFERED: Final = re.compile(r"[^/]+:[0-9]+/[0-9a-f]{64}/[^/]+")
 
 
 class Remote(Protocol):
@@ -26,6 +24,10 @@ class Remote(Protocol):
 
     def pull(self, name: str, *, insecure: bool = False) -> AsyncGenerator[Mapping[str, Any], None]:
         """Pull a model; yields Ollama's progress records."""
+        ...
+
+    async def tags(self, *, timeout_s: float) -> tuple[StoredModel, ...]:
+        """List the models in its store."""
         ...
 
     async def copy(self, source: str, target: str, *, timeout_s: float) -> None:
@@ -80,8 +82,8 @@ class Remotes:
 
     async def _forget_leftovers(self, instance: Instance, client: Remote) -> None:
         """Take away what fleets that were killed between a pull and its copy have left there."""
-        for model in tuple(instance.stored.values()):
-            if _OFFERED.fullmatch(model.key) and model.key not in self._under_way:
+        for model in await client.tags(timeout_s=_ANSWER_S):
+            if is_passing(model.key) and model.key not in self._under_way:
                 async with self._mutations.removing(instance.spec.store):
                     await _forget(client, model.name)
 

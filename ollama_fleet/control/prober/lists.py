@@ -5,16 +5,19 @@ does not come says nothing of its health.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 from ollama_fleet.control import stores
 from ollama_fleet.control.weights import UNKNOWN, KnownWeights, Weights, of_description
 from ollama_fleet.errors import OllamaError
+from ollama_fleet.names import is_passing
 from ollama_fleet.state import Instance, Phase, ResidentModel, State, StoredModel
+
+_Listed = TypeVar("_Listed", StoredModel, ResidentModel)
 
 UP: Final = (Phase.READY, Phase.DRAINING)
 _TIMEOUT_S: Final = 12.0
@@ -59,7 +62,7 @@ class Lists:
         """Read which models its store has."""
         number = next(self._numbers)
         with suppress(OllamaError):
-            models = await self._client(instance).tags(timeout_s=_TIMEOUT_S)
+            models = _lasting(await self._client(instance).tags(timeout_s=_TIMEOUT_S))
             missing = self._weights.missing(models)
             if missing and not instance.spec.external:
                 self._weights.learn(await self._read_weights(instance.spec.store, missing))
@@ -72,7 +75,7 @@ class Lists:
         while instance.phase in UP:
             starts, loads = instance.starts, instance.loads
             try:
-                models = await self._client(instance).ps(timeout_s=_TIMEOUT_S)
+                models = _lasting(await self._client(instance).ps(timeout_s=_TIMEOUT_S))
             except OllamaError:
                 return
             if (instance.starts, instance.loads) == (starts, loads) and instance.phase in UP:
@@ -94,3 +97,8 @@ class Lists:
             self._weights.learn({model.digest: found})
             models = self._weights.applied(instance.stored.values())
             self._state.set_stored(instance, models)
+
+
+def _lasting(models: Iterable[_Listed]) -> tuple[_Listed, ...]:
+    """Without the names that are there for the time of a pull: they are nobody's to ask for."""
+    return tuple(model for model in models if not is_passing(model.key))

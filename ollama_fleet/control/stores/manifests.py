@@ -10,7 +10,7 @@ from typing import Any, Final
 from ollama_fleet.control.stores import layout
 from ollama_fleet.control.stores.records import Layer, Manifest
 from ollama_fleet.control.weights import UNKNOWN, Weights, of_manifest, params_digest
-from ollama_fleet.names import ModelName, manifest_path, shown_name
+from ollama_fleet.names import ModelName, is_passing, manifest_path, shown_name
 from ollama_fleet.state import StoredModel
 
 _LARGEST_BYTES: Final = 16 * 2**20
@@ -25,7 +25,10 @@ _UNREADABLE: Final = (
 
 
 def read_manifests(store: Path) -> tuple[tuple[Manifest, ...], tuple[str, ...]]:
-    """The models of a store, by name; and a line for each manifest that cannot be read."""
+    """The models of a store, by name; and a line for each manifest that cannot be read.
+
+    Names that are there for the time of a pull are no models.
+    """
     found: list[Manifest] = []
     unreadable: list[str] = []
     root = layout.manifests(store)
@@ -34,7 +37,8 @@ def read_manifests(store: Path) -> tuple[tuple[Manifest, ...], tuple[str, ...]]:
             found.append(_manifest(root, path))
         except _UNREADABLE as error:
             unreadable.append(f"{path}: {_reason(error)}")
-    return tuple(sorted(found, key=lambda manifest: manifest.key)), tuple(unreadable)
+    lasting = [manifest for manifest in found if not is_passing(manifest.key)]
+    return tuple(sorted(lasting, key=lambda manifest: manifest.key)), tuple(unreadable)
 
 
 def model_sizes(*stores: Path) -> dict[str, int]:
