@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import aclosing
+from functools import partial
 from types import TracebackType
 from typing import Any, Final, Protocol, Self
 
@@ -39,7 +40,8 @@ class Declared:
     """Sees to it that every store holds them, while it is entered.
 
     What fails is tried again, the pause doubling up to half an hour: a registry that is away comes
-    back, and a disk may be made room on.
+    back, and a disk may be made room on. An instance that comes up on another store ends the pause;
+    those that are up do not wait for it.
     """
 
     def __init__(
@@ -72,23 +74,38 @@ class Declared:
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def _run(self) -> None:
+        await self._until(lambda: len(self._up()) == len(self._stores()), _FIRST_PAUSE_S)
         pause_s = _FIRST_PAUSE_S
-        await self._until_up()
-        while not await self._fetched():
-            await self._sleep(pause_s)
+        while True:
+            up = self._up()
+            if await self._fetched():
+                return
+            await self._until(partial(self._has_come_up, up), pause_s)
             pause_s = min(2 * pause_s, _LAST_PAUSE_S)
 
-    async def _until_up(self) -> None:
-        """Wait for an instance of each store: who comes later finds what the others left."""
-        while not all(any(i.healthy for i in sharers) for sharers in self._by_store()):
-            self._news.clear()
-            await self._news.wait()
+    def _stores(self) -> frozenset[str]:
+        return frozenset(i.spec.store for i in self._state.instances.values())
 
-    def _by_store(self) -> list[list[Instance]]:
-        found: dict[str, list[Instance]] = {}
-        for instance in self._state.instances.values():
-            found.setdefault(instance.spec.store, []).append(instance)
-        return list(found.values())
+    def _up(self) -> frozenset[str]:
+        """The stores of which an instance is up."""
+        return frozenset(i.spec.store for i in self._state.instances.values() if i.healthy)
+
+    def _has_come_up(self, before: frozenset[str]) -> bool:
+        return not self._up() <= before
+
+    async def _until(self, wanted: Callable[[], object], longest_s: float) -> None:
+        """Wait until the fleet has come to that, but no longer than so."""
+        if wanted():
+            return
+        late = asyncio.ensure_future(self._sleep(longest_s))
+        try:
+            while not (late.done() or wanted()):
+                self._news.clear()
+                news = asyncio.ensure_future(self._news.wait())
+                await asyncio.wait((late, news), return_when=asyncio.FIRST_COMPLETED)
+                news.cancel()
+        finally:
+            late.cancel()
 
     async def _fetched(self) -> bool:
         """Fetch what is missing, load what is to be loaded; whether all of it was."""

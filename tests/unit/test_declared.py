@@ -2,7 +2,7 @@
 
 import asyncio
 
-from fleet_fixtures import fleet
+from fleet_fixtures import fleet, spec
 
 from ollama_fleet.config import Config
 from ollama_fleet.control.library.plan import How, Step, SyncPlan
@@ -10,7 +10,8 @@ from ollama_fleet.control.preloads import Step as Loading
 from ollama_fleet.control.preloads import Told
 from ollama_fleet.errors import OllamaError
 from ollama_fleet.fleet.declared import Declared, declared
-from ollama_fleet.state import Phase
+from ollama_fleet.placement import Placement
+from ollama_fleet.state import Phase, State
 
 MISSING = SyncPlan((Step("m", "/store", "", How.DOWNLOAD, None),))
 
@@ -100,11 +101,65 @@ def test_a_disk_without_room_and_a_library_that_fails_are_tried_again_too():
     assert library.syncs == 1
 
 
-def test_nothing_is_asked_while_no_instance_of_a_store_is_up():
-    state, library = fleet("a"), Library(MISSING)
-    state.set_phase(state.instances["a"], Phase.STARTING, 0.0)
-    ran(library, state=state)
-    assert library.asked == []
+def two_stores():
+    """A state of two instances on stores of their own, of which `b` is not up."""
+    specs = (spec("a", store="/a"), spec("b", store="/b"))
+    state = State(Placement(specs))
+    state.set_phase(state.instances["a"], Phase.READY, 0.0)
+    state.set_phase(state.instances["b"], Phase.STARTING, 0.0)
+    return state
+
+
+def test_for_an_instance_that_does_not_come_up_the_others_wait_ten_seconds():
+    library = Library(MISSING)
+    assert ran(library, state=two_stores()) == [10.0]
+    assert library.syncs == 1
+
+
+def test_an_instance_that_comes_up_is_waited_for_no_longer_and_ends_a_pause():
+    state, library = two_stores(), Library(MISSING, MISSING, ends=[{"model": "m", "error": "no"}])
+
+    async def run():
+        async def for_ever(_seconds):
+            await asyncio.Event().wait()
+
+        async with Declared(state, library, Preloads(), ["m"], sleep=for_ever):
+            await settle()
+            assert library.syncs == 0
+            state.set_phase(state.instances["b"], Phase.READY, 0.0)
+            await settle()
+            assert library.syncs == 1
+            state.set_phase(state.instances["b"], Phase.BACKOFF, 0.0)
+            await settle()
+            assert library.syncs == 1, "one that is lost is no reason"
+
+    asyncio.run(run())
+
+
+def test_who_is_back_is_served_before_the_pause_is_over():
+    state, library = two_stores(), Library(MISSING, MISSING, ends=[{"model": "m", "error": "no"}])
+
+    async def run():
+        pauses = []
+
+        async def sleep(pause_s):
+            pauses.append(pause_s)
+            if pauses[1:]:
+                await asyncio.Event().wait()
+
+        async with Declared(state, library, Preloads(), ["m"], sleep=sleep):
+            await settle()
+            assert library.syncs == 1
+            state.set_phase(state.instances["b"], Phase.READY, 0.0)
+            await settle()
+            assert library.syncs == 2
+
+    asyncio.run(run())
+
+
+async def settle():
+    for _ in range(20):
+        await asyncio.sleep(0)
 
 
 def test_without_declared_models_nothing_runs():
