@@ -13,8 +13,8 @@ from made_store import blob_file, put_model
 from ollama_fleet.control.library import Library
 from ollama_fleet.control.library.patience import Patience
 from ollama_fleet.control.mutations import Mutations
-from ollama_fleet.control.stores import read_store
-from ollama_fleet.errors import NotEnoughSpace, OllamaError
+from ollama_fleet.control.stores import Claims, Disk, read_store
+from ollama_fleet.errors import OllamaError
 from ollama_fleet.placement import InstanceSpec, Placement
 from ollama_fleet.state import Phase, State, StoredModel
 
@@ -147,6 +147,20 @@ def test_a_store_on_another_disk_gets_a_copy_and_its_bytes_are_told(tmp_path):
         shutil.rmtree(far, ignore_errors=True)
 
 
+@pytest.mark.skipif(not SHM.is_dir(), reason="needs a second file system: /dev/shm")
+def test_a_copy_for_which_others_have_left_no_room_is_not_begun(tmp_path):
+    far = SHM / f"fleet-{tmp_path.name}"
+    try:
+        fleet = box(tmp_path / "a", far)
+        fleet.library._spread._claims = Claims(margin_bytes=2**62)
+        with pytest.raises(OllamaError, match=r"^i1: the disk of .* has .* left"):
+            fleet.pull()
+        assert not far.exists()
+        assert fleet.slept == [], "a disk does not grow while one waits"
+    finally:
+        shutil.rmtree(far, ignore_errors=True)
+
+
 def test_only_those_who_are_named_get_it(tmp_path):
     fleet = box(tmp_path / "a", tmp_path / "b", tmp_path / "c")
     fleet.pull(to=["i1", "i2"])
@@ -176,12 +190,11 @@ def test_where_the_first_disk_is_full_another_downloads_and_the_first_is_named(t
 def test_a_layer_too_large_for_the_first_disk_is_downloaded_to_another(tmp_path):
     fleet = box(tmp_path / "a", tmp_path / "b")
 
-    async def room(store, _size_bytes):
-        if store == str(tmp_path / "a"):
-            raise NotEnoughSpace("the disk of /a has 1 MB left")
+    async def disk_of(store):
+        return Disk(1, 0) if store == str(tmp_path / "a") else Disk(2, 2**40)
 
-    fleet.library._downloads._room = room
-    with pytest.raises(OllamaError, match=r"^i0: the disk of /a"):
+    fleet.library._downloads._disk_of = disk_of
+    with pytest.raises(OllamaError, match=r"^i0: the disk of .*/a has 0 B"):
         fleet.pull()
     assert read_store(tmp_path / "b").model(KEY)
 

@@ -7,6 +7,7 @@ from fleet_fixtures import fleet
 
 from ollama_fleet.control import library as pulls
 from ollama_fleet.control.mutations import Mutations
+from ollama_fleet.control.stores import Disk
 from ollama_fleet.errors import OllamaError
 from ollama_fleet.state import Phase
 
@@ -49,8 +50,12 @@ def no_offer(*_):
     raise AssertionError("there is nobody elsewhere")
 
 
-async def plenty(_store, _size_bytes):
+GIB = 2**30
+
+
+async def plenty(_store):
     """There is always room."""
+    return Disk(1, 1000 * GIB)
 
 
 def library(state, registry):
@@ -60,7 +65,9 @@ def library(state, registry):
         refreshed.append(store)
 
     mutations = Mutations(state, refresh)
-    return pulls.Library(state, registry.client, mutations, offer=no_offer, room=plenty), refreshed
+    return pulls.Library(
+        state, registry.client, mutations, offer=no_offer, disk_of=plenty
+    ), refreshed
 
 
 async def collect(records, into):
@@ -192,7 +199,7 @@ def alone(tmp_state, registry, sleep):
     patience = pulls.patience.Patience(sleep=sleep)
     mutations = Mutations(tmp_state, lambda _store: asyncio.sleep(0))
     return pulls.Library(
-        tmp_state, registry.client, mutations, offer=no_offer, patience=patience, room=plenty
+        tmp_state, registry.client, mutations, offer=no_offer, patience=patience, disk_of=plenty
     )
 
 
@@ -243,7 +250,7 @@ def test_what_was_removed_while_a_pull_ran_is_fetched_again_before_its_success_i
     async def run():
         state, registry = fleet("a", "b"), Registry()
         mutations = Mutations(state, lambda _store: asyncio.sleep(0))
-        lib = pulls.Library(state, registry.client, mutations, offer=no_offer, room=plenty)
+        lib = pulls.Library(state, registry.client, mutations, offer=no_offer, disk_of=plenty)
         seen = []
         task = asyncio.create_task(collect(lib.pull("m"), seen))
         await settle()
@@ -257,6 +264,42 @@ def test_what_was_removed_while_a_pull_ran_is_fetched_again_before_its_success_i
         await task
         assert seen[-1] == "success"
         assert len(registry.pulls) == 2
+
+    asyncio.run(run())
+
+
+def test_downloads_at_once_do_not_count_on_the_same_room():
+    """Two of 10 GiB onto a disk with 12 GiB: one of them is refused, before the disk is full."""
+
+    async def run():
+        async def disk_of(_store):
+            return Disk(1, 12 * GIB)
+
+        registries = {"m": Registry(), "n": Registry()}
+
+        def client(instance):
+            class Client:
+                def pull(self, name, *, insecure=False):
+                    return registries[name].client(instance).pull(name, insecure=insecure)
+
+            return Client()
+
+        mutations = Mutations(fleet("a"), lambda _store: asyncio.sleep(0))
+        lib = pulls.Library(mutations._state, client, mutations, offer=no_offer, disk_of=disk_of)
+        one, other = (asyncio.create_task(collect(lib.pull(n), [])) for n in registries)
+        await settle()
+        layer = {"status": "pulling", "total": 10 * GIB}
+        registries["m"].say({**layer, "digest": "sha256:m"})
+        await settle()
+        registries["n"].say({**layer, "digest": "sha256:n"})
+        with pytest.raises(OllamaError, match=r"12.0 GiB left, and 10.0 GiB are .* besides 10.0"):
+            await other
+        registries["m"].say({"status": "success"})
+        await one
+        again = asyncio.create_task(collect(lib.pull("n"), []))
+        await settle()
+        registries["n"].say({**layer, "digest": "sha256:n"}, {"status": "success"})
+        await again
 
     asyncio.run(run())
 

@@ -3,7 +3,9 @@
 import hashlib
 import json
 import os
+from contextlib import ExitStack
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 from made_store import blob_file, put_blob, put_model
 
 from ollama_fleet.control.stores import (
+    Claims,
     Damage,
     Disk,
     Fault,
@@ -22,7 +25,6 @@ from ollama_fleet.control.stores import (
     model_sizes,
     plan_transfer,
     read_store,
-    require_space,
     shortages,
 )
 from ollama_fleet.errors import NotEnoughSpace, StoreError
@@ -231,19 +233,44 @@ def test_a_damaged_source_will_do_where_the_rest_is_there():
 
 
 def test_stores_on_one_disk_share_its_room():
-    mine = model("m", layer("a", 3 * GIB))
-    source = store("/a", mine, has=mine.layers)
-    targets = [store(p, device=2, free_bytes=6 * GIB) for p in ("/b", "/c")]
-    plans = [plan_transfer(mine, source, target) for target in targets]
-    require_space(plans[:1])
-    with pytest.raises(NotEnoughSpace, match=r"disk of /b has 6.0 GiB left.* 6.0 GiB are"):
-        require_space(plans)
+    """Two copies of 10 GiB into a disk with 12 GiB: one of them is refused."""
+    disk, claims = Disk(2, 12 * GIB), Claims()
+    with claims.claim() as one, claims.claim() as other:
+        one.add("a", disk, Path("/b"), 10 * GIB)
+        with pytest.raises(NotEnoughSpace, match=r"/c has 12.0 GiB left.* besides 10.0 GiB"):
+            other.add("a", disk, Path("/c"), 10 * GIB)
+        other.add("a", Disk(3, 12 * GIB), Path("/d"), 10 * GIB)
+        one.left("a", 2 * GIB)
+        with pytest.raises(NotEnoughSpace, match=r"/c has 4.0 GiB left"):
+            other.add("b", Disk(2, 4 * GIB), Path("/c"), 2 * GIB)
+    with claims.claim() as later:
+        later.add("a", disk, Path("/c"), 10 * GIB)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 2), st.integers(0, 50)), max_size=20),
+    st.integers(0, 100),
+    st.integers(0, 40),
+)
+def test_what_is_claimed_together_never_leaves_a_disk_less_than_the_margin(asked, free, margin):
+    """And what is refused would have."""
+    claims, taken = Claims(margin_bytes=margin), dict.fromkeys(range(3), 0)
+    with ExitStack() as stack:
+        for device, count in asked:
+            claim = stack.enter_context(claims.claim())
+            fits = not count or free - taken[device] - count >= margin
+            try:
+                claim.add("a", Disk(device, free), Path("/a"), count)
+            except NotEnoughSpace:
+                assert not fits
+            else:
+                assert fits
+                taken[device] += count
 
 
 def test_what_takes_no_room_fits_on_a_full_disk():
-    mine = model("m", layer("a", 3 * GIB))
-    plan = plan_transfer(mine, store("/a", mine, has=mine.layers), store("/b", free_bytes=0))
-    require_space([plan])
+    with Claims().claim() as claim:
+        claim.add("a", Disk(1, 0), Path("/b"), 0)
 
 
 @given(

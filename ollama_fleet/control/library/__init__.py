@@ -6,20 +6,20 @@ elsewhere).
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import Final, Protocol
 
 from ollama_fleet.control.library.allowed import Allowed, allowed, anything
-from ollama_fleet.control.library.download import Downloads, Puller, Room, on_disk
+from ollama_fleet.control.library.download import DiskOf, Downloads, Puller, on_disk
 from ollama_fleet.control.library.jobs import Job, Jobs, Record
 from ollama_fleet.control.library.patience import Patience
 from ollama_fleet.control.library.plan import REGISTRY, Held, Place, SyncPlan, plan_sync
 from ollama_fleet.control.library.remote import Offer, Remote, Remotes
 from ollama_fleet.control.library.spread import Spread
 from ollama_fleet.control.mutations import Mutations
-from ollama_fleet.control.stores import read_store
+from ollama_fleet.control.stores import Claims, read_store
 from ollama_fleet.control.targets import named
 from ollama_fleet.errors import FleetError, OllamaError, StoreError
 from ollama_fleet.names import ModelName
@@ -29,6 +29,10 @@ from ollama_fleet.state import Instance, Pull, State
 __all__ = ["Library", "SyncPlan", "allowed"]
 
 _ANSWER_S: Final = 60.0  # for a removal, which may be large
+
+
+Afterwards = Callable[[str], Iterable[Record]]
+"""What there is to say of a model, by its key, when it has been pulled."""
 
 
 class Client(Puller, Remote, Protocol):
@@ -46,17 +50,22 @@ class Library:
         *,
         offer: Offer,
         patience: Patience = Patience(),  # noqa: B008 - frozen
-        room: Room = on_disk,
+        disk_of: DiskOf = on_disk,
         may: Allowed = anything,
+        afterwards: Afterwards = lambda _key: (),
     ) -> None:
         self._state = state
         self._client = client
         self._mutations = mutations
         self._judge = may
+        self._afterwards = afterwards
         self._patience = patience
         self._jobs = Jobs(self._run, forget=self._forget)
-        self._downloads = Downloads(client, mutations, self._note, room, patience.sleep)
-        self._spread = Spread(mutations, self._label)
+        claims = Claims()
+        self._downloads = Downloads(
+            client, mutations, self._note, claims, disk_of=disk_of, sleep=patience.sleep
+        )
+        self._spread = Spread(mutations, claims, self._label)
         self._remotes = Remotes(client, offer, mutations)
 
     async def pull(
@@ -137,6 +146,8 @@ class Library:
             done.update(lacking)
             ways = [(job.targets[store] or source, store) for store in lacking]
             await asyncio.gather(*(self._reach(job, origin, store) for origin, store in ways))
+        for record in self._afterwards(job.key):
+            job.tell(record)
 
     async def _downloaded(self, job: Job, stores: Sequence[str]) -> str:
         """Have one of the stores download it, the next if it is a disk that refuses."""

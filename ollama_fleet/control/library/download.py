@@ -10,8 +10,7 @@ from ollama_fleet.control.library.jobs import Job
 from ollama_fleet.control.library.losses import Losses
 from ollama_fleet.control.library.mending import aside, of_wrong_size
 from ollama_fleet.control.mutations import Mutations
-from ollama_fleet.control.stores import read_disk, shortages
-from ollama_fleet.control.stores.space import no_room
+from ollama_fleet.control.stores import Claim, Claims, Disk, read_disk
 from ollama_fleet.errors import OllamaError
 from ollama_fleet.state import Instance
 
@@ -24,14 +23,15 @@ class Puller(Protocol):
         ...
 
 
-Room = Callable[[str, int], Awaitable[None]]
-"""Raises NotEnoughSpace where a store's disk cannot take so many bytes and keep its margin."""
+DiskOf = Callable[[str], Awaitable[Disk | None]]
+"""Reads the disk that a store is on; None where it cannot be asked."""
 
 
 class Downloads:
     """Has models downloaded.
 
-    `noted(job, instance)` is told of every record, `sleep` takes seconds.
+    `noted(job, instance)` is told of every record, `sleep` takes seconds; what a download will yet
+    write stands in `claims`.
     """
 
     def __init__(
@@ -39,13 +39,15 @@ class Downloads:
         client: Callable[[Instance], Puller],
         mutations: Mutations,
         noted: Callable[[Job, Instance], None],
-        room: Room,
+        claims: Claims,
+        *,
+        disk_of: DiskOf,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._client = client
         self._mutations = mutations
         self._noted = noted
-        self._room = room
+        self._claims, self._disk_of = claims, disk_of
         self._sleep = sleep
 
     async def into(self, job: Job, store: str) -> None:
@@ -95,27 +97,30 @@ class Downloads:
         """Tell of one download, but of its success: there may be more to do before that."""
         self._noted(job, instance)
         records = self._client(instance).pull(job.name, insecure=job.insecure)
-        known: set[str] = set()
-        async with aclosing(records) as told:
-            async for record in told:
-                if record.get("status") == "success":
-                    return
-                digest, total_bytes = record.get("digest"), record.get("total")
-                if isinstance(digest, str) and isinstance(total_bytes, int) and digest not in known:
-                    known.add(digest)
-                    rest_bytes = total_bytes - int(record.get("completed") or 0)
+        with self._claims.claim() as claim:
+            async with aclosing(records) as told:
+                async for record in told:
+                    if record.get("status") == "success":
+                        return
                     if not instance.spec.external:
-                        await self._room(instance.spec.store, rest_bytes)
-                job.tell(record)
-                self._noted(job, instance)
+                        await self._claim(claim, instance.spec.store, record)
+                    job.tell(record)
+                    self._noted(job, instance)
+
+    async def _claim(self, claim: Claim, store: str, record: Mapping[str, Any]) -> None:
+        """Claim the room for a layer when it is heard of first, and less of it as it comes."""
+        digest, total_bytes = record.get("digest"), record.get("total")
+        if not isinstance(digest, str) or not isinstance(total_bytes, int):
+            return
+        rest_bytes = total_bytes - int(record.get("completed") or 0)
+        if digest in claim:
+            claim.left(digest, rest_bytes)
+            return
+        disk = await self._disk_of(store)
+        if disk is not None:
+            claim.add(digest, disk, Path(store), rest_bytes)
 
 
-async def on_disk(store: str, rest_bytes: int) -> None:
-    """Ask the disk. Raises NotEnoughSpace."""
-    await asyncio.to_thread(_require_room, Path(store), rest_bytes)
-
-
-def _require_room(store: Path, rest_bytes: int) -> None:
-    disk = read_disk(store)
-    for shortage in shortages([(disk, rest_bytes)] if disk is not None else ()):
-        raise no_room(store, shortage)
+async def on_disk(store: str) -> Disk | None:
+    """Ask the system."""
+    return await asyncio.to_thread(read_disk, Path(store))

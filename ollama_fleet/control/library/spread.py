@@ -12,6 +12,8 @@ from typing import Final
 from ollama_fleet.control.library.jobs import Job, Record
 from ollama_fleet.control.mutations import Mutations
 from ollama_fleet.control.stores import (
+    Claim,
+    Claims,
     Transfer,
     TransferStopped,
     Way,
@@ -19,7 +21,6 @@ from ollama_fleet.control.stores import (
     place_manifest,
     plan_transfer,
     read_store,
-    require_space,
 )
 from ollama_fleet.errors import BlobDamaged, StoreError
 
@@ -30,10 +31,14 @@ _VERBS: Final = {Way.THERE: "naming", Way.LINK: "linking", Way.COPY: "copying"}
 
 
 class Spread:
-    """Brings models from store to store. `label` is what people call a store."""
+    """Brings models from store to store. `label` is what people call a store.
 
-    def __init__(self, mutations: Mutations, label: Callable[[str], str]) -> None:
+    What a copy will yet write stands in `claims`.
+    """
+
+    def __init__(self, mutations: Mutations, claims: Claims, label: Callable[[str], str]) -> None:
         self._mutations = mutations
+        self._claims = claims
         self._label = label
 
     async def bring(self, job: Job, source: str, target: str) -> None:
@@ -46,11 +51,18 @@ class Spread:
             return
         where = self._label(target)
         job.tell(_record(where, f"{_VERBS.get(transfer.way, transfer.way)} to {where}"))
-        await _threaded(lambda stopped, tell: _brought(transfer, stopped, tell), job, where)
+        with self._claims.claim() as claim:
+            _claim_room(claim, transfer)
+
+            def hear(digest: str, done_bytes: int, total_bytes: int) -> None:
+                bar = {"digest": digest, "total": total_bytes, "completed": done_bytes}
+                job.tell(_record(where, f"copying to {where}", **bar))
+                if digest in claim:
+                    claim.left(digest, total_bytes - done_bytes)
+
+            await _threaded(lambda stopped, tell: _brought(transfer, stopped, tell), hear)
         async with self._mutations.adding(target):
-            await _threaded(
-                lambda stopped, _: place_manifest(transfer, stopped=stopped), job, where
-            )
+            await _threaded(lambda stopped, _: place_manifest(transfer, stopped=stopped))
         await self._mutations.refresh(target)
         job.tell(_record(where, f"{where} has it"))
 
@@ -60,10 +72,14 @@ def _planned(key: str, source: Path, target: Path) -> Transfer | None:
     model = origin.model(key)
     if model is None:
         raise BlobDamaged(f"{source} does not have it any more", "pull it again")
-    transfer = plan_transfer(model, origin, there)
-    if transfer is not None:
-        require_space([transfer])
-    return transfer
+    return plan_transfer(model, origin, there)
+
+
+def _claim_room(claim: Claim, transfer: Transfer) -> None:
+    """Claim what the blobs of a copy take. Raises NotEnoughSpace."""
+    if transfer.room_bytes and transfer.disk is not None:
+        for layer in transfer.layers:
+            claim.add(layer.digest, transfer.disk, transfer.target, layer.size_bytes)
 
 
 def _brought(transfer: Transfer, stopped: Callable[[], bool], tell: "_TellBytes") -> None:
@@ -80,9 +96,13 @@ _TellBytes = Callable[[str, int, int], None]
 
 
 async def _threaded(
-    work: Callable[[Callable[[], bool], _TellBytes], object], job: Job, where: str
+    work: Callable[[Callable[[], bool], _TellBytes], object],
+    hear: _TellBytes = lambda _digest, _done_bytes, _total_bytes: None,
 ) -> None:
-    """Do blocking work on a thread, which is told to stop if we are cancelled, and waited for."""
+    """Do blocking work on a thread, which is told to stop if we are cancelled, and waited for.
+
+    `hear` is told here, on the loop, of the bytes that are done, some ten times a second.
+    """
     loop, stop = asyncio.get_running_loop(), threading.Event()
     told_s: dict[str, float] = {}
 
@@ -91,8 +111,7 @@ async def _threaded(
         if done_bytes < total_bytes and now_s - told_s.get(digest, 0.0) < _TELL_S:
             return
         told_s[digest] = now_s
-        bar = {"digest": digest, "total": total_bytes, "completed": done_bytes}
-        loop.call_soon_threadsafe(job.tell, _record(where, f"copying to {where}", **bar))
+        loop.call_soon_threadsafe(hear, digest, done_bytes, total_bytes)
 
     working = loop.run_in_executor(_THREADS, work, stop.is_set, tell)
     try:

@@ -1,11 +1,13 @@
 """The model stores on this machine: what they hold, and how a model gets from one to another.
 
-`read_store` says what is there; `plan_transfer`, `require_space`, `bring_blobs` and
-`place_manifest` are the four steps of a transfer, of which only the last makes a model. They block:
-call them on threads. Who changes a store takes its turn first (control/mutations.py).
+`read_store` says what is there; `plan_transfer`, `bring_blobs` and `place_manifest` are the three
+steps of a transfer, of which only the last makes a model. They block: call them on threads.
+`Claims` keeps transfers that run side by side from counting on the same room. Who changes a store
+takes its turn first (control/mutations.py).
 """
 
 from ollama_fleet.control.stores.bringing import Way
+from ollama_fleet.control.stores.claims import Claim, Claims
 from ollama_fleet.control.stores.copying import TransferStopped
 from ollama_fleet.control.stores.damaged import set_aside, settle
 from ollama_fleet.control.stores.manifests import model_sizes, weights
@@ -25,12 +27,13 @@ from ollama_fleet.control.stores.transfer import (
     bring_blobs,
     place_manifest,
     plan_transfer,
-    require_space,
     verify_blob,
 )
 
 __all__ = [
     "MARGIN_BYTES",
+    "Claim",
+    "Claims",
     "Damage",
     "Disk",
     "Fault",
@@ -48,7 +51,6 @@ __all__ = [
     "plan_transfer",
     "read_disk",
     "read_store",
-    "require_space",
     "set_aside",
     "settle",
     "shortages",

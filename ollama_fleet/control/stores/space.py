@@ -53,10 +53,11 @@ def require_room(folder: Path, count_bytes: int, margin_bytes: int = MARGIN_BYTE
         raise no_room(folder, shortage)
 
 
-def no_room(folder: Path, shortage: Shortage) -> NotEnoughSpace:
-    """The error that names a folder on a disk without room."""
+def no_room(folder: Path, shortage: Shortage, claimed_bytes: int = 0) -> NotEnoughSpace:
+    """The error that names a folder on a disk without room, and what others will yet write."""
+    others = f", besides {show_bytes(claimed_bytes)} that are on their way" if claimed_bytes else ""
     return NotEnoughSpace(
         f"the disk of {folder} has {show_bytes(shortage.disk.free_bytes)} left,"
-        f" and {show_bytes(shortage.wanted_bytes)} are to be written there",
+        f" and {show_bytes(shortage.wanted_bytes)} are to be written there{others}",
         _HINT,
     )

@@ -7,7 +7,7 @@ model or none; what was brought is found again by the next try.
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from ollama_fleet.control.stores.files import (
     sync_folder,
 )
 from ollama_fleet.control.stores.records import Disk, Layer, Manifest, Store
-from ollama_fleet.control.stores.space import MARGIN_BYTES, no_room, shortages
+from ollama_fleet.control.stores.space import MARGIN_BYTES
 from ollama_fleet.errors import BlobDamaged, StoreError
 
 
@@ -82,15 +82,6 @@ def _expected(layers: tuple[Layer, ...], source: Disk | None, target: Disk | Non
         return Way.THERE
     one = source is not None and target is not None and source.device == target.device
     return Way.LINK if one else Way.COPY
-
-
-def require_space(transfers: Iterable[Transfer], *, margin_bytes: int = MARGIN_BYTES) -> None:
-    """Raise NotEnoughSpace where all of these together would leave a disk less than the margin."""
-    wanted = [(t.disk, t) for t in transfers if t.disk is not None]
-    lacking = shortages([(disk, t.room_bytes) for disk, t in wanted], margin_bytes=margin_bytes)
-    for shortage in lacking:
-        where = next(t.target for disk, t in wanted if disk.device == shortage.disk.device)
-        raise no_room(where, shortage)
 
 
 def bring_blobs(
