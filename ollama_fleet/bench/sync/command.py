@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
 
-from ollama_fleet.bench.sync import disks
+from ollama_fleet.bench.sync import disks, elsewhere
 from ollama_fleet.bench.sync.row import Row
 from ollama_fleet.bench.sync.table import markdown, table
 
@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 Case = Callable[[bool], Awaitable[Row]]
 """Plays a case, a small one if it is told to be `quick`. Raises FleetError."""
 
-CASES: Final[tuple[Case, ...]] = (disks.one_file_system,)
+CASES: Final[tuple[Case, ...]] = (
+    disks.one_file_system,
+    disks.several_file_systems,
+    elsewhere.remote_instance,
+)
 
 
 def add_to(benchmarks: "Subparsers") -> None:

@@ -130,6 +130,10 @@ class Fleet:
         """Pull as `ollama pull` does, through the router: every record, as it comes."""
         return _lines(self._http, f"{self.url}/api/pull", {"model": name, "insecure": True})
 
+    def sync(self, name: str) -> AsyncGenerator[Record, None]:
+        """Bring a model that some store has to those that lack it: every record, as it comes."""
+        return _lines(self._control, "http://fleet/v1/sync", {"models": [name]})
+
     async def begin(self, *arguments: str) -> asyncio.subprocess.Process:
         """Start a `fleet` command, with its output in pipes."""
         return await asyncio.create_subprocess_exec(
@@ -163,6 +167,14 @@ class Fleet:
             answer.raise_for_status()
             found: Mapping[str, Any] = await answer.json()
             return found
+
+
+async def last_of(records: AsyncGenerator[Record, None]) -> Record:
+    """The last record of a pull or a sync; empty if there was none."""
+    last: Record = {}
+    async for record in records:
+        last = record
+    return last
 
 
 async def _lines(

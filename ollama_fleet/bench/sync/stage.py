@@ -20,13 +20,15 @@ class Setting:
     """What a case needs.
 
     `stores` groups with a store each: in the folders `places`, in turn, or beside one another.
-    `remotes` are Ollamas of nobody's, each with a store of its own. `more` goes into fleet.yaml,
-    `simulated` says that no real Ollama will do, and `environ` is what instances inherit.
+    `remotes` are Ollamas of nobody's, each with a store of its own, which reach the fleet at the
+    address `listener`. `more` goes into fleet.yaml, `simulated` says that no real Ollama will do,
+    and `environ` is what instances inherit.
     """
 
     stores: int = 4
     remotes: int = 0
     places: Sequence[Path] = ()
+    listener: str = "127.0.0.1:0"
     simulated: bool = False
     more: Mapping[str, Any] = field(default_factory=dict)
     environ: Mapping[str, str] = field(default_factory=dict)
@@ -56,6 +58,13 @@ class Stage:
             if one["pid"] or one["external"]
         }
 
+    async def remove(self, made: Made, instance: str) -> None:
+        """Have an instance delete a model itself, behind the fleet's back."""
+        url = (await self.fleet.instances())[instance]["url"]
+        body = {"model": made.stored}
+        async with self.session.delete(f"{url}/api/delete", json=body) as answer:
+            answer.raise_for_status()
+
     async def having(self, made: Made) -> Sequence[str]:
         """The instances that list a model under its right name and digest."""
         listed = await self.listed()
@@ -82,7 +91,7 @@ async def stage(setting: Setting) -> AsyncIterator[Stage]:
             for n in range(setting.remotes)
         ]
         environ = plain_environ(folder, ollama.environ)
-        fleet = Fleet(folder, _document(ollama, shelf, stores, remotes, setting.more), environ)
+        fleet = Fleet(folder, _document(setting, ollama, shelf, stores, remotes), environ)
         stack.push_async_callback(fleet.close)
         await fleet.start()
         yield Stage(folder, ollama, shelf, fleet, stores, remotes, session)
@@ -94,11 +103,11 @@ def _made(folder: Path) -> Path:
 
 
 def _document(
+    setting: Setting,
     ollama: Program,
     shelf: Registry,
     stores: Sequence[Path],
     remotes: Sequence[Server],
-    more: Mapping[str, Any],
 ) -> Mapping[str, Any]:
     """The fleet.yaml: an instance on the CPU for each store, and the registry let in."""
     return {
@@ -107,7 +116,7 @@ def _document(
             {"name": f"g{n}", "gpus": [], "store": str(store)} for n, store in enumerate(stores)
         ],
         "instances": [{"name": f"far{n}", "url": far.url} for n, far in enumerate(remotes)],
-        "pulls": {"registries": [shelf.host], "insecure": True, "listen": "127.0.0.1:0"},
+        "pulls": {"registries": [shelf.host], "insecure": True, "listen": setting.listener},
         "history": {"max_requests": 0},
-        **more,
+        **setting.more,
     }

@@ -1,0 +1,49 @@
+"""`scripts/bench sync`: what it prints of its cases, and when it fails."""
+
+import json
+from argparse import Namespace
+
+from ollama_fleet.bench.sync import command
+from ollama_fleet.bench.sync.row import Row, skipped
+from ollama_fleet.bench.sync.table import markdown, table
+
+
+def test_one_case_that_does_not_hold_makes_the_command_fail(monkeypatch, capsys):
+    """And one that could not be measured does not; what is printed has a verdict for each."""
+
+    async def good(_quick):
+        return Row("a", "b", "c", holds=True)
+
+    async def bad(_quick):
+        return Row("a", "b", "c", holds=False)
+
+    async def left_out(_quick):
+        return skipped("a", "b", "no disk")
+
+    arguments = Namespace(case=[], quick=True, output="json")
+    monkeypatch.setattr(command, "CASES", (good, left_out))
+    assert command.main(arguments) == 0
+    capsys.readouterr()
+    monkeypatch.setattr(command, "CASES", (good, bad, left_out))
+    assert command.main(arguments) == 1
+    assert [row["holds"] for row in json.loads(capsys.readouterr().out)["sync"]] == [
+        True,
+        False,
+        None,
+    ]
+
+
+def test_tables_say_of_every_case_what_was_to_be_and_what_was():
+    rows = [Row("first", "to be", "was", holds=False), skipped("second", "to be too", "no disk")]
+    for text in (table(rows), markdown(rows)):
+        words = (
+            "first",
+            "to be",
+            "was",
+            "MISSED",
+            "second",
+            "to be too",
+            "no disk",
+            "not measured",
+        )
+        assert [word for word in words if word not in text] == []
