@@ -17,6 +17,7 @@ _CLOUD = "cloud"
 
 _HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,349}")
 _NAMESPACE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,79}")
+RELOADING = "fleet-reload"  # the namespace of names that weights have for a moment, to be unloaded
 _PASSING = re.compile(r"[^/]+:[0-9]+/[0-9a-f]{64}/[^/]+")  # HOST:PORT/<token>/<model>:<tag>
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}")
 
@@ -116,9 +117,12 @@ def is_cloud(key: str) -> bool:
 def is_passing(key: str) -> bool:
     """Whether a key is of a name that a fleet offers a model under, for one pull of an instance.
 
-    It is nobody's model: the pull ends with its right name, and takes this one away.
+    Or of one that replaced weights have while they are unloaded. It is nobody's model: whoever made
+    it takes it away.
     """
-    return not key.startswith(DEFAULT_HOST) and _PASSING.fullmatch(key) is not None
+    if key.startswith(DEFAULT_HOST):
+        return key.startswith(f"{DEFAULT_HOST}/{RELOADING}/")
+    return _PASSING.fullmatch(key) is not None
 
 
 def canonical(text: str) -> str:

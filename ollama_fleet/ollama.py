@@ -119,6 +119,11 @@ class Ollama:
         finally:
             response.close()
 
+    async def name_weights(self, name: str, digest: str, *, timeout_s: float) -> None:
+        """Give weights that lie in its store a name of their own; it moves no bytes."""
+        wanted = {"model": name, "files": {"weights.gguf": digest}, "stream": False}
+        await self._call("POST", "/api/create", wanted, timeout_s=timeout_s)
+
     async def copy(self, source: str, target: str, *, timeout_s: float) -> None:
         """Give a model a second name; one that is there already means another model then."""
         await self._change(

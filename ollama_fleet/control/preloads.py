@@ -17,7 +17,7 @@ from ollama_fleet.control.targets import known_key, named, serving
 from ollama_fleet.errors import Failure, OllamaError
 from ollama_fleet.names import canonical
 from ollama_fleet.ollama import ONLY_EMBEDS
-from ollama_fleet.state import Instance, Phase, Residency, Runner, State, Want
+from ollama_fleet.state import Instance, Phase, Profile, Residency, Runner, State, Want
 
 GONE_S: Final = 30.0  # so long an unloaded model may take to leave, requests in flight included
 _ANSWER_S: Final = 10.0
@@ -152,19 +152,22 @@ class Preloads:
             return
         tell(Told(name, Step.LOADING))
         cached, began_s = await self._cached(instance, residency), self._clock()
-        why = await self._carry_out(instance, key, residency)
+        why = await self.carry_out(instance, key, residency)
         if why is not None:
             tell(Told(name, Step.FAILED, error=str(why)))
         else:
             tell(Told(name, Step.LOADED, self._clock() - began_s, cached))
 
-    async def _carry_out(
-        self, instance: Instance, key: str, residency: Residency
+    async def carry_out(
+        self, instance: Instance, key: str, residency: Residency, options: Profile = ()
     ) -> Failure | OllamaError | None:
-        """Have it loaded; that a model only embeds, not every version tells before it is asked."""
+        """Have it loaded, with these options for its runner; what went wrong, if anything.
+
+        That a model only embeds, not every version tells before it is asked.
+        """
         model = instance.stored[key]
         generate, embed = (
-            Want(instance, residency, model.name, path, ())
+            Want(instance, residency, model.name, path, options)
             for path in ("/api/generate", "/api/embed")
         )
         why = await self._loads.carry_out(embed if model.embeds else generate)

@@ -118,7 +118,9 @@ class Fleet:
             self.state,
             self._client,
             self._prober,
+            self._mutations,
             answer_s=config.limits.first_byte_timeout_s,
+            drain_s=config.supervision.drain_timeout_s,
             clock=self._clock,
         )
         self._learned = Learned(self.state, directories.learned, clock=self._clock)

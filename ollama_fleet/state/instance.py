@@ -15,6 +15,7 @@ from ollama_fleet.state.records import (
     Residency,
     ResidentModel,
     StoredModel,
+    bare,
 )
 from ollama_fleet.state.runner import Labour, Runner
 
@@ -37,6 +38,9 @@ class Instance:
     version: str = ""
     stored: Mapping[str, StoredModel] = field(default_factory=dict)
     resident: Mapping[str, ResidentModel] = field(default_factory=dict)
+    rows: tuple[ResidentModel, ...] = ()  # its last /api/ps: a name may be there twice
+    past: dict[str, StoredModel] = field(default_factory=dict)  # by digest: replaced on disk
+    reloading: frozenset[str] = frozenset()  # keys: what it is given no requests for until then
     runners: dict[str, Runner] = field(default_factory=dict)  # by weights
     most_bytes: int = 0  # the most that was seen in its memory at once
     loads: int = 0  # loads of ours that have ended here
@@ -172,6 +176,9 @@ class Instance:
 
     def store(self, models: Mapping[str, StoredModel]) -> None:
         """Note what its store holds."""
+        for key, old in self.stored.items():
+            if old.digest and key in models and models[key].digest != old.digest:
+                self.past[bare(old.digest)] = old
         self.stored = models
         self.sketches.clear()
         self.load_sketches.clear()

@@ -138,10 +138,20 @@ class ResidentModel:
     expires_s: float = math.inf
 
     @property
+    def digest(self) -> str:
+        """The digest of the manifest that it was loaded by, in hex; "" where that is not said."""
+        return bare(self.row.get("digest"))
+
+    @property
     def context_length(self) -> int:
         """Tokens that one slot of it takes; 0 where the instance does not say."""
         length = self.row.get("context_length")
         return length if isinstance(length, int) else 0
+
+
+def bare(digest: object) -> str:
+    """A digest without the name of its kind, which not all versions of Ollama write."""
+    return digest.removeprefix("sha256:") if isinstance(digest, str) else ""
 
 
 class Work(msgspec.Struct, frozen=True, gc=False):  # one per request

@@ -100,21 +100,21 @@ class Rosters:
             _leave(self._ready, key, instance)
         for key in now - before:
             _join(self._holders, key, instance)
-            if instance.healthy and self.may_serve(instance, key):
+            if instance.healthy and self._given(instance, key):
                 _join(self._ready, key, instance)
 
     def health(self, instance: Instance) -> None:
-        """It has become healthy, or is so no more."""
-        served = [key for key in instance.stored if self.may_serve(instance, key)]
-        if instance.healthy:
-            self._up.add(instance)
-            for key in served:
-                _join(self._ready, key, instance)
-        else:
-            self._up.remove(instance)
-            for key in served:
-                _leave(self._ready, key, instance)
+        """It has become healthy, or is so no more; or other models are being reloaded there."""
+        up = instance.healthy
+        (self._up.add if up else self._up.remove)(instance)
+        for key in instance.stored:
+            change = _join if up and self._given(instance, key) else _leave
+            change(self._ready, key, instance)
         self.memory(instance)
+
+    def _given(self, instance: Instance, key: str) -> bool:
+        """Requests for that model are for it, too, while it is up."""
+        return key not in instance.reloading and self.may_serve(instance, key)
 
     def memory(self, instance: Instance) -> None:
         """It has other models in memory than before, or another profile of them."""
@@ -146,7 +146,8 @@ class Rosters:
         at = self._free_at[instance.name]
         before = at.get(weights)
         profile = _free_profile(instance, weights)
-        now = None if profile is None else (profile, instance.names.get(weights, ()))
+        names = (key for key in instance.names.get(weights, ()) if self._given(instance, key))
+        now = None if profile is None else (profile, tuple(names))
         if now == before:
             return
         if before is not None:
@@ -156,8 +157,7 @@ class Rosters:
         if now is not None:
             at[weights] = now
             for key in now[1]:
-                if self.may_serve(instance, key):
-                    _join(self._free, (key, now[0]), instance)
+                _join(self._free, (key, now[0]), instance)
 
 
 _NOBODY: Mapping[str, Instance] = {}

@@ -13,7 +13,9 @@ from ollama_fleet.state.store import State
 class InstanceSnapshot:
     """One instance at one moment, for screens and scripts.
 
-    `slots_by_model` names the models of which it is given another number at once than configured.
+    `reloading` names the models that it is given no requests for until it has their new weights.
+    `slots_by_model` names the models of which it is given another number at once than configured,
+    `in_flight_by_model` those of which it has requests, `loading` those on their way into memory.
     """
 
     name: str
@@ -38,6 +40,9 @@ class InstanceSnapshot:
     stored: tuple[str, ...]
     resident: tuple[dict[str, Any], ...]
     slots_by_model: dict[str, int] = field(default_factory=dict)
+    in_flight_by_model: dict[str, int] = field(default_factory=dict)
+    loading: tuple[str, ...] = ()
+    reloading: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,13 +135,31 @@ def _instance(instance: Instance, now_s: float) -> InstanceSnapshot:
         failures=instance.failures,
         tokens=instance.tokens,
         stored=tuple(m.name for m in instance.stored.values()),
-        resident=tuple(dict(m.row) for m in instance.resident.values()),
+        resident=tuple(dict(m.row) for m in instance.rows),
         slots_by_model={
             model.name: instance.limits[model.weights]
             for model in instance.stored.values()
             if model.weights in instance.limits
         },
+        in_flight_by_model=_in_flight(instance),
+        loading=tuple(
+            model.name
+            for model in instance.stored.values()
+            if model.weights in instance.runners and instance.runners[model.weights].loading
+        ),
+        reloading=tuple(m.name for m in instance.stored.values() if m.key in instance.reloading),
     )
+
+
+def _in_flight(instance: Instance) -> dict[str, int]:
+    """Requests by the name of their model; one whose weights have several names counts once."""
+    counts: dict[str, int] = {}
+    for weights, runner in instance.runners.items():
+        if runner.in_flight:
+            keys = instance.names.get(weights) or (weights,)
+            model = instance.stored.get(keys[0])
+            counts[model.name if model is not None else keys[0]] = runner.in_flight
+    return counts
 
 
 def _gpu(gpu: Gpu, reading: GpuReading | None) -> GpuSnapshot:

@@ -244,13 +244,20 @@ class State:
     def set_resident(self, instance: Instance, models: Iterable[ResidentModel]) -> None:
         """Publish which models are in an instance's memory, as it lists them."""
         before = instance.resident
-        instance.resident = {m.key: m for m in models}
-        in_memory_bytes = sum(m.size_bytes for m in instance.resident.values())
+        memory.note(instance, models)
+        in_memory_bytes = sum(m.size_bytes for m in instance.rows)
         instance.most_bytes = max(instance.most_bytes, in_memory_bytes)
         memory.look(instance)
         self._rosters.memory(instance)
         for tell in self.on_memory:
             tell(instance, before)
+
+    def set_reloading(self, instance: Instance, key: str, *, under_way: bool) -> None:
+        """Publish that an instance reloads a model: until it is done others are given requests."""
+        others = instance.reloading - {key}
+        instance.reloading = others | {key} if under_way else others
+        self._rosters.health(instance)
+        self.changed()
 
     def set_gpus(self, sample: GpuSample) -> None:
         """Publish what the GPUs read."""

@@ -53,11 +53,17 @@ def show(snapshot: snapshots.Snapshot, *, wide: bool) -> str:
         if i["cause"] and not snapshots.is_ready(i)
     ]
     pulls = [_pull(pull) for pull in snapshot["pulls"]]
+    reloads = [
+        f"reloading {clean(model)} on {i['name']}: its weights were replaced"
+        for i in snapshot["instances"]
+        for model in i["reloading"]
+    ]
     gpu_error = [f"GPU readings: {clean(snapshot['gpu_error'])}"] if snapshot["gpu_error"] else []
     columns = _COLUMNS + _WIDE if wide else _COLUMNS
     remarks = [
         *whys,
         *pulls,
+        *reloads,
         *gpu_error,
         *(map(clean, dict.fromkeys(snapshot["notes"])) if wide else ()),
     ]
