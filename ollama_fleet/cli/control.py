@@ -62,6 +62,10 @@ class Control:
         """Progress records as they come; a stream that is cut simply ends. `to`: who gets it."""
         return self._lines("/v1/pull", {"model": model, "insecure": insecure, "to": list(to)})
 
+    def refresh(self, *, insecure: bool, to: Sequence[str] = ()) -> Iterator[Document]:
+        """Every model that is there, pulled again; records with its `model`, and its `outcome`."""
+        return self._lines("/v1/pull", {"all": True, "insecure": insecure, "to": list(to)})
+
     def models(self, begins: Sequence[str] = (), timeout_s: float = ANSWER_TIMEOUT_S) -> Document:
         """Which models are where: ollama_fleet.state.models.Models as JSON has it."""
         query = urlencode([("name", text) for text in begins])

@@ -10,6 +10,8 @@ GET  /metrics                 counters and gauges for Prometheus
 GET  /healthz, /readyz        200, or 503 while nothing can serve
 POST /v1/pull {"model": M, "to": [...]}   Ollama's progress records, one JSON object per line; what
                               comes after the download has a `target`. `to`: instances, groups
+POST /v1/pull {"all": true, "to": [...]}  every model that is there again; records with a `model`,
+                              the last of each with its `outcome` (control/library/refresh.py)
 POST /v1/restart {"instances": [...]}   drained restarts, one after another; [] means all
 POST /v1/down {"now": false}  stop the fleet; answers when stopping has begun
 What is about models is in models.py.
@@ -27,6 +29,7 @@ from aiohttp import web
 
 from ollama_fleet.api import merged
 from ollama_fleet.api.admin import wire
+from ollama_fleet.control.library.refresh import refresh
 from ollama_fleet.errors import FleetError
 from ollama_fleet.history import RequestRecord
 from ollama_fleet.router.forecast import Waiting
@@ -63,7 +66,8 @@ class _Down(msgspec.Struct):
 
 
 class _Pull(msgspec.Struct):
-    model: str
+    model: str = ""
+    all: bool = False
     insecure: bool = False
     to: list[str] = []
 
@@ -165,7 +169,11 @@ class Admin:
     async def _pull(self, request: web.Request) -> web.StreamResponse:
         wanted = await wire.read(request, _Pull)
         response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
-        pulled = self._commands.pull(wanted.model, wanted.insecure, wanted.to)
+        pulled = (
+            refresh(self._state, self._commands.pull, wanted.insecure, wanted.to)
+            if wanted.all
+            else self._commands.pull(wanted.model, wanted.insecure, wanted.to)
+        )
         async with aclosing(pulled) as records:
             await response.prepare(request)
             try:

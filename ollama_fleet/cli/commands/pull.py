@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -12,13 +13,20 @@ from ollama_fleet.cli.control import Control, Document, running
 from ollama_fleet.cli.options import Command, Options, pass_options
 from ollama_fleet.cli.printing import SCHEMA_VERSION, note
 from ollama_fleet.cli.steps import places
+from ollama_fleet.cli.table import Column, clean, table
 from ollama_fleet.errors import Exit
 
 Reporter = Callable[[str, Document], None]  # takes a model and one of Ollama's progress records
 
+_OUTCOMES = ("unchanged", "updated", "skipped", "failed")
+_COLOURS = {"updated": "green", "skipped": "yellow", "failed": "red"}
+_COLUMNS = (Column("MODEL"), Column("OUTCOME", colours=_COLOURS), Column("WAS"), Column("NOW"))
+_DIGEST_CHARS = 12  # of a model's digest, as Ollama shows
+
 
 @click.command("pull", cls=Command)
-@click.argument("models", nargs=-1, required=True, metavar="MODEL…")
+@click.argument("models", nargs=-1, metavar="MODEL…")
+@click.option("--all", "everything", is_flag=True, help="Pull every model that is there again.")
 @click.option("--insecure", is_flag=True, help="Allow a registry without TLS.")
 @click.option(
     "--to",
@@ -28,25 +36,81 @@ Reporter = Callable[[str, Document], None]  # takes a model and one of Ollama's 
     shell_complete=place_names,
 )
 @pass_options
-def command(options: Options, models: tuple[str, ...], insecure: bool, to: tuple[str, ...]) -> int:
+def command(
+    options: Options,
+    models: tuple[str, ...],
+    *,
+    everything: bool,
+    insecure: bool,
+    to: tuple[str, ...],
+) -> int:
     """Download models for the whole fleet, one after another.
 
     One store downloads, the others get it from there: by link on the same disk, by copy on another,
     over the network on another machine. On a terminal there is a bar for each layer and target;
     elsewhere each progress record is a line of JSON. The exit code is 1 if some instance has not
-    got a model; the others have it nevertheless.
+    got a model; the others have it nevertheless. With --all models that are not from a registry
+    which may be asked are left as they are, which is no failure.
     """
-    control = running()
-    failed: dict[str, str] = {}
+    if everything == bool(models):
+        raise click.UsageError("name models, or say --all")
     try:
-        with reporter(options) as report:
-            for model in models:
-                error = _pull(control, model, report, insecure=insecure, to=places(to))
-                if error:
-                    failed[model] = error
+        if everything:
+            return _refresh(options, running().refresh(insecure=insecure, to=places(to)))
+        return _pull_each(options, models, insecure=insecure, to=places(to))
     except KeyboardInterrupt:
         note(options, "\ncancelled; what was downloaded is kept, the next pull goes on from there")
         raise
+
+
+def describe(outcomes: Sequence[Document]) -> str:
+    """What came of each model as a table; below it, why some were skipped, and the counts."""
+    rows = [
+        (o["model"], o["outcome"], _digests(o.get("was", ())), _digests(o.get("now", ())))
+        for o in outcomes
+    ]
+    whys = [f"{o['model']}: {o['error']}" for o in outcomes if o["outcome"] == "skipped"]
+    counts = Counter(o["outcome"] for o in outcomes)
+    sums = ", ".join(f"{counts[kind]} {kind}" for kind in _OUTCOMES if counts[kind])
+    lines = [*([table(_COLUMNS, rows)] if rows else []), *map(clean, whys)]
+    return "\n".join([*lines, sums or "there are no models to pull"])
+
+
+def _refresh(options: Options, records: Iterator[Document]) -> int:
+    """Follow a pull of all that is there; the exit code."""
+    outcomes: list[Document] = []
+    ended = "the fleet ended before all were pulled"
+    with reporter(options) as report:
+        for record in records:
+            report(str(record.get("model", "")), record)
+            if "outcome" in record:
+                outcomes.append(record)
+            elif "model" not in record:
+                ended = "" if record.get("status") == "success" else str(record["error"])
+    if sys.stdout.isatty() and not (options.quiet or options.for_machines):
+        click.echo(describe(outcomes))
+    failed = [(o["model"], o["error"]) for o in outcomes if o["outcome"] == "failed"]
+    for model, error in failed:
+        click.echo(f"fleet: {clean(model)}: {clean(error)}", err=True)
+    if ended:
+        click.echo(f"fleet: {clean(ended)}", err=True)
+    return Exit.FAILED if failed or ended else Exit.OK
+
+
+def _digests(digests: Sequence[str]) -> str:
+    return ", ".join(digest[:_DIGEST_CHARS] for digest in digests)
+
+
+def _pull_each(
+    options: Options, models: Sequence[str], *, insecure: bool, to: Sequence[str]
+) -> int:
+    control = running()
+    failed: dict[str, str] = {}
+    with reporter(options) as report:
+        for model in models:
+            error = _pull(control, model, report, insecure=insecure, to=to)
+            if error:
+                failed[model] = error
     for model, error in failed.items():
         click.echo(f"fleet: {model}: {error}", err=True)
     return Exit.FAILED if failed else Exit.OK

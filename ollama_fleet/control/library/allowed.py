@@ -8,6 +8,11 @@ from ollama_fleet.names import ModelName
 ANY = "*"
 _FORBIDDEN = 403
 
+
+class NotFromThere(OllamaError):
+    """A registry that models may not be pulled from."""
+
+
 Allowed = Callable[[ModelName, bool], None]
 """Raises OllamaError for a model, or an `insecure` pull of it, that is not to be."""
 
@@ -20,7 +25,7 @@ def allowed(registries: Collection[str], *, insecure: bool) -> Allowed:
 
     def judge(name: ModelName, without_tls: bool) -> None:  # noqa: FBT001 - the rule's shape
         if ANY not in registries and name.host not in registries:
-            raise OllamaError(
+            raise NotFromThere(
                 f"models may not be pulled from {name.host}; "
                 f"pulls.registries in fleet.yaml allows {', '.join(registries) or 'none'}",
                 _FORBIDDEN,

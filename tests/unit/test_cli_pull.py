@@ -1,0 +1,77 @@
+"""What `fleet pull --all` prints at its end."""
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from ollama_fleet.cli.commands import pull
+from ollama_fleet.errors import Exit
+
+OLD, NEW = "1" * 64, "2" * 64
+OUTCOMES = [
+    {"model": "a:latest", "outcome": "unchanged"},
+    {"model": "b:latest", "outcome": "updated", "was": [OLD], "now": [NEW]},
+    {"model": "mine:latest", "outcome": "skipped", "error": "not from a registry"},
+    {"model": "c:latest", "outcome": "failed", "error": "no room"},
+]
+
+
+def test_each_model_is_a_row_and_a_new_one_shows_its_digests():
+    lines = click.unstyle(pull.describe(OUTCOMES)).splitlines()
+    assert lines == [
+        "MODEL        OUTCOME    WAS           NOW",
+        "a:latest     unchanged  -             -",
+        "b:latest     updated    111111111111  222222222222",
+        "mine:latest  skipped    -             -",
+        "c:latest     failed     -             -",
+        "mine:latest: not from a registry",
+        "1 unchanged, 1 updated, 1 skipped, 1 failed",
+    ]
+
+
+def test_a_fleet_without_models_says_so():
+    assert pull.describe([]) == "there are no models to pull"
+
+
+class Control:
+    def __init__(self, records):
+        self.records, self.asked = records, None
+
+    def refresh(self, *, insecure, to):
+        self.asked = insecure, list(to)
+        yield from self.records
+
+
+def pulled(monkeypatch, *records, arguments=("--all",)):
+    control = Control(records)
+    monkeypatch.setattr(pull, "running", lambda: control)
+    done = CliRunner().invoke(pull.command, [*arguments, "-q"], standalone_mode=False)
+    return control, done
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "code"), [(OUTCOMES[:3], Exit.OK), (OUTCOMES, Exit.FAILED), ([], Exit.OK)]
+)
+def test_the_exit_code_is_1_exactly_if_one_failed(monkeypatch, outcomes, code):
+    _, done = pulled(monkeypatch, *outcomes, {"status": "success"})
+    assert done.return_value == code
+
+
+@pytest.mark.parametrize("last", [{"error": "no instance is called z"}, None])
+def test_a_pull_that_does_not_come_to_its_end_has_failed(monkeypatch, last):
+    _, done = pulled(monkeypatch, OUTCOMES[0], *([last] if last else []))
+    assert done.return_value == Exit.FAILED
+    assert (last["error"] if last else "ended before") in done.stderr
+
+
+def test_only_for_those_that_are_named(monkeypatch):
+    control, _ = pulled(
+        monkeypatch, {"status": "success"}, arguments=("--all", "--to", "a,g", "--insecure")
+    )
+    assert control.asked == (True, ["a", "g"])
+
+
+@pytest.mark.parametrize("arguments", [(), ("--all", "m")])
+def test_either_models_or_all_of_them(monkeypatch, arguments):
+    _, done = pulled(monkeypatch, arguments=arguments)
+    assert isinstance(done.exception, click.UsageError)
