@@ -62,6 +62,11 @@ class Directories:
         return self.state / "learned.json"
 
     @property
+    def events(self) -> Path:
+        """What has happened, over the fleet's restarts."""
+        return self.state / "events.jsonl"
+
+    @property
     def locks(self) -> Path:
         """Locks of model stores that this user may not write to."""
         return self.state / "locks"

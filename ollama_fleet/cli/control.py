@@ -87,6 +87,18 @@ class Control:
         changes: Sequence[Document] = self._document("POST", "/v1/delete", wanted, None)["changes"]
         return changes
 
+    def events(self, wanted: Mapping[str, object]) -> Sequence[Document]:
+        """What has happened: ollama_fleet.state.Event as JSON has it. `wanted` is the query."""
+        query = urlencode(wanted, doseq=True)
+        path = f"/v1/events?{query}"
+        events: Sequence[Document] = self._document("GET", path, None, ANSWER_TIMEOUT_S)["events"]
+        return events
+
+    def follow_events(self, wanted: Mapping[str, object]) -> Iterator[Document]:
+        """Likewise, and what happens from now on, until the fleet has stopped."""
+        query = urlencode({**wanted, "follow": 1}, doseq=True)
+        return self._lines(f"/v1/events?{query}", None)
+
     def load(self, model: str, on: Sequence[str]) -> Iterator[Document]:
         """Load a model; steps as they come: ollama_fleet.control.preloads.Told as JSON has it."""
         return self._lines("/v1/load", {"model": model, "on": list(on)})
@@ -113,9 +125,10 @@ class Control:
             answer: Document = json.loads(response.read())
         return answer
 
-    def _lines(self, path: str, body: Document) -> Iterator[Document]:
-        """Records as they come; a stream that is cut simply ends."""
-        with self._asked("POST", path, body, None) as response:
+    def _lines(self, path: str, body: Document | None) -> Iterator[Document]:
+        """Records as they come; a stream that is cut simply ends. Without a body it is a GET."""
+        method = "GET" if body is None else "POST"
+        with self._asked(method, path, body, None) as response:
             for line in response:
                 yield json.loads(line)
 

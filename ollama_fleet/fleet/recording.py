@@ -6,6 +6,7 @@ from pathlib import Path
 from ollama_fleet import history
 from ollama_fleet.api.app import ROUTES
 from ollama_fleet.config import HistoryConfig
+from ollama_fleet.fleet.noticing import Noticing
 from ollama_fleet.history import Bounds, Ended, History, RequestRecord
 from ollama_fleet.metrics import Metrics
 from ollama_fleet.state import State
@@ -44,6 +45,7 @@ class Recording:
         self._metrics = metrics
         self.answered = metrics.answered
         self.scrape = metrics.render
+        self._noticing = Noticing(state, clock=clock, later=later)
 
     def ended(self, request: Ended) -> None:
         """Count a request, and keep its record, soon."""
@@ -53,8 +55,9 @@ class Recording:
 
     def _take(self) -> None:
         ended, self._ended = self._ended, []
-        for request in ended:
-            record = request.record()
+        records = [request.record() for request in ended]
+        self._noticing.look(records)
+        for record in records:
             self._metrics.observe(record)
             if self._history is not None:
                 self._history.add(record)

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import uvloop
 
-from ollama_fleet import __version__
 from ollama_fleet.api.admin import Admin, Commands
+from ollama_fleet.api.admin.events import EventCommands
 from ollama_fleet.api.admin.models import ModelCommands
 from ollama_fleet.api.admin.syncs import SyncCommands
 from ollama_fleet.api.bodies import Limits
@@ -30,6 +30,7 @@ from ollama_fleet.control.supervisor import Supervisor, start_all
 from ollama_fleet.directories import Directories
 from ollama_fleet.errors import CannotListen, Exit, FleetError, PortTaken
 from ollama_fleet.fleet.declared import Declared, declared
+from ollama_fleet.fleet.facts import make_facts
 from ollama_fleet.fleet.front import make_front
 from ollama_fleet.fleet.hold import hold
 from ollama_fleet.fleet.learning import Learned
@@ -38,12 +39,13 @@ from ollama_fleet.fleet.prepare import Prepared, install_models, prepared, requi
 from ollama_fleet.fleet.process import leave_out_what_stays, raise_file_limit
 from ollama_fleet.fleet.pulling import make_library
 from ollama_fleet.fleet.recording import Recording
+from ollama_fleet.fleet.reporting import Reporting
 from ollama_fleet.fleet.routing import make_admission
 from ollama_fleet.gpu import GpuSample
 from ollama_fleet.ollama import Ollama, new_session
 from ollama_fleet.router.loading import Loading
 from ollama_fleet.router.relay import Relay, Timeouts
-from ollama_fleet.state import FleetFacts, FleetSnapshot, Instance, State, snapshot
+from ollama_fleet.state import FleetSnapshot, Instance, Kind, Notice, State, snapshot
 
 log = logging.getLogger(__name__)
 
@@ -149,12 +151,15 @@ class Fleet:
         self._front = self._make_front()
         self._supervisors: dict[str, Supervisor] = {}
         self._starting: asyncio.Task[None] | None = None
-        self._facts = self._make_facts()
+        self._facts = make_facts(plan, self._clock())
 
     async def start(self) -> None:
         """Serve first, so that requests wait instead of failing; then start the instances."""
         stack, plan = self._stack, self._plan
         stack.callback(plan.close)
+        gpus, clock = plan.inventory.gpus, self._clock
+        reporting = Reporting(self.state, gpus, self._directories, clock=clock, wall=time.time)
+        await stack.enter_async_context(reporting)
         await stack.enter_async_context(self._session)
         await stack.enter_async_context(self._learned)
         if plan.config.routing.strategy == "least_loaded":  # nobody else looks at them
@@ -178,6 +183,7 @@ class Fleet:
         models = ModelCommands(self.state, self._relay, self._mutations, preloads)
         syncs = SyncCommands(self.state, self._library, names)
         routes, socket = models.routes() + syncs.routes(), self._directories.socket
+        routes += EventCommands(self.state.events).routes()
         await stack.enter_async_context(Admin(socket, self.state, commands, routes))
         await stack.enter_async_context(self._prober)
         await stack.enter_async_context(self._loaders)
@@ -185,7 +191,7 @@ class Fleet:
         self._supervise(LocalLauncher(logs))
         self._listen_to_signals()
         leave_out_what_stays()
-        log.info("serving", extra={"listen": self._facts.listen, "simulated": plan.simulated})
+        self._tell(Kind.FLEET_STARTED, f"serves on {self._facts.listen}")
 
     async def _open_front(self) -> None:
         try:
@@ -202,7 +208,7 @@ class Fleet:
 
     async def stop(self) -> None:
         """Take nothing new, let running answers end within the drain time, stop the instances."""
-        log.info("stopping")
+        self._tell(Kind.FLEET_STOPPING, "is stopping")
         self.state.stopping = True
         await self._front.stop_accepting()
         self._admission.close()
@@ -212,7 +218,10 @@ class Fleet:
             await asyncio.gather(self._starting, return_exceptions=True)
         stops = asyncio.gather(*(s.stop(now=self._now) for s in self._supervisors.values()))
         await stops
-        log.info("stopped")
+        self._tell(Kind.FLEET_STOPPED, "has stopped")
+
+    def _tell(self, kind: Kind, text: str) -> None:
+        self.state.notice(Notice(kind=kind, text=text))
 
     def snapshot(self) -> FleetSnapshot:
         """The fleet as it is."""
@@ -249,18 +258,6 @@ class Fleet:
             self._loaders.preloads.release,
         )
         return make_front(config, parts, self._recording.answered)
-
-    def _make_facts(self) -> FleetFacts:
-        plan = self._plan
-        return FleetFacts(
-            version=__version__,
-            listen=str(plan.config.listen),
-            strategy=plan.config.routing.strategy,
-            simulated=plan.inventory.simulated,
-            started_s=self._clock(),
-            gpus=plan.inventory.gpus,
-            notes=plan.placement.notes,
-        )
 
     def _supervise(self, launcher: LocalLauncher) -> None:
         rng = random.Random()  # noqa: S311 - spreads restarts, guards nothing

@@ -23,6 +23,7 @@ SECTIONS: Final[Mapping[str, Mapping[str, str]]] = {
         "status": "Show the instances and what they do (also: ps).",
         "top": "Watch the fleet on a screen that updates itself.",
         "logs": "Print what the instances have written.",
+        "events": "Print what has happened to the fleet.",
         "restart": "Restart instances, one after another.",
     },
     "Models": {

@@ -25,6 +25,11 @@ class Bursts:
         self._counts: Counter[str] = Counter()
         self._began_s = self._last_s = 0.0
 
+    @property
+    def on(self) -> bool:
+        """Whether one has begun that is not known to be over."""
+        return bool(self._counts)
+
     def refused(self, error: str, model: str, now_s: float) -> Iterator[Notice]:
         """A request has ended with an error; one that is no refusal of ours counts for nothing."""
         why = error.partition(":")[0]

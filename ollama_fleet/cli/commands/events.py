@@ -1,0 +1,64 @@
+"""`fleet events`: what has happened to the fleet."""
+
+import json
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import click
+
+from ollama_fleet.cli.completing import instance_names
+from ollama_fleet.cli.control import running
+from ollama_fleet.cli.options import Command, Options, pass_options
+from ollama_fleet.cli.printing import SCHEMA_VERSION
+from ollama_fleet.cli.table import clean
+from ollama_fleet.cli.waiting import Duration
+
+_COLOURS: Final = {"warning": "yellow", "error": "red"}
+_KIND_WIDTH: Final = 19
+
+
+def kind_names(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """The kinds of events that begin with what is there."""
+    from ollama_fleet.state.events import Kind
+
+    return [kind for kind in Kind if kind.startswith(incomplete)]
+
+
+@click.command("events", cls=Command)
+@click.option("-f", "--follow", is_flag=True, help="Go on with what happens from now on.")
+@click.option("--since", type=Duration(), metavar="DURATION", help="Only the last 10m, 2h, …")
+@click.option("--tail", type=click.IntRange(0, 3000), default=100, metavar="N", help="The last N.")
+@click.option("--kind", multiple=True, metavar="KIND", shell_complete=kind_names,
+              help="Only this kind; may be given several times.")  # fmt: skip
+@click.option("--instance", multiple=True, metavar="INSTANCE", shell_complete=instance_names,
+              help="Only this instance; likewise.")  # fmt: skip
+@pass_options
+def command(
+    options: Options, follow: bool, since: float | None, tail: int, **only: tuple[str, ...]
+) -> None:
+    """Print what has happened to the fleet, the latest last: exits, loads, pulls, anomalies.
+
+    Those of earlier fleets on the same state directory are there, too. docs/events.md says what
+    each kind means and what to do.
+    """
+    since_s = 0.0 if since is None else time.time() - since
+    wanted = {"limit": tail, "since": since_s, **only}
+    control = running()
+    for event in control.follow_events(wanted) if follow else control.events(wanted):
+        if not options.quiet:
+            click.echo(_as_json(event) if options.for_machines else show(event))
+
+
+def show(event: Mapping[str, Any]) -> str:
+    """An event on a line: when, its kind in the colour of its severity, what it is about, what."""
+    when = datetime.fromtimestamp(event["unix_s"], UTC).astimezone()
+    about = " ".join(clean(event[name]) for name in ("instance", "model") if event[name])
+    kind = click.style(event["kind"].ljust(_KIND_WIDTH), fg=_COLOURS.get(event["severity"]))
+    text = clean(event["text"])
+    return f"{when:%Y-%m-%d %H:%M:%S}  {kind}  {f'{about}: {text}' if about else text}"
+
+
+def _as_json(event: Mapping[str, Any]) -> str:
+    return json.dumps({"schema_version": SCHEMA_VERSION, **event}, ensure_ascii=False)

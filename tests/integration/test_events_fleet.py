@@ -1,0 +1,121 @@
+"""What happens to a whole simulated fleet is told by `fleet events`."""
+
+import json
+import os
+import signal
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from cli_fixtures import Cli, until
+
+MODEL = "tiny:latest"
+
+
+@pytest.fixture
+def cli(tmp_path):
+    cli = Cli(tmp_path)
+    yield cli
+    cli.end()
+
+
+def up(cli, scale="50"):
+    cli.environ["OLLAMA_SIM_TIME_SCALE"] = scale
+    cli.environ["FLEET_ROUTING__STRATEGY"] = "round_robin"
+    done = cli.run(*cli.up, "--wait", "--wait-timeout", "50s")
+    assert done.code == 0, done.err
+
+
+def events(cli, *arguments):
+    done = cli.run("events", "-o", "json", *arguments)
+    assert done.code == 0, done.err
+    return [json.loads(line) for line in done.out.splitlines()]
+
+
+def kinds(told):
+    return [event["kind"] for event in told]
+
+
+def test_an_instance_that_is_killed_tells_of_its_exit_its_pause_and_its_next_start(cli):
+    up(cli)
+    before = events(cli)[-1]["number"]
+    instance = cli.status()["instances"][0]
+    os.kill(instance["pid"], signal.SIGKILL)
+
+    def told():
+        later = events(cli, "--instance", instance["name"])
+        own = [event for event in later if event["number"] > before]
+        return own if "instance_ready" in kinds(own) else None
+
+    own = until(told, "it is ready again")
+    assert [kind for kind in kinds(own) if kind.startswith("instance_")] == [
+        "instance_exited",
+        "instance_backoff",
+        "instance_starting",
+        "instance_ready",
+    ]
+    assert "SIGKILL" in own[0]["text"]
+    assert own[0]["figures"] == {"pid": instance["pid"]}
+    assert {event["instance"] for event in own} == {instance["name"]}
+
+
+def test_what_happened_is_remembered_over_a_restart_and_followed_to_the_end(cli):
+    """Numbers go on; whoever follows is told of the end, and then is done."""
+    up(cli)
+    with cli.running("events", "-f", "-o", "json", "--tail", "1", text=True) as follower:
+        first = json.loads(follower.stdout.readline())
+        assert cli.run("down").code == 0
+        followed = [first, *map(json.loads, follower.stdout)]
+        assert follower.wait(20) == 0
+    assert followed[-1]["kind"] == "fleet_stopped"
+    numbers = [event["number"] for event in followed]
+    assert numbers == [*range(numbers[0], numbers[0] + len(numbers))]
+    up(cli)
+    told = events(cli)
+    assert [event["number"] for event in told] == [*range(1, len(told) + 1)]
+    assert kinds(told).count("fleet_started") == 2
+    assert {"fleet_stopping", "fleet_stopped", "instance_ready"} < set(kinds(told))
+    lines = cli.run("events", "--kind", "fleet_started").out.splitlines()
+    assert [line.split()[2] for line in lines] == ["fleet_started"] * 2
+    log = (cli.state / "logs" / "fleet.log").read_text()
+    assert '"kind": "fleet_started"' in log
+
+
+def test_an_instance_that_has_become_slow_raises_an_anomaly_that_names_it_and_ends_with_it(cli):
+    """The event has the model and how long its tokens took, usually and of late."""
+    cli.environ["OLLAMA_SIM_FAULTS"] = ""  # it takes others later
+    up(cli, scale="10")
+    assert cli.run("pull", "tiny").code == 0
+    slow = cli.status()["instances"][1]
+
+    def ask(_number):
+        body = {"model": MODEL, "prompt": "tell me", "options": {"num_predict": 12}}
+        url = f"http://127.0.0.1:{cli.port}/api/generate"
+        with urllib.request.urlopen(url, json.dumps(body).encode(), timeout=30) as answer:
+            answer.read()
+
+    def load(requests):
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(ask, range(requests)))
+
+    def faults(script):
+        request = urllib.request.Request(f"{slow['url']}/sim/faults", script, method="POST")
+        urllib.request.urlopen(request, timeout=10).close()
+
+    def told(kind):
+        return [e for e in events(cli, "--kind", kind) if e["figures"]["measure"] == "token_s"]
+
+    load(80)
+    assert told("anomaly") == []
+    faults(b"slow:factor=4")
+    (anomaly,) = until(lambda: load(10) or told("anomaly"), "the anomaly", 40)
+    assert (anomaly["instance"], anomaly["model"]) == (slow["name"], MODEL)
+    figures = anomaly["figures"]
+    assert 2.5 < figures["now"] / figures["usual"] < 6
+    assert figures["requests"] <= 32
+    assert figures["learned"] >= 16
+    assert anomaly["severity"] == "warning"
+    faults(b"")
+    (over,) = until(lambda: load(20) or told("anomaly_over"), "its end", 40)
+    assert (over["instance"], over["model"]) == (slow["name"], MODEL)
+    assert over["figures"]["now"] / over["figures"]["usual"] < 1.5
