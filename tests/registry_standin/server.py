@@ -12,6 +12,7 @@ from registry_standin.blobs import Sender, end
 from registry_standin.counts import Count, Link
 from registry_standin.faults import Fault, Faults, Kind
 from registry_standin.models import MANIFEST, Models
+from registry_standin.uploads import Uploads
 
 TOKEN = "let-me-in"  # whoever asks for one gets it: the client's signature is not checked
 ELSEWHERE = "localhost"  # another name than 127.0.0.1, as a CDN has another name
@@ -28,6 +29,7 @@ class Standin:
         self._faults = Faults()
         self._link = Link()
         self._sender = Sender(self._link, self._faults)
+        self._uploads = Uploads(models, lambda: f"http://127.0.0.1:{self.port}")
         self._counts: dict[str, Count] = defaultdict(Count)
 
     def application(self) -> web.Application:
@@ -39,6 +41,7 @@ class Standin:
                 web.get("/v2/{namespace}/{model}/blobs/{digest}", self._blob),
                 web.get("/bytes/{digest}", self._bytes),
                 web.get("/token", self._token),
+                *self._uploads.routes(),
                 web.get("/standin/counts", self._tell_counts),
                 web.put("/standin/faults", self._set_faults),
                 web.put("/standin/settings", self._set_settings),
