@@ -28,17 +28,26 @@ def conflicts(tree: object) -> Iterator[Problem]:
 
 
 def _open_listen(tree: Mapping[str, object]) -> Iterator[Problem]:
-    try:
-        address = Address.parse(str(tree.get("listen", Address())))
-    except ValueError:
-        return
     allowed = str(tree.get("insecure_no_auth", "")).strip().lower() in _TRUE
-    if not address.is_loopback and not allowed:
-        yield Problem(
-            ("listen",),
-            f"{address} can be reached by others, and this release knows no keys",
-            "listen on 127.0.0.1, or set insecure_no_auth: true to let every caller in",
-        )
+    for path, text in _listens(tree):
+        try:
+            address = Address.parse(text)
+        except ValueError:
+            continue
+        if not address.is_loopback and not allowed:
+            yield Problem(
+                path,
+                f"{address} can be reached by others, and this release knows no keys",
+                "listen on 127.0.0.1, or set insecure_no_auth: true to let every caller in",
+            )
+
+
+def _listens(tree: Mapping[str, object]) -> Iterator[tuple[KeyPath, str]]:
+    """The addresses that answer whoever reaches them."""
+    yield ("listen",), str(tree.get("listen", Address()))
+    figures = _mapping(tree.get("metrics")).get("listen")
+    if figures is not None:
+        yield ("metrics", "listen"), str(figures)
 
 
 def _repeated_names(tree: Mapping[str, object]) -> Iterator[Problem]:

@@ -18,6 +18,7 @@ from ollama_fleet.config.sections import (
     HistoryConfig,
     LimitsConfig,
     LogsConfig,
+    MetricsConfig,
     ModelConfig,
     OllamaConfig,
     PullsConfig,
@@ -74,6 +75,8 @@ class Config(Record):
     """How instances are started, watched, restarted and stopped."""
     history: HistoryConfig = Field(default_factory=HistoryConfig)
     """The record of requests: who, which model, where, how long; never what was said."""
+    metrics: MetricsConfig = Field(default_factory=MetricsConfig)
+    """Figures for Prometheus, and whether the fleet is alive and ready, for balancers."""
     logs: LogsConfig = Field(default_factory=LogsConfig)
     """The log file of each instance."""
 

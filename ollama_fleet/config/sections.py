@@ -165,6 +165,15 @@ class HistoryConfig(Record):
     """The size of the file; the oldest requests make room."""
 
 
+class MetricsConfig(Record):
+    """Figures for Prometheus, and whether the fleet is alive and ready, for balancers."""
+
+    enabled: bool = True
+    """Count requests and events; off, there is no /metrics."""
+    listen: AddressText | None = None
+    """Where /metrics, /healthz and /readyz are over TCP; unset, on the control socket only."""
+
+
 class LogsConfig(Record):
     """The log file of each instance."""
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from ollama_fleet import history
 from ollama_fleet.api.app import ROUTES
-from ollama_fleet.config import HistoryConfig
+from ollama_fleet.config import Config
 from ollama_fleet.fleet.noticing import Noticing
 from ollama_fleet.history import Bounds, Ended, History, RequestRecord
-from ollama_fleet.metrics import Metrics
+from ollama_fleet.metrics import Configured, Metrics
 from ollama_fleet.state import State
 
 TOGETHER_S = 0.1  # what ends within it is counted in one go: alone, each finds the caches cold
@@ -26,26 +26,34 @@ class Recording:
         self,
         state: State,
         path: Path,
-        config: HistoryConfig,
+        config: Config,
         *,
         clock: Callable[[], float],
         wall: Callable[[], float],
         later: Callable[[float, Callable[[], None]], object],
     ) -> None:
-        bounds = Bounds(config.max_requests, config.max_bytes, config.keep_s)
+        kept = config.history
+        bounds = Bounds(kept.max_requests, kept.max_bytes, kept.keep_s)
         self._path = path
         self._later = later
         self._ended: list[Ended] = []
         self._history = (
             History(path, bounds, clock=clock, wall=wall) if bounds.max_requests else None
         )
-        metrics = Metrics(
-            known=lambda key: any(state.holders(key)), routes=ROUTES, history=self._history
-        )
-        self._metrics = metrics
-        self.answered = metrics.answered
-        self.scrape = metrics.render
+        self.metrics: Metrics | None = None
+        if config.metrics.enabled:
+            self.metrics = Metrics(
+                known=lambda key: any(state.holders(key)),
+                routes=ROUTES,
+                history=self._history,
+                configured=Configured(wall()),
+            )
         self._noticing = Noticing(state, clock=clock, later=later)
+
+    def answered(self, route: str, status: int) -> None:
+        """Count an answer that no instance gave."""
+        if self.metrics is not None:
+            self.metrics.answered(route, status)
 
     def ended(self, request: Ended) -> None:
         """Count a request, and keep its record, soon."""
@@ -58,7 +66,8 @@ class Recording:
         records = [request.record() for request in ended]
         self._noticing.look(records)
         for record in records:
-            self._metrics.observe(record)
+            if self.metrics is not None:
+                self.metrics.observe(record)
             if self._history is not None:
                 self._history.add(record)
 

@@ -41,6 +41,7 @@ from ollama_fleet.fleet.pulling import make_library
 from ollama_fleet.fleet.recording import Recording
 from ollama_fleet.fleet.reporting import Reporting
 from ollama_fleet.fleet.routing import make_admission
+from ollama_fleet.fleet.watching import watched
 from ollama_fleet.gpu import GpuSample
 from ollama_fleet.ollama import Ollama, new_session
 from ollama_fleet.router.loading import Loading
@@ -130,7 +131,7 @@ class Fleet:
         self._recording = Recording(
             self.state,
             directories.history,
-            config.history,
+            config,
             clock=self._clock,
             wall=time.time,
             later=asyncio.get_running_loop().call_later,
@@ -171,7 +172,6 @@ class Fleet:
         stack.callback(self._relay.close)
         commands = Commands(
             snapshot=self.snapshot,
-            scrape=self._recording.scrape,
             recent=self._recording.recent,
             find=self._recording.find,
             waiting=self._admission.waiting,
@@ -184,6 +184,8 @@ class Fleet:
         syncs = SyncCommands(self.state, self._library, names)
         routes, socket = models.routes() + syncs.routes(), self._directories.socket
         routes += EventCommands(self.state.events).routes()
+        watching = watched(plan.config, self.state, self._recording, self.snapshot, self._clock)
+        routes += await stack.enter_async_context(watching)
         await stack.enter_async_context(Admin(socket, self.state, commands, routes))
         await stack.enter_async_context(self._prober)
         await stack.enter_async_context(self._loaders)
@@ -216,8 +218,7 @@ class Fleet:
         if self._starting is not None:
             self._starting.cancel()
             await asyncio.gather(self._starting, return_exceptions=True)
-        stops = asyncio.gather(*(s.stop(now=self._now) for s in self._supervisors.values()))
-        await stops
+        await asyncio.gather(*(s.stop(now=self._now) for s in self._supervisors.values()))
         self._tell(Kind.FLEET_STOPPED, "has stopped")
 
     def _tell(self, kind: Kind, text: str) -> None:

@@ -1,5 +1,10 @@
-"""The fleet's counters and gauges for Prometheus: requests feed the ones, snapshots the others."""
+"""The fleet's counters and gauges for Prometheus: requests feed the ones, snapshots the others.
 
-from ollama_fleet.metrics.exposition import Metrics
+Reading order: text (the formats), tallies (counts), families and readings (every metric's name),
+labels and reasons (what stands in labels), requests (what one adds), gauges, exposition (a page).
+"""
 
-__all__ = ["Metrics"]
+from ollama_fleet.metrics.exposition import Metrics, Page
+from ollama_fleet.metrics.readings import Configured, Disk
+
+__all__ = ["Configured", "Disk", "Metrics", "Page"]

@@ -1,33 +1,58 @@
-"""All metrics at one moment, in the format that the asker accepts."""
+"""All metrics at one moment, in the format that the asker accepts, a piece at a time."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
 
-from prometheus_client import CollectorRegistry, ProcessCollector
-from prometheus_client.exposition import choose_encoder
+from prometheus_client import ProcessCollector
 from prometheus_client.metrics_core import Metric
 
 from ollama_fleet.history import History, RequestRecord
-from ollama_fleet.metrics.families import RequestFamilies
-from ollama_fleet.metrics.gauges import gauges, history_counters
+from ollama_fleet.metrics import gauges
+from ollama_fleet.metrics.families import Families
+from ollama_fleet.metrics.gauges import Sources
 from ollama_fleet.metrics.labels import ModelLabels, RouteLabels
+from ollama_fleet.metrics.readings import Configured, Disk
 from ollama_fleet.metrics.requests import RequestCounts
-from ollama_fleet.state import FleetSnapshot
+from ollama_fleet.metrics.text import COUNTER, Family, Form, form_for, number, start
+from ollama_fleet.state import Event, FleetSnapshot, Kind
+
+_OUTCOMES: Final = {
+    Kind.PULL_ENDED: "completed",
+    Kind.PULL_FAILED: "failed",
+    Kind.PULL_STOPPED: "stopped",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One scrape: its type, and its text in pieces, none of which takes long to make."""
+
+    content_type: str
+    pieces: Iterator[str]
 
 
 class Metrics:
     """Counts requests, and shows the counts with what a snapshot shows. No state is global.
 
-    `known` says whether any store has a model, by its key; `routes` is the route table.
+    `known` says whether any store has a model, by its key; `routes` is the route table;
+    `configured` is what became of the configuration.
     """
 
     def __init__(
-        self, *, known: Callable[[str], bool], routes: Iterable[str], history: History | None
+        self,
+        *,
+        known: Callable[[str], bool],
+        routes: Iterable[str],
+        history: History | None,
+        configured: Configured,
     ) -> None:
-        self._registry = CollectorRegistry()
-        ProcessCollector(registry=self._registry)
-        families = RequestFamilies(self._registry)
-        self._requests = RequestCounts(families, ModelLabels(known), RouteLabels(routes))
+        self._process = ProcessCollector(registry=None)
+        self._families = Families()
+        self._models = ModelLabels(known)
+        self._requests = RequestCounts(self._families, self._models, RouteLabels(routes))
         self._history = history
+        self._configured = configured
 
     def observe(self, record: RequestRecord) -> None:
         """Count a request that was routed and has ended."""
@@ -37,28 +62,53 @@ class Metrics:
         """Count an answer that no instance gave; `route` is as the route table has it, or ""."""
         self._requests.answered(route, status)
 
-    def render(self, fleet: FleetSnapshot, accept: str = "") -> tuple[bytes, str]:
-        """The page for a scraper that accepts these types, and its own type.
+    def happened(self, event: Event) -> None:
+        """Count an event."""
+        families = self._families
+        families.events.of[event.kind, event.severity].value += 1
+        if event.kind is Kind.INSTANCE_UNHEALTHY:
+            families.ejections.of[event.instance,].value += 1
+        outcome = _OUTCOMES.get(event.kind)
+        if outcome is not None:
+            families.pulls.of[outcome,].value += 1
 
-        It takes milliseconds, for a large fleet tenths of a second: call it on a thread.
+    def lagged(self, lag_s: float) -> None:
+        """Count how late the loop came to a timer."""
+        self._families.lag.of[()].observe(lag_s)
+
+    def page(self, fleet: FleetSnapshot, accept: str = "", disks: Sequence[Disk] = ()) -> Page:
+        """The page for a scraper that accepts these types.
+
+        Counts go on between the pieces; within a series they agree.
         """
-        encode, content_type = choose_encoder(accept)
-        return encode(_Page(self._registry, fleet, self._history)), content_type
+        form = form_for(accept)
+        sources = Sources(self._configured, self._history, disks)
+        return Page(form.content_type, self._pieces(fleet, sources, form))
+
+    def _pieces(self, fleet: FleetSnapshot, sources: Sources, form: Form) -> Iterator[str]:
+        for family in self._families.all:
+            yield form.head(family.family)
+            yield from family.pieces()
+        yield from gauges.pieces(fleet, sources, self._models.label, form)
+        for metric in self._process.collect():
+            yield _shown(metric, form)
+        yield form.end
 
 
-class _Page:
-    """What prometheus_client's encoders ask for the families of one page."""
+def _shown(metric: Metric, form: Form) -> str:
+    """A family of prometheus_client's."""
+    counts = metric.type == COUNTER
+    name = f"{metric.name}_total" if counts else metric.name
+    family = Family(name, metric.type, f"{metric.documentation.rstrip('.')}.")
+    lines = [
+        f"{start(s.name, [*s.labels], s.labels.values())}{number(s.value)}\n"
+        for s in metric.samples
+    ]
+    return form.head(family) + "".join(lines)
 
-    def __init__(
-        self, registry: CollectorRegistry, fleet: FleetSnapshot, history: History | None
-    ) -> None:
-        self._registry = registry
-        self._fleet = fleet
-        self._history = history
 
-    def collect(self) -> Iterator[Metric]:
-        """All families, each once."""
-        yield from self._registry.collect()
-        yield from gauges(self._fleet)
-        if self._history is not None:
-            yield from history_counters(self._history)
+def process_families() -> Iterator[Family]:
+    """Those of this process that prometheus_client reads."""
+    for metric in ProcessCollector(registry=None).collect():
+        suffix = "_total" if metric.type == COUNTER else ""
+        yield Family(f"{metric.name}{suffix}", metric.type, f"{metric.documentation.rstrip('.')}.")

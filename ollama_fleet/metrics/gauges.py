@@ -1,42 +1,123 @@
-"""What snapshots show, as metric families."""
+"""What snapshots show, as text."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TypeVar
-
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
-from prometheus_client.metrics_core import Metric
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Final, TypeVar
 
 from ollama_fleet.history import History
-from ollama_fleet.metrics.families import FLEET, GPUS, HISTORY, INSTANCES, NAMESPACE, Reading
+from ollama_fleet.metrics.readings import (
+    CONFIG,
+    DISKS,
+    FLEET,
+    GPUS,
+    HISTORY,
+    INSTANCE_GPU,
+    INSTANCES,
+    MEMORY,
+    RESIDENT,
+    Configured,
+    Disk,
+    Reading,
+)
+from ollama_fleet.metrics.text import Family, Form, number, start
+from ollama_fleet.names import canonical
 from ollama_fleet.state import FleetSnapshot
 
 T = TypeVar("T")
 
+Row = tuple[Sequence[object], float]
+"""What the labels of a sample say, and its value."""
 
-def gauges(fleet: FleetSnapshot) -> Iterator[Metric]:
-    """What the fleet is at one moment."""
-    yield from _families(FLEET, [fleet])
-    yield from _families(INSTANCES, fleet.instances, instance="name")
-    yield from _families(GPUS, fleet.gpus, gpu_uuid="uuid")
+Shown = Iterator[tuple[Family, Iterable[Row]]]
 
-
-def history_counters(history: History) -> Iterator[Metric]:
-    """What became of the request records."""
-    yield from _families(HISTORY, [history])
+_TOGETHER: Final = 50  # samples of a piece: a tenth of a millisecond
+_TOLD_BY: Final = {"instance": "name", "gpu_uuid": "uuid", "store": "path"}
 
 
-def _families(
-    readings: Iterable[Reading[T]], things: Sequence[T], **told_by: str
-) -> Iterator[Metric]:
-    """One family for each reading; `told_by` is the label, and the field, that names a thing."""
+def families() -> Iterator[Family]:
+    """All that are shown here."""
+    yield from (reading.family() for reading in FLEET)
+    yield from (reading.family() for reading in CONFIG)
+    yield from (reading.family() for reading in HISTORY)
+    yield from (reading.family("instance") for reading in INSTANCES)
+    yield from (reading.family("gpu_uuid") for reading in GPUS)
+    yield from (reading.family("store") for reading in DISKS)
+    yield from (RESIDENT, MEMORY, INSTANCE_GPU)
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """What there is to be read besides the fleet."""
+
+    configured: Configured
+    history: History | None = None
+    disks: Sequence[Disk] = ()
+
+
+def pieces(
+    fleet: FleetSnapshot, sources: Sources, model_label: Callable[[str], str], form: Form
+) -> Iterator[str]:
+    """The fleet at one moment, some samples at a time; `model_label` names a model by its key."""
+    for family, rows in _shown(fleet, sources, model_label):
+        yield form.head(family)
+        yield from _samples(family, iter(rows))
+
+
+def _shown(fleet: FleetSnapshot, sources: Sources, model_label: Callable[[str], str]) -> Shown:
+    yield from _read(FLEET, [fleet])
+    yield from _read(CONFIG, [sources.configured])
+    yield from _read(INSTANCES, fleet.instances, "instance")
+    yield from _read(GPUS, fleet.gpus, "gpu_uuid")
+    yield from _read(DISKS, sources.disks, "store")
+    yield from _read(HISTORY, [sources.history] if sources.history is not None else [])
+    yield from _residency(fleet, model_label)
+    yield INSTANCE_GPU, (((i.name, uuid), 1) for i in fleet.instances for uuid in i.gpus)
+
+
+def _read(readings: Iterable[Reading[T]], things: Sequence[T], *told_by: str) -> Shown:
+    """A family for each reading; `told_by` is the label that tells one thing from another."""
     for reading in readings:
-        family = CounterMetricFamily if reading.name.endswith("_total") else GaugeMetricFamily
-        fields = (*told_by.values(), *reading.also)
-        metric = family(
-            f"{NAMESPACE}_{reading.name}", reading.help, labels=(*told_by, *reading.also)
-        )
-        for thing in things:
-            value = reading.read(thing)
-            if value is not None:
-                metric.add_metric([str(getattr(thing, field)) for field in fields], value)
-        yield metric
+        fields = (*(_TOLD_BY[label] for label in told_by), *reading.also)
+        yield reading.family(*told_by), _rows(reading, things, fields)
+
+
+def _rows(reading: Reading[T], things: Iterable[T], fields: Sequence[str]) -> Iterator[Row]:
+    for thing in things:
+        value = reading.read(thing)
+        if value is not None:
+            yield [getattr(thing, field) for field in fields], value
+
+
+def _residency(fleet: FleetSnapshot, model_label: Callable[[str], str]) -> Shown:
+    """Which models are where; those that share a label are added up."""
+    resident: Counter[tuple[str, ...]] = Counter()
+    memory: Counter[tuple[str, ...]] = Counter()
+    for instance in fleet.instances:
+        for row in instance.resident:
+            name = row.get("name")
+            label = model_label(canonical(name) if isinstance(name, str) else "")
+            whole, in_vram = _bytes(row.get("size")), _bytes(row.get("size_vram"))
+            resident[instance.name, label, device(whole, in_vram)] += 1
+            memory[instance.name, label, "gpu"] += in_vram
+            memory[instance.name, label, "cpu"] += max(0, whole - in_vram)
+    yield RESIDENT, resident.items()
+    yield MEMORY, memory.items()
+
+
+def device(whole_bytes: int, in_vram_bytes: int) -> str:
+    """Where a model of that size is, so much of it in the memory of GPUs."""
+    if in_vram_bytes <= 0:
+        return "cpu"
+    return "gpu" if in_vram_bytes >= whole_bytes else "partial"
+
+
+def _bytes(value: Any) -> int:
+    return value if isinstance(value, int) else 0
+
+
+def _samples(family: Family, rows: Iterator[Row]) -> Iterator[str]:
+    name, labels = family.name, family.labels
+    while some := [*islice(rows, _TOGETHER)]:
+        yield "".join([f"{start(name, labels, told)}{number(value)}\n" for told, value in some])

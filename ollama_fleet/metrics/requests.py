@@ -3,8 +3,9 @@
 from typing import Final
 
 from ollama_fleet.history import Ending, RequestRecord
-from ollama_fleet.metrics.families import RequestFamilies
+from ollama_fleet.metrics.families import Families
 from ollama_fleet.metrics.labels import ModelLabels, RouteLabels, as_cause
+from ollama_fleet.metrics.reasons import RETRIED, reason
 
 _WHOLE: Final = frozenset((Ending.COMPLETED, Ending.INCOMPLETE))
 
@@ -12,7 +13,7 @@ _WHOLE: Final = frozenset((Ending.COMPLETED, Ending.INCOMPLETE))
 class RequestCounts:
     """Adds requests to the families, under labels that are bounded."""
 
-    def __init__(self, families: RequestFamilies, models: ModelLabels, routes: RouteLabels) -> None:
+    def __init__(self, families: Families, models: ModelLabels, routes: RouteLabels) -> None:
         self._families = families
         self._models = models
         self._routes = routes
@@ -33,7 +34,9 @@ class RequestCounts:
             families.responses.of[route, str(record.status)].value += 1
         if record.instance:
             families.attempts.of[record.instance, outcome].value += 1
-            families.decisions.of[record.strategy,].value += record.attempts
+            families.decisions.of[record.strategy, reason(record)].value += 1
+            if record.attempts > 1:
+                families.decisions.of[record.strategy, RETRIED].value += record.attempts - 1
         if record.failures:
             self._add_failures(record)
         if record.inference:

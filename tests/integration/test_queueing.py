@@ -214,7 +214,7 @@ async def control_api(router, path):
         raise AssertionError("nobody asks for this")
 
     others = dict.fromkeys(
-        ("snapshot", "scrape", "recent", "find", "pull", "restart", "down"), unused
+        ("snapshot", "recent", "find", "pull", "restart", "down"), unused
     )
     commands = Commands(waiting=router.admission.waiting, **others)
     connector = aiohttp.UnixConnector(str(path))

@@ -4,12 +4,12 @@ from fleet_fixtures import fleet
 from made_records import Clock, made
 from snapshot_fixtures import fleet as snapshot
 
-from ollama_fleet.config import HistoryConfig
+from ollama_fleet.config import Config
 from ollama_fleet.fleet.recording import Recording
 
 
-def recording(path, **keys):
-    config = HistoryConfig(**keys)
+def recording(path, *, metrics=None, **keys):
+    config = Config(history=keys, metrics=metrics or {})
     state, later = fleet("gpu0", models=("qwen3:8b",)), []
     one = Recording(
         state,
@@ -34,8 +34,8 @@ class Made:
 
 
 def counted(made_by):
-    page, _ = made_by.scrape(snapshot(1), "")
-    return re.findall(r"(?m)^ollama_fleet_requests_total(.*)$", page.decode())
+    page = "".join(made_by.metrics.page(snapshot(1)).pieces)
+    return re.findall(r"(?m)^ollama_fleet_requests_total(.*)$", page)
 
 
 def test_a_request_that_ended_is_counted_and_kept(tmp_path):
@@ -44,7 +44,7 @@ def test_a_request_that_ended_is_counted_and_kept(tmp_path):
     assert counted(one) == [], "not among running streams"
     for call in one.soon:
         call()
-    assert counted(one) == ['{model="qwen3:8b",outcome="completed",route="/api/chat"} 1.0']
+    assert counted(one) == ['{route="/api/chat",model="qwen3:8b",outcome="completed"} 1']
     one.close()
     assert one.recent(10, 0.0) == (made(id="r1"),)
     assert one.find("r1") == made(id="r1")
@@ -54,7 +54,7 @@ def test_a_model_that_no_store_has_is_counted_without_its_name(tmp_path):
     one = recording(tmp_path / "h.db")
     one.ended(Made(key="registry.ollama.ai/library/secret:8b"))
     one.close()
-    assert counted(one) == ['{model="other",outcome="completed",route="/api/chat"} 1.0']
+    assert counted(one) == ['{route="/api/chat",model="other",outcome="completed"} 1']
 
 
 def test_a_fleet_that_keeps_none_counts_and_touches_no_file(tmp_path):

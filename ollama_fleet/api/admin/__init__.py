@@ -6,15 +6,13 @@ GET  /v1/requests?limit=N&since=T   records of requests, the last that ended fir
 GET  /v1/requests/ID          the record of one request
 GET  /v1/queue                the requests that wait, each with its place and how long it has yet
 GET  /v1/queue/ID             one of them; 404 once it waits no longer
-GET  /metrics                 counters and gauges for Prometheus
-GET  /healthz, /readyz        200, or 503 while nothing can serve
 POST /v1/pull {"model": M, "to": [...]}   Ollama's progress records, one JSON object per line; what
                               comes after the download has a `target`. `to`: instances, groups
 POST /v1/pull {"all": true, "to": [...]}  every model that is there again; records with a `model`,
                               the last of each with its `outcome` (control/library/refresh.py)
 POST /v1/restart {"instances": [...]}   drained restarts, one after another; [] means all
 POST /v1/down {"now": false}  stop the fleet; answers when stopping has begun
-What is about models is in models.py.
+What is about models is in models.py, what is for whoever watches in api/watching.py.
 """
 
 import asyncio
@@ -27,7 +25,6 @@ from typing import Any, Self
 import msgspec
 from aiohttp import web
 
-from ollama_fleet.api import merged
 from ollama_fleet.api.admin import wire
 from ollama_fleet.control.library.refresh import refresh
 from ollama_fleet.errors import FleetError
@@ -43,12 +40,10 @@ MAX_REQUESTS = 1000
 class Commands:
     """What the control API can make the fleet do, and tell.
 
-    `recent(limit, since_s)`, `find(id)` and `scrape(snapshot, accepted types)` block: they are
-    called on threads.
+    `recent(limit, since_s)` and `find(id)` block: they are called on threads.
     """
 
     snapshot: Callable[[], FleetSnapshot]
-    scrape: Callable[[FleetSnapshot, str], tuple[bytes, str]]
     recent: Callable[[int, float], Sequence[RequestRecord]]
     find: Callable[[str], RequestRecord | None]
     waiting: Callable[[], Iterable[Waiting]]
@@ -93,9 +88,6 @@ class Admin:
                 web.get("/v1/requests/{id:.+}", self._request),
                 web.get("/v1/queue", self._queue),
                 web.get("/v1/queue/{id:.+}", self._queued),
-                web.get("/metrics", self._metrics),
-                web.get("/healthz", self._health),
-                web.get("/readyz", self._health),
                 web.post("/v1/pull", self._pull),
                 web.post("/v1/restart", self._restart),
                 web.post("/v1/down", self._down),
@@ -120,11 +112,6 @@ class Admin:
     async def _status(self, _request: web.Request) -> web.Response:
         return wire.document(self._commands.snapshot())
 
-    async def _metrics(self, request: web.Request) -> web.Response:
-        snapshot, accept = self._commands.snapshot(), request.headers.get("Accept", "")
-        page, content_type = await asyncio.to_thread(self._commands.scrape, snapshot, accept)
-        return web.Response(body=page, headers={"Content-Type": content_type})
-
     async def _requests(self, request: web.Request) -> web.Response:
         try:
             limit = int(request.query.get("limit", DEFAULT_REQUESTS))
@@ -148,10 +135,6 @@ class Admin:
         if found is None:
             return web.json_response({"error": "there is no such request waiting"}, status=404)
         return wire.document(found)
-
-    async def _health(self, _request: web.Request) -> web.Response:
-        status = 200 if merged.live(self._state) and not self._state.stopping else 503
-        return web.json_response({"ok": status == 200}, status=status)
 
     async def _restart(self, request: web.Request) -> web.Response:
         wanted = await wire.read(request, _Restart)

@@ -1,0 +1,101 @@
+"""What whoever watches a running fleet is told, and where: put together with its sources."""
+
+import asyncio
+import logging
+import socket
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Final
+
+from aiohttp import web
+
+from ollama_fleet.api.connection import Front
+from ollama_fleet.api.disks import Disks
+from ollama_fleet.api.guests import Door, Origins
+from ollama_fleet.api.watching import Watching
+from ollama_fleet.config import Address, Config
+from ollama_fleet.errors import CannotListen
+from ollama_fleet.fleet.front import own_addresses
+from ollama_fleet.fleet.recording import Recording
+from ollama_fleet.metrics import Disk, Metrics, Page
+from ollama_fleet.state import FleetSnapshot, State
+
+_LOOK_S: Final = 0.5  # between two looks at how late the loop comes
+_DRAIN_S: Final = 1.0
+
+log = logging.getLogger(__name__)
+
+
+@asynccontextmanager
+async def watched(
+    config: Config,
+    state: State,
+    recording: Recording,
+    snapshot: Callable[[], FleetSnapshot],
+    clock: Callable[[], float],
+) -> AsyncIterator[tuple[web.RouteDef, ...]]:
+    """Count what happens, and listen where the configuration says so, while the block runs.
+
+    The routes are those for the control API. Raises CannotListen.
+    """
+    metrics = recording.metrics
+
+    def page(accept: str, disks: Sequence[Disk]) -> Page:
+        assert metrics is not None
+        return metrics.page(snapshot(), accept, disks)
+
+    disks = Disks(config.stores)
+    watching = Watching(state, page if metrics is not None else None, disks.read, clock)
+    async with AsyncExitStack() as stack:
+        if metrics is not None:
+            await stack.enter_async_context(_counting(state, metrics, clock))
+        if config.metrics.listen is not None:
+            await stack.enter_async_context(_listening(config, config.metrics.listen, watching))
+        yield watching.routes()
+
+
+@asynccontextmanager
+async def _counting(
+    state: State, metrics: Metrics, clock: Callable[[], float]
+) -> AsyncIterator[None]:
+    """Count events, and how late the loop comes."""
+    looking = asyncio.create_task(_look(metrics, clock), name="loop lag")
+    state.events.on_event.append(metrics.happened)
+    try:
+        yield
+    finally:
+        state.events.on_event.remove(metrics.happened)
+        looking.cancel()
+
+
+async def _look(metrics: Metrics, clock: Callable[[], float]) -> None:
+    while True:
+        due_s = clock() + _LOOK_S
+        await asyncio.sleep(_LOOK_S)
+        metrics.lagged(max(0.0, clock() - due_s))
+
+
+@asynccontextmanager
+async def _listening(config: Config, address: Address, watching: Watching) -> AsyncIterator[None]:
+    """Answer on an address of its own, whose guests are judged as those of the front are."""
+    hostnames = frozenset((socket.gethostname().lower(),))
+    door = Door(Origins(), hostnames if address.is_loopback else None, own_addresses)
+    front = Front(
+        watching.guarded(door),
+        address.host,
+        address.port,
+        header_timeout_s=config.limits.header_timeout_s,
+        drain_s=_DRAIN_S,
+    )
+    try:
+        await front.__aenter__()
+    except OSError as error:
+        raise CannotListen(
+            f"cannot listen on {address} for scrapes: {error.strerror or error}",
+            "`metrics.listen` must be an address of this machine and a port that is free",
+        ) from None
+    try:
+        log.info("metrics", extra={"listen": str(Address(address.host, front.port))})
+        yield
+    finally:
+        await front.__aexit__()
