@@ -11,7 +11,7 @@ from typing import Final
 
 from aiohttp.hdrs import HOST, ORIGIN
 
-from ollama_fleet.api import answers, lists, management, pulling, relayed
+from ollama_fleet.api import answers, creating, lists, management, pulling, relayed
 from ollama_fleet.api.bodies import BadBody
 from ollama_fleet.api.connection import MALFORMED, Answer, ClientStream, FrontRequest, Refusal
 from ollama_fleet.api.guests import Door
@@ -133,7 +133,7 @@ ROUTES: Final[Mapping[str, Mapping[str, Route]]] = {
     "/api/show": _routes(relayed.show, "POST"),
     "/api/pull": _routes(pulling.pull, "POST"),
     "/api/push": _routes(management.push, "POST"),
-    "/api/create": _routes(management.create, "POST"),
+    "/api/create": _routes(creating.create, "POST"),
     "/api/copy": _routes(management.copy, "POST"),
     "/api/delete": _routes(management.delete, "DELETE"),
     BLOB_ROUTE: _routes(management.blob, "HEAD", "POST"),

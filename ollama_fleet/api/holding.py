@@ -1,13 +1,16 @@
 """The end of an answer, kept back until what it tells of can be seen."""
 
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Final
 
 from ollama_fleet.api.connection import ClientStream
-from ollama_fleet.router.relay.framing import Head
+from ollama_fleet.router.relay.framing import Head, chunk
 
 _SUCCESS: Final = b'"status":"success"'
 _LAST_CHUNK: Final = b"0\r\n"
+_LINE_END: Final = b"\r\n"
+_END: Final = b"0\r\n\r\n"
 
 
 class HeldBack:
@@ -44,10 +47,10 @@ class HeldBack:
         if self._held and not self._whole and not data.startswith(_LAST_CHUNK):
             self._client.write(bytes(self._held))
             self._held.clear()
-        if self._whole or self._held or _SUCCESS in data:
-            self._held += data
-        else:
-            self._client.write(data)
+        before = 0 if self._whole or self._held else _begin(data)
+        if before:
+            self._client.write(data[:before])
+        self._held += data[before:]
 
     @property
     def straight(self) -> Callable[[bytes], object]:
@@ -70,6 +73,25 @@ class HeldBack:
         if self._head is None:
             self._client.flow(pause, resume)
 
+    @property
+    def succeeded(self) -> bool:
+        """The answer is whole, and ends with a success that is being kept back."""
+        return self._finished and self.status == HTTPStatus.OK and _SUCCESS in self._held
+
+    def tell(self, line: bytes) -> None:
+        """Say more before that success, in a stream; a whole answer says no more than its end."""
+        if not self._whole:
+            self._client.flow(_nothing, _nothing)  # who has answered is asked other things by now
+            self._client.write(self._framed(line))
+
+    def end_with(self, line: bytes) -> None:
+        """Let a stream end with this line instead."""
+        end = _END if self.speaks_chunked else b""
+        self._held = bytearray(self._framed(line) + end)
+
+    def _framed(self, line: bytes) -> bytes:
+        return chunk(line) if self.speaks_chunked else line
+
     def let_go(self) -> None:
         """Tell the client the rest."""
         if self._head is not None:
@@ -78,3 +100,17 @@ class HeldBack:
             self._client.write(bytes(self._held))
         if self._finished:
             self._client.finish()
+
+
+def _begin(data: bytes) -> int:
+    """Where the chunk of a success begins, or the record, if it is not in chunks; else the end."""
+    found = data.find(_SUCCESS)
+    if found <= 0:
+        return 0 if not found else len(data)
+    record = found - 1
+    chunked = data[:record].endswith(_LINE_END)
+    return data.rfind(b"\n", 0, record - len(_LINE_END)) + 1 if chunked else record
+
+
+def _nothing() -> None:
+    """Nobody has to be told that a client does not keep up."""

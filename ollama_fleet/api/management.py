@@ -1,4 +1,4 @@
-"""Changes of the model store: create, copy, delete and push, and the blobs that they need.
+"""Changes of the model store: copy, delete and push, and the blobs that a create needs.
 
 Each has been seen in the store before its client is told of it (changes.py): who copies a model and
 then lists them sees the copy.
@@ -39,24 +39,25 @@ async def delete(parts: Parts, visit: Visit) -> None:
     await _everywhere(parts, visit, wanted, parts.mutations.removing)
 
 
-async def create(parts: Parts, visit: Visit) -> None:
-    """Make a model of another or of uploaded blobs, in the store that these went to."""
-    held = await bodies.read(visit.request, parts.limits, _READING)
-    wanted = asking(visit, held.body, model=held.wanted.model)
-    async with parts.mutations.adding(_first(parts)):
-        await as_it_goes(parts, visit, wanted)
-
-
 async def as_it_goes(parts: Parts, visit: Visit, wanted: Request) -> None:
     """Make a change that tells of its progress; of its success when that can be seen."""
-    store, held = _first(parts), HeldBack(visit.client, whole=False)
+    held = HeldBack(visit.client, whole=False)
+    await made(parts, visit, wanted, held)
+    held.let_go()
+
+
+async def made(parts: Parts, visit: Visit, wanted: Request, held: HeldBack) -> None:
+    """Make a change in the store for new models, where it can then be seen.
+
+    Its success is kept back. Raises Failure where nothing of an answer has been sent.
+    """
+    store = first_store(parts)
     try:
         await parts.relay.serve(once(parts.mutations, wanted, store), held)
     except Failure:
         if not visit.client.started:
             raise
     await parts.mutations.refresh(store)
-    held.let_go()
 
 
 async def push(parts: Parts, visit: Visit) -> Answer | None:
@@ -75,7 +76,7 @@ async def blob(parts: Parts, visit: Visit) -> Answer | None:
         return answers.error(Dialect.OLLAMA, 400, "invalid digest format")
     uploads = visit.request.method == "POST"
     body = bodies.passing(visit.request, parts.limits) if uploads else b""
-    wanted = once(parts.mutations, asking(visit, body), _first(parts))
+    wanted = once(parts.mutations, asking(visit, body), first_store(parts))
     await parts.relay.serve(wanted, visit.client)
     return None
 
@@ -91,6 +92,6 @@ async def _everywhere(parts: Parts, visit: Visit, wanted: Request, turn: Turn) -
     worst.let_go()
 
 
-def _first(parts: Parts) -> str:
+def first_store(parts: Parts) -> str:
     """Where new models go: the same for an upload and for the create that names it."""
     return next(iter(parts.mutations.stores()), "")

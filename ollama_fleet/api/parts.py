@@ -1,8 +1,8 @@
 """What the front's handlers work with, put together once."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from ollama_fleet.api.bodies import Limits
 from ollama_fleet.api.connection import Answer
@@ -14,19 +14,30 @@ from ollama_fleet.state import State
 Records = AsyncGenerator[Mapping[str, Any], None]
 
 
+class Pulls(Protocol):
+    """What the front needs of the library: progress records, whose end is a success."""
+
+    def pull(self, name: str, insecure: bool = False) -> Records:  # noqa: FBT001, FBT002 - as it is
+        """One download for all. Raises OllamaError."""
+        ...
+
+    def share(self, name: str, source: str, targets: Sequence[str] = ()) -> Records:
+        """What one store has brought to others, to all if none is named. Raises OllamaError."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Parts:
     """The fleet as the front sees it.
 
-    `pull(name, insecure)` yields progress records of one download for all; `unload(key, name)`
-    unloads a model everywhere.
+    `unload(key, name)` unloads a model everywhere.
     """
 
     state: State
     relay: Relay
     mutations: Mutations
     limits: Limits
-    pull: Callable[[str, bool], Records]
+    library: Pulls
     unload: Callable[[str, str], Awaitable[None]]
 
 

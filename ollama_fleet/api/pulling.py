@@ -38,7 +38,7 @@ async def pull(parts: Parts, visit: Visit) -> Answer | None:
         # Refused, then, but by an instance: in its own words.
         await as_it_goes(parts, visit, asking(visit, held.body))
         return None
-    async with aclosing(as_ollama(parts.pull(options.model, options.insecure))) as progress:
+    async with aclosing(as_ollama(parts.library.pull(options.model, options.insecure))) as progress:
         return await (_streamed(visit, progress) if options.stream else _whole(progress))
 
 

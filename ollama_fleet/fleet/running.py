@@ -255,7 +255,7 @@ class Fleet:
             self._relay,
             self._mutations,
             Limits(limits.body_bytes, limits.body_timeout_s, spool=spool),
-            self._library.pull,
+            self._library,
             self._loaders.preloads.release,
         )
         return make_front(config, parts, self._recording.answered)

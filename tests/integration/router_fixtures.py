@@ -7,6 +7,7 @@ import socket
 import struct
 import time
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 
 from ollama_fleet.api.app import Api
 from ollama_fleet.api.bodies import Limits
@@ -160,6 +161,12 @@ async def nothing(*_arguments):
     """What is to happen where a test does not care."""
 
 
+async def nobody_else(_name, _source, _targets=()):
+    """Records of bringing a model to other stores, where there are none."""
+    for record in ():
+        yield record
+
+
 @asynccontextmanager
 async def routed(
     *backends,
@@ -173,6 +180,7 @@ async def routed(
     external=(),
     refresh=nothing,
     pull=None,
+    share=nobody_else,
     **timeouts,
 ):
     """A router over backends, each an instance `i0`, `i1`… that holds the model `m`.
@@ -223,8 +231,8 @@ async def routed(
     async def unload(key, name):
         unloaded.append((key, name))
 
-    limits = Limits(body_bytes, 1.0)
-    parts = Parts(state, relay, Mutations(state, refresh), limits, pull, unload)
+    limits, library = Limits(body_bytes, 1.0), SimpleNamespace(pull=pull, share=share)
+    parts = Parts(state, relay, Mutations(state, refresh), limits, library, unload)
     api = Api(parts, Door(Origins(), frozenset({"x"})), RequestIds(0.0, 0))
     async with Front(api.handle, "127.0.0.1", 0, header_timeout_s=1.0, drain_s=1.0) as front:
         try:

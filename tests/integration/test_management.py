@@ -10,6 +10,7 @@ import pytest
 import uvloop
 from router_fixtures import NDJSON, Backend, answer, chunk, post, routed, stream
 
+from ollama_fleet.errors import OllamaError
 from ollama_fleet.names import canonical
 from ollama_fleet.state import Phase
 
@@ -263,6 +264,131 @@ def test_someone_elses_server_is_not_changed():
                 assert status(await router.exchange(raw)) == 200
             assert theirs.requests == []
             assert len(ours.requests) == len(CHANGES)
+
+    run(check())
+
+
+# -- creates and the other stores ----------------------------------------------------------------
+
+CREATE = b'{"model":"n","files":{}}'
+WHOLE = b'{"model":"n","files":{},"stream":false}'
+
+
+class Sharing:
+    """Stands where the library would: notes what is to be brought where; may fail."""
+
+    def __init__(self, error=""):
+        self.asked, self.error = [], error
+
+    async def __call__(self, name, source, targets=()):
+        self.asked.append((name, source, tuple(targets)))
+        yield {"status": "copying to i1", "target": "i1"}
+        yield {"status": "copying to i1", "target": "i1", "digest": "d", "total": 9}
+        if self.error:
+            raise OllamaError(self.error)
+
+
+async def creates(_backend, request, writer):
+    """As Ollama answers a create."""
+    if b'"stream":false' in request[1]:
+        await answer(200, SUCCESS.strip())(_backend, request, writer)
+    else:
+        writer.write(NDJSON + chunk(PROGRESS) + chunk(SUCCESS) + b"0\r\n\r\n")
+
+
+@pytest.mark.parametrize("body", [CREATE, WHOLE], ids=["streamed", "whole"])
+def test_what_was_created_is_brought_to_the_other_stores_before_its_success_is_told(body):
+    async def check():
+        share = Sharing()
+        async with (
+            Backend(creates) as one,
+            Backend(creates) as two,
+            routed(one, two, stores=("/a", "/b"), share=share) as router,
+        ):
+            raw = await router.exchange(post("/api/create", body))
+            assert share.asked == [("n", "/a", ())]
+            assert two.requests == []
+            told = raw.partition(b"\r\n\r\n")[2]
+            copying = b'{"status":"copying to i1"}\n'
+            if body is WHOLE:
+                assert (status(raw), told) == (200, SUCCESS.strip())
+            else:
+                end = chunk(SUCCESS) + b"0\r\n\r\n"
+                assert told == chunk(PROGRESS) + chunk(copying) + end
+
+    run(check())
+
+
+@pytest.mark.parametrize("body", [CREATE, WHOLE], ids=["streamed", "whole"])
+def test_a_store_that_has_not_got_what_was_created_is_an_error_instead_of_the_success(body):
+    async def check():
+        share = Sharing("i1: the disk is full")
+        async with (
+            Backend(creates) as backend,
+            routed(backend, share=share) as router,
+        ):
+            raw = await router.exchange(post("/api/create", body))
+            assert SUCCESS.strip() not in raw
+            if body is WHOLE:
+                assert (status(raw), raw.endswith(b'{"error":"i1: the disk is full"}')) == (
+                    500,
+                    True,
+                )
+            else:
+                error = chunk(b'{"error":"i1: the disk is full"}\n')
+                assert raw.endswith(error + b"0\r\n\r\n")
+
+    run(check())
+
+
+def test_of_a_create_that_has_failed_nothing_is_brought_anywhere():
+    async def check():
+        async def fails(_backend, _request, writer):
+            writer.write(NDJSON + chunk(PROGRESS) + chunk(b'{"error":"no"}\n') + b"0\r\n\r\n")
+
+        for script in (answer(400, b'{"error":"no"}'), fails):
+            share = Sharing()
+            async with Backend(script) as backend, routed(backend, share=share) as router:
+                raw = await router.exchange(post("/api/create", CREATE))
+                assert b'{"error":"no"}' in raw
+                assert share.asked == []
+
+    run(check())
+
+
+def test_the_model_that_another_is_made_of_is_brought_where_that_is_made():
+    """Else the instance would download what the fleet has, or not find it."""
+
+    async def check():
+        share = Sharing()
+        async with (
+            Backend(creates) as one,
+            Backend(creates) as two,
+            routed(one, two, stores=("/a", "/b"), share=share) as router,
+        ):
+            router.state.set_stored(router.state.instances["i0"], [])
+            raw = await router.exchange(post("/api/create", b'{"model":"n","from":"m"}'))
+            assert SUCCESS in raw
+            assert share.asked == [("m", "/b", ("/a",)), ("n", "/a", ())]
+            share.error = "i0: the disk is full"
+            raw = await router.exchange(post("/api/create", b'{"model":"n","from":"m"}'))
+            assert (status(raw), raw.endswith(b'{"error":"i0: the disk is full"}')) == (500, True)
+            assert len(one.requests) == 1
+
+    run(check())
+
+
+def test_a_push_reads_from_an_instance_that_has_the_model():
+    async def check():
+        async with (
+            Backend(answer(200, b"")) as without,
+            Backend(stream) as having,
+            routed(without, having, stores=("/a", "/b")) as router,
+        ):
+            router.state.set_stored(router.state.instances["i0"], [])
+            for _ in range(3):
+                assert status(await router.exchange(post("/api/push"))) == 200
+            assert (len(without.requests), len(having.requests)) == (0, 3)
 
     run(check())
 

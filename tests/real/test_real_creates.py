@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import tiny_gguf
-from fleet_process import FleetProcess, call
+from fleet_process import FleetProcess, call, until
 from real_ollama import create
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
@@ -73,14 +73,14 @@ def test_ollama_create_ends_when_every_store_has_the_model_and_each_can_run_it(
     assert places(fleet) == {"mine:latest": [{"a", "b"}]}
     for instance in fleet.instances().values():
         body = {"model": "mine", "prompt": "hi", "stream": False}
-        assert call(f"http://127.0.0.1:{instance['port']}/api/generate", body)["done"]
+        assert call(f"{instance['url']}/api/generate", body)["done"]
 
 
 def test_a_model_is_made_of_one_that_only_another_store_has(fleet, gguf):
     """Uploads go to the first store; the model it is made of is brought there."""
     b = fleet.instances()["b"]
-    create(f"http://127.0.0.1:{b['port']}", "base", gguf.read_bytes(), {})
-    fleet.run("stop", "base", check=False)
+    create(b["url"], "base", gguf.read_bytes(), {})
+    until(lambda: "base:latest" in places(fleet), what="the fleet's next look")
     wanted = {"model": "mine", "from": "base", "system": "Be brief.", "stream": False}
     assert call(f"{fleet.base}/api/create", wanted) == {"status": "success"}
     assert places(fleet)["mine:latest"] == [{"a", "b"}]

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ollama_fleet.api.holding import HeldBack
-from ollama_fleet.router.relay.framing import parse_head
+from ollama_fleet.router.relay.framing import chunk, parse_head
 
 HEAD = parse_head(b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson")
 PROGRESS, SUCCESS, END = b'{"status":"reading"}\n', b'{"status":"success"}\n', b"0\r\n\r\n"
@@ -82,6 +82,36 @@ def test_an_answer_without_a_body_is_told_too():
     client, held = told(True)
     held.let_go()
     assert client.seen == ["start", "finish"]
+
+
+def test_more_can_be_said_before_a_success_or_another_end_instead_of_it():
+    client, held = told(False, PROGRESS, SUCCESS, END)
+    assert held.succeeded
+    held.tell(b"more\n")
+    held.let_go()
+    assert client.seen[-3:] == [b"5\r\nmore\n\r\n", SUCCESS + END, "finish"]
+    client, held = told(False, PROGRESS, SUCCESS, END)
+    held.end_with(b"no\n")
+    held.let_go()
+    assert client.seen[-2:] == [b"3\r\nno\n\r\n" + END, "finish"]
+
+
+@pytest.mark.parametrize("framed", [chunk, bytes], ids=["chunks", "lines"])
+def test_what_comes_together_with_a_success_passes_before_it(framed):
+    client, held = told(False, framed(PROGRESS) + framed(PROGRESS) + framed(SUCCESS) + END)
+    assert client.seen[2:] == [framed(PROGRESS) * 2]
+    held.let_go()
+    assert client.seen[3:] == [framed(SUCCESS) + END, "finish"]
+
+
+def test_only_an_answer_that_ends_with_it_is_a_success():
+    assert told(True, SUCCESS.strip())[1].succeeded
+    for pieces in ([PROGRESS, END], [SUCCESS, PROGRESS, END], []):
+        assert not told(False, *pieces)[1].succeeded
+    held = HeldBack(Client(), whole=False)
+    held.start(HEAD, ())
+    held.write(SUCCESS)
+    assert not held.succeeded, "its end has not come"
 
 
 @given(st.lists(st.sampled_from([PROGRESS, SUCCESS, b"", END, b"x"])), st.booleans())

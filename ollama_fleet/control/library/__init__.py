@@ -22,7 +22,7 @@ from ollama_fleet.control.mutations import Mutations
 from ollama_fleet.control.stores import Claims, read_store
 from ollama_fleet.control.targets import named
 from ollama_fleet.errors import FleetError, OllamaError, StoreError
-from ollama_fleet.names import ModelName
+from ollama_fleet.names import ModelName, canonical
 from ollama_fleet.ollama import unix_s
 from ollama_fleet.state import Instance, Pull, State
 
@@ -90,6 +90,22 @@ class Library:
             async for record in records:
                 yield record
         yield {"status": "success"}
+
+    async def share(
+        self, name: str, source: str, targets: Sequence[str] = ()
+    ) -> AsyncGenerator[Record, None]:
+        """Bring what one store has of a name to other stores, to all of them if none is named.
+
+        Records and errors are those of a pull, but for the last. What only an instance elsewhere
+        has can be brought nowhere.
+        """
+        stores = targets or dict.fromkeys(i.spec.store for i in self._state.instances.values())
+        others = {store: source for store in stores if store != source}
+        if others and self._is_ours(source):
+            followed = self._jobs.follow(canonical(name), name, others)
+            async with aclosing(followed) as records:
+                async for record in records:
+                    yield record
 
     async def plan(
         self, models: Sequence[str], *, origin: str = "", prune: bool = False
