@@ -9,10 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import yaml
 
 from ollama_fleet.bench.sync.fleet import Fleet, plain_environ
 from ollama_fleet.bench.sync.ollamas import Program, Server, digests, program, served
 from ollama_fleet.bench.sync.registry import Made, Registry, registry
+from ollama_fleet.sim.ollama.catalogue import install_profile
+from ollama_fleet.sim.ollama.profile import load
+from ollama_fleet.sim.ollama.store import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,17 +25,19 @@ class Setting:
 
     `stores` groups with a store each: in the folders `places`, in turn, or beside one another.
     `remotes` are Ollamas of nobody's, each with a store of its own, which reach the fleet at the
-    address `listener`. `more` goes into fleet.yaml, `simulated` says that no real Ollama will do,
-    and `environ` is what instances inherit.
+    address `listener`. `more` goes into fleet.yaml, `environ` is what instances inherit.
+    `simulated` says that no real Ollama will do; nor will one with a `profile`, the document of a
+    simulation's, of which what is installed is in all stores from the start.
     """
 
     stores: int = 4
     remotes: int = 0
     places: Sequence[Path] = ()
-    listener: str = "127.0.0.1:0"
     simulated: bool = False
+    listener: str = "127.0.0.1:0"
     more: Mapping[str, Any] = field(default_factory=dict)
     environ: Mapping[str, str] = field(default_factory=dict)
+    profile: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,18 +89,31 @@ async def stage(setting: Setting) -> AsyncIterator[Stage]:
         stores = [places[n % len(places)] / f"store{n}" for n in range(setting.stores)]
         session = await stack.enter_async_context(aiohttp.ClientSession())
         shelf = await stack.enter_async_context(registry(session))
-        ollama = program(folder, {**os.environ, **setting.environ}, simulated=setting.simulated)
+        environ = {**os.environ, **setting.environ, **_installed(setting, folder, stores)}
+        ollama = program(folder, environ, simulated=setting.simulated or bool(setting.profile))
         remotes = [
             await stack.enter_async_context(
                 served(session, ollama, _made(folder / f"far{n}"), folder / f"far{n}" / "models")
             )
             for n in range(setting.remotes)
         ]
-        environ = plain_environ(folder, ollama.environ)
-        fleet = Fleet(folder, _document(setting, ollama, shelf, stores, remotes), environ)
+        document = _document(setting, ollama, shelf, stores, remotes)
+        fleet = Fleet(folder, document, plain_environ(folder, ollama.environ))
         stack.push_async_callback(fleet.close)
         await fleet.start()
         yield Stage(folder, ollama, shelf, fleet, stores, remotes, session)
+
+
+def _installed(setting: Setting, folder: Path, stores: Sequence[Path]) -> Mapping[str, str]:
+    """Put the models of a profile into the stores; the variable that names the profile."""
+    if not setting.profile:
+        return {}
+    path = folder / "profile.yaml"
+    path.write_text(yaml.safe_dump(dict(setting.profile)))
+    profile = load(str(path))
+    for store in stores:
+        install_profile(Store(store), profile)
+    return {"OLLAMA_SIM_PROFILE": str(path)}
 
 
 def _made(folder: Path) -> Path:
