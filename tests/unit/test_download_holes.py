@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ollama_fleet.control.stores import resuming
 from ollama_fleet.control.stores.holes import written_end
-from ollama_fleet.control.stores.resuming import mend_downloads
 
 BLOB = f"sha256-{'a' * 64}"
 PART_BYTES = 100_003  # no multiple of any block
@@ -66,10 +66,28 @@ def test_what_came_after_the_last_record_is_written_down(folder):
         record = {"N": number, "Offset": number * PART_BYTES, "Size": PART_BYTES}
         path = blobs / f"{BLOB}-partial-{number}"
         path.write_text(json.dumps({**record, "Completed": completed}))
-    mend_downloads(blobs.parent)
+    resuming.mend_downloads(blobs.parent)
     told = [
         json.loads((blobs / f"{BLOB}-partial-{number}").read_bytes())["Completed"]
         for number in range(3)
     ]
     assert (told[0], told[2]) == (PART_BYTES, 50_001)
     assert 50_000 < told[1] <= 70_000
+
+
+def test_a_download_that_ends_while_it_is_looked_at_leaves_no_record_behind(folder, monkeypatch):
+    """Ollama would take a record without a file for the whole of the next download."""
+    blobs = folder / "ending" / "blobs"
+    blobs.mkdir(parents=True)
+    growing = grown(blobs / f"{BLOB}-partial", (70_000,))
+    record = blobs / f"{BLOB}-partial-0"
+    record.write_text(json.dumps({"N": 0, "Offset": 0, "Size": PART_BYTES, "Completed": 0}))
+
+    def ends(*_):
+        record.unlink()
+        growing.rename(blobs / BLOB)
+        return 65_536
+
+    monkeypatch.setattr(resuming, "written_end", ends)
+    resuming.mend_downloads(blobs.parent)
+    assert list(blobs.iterdir()) == [blobs / BLOB]

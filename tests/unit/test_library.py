@@ -58,6 +58,10 @@ async def plenty(_store):
     return Disk(1, 1000 * GIB)
 
 
+async def nothing_left(_job, _store):
+    """No pull was ever broken off."""
+
+
 def library(state, registry):
     refreshed = []
 
@@ -66,7 +70,7 @@ def library(state, registry):
 
     mutations = Mutations(state, refresh)
     return pulls.Library(
-        state, registry.client, mutations, offer=no_offer, disk_of=plenty
+        state, registry.client, mutations, offer=no_offer, disk_of=plenty, trust=nothing_left
     ), refreshed
 
 
@@ -250,7 +254,14 @@ def test_what_was_removed_while_a_pull_ran_is_fetched_again_before_its_success_i
     async def run():
         state, registry = fleet("a", "b"), Registry()
         mutations = Mutations(state, lambda _store: asyncio.sleep(0))
-        lib = pulls.Library(state, registry.client, mutations, offer=no_offer, disk_of=plenty)
+        lib = pulls.Library(
+            state,
+            registry.client,
+            mutations,
+            offer=no_offer,
+            disk_of=plenty,
+            trust=nothing_left,
+        )
         seen = []
         task = asyncio.create_task(collect(lib.pull("m"), seen))
         await settle()

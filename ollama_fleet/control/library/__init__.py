@@ -18,6 +18,7 @@ from ollama_fleet.control.library.patience import Patience
 from ollama_fleet.control.library.plan import REGISTRY, Held, Place, SyncPlan, plan_sync
 from ollama_fleet.control.library.remote import Offer, Remote, Remotes
 from ollama_fleet.control.library.spread import Spread
+from ollama_fleet.control.library.trust import Establish, Trust
 from ollama_fleet.control.mutations import Mutations
 from ollama_fleet.control.stores import Claims, read_store
 from ollama_fleet.control.targets import named
@@ -51,6 +52,7 @@ class Library:
         offer: Offer,
         patience: Patience = Patience(),  # noqa: B008 - frozen
         disk_of: DiskOf = on_disk,
+        trust: Establish | None = None,
         may: Allowed = anything,
         afterwards: Afterwards = lambda _key: (),
     ) -> None:
@@ -63,7 +65,13 @@ class Library:
         self._jobs = Jobs(self._run, forget=self._forget)
         claims = Claims()
         self._downloads = Downloads(
-            client, mutations, self._note, claims, disk_of=disk_of, sleep=patience.sleep
+            client,
+            mutations,
+            self._note,
+            claims,
+            disk_of=disk_of,
+            trust=trust or Trust(mutations).establish,
+            sleep=patience.sleep,
         )
         self._spread = Spread(mutations, claims, self._label)
         self._remotes = Remotes(client, offer, mutations)

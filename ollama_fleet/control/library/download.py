@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from ollama_fleet.control.library.jobs import Job
 from ollama_fleet.control.library.losses import Losses
 from ollama_fleet.control.library.mending import aside, of_wrong_size
+from ollama_fleet.control.library.trust import Establish
 from ollama_fleet.control.mutations import Mutations
 from ollama_fleet.control.stores import Claim, Claims, Disk, read_disk
 from ollama_fleet.errors import OllamaError
@@ -31,7 +32,7 @@ class Downloads:
     """Has models downloaded.
 
     `noted(job, instance)` is told of every record, `sleep` takes seconds; what a download will yet
-    write stands in `claims`.
+    write stands in `claims`. `trust` comes before each, for what earlier ones have left.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class Downloads:
         claims: Claims,
         *,
         disk_of: DiskOf,
+        trust: Establish,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._client = client
@@ -49,6 +51,7 @@ class Downloads:
         self._noted = noted
         self._claims, self._disk_of = claims, disk_of
         self._sleep = sleep
+        self._trust = trust
 
     async def into(self, job: Job, store: str) -> None:
         """Download a job's model; if its instance is lost, losses.py says who goes on.
@@ -83,6 +86,8 @@ class Downloads:
         if instance is None:
             raise OllamaError("no instance of the fleet is up to pull a model", status=503)
         while True:
+            if not instance.spec.external:
+                await self._trust(job, store)
             removals = await self._mutations.removals(store)
             try:
                 await self._follow(job, instance)

@@ -19,7 +19,6 @@ from typing import Final
 
 from ollama_fleet.control.stores import layout
 from ollama_fleet.control.stores.files import give_to_owner, make_folder
-from ollama_fleet.control.stores.resuming import mend_downloads
 
 _RETRY_S: Final = 0.05
 _DIGITS: Final = 20
@@ -103,12 +102,10 @@ class Downloads:
     """Which fleet downloads into a store: its downloads go side by side, another's wait for them.
 
     Two Ollamas that fetch one blob write into one file, and the second to end fails; within one
-    fleet a single instance of a store does it all. Removals take no notice of downloads. What
-    earlier ones have left is mended before the first.
+    fleet a single instance of a store does it all. Removals take no notice of downloads.
     """
 
     def __init__(self, store: Path, elsewhere: Path) -> None:
-        self._store = store
         self._lock = StoreLock(store, elsewhere, "downloads")
         self._entering = asyncio.Lock()
         self._running = 0
@@ -119,11 +116,8 @@ class Downloads:
         """Hold the store for a download; `waiting` is called if another fleet has it."""
         async with self._entering:
             if not self._running:
-                async with AsyncExitStack() as stack:
-                    held = self._lock.held(alone=True, waiting=waiting)
-                    await stack.enter_async_context(held)
-                    await asyncio.to_thread(mend_downloads, self._store)
-                    self._held = stack.pop_all()
+                held = self._lock.held(alone=True, waiting=waiting)
+                await self._held.enter_async_context(held)
             self._running += 1
         try:
             yield

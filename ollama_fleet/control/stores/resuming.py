@@ -88,9 +88,9 @@ def mend_downloads(
 ) -> None:
     """Mend the records of a store's downloads; a download that cannot be mended is begun anew.
 
-    What came of a download after its records were written they then say, too. To be called while
-    nobody downloads into the store. Blocks. What an Ollama changes meanwhile that knows of no fleet
-    is left alone; what the system refuses is logged: then the pull will say what is wrong.
+    What came of a download after its records were written they then say, too. Blocks. What an
+    Ollama changes meanwhile is left alone, and of what it goes on with it knows better itself. What
+    the system refuses is logged: then the pull will say what is wrong.
     """
     try:
         broken = _broken(store)
@@ -179,7 +179,10 @@ def _regain(store: Path, name: str) -> None:
                 known = replace(part, completed_bytes=end - part.offset_bytes)
                 _write(store, growing.with_name(f"{growing.name}-{number}"), known)
                 regained_bytes += end - begin
-    if regained_bytes:
+    if not growing.exists():  # who downloads it was not killed, and has just ended
+        for number in records:
+            growing.with_name(f"{growing.name}-{number}").unlink(missing_ok=True)
+    elif regained_bytes:
         log.info("%s: %s of its download were there unnoted", name, show_bytes(regained_bytes))
 
 
