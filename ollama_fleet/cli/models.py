@@ -156,20 +156,27 @@ def _remarks(document: Document, *, wide: bool) -> Iterator[str]:
 
 
 def _conflicts(models: Sequence[Document]) -> Iterator[str]:
-    """Names that stand for several models: which is where."""
+    """Names that stand for several models: which is where, and how that is ended."""
     several = [model for model in models if model["conflict"]]
-    for name, each in groupby(several, key=lambda model: str(model["name"]).lower()):
+    for name, rows in groupby(several, key=lambda model: str(model["name"]).lower()):
+        each = list(rows)
         holders = " but ".join(
             f"{_short(model['digest']) or 'unknown'} on {_names(model['places'])}" for model in each
         )
-        yield f"conflict: {name} is {holders}: either may answer requests for it"
+        stored = (m["places"][0]["instance"] for m in each if m["digest"] and m["modified_at"])
+        origin = next(stored, "INSTANCE")
+        yield (
+            f"conflict: {name} is {holders}: either may answer requests for it; "
+            f"`fleet sync --from {origin} {name}` makes all have what {origin} has"
+        )
 
 
 def _troubles(models: Sequence[Document]) -> Iterator[str]:
     for model in models:
         lacks = [place for place in model["places"] if place["damage"]]
         for damage, places in groupby(lacks, key=lambda place: str(place["damage"])):
-            yield f"damaged: {model['name']} on {_names(places)}: {damage}"
+            name = model["name"]
+            yield f"damaged: {name} on {_names(places)}: {damage}; `fleet sync {name}` mends it"
         if model["digest"] and not model["modified_at"] and not model["size_bytes"]:
             yield f"removed: {model['name']} is still in memory of {_names(model['places'])}"
 

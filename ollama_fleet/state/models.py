@@ -157,6 +157,8 @@ def _gathered(state: State, on_disk: Shelves) -> "dict[str, dict[str, _Row]]":
         rows = found.setdefault(key, {})
         row = next(iter(rows.values()), None) or rows.setdefault("", _Row(_shown(pull.model)))
         row.places += _pulled(state, key, pull)
+    for key in _damaged(state, on_disk) - found.keys():
+        found[key] = {"": _Row(_shown(key))}
     for key, rows in found.items():
         placed = {place.instance for row in rows.values() for place in row.places}
         left = _left(state, key, on_disk)
@@ -235,11 +237,23 @@ def _pulled(state: State, key: str, pull: Pull) -> Iterator[Place]:
 
 
 def _left(state: State, key: str, on_disk: Shelves) -> Iterator[Place]:
-    """The instances on stores that hold a part of a model: it is on its way there, or was."""
+    """The instances on stores that hold a part of a model: it is on its way there, or was.
+
+    Or so little of it that Ollama does not list it.
+    """
     for instance in state.instances.values():
         flaw = on_disk.flaws.get(instance.spec.store, {}).get(key)
-        if flaw is not None and not flaw.damage:
+        if flaw is not None and flaw.damage:
+            yield Place(instance.name, Presence.DAMAGED, damage=flaw.damage)
+        elif flaw is not None:
             yield Place(instance.name, Presence.PARTIAL, done_ratio=flaw.done_ratio)
+
+
+def _damaged(state: State, on_disk: Shelves) -> set[str]:
+    """The keys of all models that lack something in a store of an instance."""
+    stores = {instance.spec.store for instance in state.instances.values()}
+    flaws = (flaw for store in stores for flaw in on_disk.flaws.get(store, {}).items())
+    return {key for key, flaw in flaws if flaw.damage}
 
 
 def _home(instance: Instance) -> Home:

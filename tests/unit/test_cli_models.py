@@ -123,7 +123,8 @@ def test_one_name_for_two_models_is_explained():
     lines = shown(state, width=200).splitlines()
     assert [line.split()[:2] for line in lines[1:3]] == [["m:1", DIGEST[:12]], ["m:1", OTHER[:12]]]
     told = "conflict: m:1 is 0123456789ab on gpu0, gpu1 but ba9876543210 on gpu2: either may answer"
-    assert lines[3:] == [f"{told} requests for it"]
+    hint = "`fleet sync --from gpu0 m:1` makes all have what gpu0 has"
+    assert lines[3:] == [f"{told} requests for it; {hint}"]
 
 
 def test_what_was_removed_and_is_still_in_memory_is_told():
@@ -144,7 +145,7 @@ def test_damage_is_named_and_so_is_what_cannot_be_read():
     lines = shown(state, on_disk=on_disk).splitlines()
     assert lines[1].split()[-3:] == ["damaged", "damaged", "disk"]
     assert lines[2:] == [
-        "damaged: m on gpu0, gpu1: blob 12ab is missing",
+        "damaged: m on gpu0, gpu1: blob 12ab is missing; `fleet sync m` mends it",
         "cannot be read: /store/blobs: Permission denied",
     ]
 

@@ -119,6 +119,17 @@ def test_a_model_that_lacks_blobs_is_damaged_until_it_is_in_memory():
     assert a.name == m.places[0].instance
 
 
+def test_a_model_that_lacks_so_much_that_ollama_lists_it_no_more_is_listed_as_damaged():
+    state = two_stores()
+    hold(state, state.instances["a"], "m")
+    damaged = Flaw("blob x is missing")
+    on_disk = Shelves(flaws={"/other": {M: damaged, canonical("gone:1"): damaged}})
+    gone, m = models(state, (), on_disk).models
+    lost = Place("b", Presence.DAMAGED, damage="blob x is missing")
+    assert (gone.name, gone.places, gone.conflict) == ("gone:1", (lost,), False)
+    assert m.places == (Place("a", Presence.ON_DISK), lost)
+
+
 def test_a_part_that_a_pull_has_left_is_partial_where_the_model_is_not():
     state = two_stores()
     a, _ = state.instances.values()
