@@ -3,11 +3,12 @@
 POST /v1/sync/plan {"models": [...], "from": I, "prune": false}   the plan: SyncPlan as JSON has it
 POST /v1/sync      {"models": [...], "from": I, "remove": {...}}  carried out; records, one per line
 
-No `models` means those that fleet.yaml declares, or all that the instance `from` has. `remove` are
-names of models by store, as a plan with `prune` lists them: nothing else is removed.
+No `models` means those that fleet.yaml declares, or all that the instance `from` has. What neither
+fleet.yaml nor the request names a plan with `prune` removes; `remove` are names of models by store,
+as such a plan lists them: nothing else is removed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import msgspec
@@ -17,6 +18,7 @@ from ollama_fleet.api.admin import wire
 from ollama_fleet.control.library import Library, SyncPlan
 from ollama_fleet.control.targets import named
 from ollama_fleet.errors import FleetError
+from ollama_fleet.names import canonical
 from ollama_fleet.state import State
 
 
@@ -57,18 +59,29 @@ class SyncCommands:
 
     async def _planned(self, wanted: _Wanted, *, prune: bool) -> SyncPlan:
         models = wanted.models or self._all_of(wanted.origin) or list(self._declared)
-        if not models and not prune:
+        if not models:
             raise FleetError(
                 "fleet.yaml declares no models",
                 "name them under `models` or in a group's `models`, or say --from INSTANCE",
             )
-        return await self._library.plan(models, origin=wanted.origin, prune=prune)
+        plan = await self._library.plan(models, origin=wanted.origin, prune=prune)
+        return replace(plan, removals=_but(plan.removals, self._declared))
 
     def _all_of(self, origin: str) -> list[str]:
         if not origin:
             return []
         stored = named(self._state, [origin])[0].stored
         return [model.name for model in stored.values() if not model.remote]
+
+
+def _but(removals: Mapping[str, Sequence[str]], kept: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """What is to be removed, without models that are to be kept."""
+    keys = set(map(canonical, kept))
+    left = {
+        store: tuple(name for name in names if canonical(name) not in keys)
+        for store, names in removals.items()
+    }
+    return {store: names for store, names in left.items() if names}
 
 
 def _agreed(plan: SyncPlan, remove: dict[str, list[str]]) -> dict[str, tuple[str, ...]]:

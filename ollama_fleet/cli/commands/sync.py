@@ -35,7 +35,7 @@ _COLUMNS = (
     shell_complete=place_names,
 )
 @click.option("--dry-run", is_flag=True, help="Print the plan only.")
-@click.option("--prune", is_flag=True, help="Remove what is not named, after asking.")
+@click.option("--prune", is_flag=True, help="Remove what nobody names or declares, after asking.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @pass_options
 def command(
