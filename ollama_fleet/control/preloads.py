@@ -24,6 +24,16 @@ _ANSWER_S: Final = 10.0
 _PAUSE_S: Final = 0.05
 
 
+_NOT_UP: Final = {
+    Phase.STOPPED: "not started yet",
+    Phase.STARTING: "still starting",
+    Phase.DRAINING: "being drained",
+    Phase.STOPPING: "being stopped",
+    Phase.BACKOFF: "down, and will be started again",
+    Phase.FAILED: "down",
+}
+
+
 class Step(StrEnum):
     """How far it has come with a model on an instance."""
 
@@ -183,7 +193,7 @@ class Preloads:
     def _unfit(self, instance: Instance, key: str) -> str:
         """Why an instance cannot load a model; empty if it can."""
         if not instance.healthy:
-            how = instance.health if instance.phase is Phase.READY else instance.phase
+            how = _NOT_UP.get(instance.phase, "not answering")
             return f"it is {how}" + (f": {instance.cause}" if instance.cause else "")
         if key not in instance.stored:
             return "it does not have the model"

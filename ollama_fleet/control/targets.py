@@ -56,6 +56,13 @@ def known_key(state: State, name: str) -> str:
     if any(key in i.stored or key in i.resident for i in state.instances.values()):
         return key
     alike = " or ".join(_alike(state, name))
+    unread = [i.name for i in state.instances.values() if not i.healthy and not i.stored]
+    if unread and not alike:
+        silent = ", ".join(unread)
+        raise FleetError(
+            f"no instance is known to have a model {name}",
+            f"what {silent} has is not known yet: `fleet status` shows how far it is",
+        )
     hint = f"did you mean {alike}?" if alike else f"`fleet pull {name}` downloads it"
     raise FleetError(f"no instance has a model {name}", hint)
 

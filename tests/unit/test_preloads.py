@@ -11,7 +11,7 @@ from ollama_fleet.control.loads import Loads
 from ollama_fleet.control.preloads import GONE_S, Preloads, Step, Told
 from ollama_fleet.errors import FleetError, OllamaError
 from ollama_fleet.names import canonical
-from ollama_fleet.state import Phase
+from ollama_fleet.state import Health, Phase
 
 M = canonical("m")
 LOAD_S = 3.0
@@ -141,6 +141,21 @@ def test_whoever_leaves_ends_no_load():
     run(scenario())
 
 
+def test_who_is_not_up_is_not_waited_for_and_its_state_is_told():
+    async def scenario():
+        async with a_fleet("a", "b") as it:
+            it.state.set_phase(it.instances["a"], Phase.STARTING, 0.0)
+            it.state.set_health(it.instances["b"], Health.UNHEALTHY, "no answer in 2 s")
+            steps = [each async for each in it.preloads.load("m", ["a", "b"])]
+            assert {s.instance: s.error for s in steps} == {
+                "a": "it is still starting",
+                "b": "it is not answering: no answer in 2 s",
+            }
+            assert it.ollama["a"].asked == it.ollama["b"].asked == []
+
+    run(scenario())
+
+
 def test_each_that_cannot_load_is_named_with_its_reason_and_the_others_load():
     async def scenario():
         async with a_fleet("a", "b", "c", "d", routes={M: frozenset("abc")}) as it:
@@ -151,7 +166,7 @@ def test_each_that_cannot_load_is_named_with_its_reason_and_the_others_load():
             assert {s.instance: s.error for s in steps if s.step is Step.FAILED} == {
                 "a": "a could not load the model: out of memory",
                 "b": "it does not have the model",
-                "c": "it is backoff: it crashed",
+                "c": "it is down, and will be started again: it crashed",
                 "d": "fleet.yaml does not let it serve the model",
             }
 

@@ -54,6 +54,14 @@ def test_a_model_that_nobody_may_serve_is_refused_with_where_it_is():
     assert refused.value.hint == "it is on a"
 
 
+def test_what_an_instance_that_is_not_up_has_is_not_denied():
+    """Soon after its start a fleet knows of no models; to download one would be a bad advice."""
+    with pytest.raises(FleetError) as refused:
+        targets.known_key(grouped(), "m")
+    assert refused.value.reason == "no instance is known to have a model m"
+    assert "big-0, big-1, small" in refused.value.hint
+
+
 @pytest.mark.parametrize(
     ("asked", "hint"),
     [
