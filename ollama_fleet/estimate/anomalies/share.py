@@ -32,7 +32,7 @@ class Share:
         self._failed = self._all = 0.0
         self._sum = 0.0
         self._on = False
-        self._lasted = self._errors = 0  # requests since it began, and how many of them failed
+        self._lasted = self._errors = 0  # requests since the sum left 0, and those that failed
         self._last: deque[bool] = deque(maxlen=LAST)
 
     @property
@@ -43,31 +43,33 @@ class Share:
 
     def learn(self, *, failed: bool) -> Shift | None:
         """Take in a request; a change if it is the one that proves it."""
-        if not failed and not self._sum and not self._on:  # nearly always
-            self._learn(failed=False)
+        if not failed and not self._sum:  # nearly always
+            self._learn(1, 0)
             return None
         usual = self.usual
         odds = max(FREQUENT_ODDS, TIMES * usual / (1 - usual))
         frequent = odds / (1 + odds)
         ratio = frequent / usual if failed else (1 - frequent) / (1 - usual)
         self._sum = min(max(self._sum + math.log(ratio), 0.0), THRESHOLD)
-        if not self._sum and not self._on:
-            self._last.clear()
+        self._lasted += 1
+        self._errors += failed
         self._last.append(failed)
         if self._on:
-            self._lasted += 1
-            self._errors += failed
             return self._over(usual)
         if self._sum >= THRESHOLD:
+            shift = self._shift(usual, over=False)
             self._on, self._lasted, self._errors = True, 0, 0
-            return self._shift(usual, over=False)
-        self._learn(failed=failed)
+            return shift
+        if not self._sum:
+            self._learn(self._lasted, self._errors)  # they speak for no change after all
+            self._begin_anew()
         return None
 
-    def _learn(self, *, failed: bool) -> None:
-        self.learned += 1
-        self._all = _KEPT * self._all + 1
-        self._failed = _KEPT * self._failed + failed
+    def _learn(self, requests: int, failed: int) -> None:
+        self.learned += requests
+        kept = _KEPT**requests
+        self._all = kept * self._all + requests
+        self._failed = kept * self._failed + failed
 
     def _over(self, usual: float) -> Shift | None:
         accepted = self._lasted >= LASTING
@@ -77,9 +79,13 @@ class Share:
         if accepted:
             # Eightfold, so that what was believed before there was a request says nothing to it.
             self._failed, self._all = 8.0 * self._errors, 8.0 * self._lasted
-        self._on, self._sum = False, 0.0
-        self._last.clear()
+        self._begin_anew()
         return shift
+
+    def _begin_anew(self) -> None:
+        self._on, self._sum = False, 0.0
+        self._lasted = self._errors = 0
+        self._last.clear()
 
     def _shift(self, usual: float, *, over: bool, accepted: bool = False) -> Shift:
         now = sum(self._last) / len(self._last)
