@@ -53,6 +53,10 @@ class Metrics:
         self._requests = RequestCounts(self._families, self._models, RouteLabels(routes))
         self._history = history
         self._configured = configured
+        for kind in Kind:  # what has not happened yet is 0: from nothing to 1 is no increase
+            _ = self._families.events.of[kind, kind.severity]
+        for outcome in _OUTCOMES.values():
+            _ = self._families.pulls.of[outcome,]
 
     def observe(self, record: RequestRecord) -> None:
         """Count a request that was routed and has ended."""

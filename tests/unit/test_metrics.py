@@ -486,6 +486,13 @@ def test_events_are_counted_by_what_they_are(metrics):
     assert samples(metrics, "pulls_total") == {("completed",): 2, ("failed",): 1, ("stopped",): 1}
 
 
+def test_what_has_not_happened_yet_is_nought():
+    """A rule about an increase does not see a series that begins with 1."""
+    metrics = made_metrics()
+    assert set(samples(metrics, "pulls_total").values()) == {0}
+    assert samples(metrics, "events_total") == {(kind, kind.severity): 0 for kind in Kind}
+
+
 def test_pulls_under_way_are_added_up(metrics):
     pulls = (Pull("a", "gpu0", "pulling", 10, 100), Pull("b", "gpu0", "pulling", 5, 50))
     shown = fleet(1, pulls=pulls)
