@@ -221,6 +221,20 @@ int nvmlDeviceGetPowerUsage(struct card *handle, unsigned *milliwatts) {
     return SUCCESS;
 }
 
+/* The first is idle, the second at its power limit, the others are slowed down for their heat. */
+int nvmlDeviceGetCurrentClocksEventReasons(struct card *handle, unsigned long long *reasons) {
+    BEGIN(handle);
+    *reasons = card == 0 ? 0x1 : card == 1 ? 0x4 : 0x4 | 0x40;
+    return SUCCESS;
+}
+
+/* What it was called before driver 535. */
+int nvmlDeviceGetCurrentClocksThrottleReasons(struct card *handle, unsigned long long *reasons) {
+    BEGIN(handle);
+    *reasons = card == 0 ? 0x20 : 0;
+    return SUCCESS;
+}
+
 /* As many processes as the card's index; the first is listed twice, as under MIG. */
 int nvmlDeviceGetComputeRunningProcesses_v3(
     struct card *handle, unsigned *count, struct process *processes) {

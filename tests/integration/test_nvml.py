@@ -138,6 +138,7 @@ def test_a_reading_is_in_our_units_and_names_each_process_once(machine):
         "utilisation_ratio": 0.25,
         "temperature_c": 42.0,
         "power_w": 123.456,
+        "heat_throttled": True,
         "pids": [4999, 5000],
     }
     assert answer["readings"][0]["pids"] == []
@@ -173,6 +174,22 @@ def test_an_older_driver_is_asked_by_its_older_calls(machine):
     assert machine.ask("inventory")["gpus"][0]["reserved_bytes"] == 0
 
 
+def test_a_card_is_slowed_down_for_its_heat_where_the_driver_says_so_and_for_nothing_else(machine):
+    """Idleness and power limits are no heat; older drivers know the reasons by another name."""
+
+    def heat():
+        return [reading["heat_throttled"] for reading in machine.ask("read")["readings"]]
+
+    assert heat() == [False, False, True]
+    machine.becomes("nvmlDeviceGetCurrentClocksEventReasons * 13")
+    assert heat() == [True, False, False]
+    machine.becomes(
+        "nvmlDeviceGetCurrentClocksEventReasons * 13",
+        "nvmlDeviceGetCurrentClocksThrottleReasons * 3",
+    )
+    assert heat() == [None, None, None]
+
+
 def test_a_lost_card_is_named_and_the_others_are_read(machine):
     """GPU_IS_LOST on one card: a reading of Nones for it; it is back when the driver says so."""
     machine.ask("inventory")
@@ -185,6 +202,7 @@ def test_a_lost_card_is_named_and_the_others_are_read(machine):
         "utilisation_ratio": None,
         "temperature_c": None,
         "power_w": None,
+        "heat_throttled": None,
         "pids": [],
     }
     assert [r["temperature_c"] for r in answer["readings"]] == [40, None, 42]
