@@ -86,7 +86,7 @@ def _store(place: StoreFacts) -> Iterator[Check]:
             "store",
             Status.WARN,
             f"{place.path} has models that cannot be run: {'; '.join(place.damage)}",
-            "`fleet rm` them, then `fleet pull` them again",
+            "`fleet sync` with their names brings what they lack, or `fleet pull` fetches it",
         )
     else:
         left = "" if place.free_bytes is None else f", {show_bytes(place.free_bytes)} free"
