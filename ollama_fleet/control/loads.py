@@ -128,9 +128,8 @@ class Loads:
             )
         except OllamaError as error:
             failure = blamed(error, want.instance.name)
-            level = logging.WARNING if failure is not None else logging.DEBUG
             extra = {"instance": want.instance.name, "model": want.name}
-            log.log(level, "a model could not be loaded: %s", error, extra=extra)
+            log.debug("a model could not be loaded: %s", error, extra=extra)
             return failure or error
         return None
 

@@ -10,10 +10,11 @@ from typing import Any, Final, Protocol, Self
 
 from ollama_fleet.config import Config
 from ollama_fleet.control.library import Library, SyncPlan
+from ollama_fleet.control.library.telling import told_sync
 from ollama_fleet.control.preloads import Preloads, Step
 from ollama_fleet.errors import FleetError
 from ollama_fleet.names import canonical
-from ollama_fleet.state import Instance, State
+from ollama_fleet.state import Instance, Kind, Notice, State
 
 _FIRST_PAUSE_S: Final = 10.0
 _LAST_PAUSE_S: Final = 1800.0
@@ -117,12 +118,14 @@ class Declared:
         except FleetError as error:
             failed = (error.reason,)
         for why in failed:
-            log.warning("a declared model is missing: %s", why)
+            text = f"a declared model is missing: {why}"
+            self._state.notice(Notice(kind=Kind.MODEL_MISSING, text=text))
         await self._load()
         return not failed
 
     async def _carried_out(self, plan: SyncPlan) -> tuple[str, ...]:
-        async with aclosing(self._library.sync(plan)) as records:
+        synced = told_sync(self._state, plan, self._library.sync(plan))
+        async with aclosing(synced) as records:
             failed = [record async for record in records if "error" in record]
         return tuple(f"{record['model']}: {record['error']}" for record in failed)
 

@@ -16,6 +16,7 @@ from aiohttp import web
 
 from ollama_fleet.api.admin import wire
 from ollama_fleet.control.library import Library, SyncPlan
+from ollama_fleet.control.library.telling import told_sync
 from ollama_fleet.control.targets import named
 from ollama_fleet.errors import FleetError
 from ollama_fleet.names import canonical
@@ -55,7 +56,8 @@ class SyncCommands:
         if plan.problems:
             return wire.refused(FleetError("; ".join(plan.problems)))
         agreed = replace(plan, removals=_agreed(plan, wanted.remove))
-        return await wire.lines(request, self._library.sync(agreed))
+        synced = told_sync(self._state, agreed, self._library.sync(agreed))
+        return await wire.lines(request, synced)
 
     async def _planned(self, wanted: _Wanted, *, prune: bool) -> SyncPlan:
         models = wanted.models or self._all_of(wanted.origin) or list(self._declared)

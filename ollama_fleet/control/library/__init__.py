@@ -18,6 +18,7 @@ from ollama_fleet.control.library.patience import Patience
 from ollama_fleet.control.library.plan import REGISTRY, Held, Place, SyncPlan, plan_sync
 from ollama_fleet.control.library.remote import Offer, Remote, Remotes
 from ollama_fleet.control.library.spread import Spread
+from ollama_fleet.control.library.telling import told_pull
 from ollama_fleet.control.library.trust import Establish, Trust
 from ollama_fleet.control.mutations import Mutations
 from ollama_fleet.control.stores import Claims, read_store
@@ -62,7 +63,7 @@ class Library:
         self._judge = may
         self._afterwards = afterwards
         self._patience = patience
-        self._jobs = Jobs(self._run, forget=self._forget)
+        self._jobs = Jobs(told_pull(state, self._run), forget=self._forget)
         claims = Claims()
         self._downloads = Downloads(
             client,

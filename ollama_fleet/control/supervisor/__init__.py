@@ -7,7 +7,6 @@ start > answers > preload > READY > ended > BACKOFF and again, or FAILED
 """
 
 import asyncio
-import logging
 import random
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
@@ -27,8 +26,6 @@ from ollama_fleet.state import Instance, Phase, State
 __all__ = ["Client", "Supervisor", "start_all"]
 
 _SETTLED: Final = (Phase.READY, Phase.BACKOFF, Phase.FAILED, Phase.STOPPED)
-
-log = logging.getLogger(__name__)
 
 
 class _Wish(Enum):
@@ -170,9 +167,6 @@ class Supervisor:
 
     def _publish(self, phase: Phase, cause: str) -> None:
         self._state.set_phase(self.instance, phase, self._clock(), cause)
-        level = logging.WARNING if phase in (Phase.BACKOFF, Phase.FAILED) else logging.INFO
-        extra = {"instance": self.instance.name, "cause": cause, "pid": self.instance.pid}
-        log.log(level, "%s", phase, extra={k: v for k, v in extra.items() if v})
         if phase not in _SETTLED:
             return
         self._signals.answered.set()

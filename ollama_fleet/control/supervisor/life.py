@@ -1,7 +1,6 @@
 """One process of an instance: launched, waited for, preloaded, watched, drained and buried."""
 
 import asyncio
-import logging
 import math
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -17,10 +16,8 @@ from ollama_fleet.control.supervisor.endings import Ending, explain
 from ollama_fleet.control.supervisor.vram import until_freed
 from ollama_fleet.errors import OllamaError
 from ollama_fleet.gpu import GpuSample
-from ollama_fleet.state import Instance, Lease, Phase, State
+from ollama_fleet.state import Instance, Kind, Lease, Notice, Phase, State
 from ollama_fleet.units import show_duration
-
-log = logging.getLogger(__name__)
 
 _FIRST_POLL_S: Final = 0.02
 _LAST_POLL_S: Final = 0.25
@@ -225,8 +222,9 @@ class Life:
             return
         held = await until_freed(pids, uuids, self._means.read_gpus)
         if held:
-            extra = {"instance": self._instance.name, "pids": held}
-            log.warning("VRAM is still held by processes that have ended", extra=extra)
+            text = f"GPU memory is still held by processes that have ended: {held}"
+            name = self._instance.name
+            self._means.state.notice(Notice(kind=Kind.VRAM_HELD, text=text, instance=name))
 
     async def _shorten(self, child: Child) -> None:
         await self._signals.hurried.wait()
