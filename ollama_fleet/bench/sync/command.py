@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
 
-from ollama_fleet.bench.sync import disks, elsewhere, traffic
+from ollama_fleet.bench.sync import callers, disks, elsewhere, faults, kills, traffic
 from ollama_fleet.bench.sync.row import Row
 from ollama_fleet.bench.sync.table import markdown, table
 
@@ -22,6 +22,12 @@ CASES: Final[tuple[Case, ...]] = (
     disks.one_file_system,
     disks.several_file_systems,
     elsewhere.remote_instance,
+    callers.callers,
+    kills.fleet_killed,
+    kills.target_killed,
+    kills.puller_killed,
+    faults.registry_faults,
+    faults.full_disk,
     traffic.traffic_during_sync,
 )
 
