@@ -60,6 +60,7 @@ async def plenty(_store):
 
 async def nothing_left(_job, _store):
     """No pull was ever broken off."""
+    return False
 
 
 def library(state, registry):
@@ -367,5 +368,32 @@ def test_a_name_that_is_none_is_refused_before_anything_happens():
         with pytest.raises(ValueError, match="is not a model name"):
             await collect(lib.pull("../etc"), [])
         assert not registry.pulls
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(("begun", "pulls_made"), [(True, 2), (False, 1)])
+def test_what_was_gone_on_with_and_is_spoilt_is_fetched_from_anew_but_only_once(begun, pulls_made):
+    """A registry that has wrong bytes itself is not asked again and again."""
+
+    async def run():
+        state, registry = fleet("a"), Registry()
+
+        async def trust(_job, _store):
+            return begun
+
+        lib = pulls.Library(
+            state,
+            registry.client,
+            Mutations(state, lambda _store: asyncio.sleep(0)),
+            offer=no_offer,
+            disk_of=plenty,
+            trust=trust,
+        )
+        for _ in range(3):
+            registry.say(OllamaError("digest mismatch, file must be downloaded again", 500))
+        with pytest.raises(OllamaError, match="digest mismatch"):
+            await collect(lib.pull("m"), [])
+        assert len(registry.pulls) == pulls_made
 
     asyncio.run(run())

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from ollama_fleet.control.library.jobs import Job
 from ollama_fleet.control.library.losses import Losses
@@ -14,6 +14,8 @@ from ollama_fleet.control.mutations import Mutations
 from ollama_fleet.control.stores import Claim, Claims, Disk, read_disk
 from ollama_fleet.errors import OllamaError
 from ollama_fleet.state import Instance
+
+_SPOILT: Final = "digest mismatch"  # Ollama's words; what it has downloaded so is gone then
 
 
 class Puller(Protocol):
@@ -58,8 +60,9 @@ class Downloads:
 
         What was removed from the store in the meantime may have taken layers along that this pull
         had found there: then it is asked for once more, which fetches what is missing. So is what
-        was there in a wrong size, which an Ollama keeps. Raises OllamaError, or NotEnoughSpace as
-        soon as a layer turns out to be too large for the disk.
+        was there in a wrong size, which an Ollama keeps, and the whole where it went on with bytes
+        that turn out to be others, as a crash of the machine may leave them. Raises OllamaError, or
+        NotEnoughSpace as soon as a layer turns out to be too large for the disk.
         """
         waiting = {"status": "waiting for another fleet that downloads into this store"}
         async with self._mutations.pulling(store, waiting=lambda: job.tell(waiting)):
@@ -85,13 +88,17 @@ class Downloads:
         instance = self._mutations.designated(store)
         if instance is None:
             raise OllamaError("no instance of the fleet is up to pull a model", status=503)
+        once_more = True
         while True:
-            if not instance.spec.external:
-                await self._trust(job, store)
+            begun = not instance.spec.external and await self._trust(job, store)
             removals = await self._mutations.removals(store)
             try:
                 await self._follow(job, instance)
             except OllamaError as error:
+                if begun and once_more and _SPOILT in error.reason:
+                    once_more = False
+                    job.tell({"status": "what was there of it was spoilt, fetching it from anew"})
+                    continue
                 instance = await losses.heir(instance, error)
                 continue
             if removals == await self._mutations.removals(store):

@@ -10,8 +10,8 @@ from ollama_fleet.control.mutations import Mutations
 from ollama_fleet.control.stores.resuming import mend_downloads
 from ollama_fleet.control.stores.unnamed import Unnamed, find_unnamed, find_wrong, remove
 
-Establish = Callable[[Job, str], Awaitable[None]]
-"""Sees to it that a pull can trust what lies in a store."""
+Establish = Callable[[Job, str], Awaitable[bool]]
+"""Sees to it that a pull can trust what lies in a store; whether there are parts to go on with."""
 
 
 class Trust:
@@ -21,16 +21,17 @@ class Trust:
         self._mutations = mutations
         self._verified: set[Unnamed] = set()
 
-    async def establish(self, job: Job, store: str) -> None:
+    async def establish(self, job: Job, store: str) -> bool:
         """Mend the downloads of a store; take away what no model names and is not what it says.
 
-        Raises StoreError. A cancelled one stops within a tenth of a second.
+        Whether there are such downloads: what is in them, only their end can tell. Raises
+        StoreError. A cancelled one stops within a tenth of a second.
         """
         folder = Path(store)
-        await asyncio.to_thread(mend_downloads, folder)
+        begun = await asyncio.to_thread(mend_downloads, folder)
         unnamed = await asyncio.to_thread(find_unnamed, folder) - self._verified
         if not unnamed:
-            return
+            return begun
         job.tell({"status": "checking what an earlier pull has left"})
         stop = threading.Event()
         try:
@@ -41,3 +42,4 @@ class Trust:
             async with self._mutations.removing(store):
                 await asyncio.to_thread(remove, wrong)
         self._verified |= unnamed - wrong
+        return begun

@@ -85,12 +85,12 @@ def mended(records: Mapping[int, Part | None], total_bytes: int) -> tuple[Part, 
 
 def mend_downloads(
     store: Path, *, pause: Callable[[], None] = lambda: time.sleep(_LOOK_AGAIN_S)
-) -> None:
+) -> bool:
     """Mend the records of a store's downloads; a download that cannot be mended is begun anew.
 
-    What came of a download after its records were written they then say, too. Blocks. What an
-    Ollama changes meanwhile is left alone, and of what it goes on with it knows better itself. What
-    the system refuses is logged: then the pull will say what is wrong.
+    Whether there are any. What came of a download after its records were written they then say, too.
+    Blocks. What an Ollama changes meanwhile is left alone, and of what it goes on with it knows
+    better itself. What the system refuses is logged: then the pull will say what is wrong.
     """
     try:
         broken = _broken(store)
@@ -99,10 +99,13 @@ def mend_downloads(
         for name, seen in _broken(store).items() if broken else ():
             if broken.get(name) == seen:
                 _mend(store, name)
-        for name in _downloads(store):
+        left = _downloads(store)
+        for name in left:
             _regain(store, name)
     except OSError as error:
         log.warning("a download into %s cannot be mended: %s", store, error)
+        return True
+    return bool(left)
 
 
 _Seen = tuple[tuple[str, int, int], ...]
