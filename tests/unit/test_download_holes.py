@@ -66,7 +66,7 @@ def test_what_came_after_the_last_record_is_written_down(folder):
         record = {"N": number, "Offset": number * PART_BYTES, "Size": PART_BYTES}
         path = blobs / f"{BLOB}-partial-{number}"
         path.write_text(json.dumps({**record, "Completed": completed}))
-    resuming.mend_downloads(blobs.parent)
+    assert resuming.mend_downloads(blobs.parent), "there is one"
     told = [
         json.loads((blobs / f"{BLOB}-partial-{number}").read_bytes())["Completed"]
         for number in range(3)
@@ -91,3 +91,4 @@ def test_a_download_that_ends_while_it_is_looked_at_leaves_no_record_behind(fold
     monkeypatch.setattr(resuming, "written_end", ends)
     resuming.mend_downloads(blobs.parent)
     assert list(blobs.iterdir()) == [blobs / BLOB]
+    assert not resuming.mend_downloads(blobs.parent), "there is none any more"

@@ -88,9 +88,9 @@ def mend_downloads(
 ) -> bool:
     """Mend the records of a store's downloads; a download that cannot be mended is begun anew.
 
-    Whether there are any. What came of a download after its records were written they then say, too.
-    Blocks. What an Ollama changes meanwhile is left alone, and of what it goes on with it knows
-    better itself. What the system refuses is logged: then the pull will say what is wrong.
+    Whether there are any. What came of a download after its records were written they then say,
+    too. Blocks. What an Ollama changes meanwhile is left alone, and of what it goes on with it
+    knows better itself. What the system refuses is logged: then the pull will say what is wrong.
     """
     try:
         broken = _broken(store)
