@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ollama_fleet import history
+from ollama_fleet.api.admin.lately import Lately
 from ollama_fleet.api.app import ROUTES
 from ollama_fleet.config import Config
 from ollama_fleet.fleet.noticing import Noticing
@@ -17,9 +18,9 @@ TOGETHER_S = 0.1  # what ends within it is counted in one go: alone, each finds 
 class Recording:
     """Takes the records of requests as they end, and answers for them.
 
-    `ended`, `answered` and `scrape` are for the loop and the control API's thread; `recent` and
-    `find` block. `clock` is monotonic, `wall` is Unix time, both in seconds; `later` calls
-    something on the loop after so many.
+    `ended`, `answered` and `metrics` (None where nothing is counted) are for the loop; `recent` and
+    `find` block; `lately` is what they look at who want it at once. `clock` is monotonic, `wall` is
+    Unix time, both in seconds; `later` calls something on the loop after so many.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Recording:
                 history=self._history,
                 configured=Configured(wall()),
             )
+        self.lately = Lately(wall)
         self._noticing = Noticing(state, clock=clock, later=later)
 
     def answered(self, route: str, status: int) -> None:
@@ -68,6 +70,7 @@ class Recording:
         for record in records:
             if self.metrics is not None:
                 self.metrics.observe(record)
+            self.lately.add(record)
             if self._history is not None:
                 self._history.add(record)
 

@@ -8,6 +8,7 @@ from ollama_fleet.state.demand import Demand
 from ollama_fleet.state.events import Choice, Event, Events, Kind, Notice, Severity
 from ollama_fleet.state.instance import Instance
 from ollama_fleet.state.leases import Lease
+from ollama_fleet.state.live import Decision, Decisions, Live, LiveRequest, Served, Stage
 from ollama_fleet.state.records import (
     Completed,
     Health,
@@ -28,6 +29,8 @@ from ollama_fleet.state.want import Want
 __all__ = [
     "Choice",
     "Completed",
+    "Decision",
+    "Decisions",
     "Demand",
     "Event",
     "Events",
@@ -39,6 +42,8 @@ __all__ = [
     "Kind",
     "Labour",
     "Lease",
+    "Live",
+    "LiveRequest",
     "Notice",
     "Phase",
     "Profile",
@@ -46,8 +51,10 @@ __all__ = [
     "Residency",
     "ResidentModel",
     "Runner",
+    "Served",
     "Severity",
     "Slots",
+    "Stage",
     "State",
     "StoredModel",
     "Want",

@@ -5,7 +5,7 @@ failure may be tried elsewhere (retry.py); after it never.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from ollama_fleet.errors import ClientGone, Failure, FirstByteTimeout
@@ -17,10 +17,11 @@ from ollama_fleet.router.policy import candidates
 from ollama_fleet.router.relay.attempt import Attempt
 from ollama_fleet.router.relay.exchange import Client
 from ollama_fleet.router.relay.journal import Journal
+from ollama_fleet.router.relay.live import live
 from ollama_fleet.router.relay.pool import Pool
 from ollama_fleet.router.relay.watch import Timeouts, Watch
 from ollama_fleet.router.retry import is_costly, may_retry
-from ollama_fleet.state import Lease, State
+from ollama_fleet.state import Lease, LiveRequest, State
 
 __all__ = ["Client", "Relay", "Timeouts"]
 
@@ -57,7 +58,7 @@ class Relay:
             name: Pool(instance.spec.base_url, connect_timeout_s=timeouts.connect_s, clock=clock)
             for name, instance in state.instances.items()
         }
-        self._active = 0
+        self._active: dict[Journal, None] = {}  # the oldest first
         self._retrying = 0
 
     def close(self) -> None:
@@ -66,6 +67,15 @@ class Relay:
         for pool in self._pools.values():
             pool.close()
 
+    @property
+    def active(self) -> int:
+        """How many requests are on their way."""
+        return len(self._active)
+
+    def on_their_way(self, now_s: float) -> Iterator[LiveRequest]:
+        """Each of them, the oldest first; `now_s` is by the relay's clock."""
+        return (live(journal, now_s) for journal in self._active)
+
     async def serve(self, request: Request, client: Client) -> None:
         """Answer a request through some instance.
 
@@ -73,7 +83,7 @@ class Relay:
         raises where that does not come; cancellation means that the client has left.
         """
         journal = Journal(request, self._strategy, arrived_s=self._wall(), began_s=self._clock())
-        self._active += 1
+        self._active[journal] = None
         try:
             await self._until_answered(request, client, journal)
         except Failure as failure:
@@ -83,7 +93,7 @@ class Relay:
             journal.left(error)
             raise
         finally:
-            self._active -= 1
+            del self._active[journal]
             self._retrying -= journal.costly
             journal.ended_s = self._clock()
             self._on_end(journal)
@@ -101,6 +111,7 @@ class Relay:
                     self._state.outcome(place.lease, failure)
                     if not self._may_retry(failure, request, journal):
                         raise
+                    journal.lease = None
                     journal.failures += (type(failure).__name__,)
                     if is_costly(failure):
                         journal.costly += 1
@@ -155,7 +166,7 @@ class Relay:
             failure,
             tries=len(journal.tried),
             others=self._others(request, journal),
-            active=self._active,
+            active=len(self._active),
             retrying=self._retrying,
         )
 

@@ -9,14 +9,15 @@ from ollama_fleet.router.dialect import Figures
 from ollama_fleet.router.intake import Request
 from ollama_fleet.router.policy import UNDECIDED, Scores
 from ollama_fleet.router.relay.exchange import Exchange
+from ollama_fleet.state import Lease
 
 
-class Journal(msgspec.Struct):  # one per request: a fifth of a dataclass's time
+class Journal(msgspec.Struct, eq=False):  # one per request: a fifth of a dataclass's time
     """One request, all its attempts. `arrived_s` is Unix time, the rest by the relay's clock.
 
     `began_s` and `ended_s` are moments, `queue_s`, `load_s` and `first_byte_s` how long it took.
     `costly` counts the retries that use up the budget; `sent` says that the request, or part of
-    it, was given to an instance.
+    it, was given to an instance. `lease` is the place that it holds now, if it has one.
     """
 
     request: Request
@@ -39,6 +40,7 @@ class Journal(msgspec.Struct):  # one per request: a fifth of a dataclass's time
     error: str = ""
     figures: Figures = Figures()
     exchange: Exchange | None = None
+    lease: Lease | None = None
 
     @property
     def excluded(self) -> frozenset[str]:
@@ -47,7 +49,8 @@ class Journal(msgspec.Struct):  # one per request: a fifth of a dataclass's time
 
     def admitted(self, place: Admitted, waited_s: float) -> None:
         """One more attempt, after waiting for it."""
-        self.tried += (place.lease.instance.name,)
+        self.lease = place.lease
+        self.tried += (self.lease.instance.name,)
         self.scores = place.scores
         self.waited |= place.waited
         self.queue_s += waited_s
