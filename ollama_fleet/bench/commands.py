@@ -1,4 +1,4 @@
-"""Figures of this machine: `scripts/bench relay`, `arrival`, `routing`, `sync` and `cli [-o json]`.
+"""Figures of this machine: `scripts/bench relay`, `overhead`, `arrival`, `routing`, `sync`, `cli`.
 
 `cli` is how long the command line takes. Each figure is the wall time of whole processes, the
 median of `--runs`; `python -c pass`, run in turn with the others, tells how much of it is the
@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ollama_fleet.bench import arrival
+from ollama_fleet.bench import arrival, overhead
 from ollama_fleet.bench.relay import command as relay
 from ollama_fleet.bench.routing import command as routing
 from ollama_fleet.bench.sync import command as sync
@@ -70,6 +70,7 @@ def main() -> int:
     cli.add_argument("--runs", type=int, default=15, help="of each command; 15 if not given")
     cli.set_defaults(run=time_commands)
     relay.add_to(benchmarks)
+    overhead.add_to(benchmarks)
     arrival.add_to(benchmarks)
     routing.add_to(benchmarks)
     sync.add_to(benchmarks)

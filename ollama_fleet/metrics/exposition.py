@@ -56,7 +56,7 @@ class Metrics:
         for kind in Kind:  # what has not happened yet is 0: from nothing to 1 is no increase
             _ = self._families.events.of[kind, kind.severity]
         for outcome in _OUTCOMES.values():
-            _ = self._families.pulls.of[outcome,]
+            _ = self._families.pulls.of[outcome,], self._families.pulled.of[()]
 
     def observe(self, record: RequestRecord) -> None:
         """Count a request that was routed and has ended."""
@@ -75,6 +75,7 @@ class Metrics:
         outcome = _OUTCOMES.get(event.kind)
         if outcome is not None:
             families.pulls.of[outcome,].value += 1
+            families.pulled.of[()].value += int(event.figures.get("moved_bytes", 0))
 
     def lagged(self, lag_s: float) -> None:
         """Count how late the loop came to a timer."""

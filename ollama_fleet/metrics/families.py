@@ -64,6 +64,9 @@ class Families:
             "instance",
         )
         self.pulls = self._counters("pulls_total", "Pulls of models that are over.", "outcome")
+        self.pulled = self._counters(
+            "pulled_bytes_total", "Bytes that completed pulls have brought, over all stores."
+        )
         self._add_times()
 
     def _add_times(self) -> None:

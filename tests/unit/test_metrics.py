@@ -103,14 +103,16 @@ def test_the_page_is_open_metrics_for_whoever_asks_for_that(full):
 
 
 @pytest.mark.parametrize("form", [PLAIN, OPEN])
-@given(help_text=st.text(), value=st.text(), figure=st.floats(allow_nan=False) | st.integers())
+@given(
+    help_text=st.text(), value=st.text(), figure=st.floats(allow_nan=False) | st.integers(0, 2**63)
+)
 def test_whatever_a_label_holds_is_read_back(form, help_text, value, figure):
     """Quotation marks, line breaks and backslashes, in labels and in the help."""
     family = Family("a", "gauge", help_text, ("b",))
     text = f"{form.head(family)}{start('a', ('b',), (value,))}{number(figure)}\n{form.end}"
     (found,) = (parse_open if form.is_open else parse_text)(text)
     assert found.samples[0].labels == {"b": value}
-    assert found.samples[0].value == float(figure)
+    assert float(found.samples[0].value) == float(figure)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
@@ -477,13 +479,15 @@ def test_which_gpus_an_instance_has_can_be_joined_to_what_they_read(metrics):
 def test_events_are_counted_by_what_they_are(metrics):
     metrics.happened(event(Kind.INSTANCE_UNHEALTHY, instance="gpu1"))
     metrics.happened(event(Kind.INSTANCE_UNHEALTHY, instance="gpu1"))
-    for kind in (Kind.PULL_ENDED, Kind.PULL_FAILED, Kind.PULL_STOPPED, Kind.PULL_ENDED):
-        metrics.happened(event(kind, model="qwen3:8b"))
+    for kind in (Kind.PULL_FAILED, Kind.PULL_STOPPED, Kind.PULL_ENDED, Kind.PULL_ENDED):
+        moved = {"moved_bytes": 500} if kind is Kind.PULL_ENDED else {}
+        metrics.happened(event(kind, model="qwen3:8b", figures=moved))
     metrics.happened(event(Kind.PULL_STARTED, model="qwen3:8b"))
     assert samples(metrics, "events_total")["instance_unhealthy", "warning"] == 2
     assert samples(metrics, "events_total")["pull_started", "info"] == 1
     assert samples(metrics, "instance_ejections_total") == {("gpu1",): 2}
     assert samples(metrics, "pulls_total") == {("completed",): 2, ("failed",): 1, ("stopped",): 1}
+    assert samples(metrics, "pulled_bytes_total") == {(): 1_000}
 
 
 def test_what_has_not_happened_yet_is_nought():

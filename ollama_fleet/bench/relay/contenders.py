@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Self
 
 from ollama_fleet.bench.relay.machine import Cores, pinned
@@ -89,8 +90,16 @@ class Field:
 
 
 @contextmanager
-def running(proxies: Sequence[str], directory: Path, cores: Cores) -> Iterator[Field]:
-    """Start the backend and the proxies there are; stop them afterwards. Raises NotServing."""
+def running(
+    proxies: Sequence[str],
+    directory: Path,
+    cores: Cores,
+    more: Mapping[str, str] = MappingProxyType({}),
+) -> Iterator[Field]:
+    """Start the backend and the proxies there are; stop them afterwards. Raises NotServing.
+
+    `more` are lines for the fleet.yaml of proxies that are fleets, by name.
+    """
     with ExitStack() as stack:
         backends = tuple(free_port() for _ in range(BACKENDS))
         moments = directory / "moments"
@@ -103,7 +112,7 @@ def running(proxies: Sequence[str], directory: Path, cores: Cores) -> Iterator[F
         for name in proxies:
             port, own = free_port(), directory / name
             own.mkdir()
-            command = _command(name, own, port, backends)
+            command = _command(name, own, port, backends, more.get(name, ""))
             if command is not None:
                 program = Program(name, command, own)
                 with pinned(cores.proxy):
@@ -119,7 +128,7 @@ def running(proxies: Sequence[str], directory: Path, cores: Cores) -> Iterator[F
 
 
 def _command(
-    name: str, directory: Path, port: int, backends: Sequence[int]
+    name: str, directory: Path, port: int, backends: Sequence[int], more: str
 ) -> tuple[str, ...] | None:
     """What starts a contender, its configuration written; None if it is not installed."""
     if name == ITER_ANY:
@@ -134,7 +143,7 @@ def _command(
         return (binary, "-p", str(directory), "-e", "stderr", "-c", str(configuration))
     configuration = directory / "fleet.yaml"
     written = fleet_yaml(port, backends, least_conn=name == FLEET_LEAST_CONN)
-    configuration.write_text(written)
+    configuration.write_text(written + more)
     up = ("-m", "ollama_fleet", "up", "--no-tui", "-c", str(configuration))
     return (sys.executable, *up)
 
