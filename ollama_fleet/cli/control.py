@@ -17,6 +17,7 @@ from ollama_fleet.errors import Exit, FleetError, NotRunning
 ANSWER_TIMEOUT_S = 10.0  # for what a fleet answers from memory
 
 Document = Mapping[str, Any]
+ByStore = Mapping[str, Sequence[str]]
 
 
 class NotAllowed(FleetError):
@@ -107,16 +108,23 @@ class Control:
         """Unload it; likewise."""
         return self._lines("/v1/unload", {"model": model, "on": list(on)})
 
-    def plan_sync(self, models: Sequence[str], *, origin: str, prune: bool) -> Document:
+    def verify_sync(self, models: Sequence[str], *, origin: str) -> Iterator[Document]:
+        """Hash the blobs; progress records, of which the last has `damaged` and `errors`."""
+        return self._lines("/v1/sync/verify", {"models": list(models), "from": origin})
+
+    def plan_sync(
+        self, models: Sequence[str], *, origin: str, prune: bool, damaged: ByStore
+    ) -> Document:
         """What a sync would do: ollama_fleet.control.library.plan.SyncPlan as JSON has it."""
-        wanted = {"models": list(models), "from": origin, "prune": prune}
+        wanted = {"models": list(models), "from": origin, "prune": prune, "damaged": damaged}
         return self._document("POST", "/v1/sync/plan", wanted, None)
 
     def sync(
-        self, models: Sequence[str], *, origin: str, remove: Mapping[str, Sequence[str]]
+        self, models: Sequence[str], *, origin: str, remove: ByStore, damaged: ByStore
     ) -> Iterator[Document]:
         """Do it, and remove what is agreed to; progress records, each with its `model`."""
-        return self._lines("/v1/sync", {"models": list(models), "from": origin, "remove": remove})
+        wanted = {"models": list(models), "from": origin, "remove": remove, "damaged": damaged}
+        return self._lines("/v1/sync", wanted)
 
     def _document(
         self, method: str, path: str, body: Document | None, timeout_s: float | None

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, Final, Protocol, Self
 
 from ollama_fleet.config import Config
-from ollama_fleet.control.library import Library, SyncPlan
+from ollama_fleet.control.library import SyncPlan, Syncs
 from ollama_fleet.control.library.telling import told_sync
 from ollama_fleet.control.preloads import Preloads, Step
 from ollama_fleet.errors import FleetError
@@ -48,13 +48,13 @@ class Declared:
     def __init__(
         self,
         state: State,
-        library: Library,
+        syncs: Syncs,
         preloads: Preloads,
         models: Sequence[str],
         *,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
-        self._state, self._library, self._preloads = state, library, preloads
+        self._state, self._syncs, self._preloads = state, syncs, preloads
         self._models = models
         self._sleep = sleep
         self._news = asyncio.Event()
@@ -111,7 +111,7 @@ class Declared:
     async def _fetched(self) -> bool:
         """Fetch what is missing, load what is to be loaded; whether all of it was."""
         try:
-            plan = await self._library.plan(self._models)
+            plan = await self._syncs.plan(self._models)
             failed = plan.problems
             if plan.steps and not failed:
                 failed = await self._carried_out(plan)
@@ -124,7 +124,7 @@ class Declared:
         return not failed
 
     async def _carried_out(self, plan: SyncPlan) -> tuple[str, ...]:
-        synced = told_sync(self._state, plan, self._library.sync(plan))
+        synced = told_sync(self._state, plan, self._syncs.sync(plan))
         async with aclosing(synced) as records:
             failed = [record async for record in records if "error" in record]
         return tuple(f"{record['model']}: {record['error']}" for record in failed)

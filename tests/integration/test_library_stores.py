@@ -1,6 +1,7 @@
 """One pull for several stores: real files, a scripted registry, no wait that is not for work."""
 
 import asyncio
+import hashlib
 import os
 import shutil
 import sys
@@ -8,12 +9,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from made_store import blob_file, put_model
+from made_store import blob_file, put_blob, put_model
 
 from ollama_fleet.control.library import Library
 from ollama_fleet.control.library.patience import Patience
 from ollama_fleet.control.mutations import Mutations
-from ollama_fleet.control.stores import Claims, Disk, read_store
+from ollama_fleet.control.stores import Claims, Disk, read_store, set_aside
 from ollama_fleet.errors import OllamaError
 from ollama_fleet.placement import InstanceSpec, Placement
 from ollama_fleet.state import Phase, State, StoredModel
@@ -335,8 +336,8 @@ def synced(fleet, models, **how):
     async def run():
         await_refresh = [fleet.refresh(i.spec.store) for i in fleet.state.instances.values()]
         await asyncio.gather(*await_refresh)
-        plan = await fleet.library.plan(models, **how)
-        return plan, [record async for record in fleet.library.sync(plan)]
+        plan = await fleet.library.syncs.plan(models, **how)
+        return plan, [record async for record in fleet.library.syncs.sync(plan)]
 
     return asyncio.run(asyncio.wait_for(run(), 20))
 
@@ -408,3 +409,81 @@ def test_a_fleet_that_stops_begins_no_more_pulls(tmp_path):
     with pytest.raises(OllamaError, match="stopping"):
         fleet.pull()
     assert fleet.asked == []
+
+
+# -- verified ------------------------------------------------------------------------------------
+
+
+def verified(fleet, models):
+    async def run():
+        return [record async for record in fleet.library.syncs.verify(models)]
+
+    return asyncio.run(asyncio.wait_for(run(), 20))
+
+
+def spoil(store):
+    """Change one byte of a blob, in a file of its own."""
+    blob = blob_file(store, WEIGHTS)
+    blob.unlink()
+    blob.write_bytes(b"W" + WEIGHTS[1:])
+    return blob
+
+
+def test_a_blob_whose_content_has_changed_is_found_and_replaced_by_a_whole_one(tmp_path):
+    fleet = box(tmp_path / "a", tmp_path / "b")
+    put_model(tmp_path / "a", "m/latest", WEIGHTS)
+    synced(fleet, ["m"])
+    blob = spoil(tmp_path / "b")
+    assert synced(fleet, ["m"])[0].steps == (), "its size tells nothing"
+    *_, last = verified(fleet, ["m"])
+    digest = f"sha256:{hashlib.sha256(WEIGHTS).hexdigest()}"
+    assert (last["damaged"], last["errors"]) == ({str(tmp_path / "b"): [digest]}, [])
+    plan, records = synced(fleet, ["m"], damaged=last["damaged"])
+    assert [(step.target, step.how) for step in plan.steps] == [(str(tmp_path / "b"), "link")]
+    assert records[-1] == {"model": "m", "status": "success"}
+    assert blob.read_bytes() == WEIGHTS
+    assert fleet.asked == []
+    assert not list(tmp_path.rglob("*.damaged"))
+
+
+def test_what_is_damaged_everywhere_is_downloaded_once_more(tmp_path):
+    fleet = box(tmp_path / "a", tmp_path / "b")
+    put_model(tmp_path / "a", "m/latest", WEIGHTS)
+    spoil(tmp_path / "a")
+    synced(fleet, ["m"])
+    *bars, last = verified(fleet, ["m"])
+    assert sorted(last["damaged"]) == [str(tmp_path / "a"), str(tmp_path / "b")]
+    assert {bar["target"] for bar in bars} == {"i0", "i1"}
+    synced(fleet, ["m"], damaged=last["damaged"])
+    assert [what for what, *_ in fleet.asked] == ["pull"]
+    assert verified(fleet, ["m"])[-1]["damaged"] == {}
+
+
+def test_damage_that_nothing_can_be_had_for_is_put_back_and_the_model_named(tmp_path):
+    fleet = box(tmp_path / "a")
+    put_model(tmp_path / "a", "m/latest", WEIGHTS)
+    blob = spoil(tmp_path / "a")
+    fleet.errors["i0"] = "pull model manifest: file does not exist"
+    damaged = verified(fleet, ["m"])[-1]["damaged"]
+    _, records = synced(fleet, ["m"], damaged=damaged)
+    assert "file does not exist" in records[-1]["error"]
+    assert blob.exists(), "it may run, and is all there is"
+
+
+def test_what_a_killed_fleet_has_set_aside_comes_back_when_the_next_mends(tmp_path):
+    fleet = box(tmp_path / "a")
+    put_model(tmp_path / "a", "m/latest", WEIGHTS)
+    other = put_blob(tmp_path / "a", b"another")
+    set_aside(tmp_path / "a", [other])
+    assert not blob_file(tmp_path / "a", b"another").exists()
+    spoil(tmp_path / "a")
+    synced(fleet, ["m"], damaged=verified(fleet, ["m"])[-1]["damaged"])
+    assert blob_file(tmp_path / "a", b"another").read_bytes() == b"another"
+
+
+def test_blobs_that_nobody_has_are_damaged_by_nobodys_word(tmp_path):
+    fleet = box(tmp_path / "a")
+    put_model(tmp_path / "a", "m/latest", WEIGHTS)
+    lies = {str(tmp_path / "a"): ["../../etc/passwd", f"sha256:{'a' * 64}"], "/etc": ["x"]}
+    plan, _ = synced(fleet, ["m"], damaged=lies)
+    assert (plan.damaged, plan.steps) == ({}, ())

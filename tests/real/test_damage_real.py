@@ -120,3 +120,22 @@ def test_a_pull_fetches_again_what_is_cut_short_though_ollama_would_keep_it(dama
     pull(damaged, shelf)
     assert {presence for _, presence in digests(damaged)} == {"on_disk"}
     assert shelf.blob_bytes() - before_bytes == SIZE_BYTES
+
+
+def test_a_changed_byte_is_found_by_its_hash_and_the_blob_brought_from_a_whole_store(
+    fleet, shelf, tmp_path
+):
+    pull(fleet, shelf)
+    (layer,) = shelf.model["manifest"]["layers"]
+    blob = tmp_path / "a" / "blobs" / layer["digest"].replace(":", "-")
+    content = blob.read_bytes()
+    blob.unlink()
+    blob.write_bytes(bytes([content[0] ^ 1]) + content[1:])
+    name, before_bytes = shelf.name("library/big:latest"), shelf.blob_bytes()
+    fleet.run("sync", name)
+    assert blob.read_bytes() != content, "its size tells nothing"
+    told = json.loads(fleet.run("sync", "--verify", "--dry-run", "-o", "json", name).stdout)
+    assert told["damaged"] == {str(tmp_path / "a"): [layer["digest"]]}
+    fleet.run("sync", "--verify", name)
+    assert blob.read_bytes() == content
+    assert shelf.blob_bytes() == before_bytes

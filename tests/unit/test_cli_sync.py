@@ -3,7 +3,7 @@
 from ollama_fleet.cli.commands.sync import describe
 
 STEP = {"model": "m", "target": "/b", "source": "/a", "how": "link", "size_bytes": 0}
-NOTHING = {"steps": [], "removals": {}, "conflicts": [], "problems": []}
+NOTHING = {"steps": [], "removals": {}, "conflicts": [], "problems": [], "damaged": {}}
 
 
 def test_a_step_is_a_row_and_an_unknown_size_a_question_mark():
@@ -21,11 +21,13 @@ def test_conflicts_problems_and_removals_are_said_below():
         "removals": {"/b": ["old:1b", "x"]},
         "conflicts": ["m is 1, but /b has 2"],
         "problems": ["the disk of /c is full"],
+        "damaged": {"/c": ["sha256:0123456789abcdef"]},
     }
     assert describe(plan).splitlines()[2:] == [
         "conflict: m is 1, but /b has 2",
         "problem: the disk of /c is full",
         "remove from /b: old:1b, x",
+        "damaged in /c: 0123456789ab",
     ]
 
 

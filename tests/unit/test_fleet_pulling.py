@@ -63,7 +63,7 @@ def synced(name, pulls):
         library = make_library(config, state, lambda _: Client(), mutations, lambda: 0.0)
         store = state.instances["a"].spec.store
         plan = SyncPlan((Step(name, store, "", How.DOWNLOAD, None),))
-        return [record async for record in library.sync(plan)][-1]
+        return [record async for record in library.syncs.sync(plan)][-1]
 
     return asyncio.run(asyncio.wait_for(run(), 5)), asked
 

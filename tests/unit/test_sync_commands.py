@@ -16,7 +16,8 @@ class Library:
     def __init__(self):
         self.asked = []
 
-    async def plan(self, models, *, origin, prune):
+    async def plan(self, models, *, origin, prune, damaged):
+        assert damaged == {}
         self.asked.append((tuple(models), origin))
         return SyncPlan(removals={"/store": ("old:latest", "kept:1b")} if prune else {})
 

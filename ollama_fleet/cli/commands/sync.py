@@ -1,7 +1,8 @@
 """`fleet sync`: make every store hold the same models."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import click
@@ -15,6 +16,7 @@ from ollama_fleet.cli.table import Column, clean, table
 from ollama_fleet.errors import Exit, FleetError
 from ollama_fleet.units import show_bytes
 
+_NOTHING: Document = {"damaged": {}, "errors": ()}
 _COLUMNS = (
     Column("MODEL"),
     Column("TO"),
@@ -36,6 +38,7 @@ _COLUMNS = (
 )
 @click.option("--dry-run", is_flag=True, help="Print the plan only.")
 @click.option("--prune", is_flag=True, help="Remove what nobody names or declares, after asking.")
+@click.option("--verify", is_flag=True, help="Hash all blobs before; replace damaged ones.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @pass_options
 def command(
@@ -45,35 +48,63 @@ def command(
     origin: str,
     dry_run: bool,
     prune: bool,
+    verify: bool,
     yes: bool,
 ) -> int:
     """Make every store hold the models that fleet.yaml declares, or those that are named.
 
     Each comes from where it is already: by link on the same disk, by copy from another, to another
-    machine over the network; what nobody has is downloaded once. The exit code is 1 if one could
+    machine over the network; what nobody has is downloaded once. Damaged models are mended; with
+    --verify so are those of whose blobs the content has changed. The exit code is 1 if one could
     not be had somewhere; the others are there nevertheless.
     """
     control = running()
-    plan = control.plan_sync(models, origin=origin, prune=prune)
+    found = _verified(options, control.verify_sync(models, origin=origin)) if verify else _NOTHING
+    plan = control.plan_sync(models, origin=origin, prune=prune, damaged=found["damaged"])
     if dry_run or options.for_machines:
         emit(options, plan, lambda: describe(plan))
-        if dry_run:
-            return Exit.FAILED if plan["problems"] else Exit.OK
     elif not options.quiet:
         click.echo(describe(plan), err=True)
+    if dry_run:
+        return Exit.FAILED if plan["problems"] or found["errors"] else Exit.OK
     if plan["problems"]:
         raise FleetError("; ".join(map(str, plan["problems"])))
     if plan["removals"] and not yes:
         _ask(plan["removals"])
+    remove, damaged = plan["removals"], plan["damaged"]
+    synced = control.sync(models, origin=origin, remove=remove, damaged=damaged)
+    failed = _carried_out(options, synced)
+    return Exit.FAILED if failed or found["errors"] else Exit.OK
+
+
+def _carried_out(options: Options, records: Iterable[Document]) -> bool:
+    """Show the records of a sync, and at the end what has failed; whether anything has."""
     failed = []
     with reporter(options) as report:
-        for record in control.sync(models, origin=origin, remove=plan["removals"]):
+        for record in records:
             report(str(record["model"]), record)
             if "error" in record:
                 failed.append(record)
     for record in failed:
         click.echo(f"fleet: {clean(str(record['model']))}: {clean(str(record['error']))}", err=True)
-    return Exit.FAILED if failed else Exit.OK
+    return bool(failed)
+
+
+def _verified(options: Options, records: Iterable[Document]) -> Document:
+    """Show people the records of a verification; the last.
+
+    Raises FleetError where it has not ended.
+    """
+    last: Document = {}
+    with nullcontext() if options.for_machines else reporter(options) as report:
+        for last in records:
+            if report is not None and "damaged" not in last:
+                report("verify", last)
+    if "damaged" not in last:
+        raise FleetError("the fleet ended before all was verified")
+    for line in last["errors"]:
+        click.echo(f"fleet: {clean(str(line))}", err=True)
+    return last
 
 
 def describe(plan: Document) -> str:
@@ -83,6 +114,10 @@ def describe(plan: Document) -> str:
     lines += [
         f"remove from {clean(store)}: {', '.join(map(clean, names))}"
         for store, names in plan["removals"].items()
+    ]
+    lines += [
+        f"damaged in {clean(store)}: {', '.join(clean(digest)[7:19] for digest in digests)}"
+        for store, digests in plan["damaged"].items()
     ]
     if plan["steps"]:
         lines.insert(0, table(_COLUMNS, [_row(step) for step in plan["steps"]]))

@@ -1,12 +1,16 @@
 """Damaged blobs on their way out: set aside while others are fetched for them."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from ollama_fleet.control.mutations import Mutations
 from ollama_fleet.control.stores import read_store, set_aside, settle
+from ollama_fleet.errors import StoreError
+
+log = logging.getLogger(__name__)
 
 
 @asynccontextmanager
@@ -27,7 +31,7 @@ async def aside(
     finally:
         for store in begun:
             async with mutations.adding(store):
-                await asyncio.to_thread(settle, Path(store))
+                await asyncio.to_thread(_settled, Path(store))
 
 
 async def of_wrong_size(key: str, store: str) -> tuple[str, ...]:
@@ -36,6 +40,14 @@ async def of_wrong_size(key: str, store: str) -> tuple[str, ...]:
     model = found.model(key)
     lacking = found.lacking(model.layers) if model is not None else ()
     return tuple(layer.digest for layer in lacking if layer.digest in found.blobs)
+
+
+def _settled(store: Path) -> None:
+    """Settle, at the end of what may have failed itself: the next in that store would try again."""
+    try:
+        settle(store)
+    except StoreError as error:
+        log.warning("damaged blobs of %s are still set aside: %s", store, error)
 
 
 def _settled_and_set_aside(store: Path, digests: Collection[str]) -> None:

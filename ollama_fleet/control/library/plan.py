@@ -6,7 +6,7 @@ gets it from a place that has it whole: at no cost on the same disk, as a copy f
 the wire where the place is another machine's. What nobody has is downloaded, once.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -53,6 +53,12 @@ class Place:
         held = {m.key: _held(m) for m in store.models if not store.lacking(m.layers)}
         return cls(name, instances, held, store)
 
+    def without(self, digests: Collection[str]) -> "Place":
+        """The same, but that these blobs are missing."""
+        if self.store is None or not digests:
+            return self
+        return Place.of(self.name, self.instances, self.store.without(digests))
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -75,13 +81,15 @@ class SyncPlan:
     """All steps, in an order that works; what is to be removed; and what stands in the way.
 
     `removals` are names of models by place. `conflicts` are for people: names that mean different
-    models, and which of them counts. With `problems` nothing should be begun.
+    models, and which of them counts. With `problems` nothing should be begun. `damaged` are blobs
+    by place that are there and not what they say: the steps bring others for them.
     """
 
     steps: tuple[Step, ...] = ()
     removals: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     conflicts: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
+    damaged: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def plan_sync(

@@ -1,31 +1,26 @@
 """A model that one store of this machine has, brought to another one."""
 
 import asyncio
-import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from ollama_fleet.control.library.jobs import Job, Record
+from ollama_fleet.control.library.threaded import threaded
 from ollama_fleet.control.mutations import Mutations
 from ollama_fleet.control.stores import (
     Claim,
     Claims,
     Transfer,
-    TransferStopped,
     Way,
     bring_blobs,
     place_manifest,
     plan_transfer,
     read_store,
 )
-from ollama_fleet.errors import BlobDamaged, StoreError
+from ollama_fleet.errors import BlobDamaged
 
-# Not the threads that everything else shares: a few long copies would keep that waiting.
-_THREADS: Final = ThreadPoolExecutor(16, thread_name_prefix="transfer")
 _TELL_S: Final = 0.1  # between two records of a bar
 _VERBS: Final = {Way.THERE: "naming", Way.LINK: "linking", Way.COPY: "copying"}
 
@@ -60,9 +55,10 @@ class Spread:
                 if digest in claim:
                     claim.left(digest, total_bytes - done_bytes)
 
-            await _threaded(lambda stopped, tell: _brought(transfer, stopped, tell), hear)
+            tell = _telling(hear)
+            await threaded(lambda stopped: _brought(transfer, stopped, tell))
         async with self._mutations.adding(target):
-            await _threaded(lambda stopped, _: place_manifest(transfer, stopped=stopped))
+            await threaded(lambda stopped: place_manifest(transfer, stopped=stopped))
         await self._mutations.refresh(target)
         job.tell(_record(where, f"{where} has it"))
 
@@ -95,16 +91,9 @@ _TellBytes = Callable[[str, int, int], None]
 """Is told a digest, how many of its bytes are there, and of how many; on any thread."""
 
 
-async def _threaded(
-    work: Callable[[Callable[[], bool], _TellBytes], object],
-    hear: _TellBytes = lambda _digest, _done_bytes, _total_bytes: None,
-) -> None:
-    """Do blocking work on a thread, which is told to stop if we are cancelled, and waited for.
-
-    `hear` is told here, on the loop, of the bytes that are done, some ten times a second.
-    """
-    loop, stop = asyncio.get_running_loop(), threading.Event()
-    told_s: dict[str, float] = {}
+def _telling(hear: _TellBytes) -> _TellBytes:
+    """What tells `hear`, on this loop, what it is told on any thread: some ten times a second."""
+    loop, told_s = asyncio.get_running_loop(), dict[str, float]()
 
     def tell(digest: str, done_bytes: int, total_bytes: int) -> None:
         now_s = time.monotonic()
@@ -113,14 +102,7 @@ async def _threaded(
         told_s[digest] = now_s
         loop.call_soon_threadsafe(hear, digest, done_bytes, total_bytes)
 
-    working = loop.run_in_executor(_THREADS, work, stop.is_set, tell)
-    try:
-        await asyncio.shield(working)
-    except asyncio.CancelledError:
-        stop.set()
-        with suppress(StoreError, TransferStopped):
-            await working
-        raise
+    return tell
 
 
 def _record(where: str, status: str, **more: object) -> Record:

@@ -25,6 +25,7 @@ from ollama_fleet.control.stores.space import MARGIN_BYTES, Shortage, shortages
 from ollama_fleet.control.stores.transfer import (
     Transfer,
     bring_blobs,
+    file_of,
     place_manifest,
     plan_transfer,
     verify_blob,
@@ -46,6 +47,7 @@ __all__ = [
     "TransferStopped",
     "Way",
     "bring_blobs",
+    "file_of",
     "model_sizes",
     "place_manifest",
     "plan_transfer",

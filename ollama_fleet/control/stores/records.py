@@ -1,7 +1,7 @@
 """What a model store holds, as it was when it was read. Pure."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -105,6 +105,11 @@ class Store:
     def lacking(self, layers: Iterable[Layer]) -> tuple[Layer, ...]:
         """Those that are not there in their size, each once."""
         return tuple(dict.fromkeys(layer for layer in layers if not self.has(layer)))
+
+    def without(self, digests: Collection[str]) -> "Store":
+        """The same, but that these blobs are missing."""
+        kept = {digest: size for digest, size in self.blobs.items() if digest not in digests}
+        return replace(self, blobs=kept)
 
     def damage(self) -> tuple[Damage, ...]:
         """The blobs that models name and that are missing or of the wrong size."""

@@ -155,6 +155,16 @@ def _place(transfer: Transfer, wanted: Path, stopped: Stopped) -> None:
     sync_folder(wanted.parent)
 
 
+def file_of(store: Path, digest: str) -> tuple[int, int]:
+    """The very file that a blob is: its device and its inode. Raises StoreError."""
+    path = layout.blob_path(store, digest)
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise store_error(error, path) from error
+    return found.st_dev, found.st_ino
+
+
 def verify_blob(store: Path, layer: Layer, *, stopped: Stopped = lambda: False) -> None:
     """Hash a blob. Raises BlobDamaged where it is not what its name says; and StoreError."""
     path = layout.blob_path(store, layer.digest)
