@@ -85,9 +85,10 @@ class _Kept:
 
     async def restore(self) -> None:
         """Read those of earlier fleets, and keep what happens from now on."""
-        found = await asyncio.to_thread(lambda: tuple(_read(self._path)))
-        self._events.restore(found)
-        self._lines = len(found)
+        raw = await asyncio.to_thread(_read, self._path)
+        self._events.restore(_decoded(raw))
+        ends = not raw or raw.endswith(b"\n")
+        self._lines = raw.count(b"\n") if ends else LINES  # nothing is written behind a cut line
         self._events.on_event.append(self._heard)
 
     async def run(self) -> None:
@@ -115,13 +116,16 @@ class _Kept:
         self._news.set()
 
 
-def _read(path: Path) -> Iterator[Event]:
-    """The events in a file; lines that are none, such as one that was cut, are passed over."""
+def _read(path: Path) -> bytes:
     try:
-        lines = path.read_bytes().splitlines()
+        return path.read_bytes()
     except OSError:
-        return
-    for line in lines:
+        return b""
+
+
+def _decoded(raw: bytes) -> Iterator[Event]:
+    """The events of lines; those that are none, such as one that was cut, are passed over."""
+    for line in raw.split(b"\n"):
         try:
             yield msgspec.json.decode(line, type=Event)
         except (msgspec.DecodeError, UnicodeDecodeError):
