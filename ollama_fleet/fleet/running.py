@@ -13,6 +13,7 @@ import uvloop
 
 from ollama_fleet.api.admin import Admin, Commands
 from ollama_fleet.api.admin.events import EventCommands
+from ollama_fleet.api.admin.live import LiveCommands
 from ollama_fleet.api.admin.models import ModelCommands
 from ollama_fleet.api.admin.syncs import SyncCommands
 from ollama_fleet.api.bodies import Limits
@@ -182,7 +183,8 @@ class Fleet:
         preloads, names = self._loaders.preloads, declared(plan.config)
         models = ModelCommands(self.state, self._relay, self._mutations, preloads)
         syncs = SyncCommands(self.state, self._library.syncs, names)
-        routes, socket = models.routes() + syncs.routes(), self._directories.socket
+        live = LiveCommands(self._relay, self._recording.lately, self._clock)
+        routes, socket = models.routes() + syncs.routes() + live.routes(), self._directories.socket
         routes += EventCommands(self.state.events).routes()
         watching = watched(plan.config, self.state, self._recording, self.snapshot, self._clock)
         routes += await stack.enter_async_context(watching)
