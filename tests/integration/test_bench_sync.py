@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ollama_fleet.bench.sync import disks, elsewhere
+from ollama_fleet.bench.sync import disks, elsewhere, traffic
 
 SIZE_BYTES = 3_000_000
 
@@ -51,3 +51,17 @@ def test_an_instance_elsewhere_gets_it_from_the_fleet_and_spies_get_nothing():
     assert row.registry_bytes == row.model_bytes
     assert row.figures["refused"] > 0
     assert row.figures["answered_otherwise"] == {}
+
+
+def test_streams_go_on_during_a_sync_and_are_compared_with_those_beside_it():
+    scale = traffic.Scale(
+        SIZE_BYTES, link_bytes_per_s=20e6, rate_per_s=8.0, stretch_s=0.5, repetitions=2
+    )
+    row = asyncio.run(traffic.on_traffic(scale))
+    without, syncing = row.figures["without"], row.figures["syncing"]
+    assert (len(without), len(syncing)) == (3, 2)
+    assert sum(stretch["errors"] for stretch in (*without, *syncing)) == 0
+    assert row.registry_bytes == 2 * row.model_bytes  # each sync was a download of its own
+    for stretch in syncing:
+        assert stretch["sync_s"] > 0
+        assert stretch["requests"] > 0

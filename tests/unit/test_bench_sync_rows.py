@@ -3,9 +3,12 @@
 import json
 from argparse import Namespace
 
+import pytest
+
 from ollama_fleet.bench.sync import command
 from ollama_fleet.bench.sync.row import Row, skipped
 from ollama_fleet.bench.sync.table import markdown, table
+from ollama_fleet.bench.sync.traffic import changes
 
 
 def test_one_case_that_does_not_hold_makes_the_command_fail(monkeypatch, capsys):
@@ -47,3 +50,10 @@ def test_tables_say_of_every_case_what_was_to_be_and_what_was():
             "not measured",
         )
         assert [word for word in words if word not in text] == []
+
+
+def test_a_stretch_is_compared_with_its_neighbours_and_noise_is_how_they_differ():
+    """So what rises all the while, as a machine that gets busier, is no change."""
+    assert changes([100, 120, 140], [110, 130]) == (0, pytest.approx((0.2 + 1 / 6) / 2))
+    assert changes([100, 100, 100], [150, 130])[0] == pytest.approx(0.4)
+    assert changes([100, 100], [90]) == (pytest.approx(-0.1), 0)
