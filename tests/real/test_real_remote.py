@@ -69,16 +69,18 @@ def test_what_the_fleet_has_reaches_an_instance_elsewhere_without_any_registry(
     until(lambda: refuses(port), what="the end of the listener")
 
 
-def test_an_instance_elsewhere_that_is_away_is_named_and_the_others_have_the_model(shelf, fleet_of):
+def test_an_instance_elsewhere_that_is_away_is_named_and_the_others_have_the_model(
+    fleet_of, bring, tmp_path
+):
     """The exit status says that somebody lacks it."""
+    model = bring("tiny", tmp_path / "a")
     nobody = f"http://127.0.0.1:{free_port()}"
     fleet = fleet_of(TWO_AND_FAR.replace("FAR", nobody))
-    _, done = fleet.records("pull", shelf.name("library/tiny"), "--insecure", check=False)
+    done = fleet.run("sync", "tiny", check=False)
     assert done.returncode == 1
     assert "far: " in done.stderr
-    (places,) = fleet.holders(shelf.host).values()
-    assert places == {"a": "on_disk", "b": "on_disk"}
-    assert fleet.says("b", shelf.name("library/tiny"))
+    assert fleet.holders("tiny:") == {model.digest: {"a": "on_disk", "b": "on_disk"}}
+    assert fleet.says("b", "tiny")
 
 
 def refuses(port):

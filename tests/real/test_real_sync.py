@@ -26,7 +26,7 @@ models:
   "NAME": { preload: true }
 """
 EVERYWHERE = dict.fromkeys(("a", "b", "c", "far"), "on_disk")
-SLOW_BYTES_PER_S = 4_000_000
+SLOW_BYTES_PER_S = 6_000_000
 
 
 @pytest.fixture
