@@ -24,6 +24,7 @@ from ollama_fleet.metrics.readings import (
 from ollama_fleet.metrics.text import Family, Form, number, start
 from ollama_fleet.names import canonical
 from ollama_fleet.state import FleetSnapshot
+from ollama_fleet.state.snapshot import InstanceSnapshot
 
 T = TypeVar("T")
 
@@ -91,19 +92,36 @@ def _rows(reading: Reading[T], things: Iterable[T], fields: Sequence[str]) -> It
 
 
 def _residency(fleet: FleetSnapshot, model_label: Callable[[str], str]) -> Shown:
-    """Which models are where; those that share a label are added up."""
-    resident: Counter[tuple[str, ...]] = Counter()
-    memory: Counter[tuple[str, ...]] = Counter()
-    for instance in fleet.instances:
-        for row in instance.resident:
-            name = row.get("name")
-            label = model_label(canonical(name) if isinstance(name, str) else "")
-            whole, in_vram = _bytes(row.get("size")), _bytes(row.get("size_vram"))
-            resident[instance.name, label, device(whole, in_vram)] += 1
-            memory[instance.name, label, "gpu"] += in_vram
-            memory[instance.name, label, "cpu"] += max(0, whole - in_vram)
-    yield RESIDENT, resident.items()
-    yield MEMORY, memory.items()
+    """Which models are where, an instance at a time."""
+    yield RESIDENT, (row for i in fleet.instances for row in _resident(i, model_label))
+    yield MEMORY, (row for i in fleet.instances for row in _memory(i, model_label))
+
+
+def _resident(instance: InstanceSnapshot, model_label: Callable[[str], str]) -> Iterable[Row]:
+    """Its models by where they are; those that share a label are added up."""
+    found: Counter[tuple[str, ...]] = Counter()
+    for label, whole, in_vram in _in_memory(instance, model_label):
+        found[instance.name, label, device(whole, in_vram)] += 1
+    return found.items()
+
+
+def _memory(instance: InstanceSnapshot, model_label: Callable[[str], str]) -> Iterable[Row]:
+    """What they take; likewise."""
+    found: Counter[tuple[str, ...]] = Counter()
+    for label, whole, in_vram in _in_memory(instance, model_label):
+        found[instance.name, label, "gpu"] += in_vram
+        found[instance.name, label, "cpu"] += max(0, whole - in_vram)
+    return found.items()
+
+
+def _in_memory(
+    instance: InstanceSnapshot, model_label: Callable[[str], str]
+) -> Iterator[tuple[str, int, int]]:
+    """Label, bytes and bytes in the memory of GPUs of each of its models, as it lists them."""
+    for row in instance.resident:
+        name = row.get("name")
+        label = model_label(canonical(name) if isinstance(name, str) else "")
+        yield label, _bytes(row.get("size")), _bytes(row.get("size_vram"))
 
 
 def device(whole_bytes: int, in_vram_bytes: int) -> str:

@@ -94,6 +94,14 @@ def test_a_store_variable_does_not_hide_a_mistake_in_the_file(problems):
             ),
         ),
         (
+            "metrics: {listen: '0.0.0.0:9464'}",
+            (
+                "1:19: metrics.listen: 0.0.0.0:9464 can be reached by others, and this release"
+                " knows no keys"
+                " (listen on 127.0.0.1, or set insecure_no_auth: true to let every caller in)"
+            ),
+        ),
+        (
             "instances: [{name: gpu, url: http://a}]\ngroups: [{name: gpu}]",
             "1:20: instances[0].name: 'gpu' stands in groups[0].name already",
         ),
