@@ -24,6 +24,7 @@ SECTIONS: Final[Mapping[str, Mapping[str, str]]] = {
         "top": "Watch the fleet on a screen that updates itself.",
         "logs": "Print what the instances have written.",
         "events": "Print what has happened to the fleet.",
+        "metrics": "Print the figures that Prometheus scrapes.",
         "restart": "Restart instances, one after another.",
     },
     "Models": {

@@ -1,0 +1,16 @@
+"""`fleet metrics`: the figures that Prometheus scrapes."""
+
+import click
+
+from ollama_fleet.cli.control import running
+from ollama_fleet.cli.options import Command, Options, pass_options
+
+
+@click.command("metrics", cls=Command)
+@pass_options
+def command(options: Options) -> None:  # noqa: ARG001 - every command takes them
+    """Print the fleet's metrics as Prometheus scrapes them, whatever -o says.
+
+    With the key metrics.listen in fleet.yaml the same page is at http://ADDRESS/metrics.
+    """
+    click.echo(running().metrics(), nl=False)
