@@ -9,16 +9,20 @@ from ollama_fleet.bench.sync import command
 from ollama_fleet.bench.sync.row import Row, skipped
 from ollama_fleet.bench.sync.table import markdown, table
 from ollama_fleet.bench.sync.traffic import changes
+from ollama_fleet.errors import FleetError
 
 
 def test_one_case_that_does_not_hold_makes_the_command_fail(monkeypatch, capsys):
-    """And one that could not be measured does not; what is printed has a verdict for each."""
+    """So does one that breaks off; one that this machine cannot play does not."""
 
     async def good(_quick):
         return Row("a", "b", "c", holds=True)
 
     async def bad(_quick):
         return Row("a", "b", "c", holds=False)
+
+    async def broken(_quick):
+        raise FleetError("the fleet has ended")
 
     async def left_out(_quick):
         return skipped("a", "b", "no disk")
@@ -27,7 +31,7 @@ def test_one_case_that_does_not_hold_makes_the_command_fail(monkeypatch, capsys)
     monkeypatch.setattr(command, "CASES", (good, left_out))
     assert command.main(arguments) == 0
     capsys.readouterr()
-    monkeypatch.setattr(command, "CASES", (good, bad, left_out))
+    monkeypatch.setattr(command, "CASES", (good, bad, left_out, broken))
     assert command.main(arguments) == 1
     assert [row["holds"] for row in json.loads(capsys.readouterr().out)["sync"]] == [
         True,
