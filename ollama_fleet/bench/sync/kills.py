@@ -47,9 +47,13 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What came of one kill. `twice_bytes` went out of the registry beyond one model."""
+    """What came of one kill. `twice_bytes` went out of the registry beyond one model.
+
+    `in_the_middle`: the pull was not over yet.
+    """
 
     twice_bytes: int
+    in_the_middle: bool
     faults: Sequence[str] = ()
 
 
@@ -127,8 +131,10 @@ def _summed(whom: str, kills: Kills, trials: Sequence[Trial], took_s: float, *, 
     twice_bytes = sum(trial.twice_bytes for trial in trials)
     worst_bytes = max(trial.twice_bytes for trial in trials)
     model_bytes = kills.count * kills.size_bytes
+    struck = sum(trial.in_the_middle for trial in trials)
     found = (
-        f"{len(faults)} faults; sent twice: {twice_bytes / model_bytes:.2%} of all, "
+        f"{len(faults)} faults; {struck} in the middle of a pull; "
+        f"sent twice: {twice_bytes / model_bytes:.2%} of all, "
         f"{worst_bytes / kills.size_bytes:.1%} ({worst_bytes / 1e6:.1f} MB) at worst"
     )
     return Row(
@@ -141,6 +147,7 @@ def _summed(whom: str, kills: Kills, trials: Sequence[Trial], took_s: float, *, 
         seconds=round(took_s, 3),
         figures={
             "sent_twice_bytes": [trial.twice_bytes for trial in trials],
+            "in_the_middle": struck,
             "faults": faults,
             "real_ollama": real,
         },
@@ -155,6 +162,7 @@ async def _trial(
     spreading = asyncio.Event()
     pulling = asyncio.create_task(_follow(on, made, spreading))
     await _come(moment, spreading, pulling)
+    in_the_middle = not pulling.done()
     back = await kill()
     faults = await asyncio.to_thread(inspector.broken, on.stores)
     await back()
@@ -170,7 +178,8 @@ async def _trial(
     if on.program.real and not faults:
         faults += await _cannot_run(on, made)
     sent_bytes = await on.registry.bytes() - before_bytes
-    return Trial(sent_bytes - made.size_bytes, [f"{made.stored}: {fault}" for fault in faults])
+    told = [f"{made.stored}: {fault}" for fault in faults]
+    return Trial(sent_bytes - made.size_bytes, in_the_middle, told)
 
 
 async def _come(moment: Moment, spreading: asyncio.Event, pulling: asyncio.Task[Record]) -> None:
