@@ -27,8 +27,8 @@ SHM = Path("/dev/shm")
 class Box:
     """Some instances, and a registry that has one model; what they are asked for is noted."""
 
-    def __init__(self, specs):
-        self.state = State(Placement(tuple(specs)))
+    def __init__(self, specs, routes=None):
+        self.state = State(Placement(tuple(specs), routes or {}))
         for instance in self.state.instances.values():
             self.state.set_phase(instance, Phase.READY, 0.0)
         self.asked, self.slept, self.offered = [], [], []
@@ -110,14 +110,14 @@ class Instance:
         self.box.state.set_stored(self.instance, [row])
 
 
-def box(*stores, remote=False):
+def box(*stores, remote=False, routes=None):
     specs = [
         InstanceSpec(f"i{n}", "g", "127.0.0.1", 1, 1, str(store)) for n, store in enumerate(stores)
     ]
     if remote:
         url = "http://10.0.0.9:11434"
         specs.append(InstanceSpec("far", "far", "", 0, 1, url, external=True, url=url))
-    made = Box(specs)
+    made = Box(specs, routes)
     made.first = Path(stores[0])
     return made
 
@@ -168,6 +168,20 @@ def test_only_those_who_are_named_get_it(tmp_path):
     assert fleet.asked == [("pull", "i1", "m", False)]
     assert not (tmp_path / "a").exists()
     assert read_store(tmp_path / "c").model(KEY)
+
+
+def test_a_model_that_only_some_may_serve_is_for_their_stores(tmp_path):
+    """A pull that names nobody, and a sync, bring it nowhere else; one that does, does."""
+    fleet = box(
+        tmp_path / "a", tmp_path / "b", tmp_path / "c", routes={KEY: frozenset({"i1", "i2"})}
+    )
+    fleet.pull()
+    assert fleet.asked == [("pull", "i1", "m", False)]
+    assert not (tmp_path / "a").exists()
+    assert read_store(tmp_path / "c").model(KEY)
+    assert not synced(fleet, ["m"])[0].steps
+    fleet.pull(to=["i0"])
+    assert read_store(tmp_path / "a").model(KEY)
 
 
 def test_a_new_version_replaces_the_old_one_everywhere(tmp_path):

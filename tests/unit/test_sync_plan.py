@@ -164,3 +164,24 @@ def test_a_second_plan_after_all_is_done_has_nothing_to_do(places):
             Place.of(p.name, p.instances, store(p.name, *had)) if p.store else replace(p, held=held)
         )
     assert not plan_sync(MODELS, after).steps
+
+
+def test_a_model_is_brought_to_the_places_that_it_is_for_and_others_keep_what_they_have():
+    new, old = manifest("m", 2), manifest("m", 1)
+    places = [place("/a", new), place("/b"), place("/c", old)]
+    plan = plan_sync(["m"], places, meant=lambda _key: ("/a", "/b"))
+    assert [(step.target, step.source) for step in plan.steps] == [("/b", "/a")]
+    assert not plan.conflicts
+
+
+def test_what_only_a_place_has_that_it_is_not_for_comes_from_there():
+    places = [place("/a"), place("/b", manifest("m"))]
+    plan = plan_sync(["m"], places, meant=lambda _key: ("/a",))
+    assert [(step.target, step.source) for step in plan.steps] == [("/a", "/b")]
+
+
+def test_what_it_is_for_says_which_is_the_right_one():
+    """Not a newer one that nobody may ask for."""
+    places = [place("/a", manifest("m", 1)), place("/b"), place("/c", manifest("m", 2))]
+    plan = plan_sync(["m"], places, meant=lambda _key: ("/a", "/b"))
+    assert [(step.target, step.source) for step in plan.steps] == [("/b", "/a")]

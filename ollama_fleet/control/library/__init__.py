@@ -81,7 +81,9 @@ class Library:
         insecure: bool = False,  # noqa: FBT001, FBT002 - the shape of the callbacks
         to: Sequence[str] = (),
     ) -> AsyncGenerator[Record, None]:
-        """Pull a model for these instances or groups (none: all), or watch the pull that runs.
+        """Pull a model for these instances or groups, or watch the pull that runs.
+
+        None named means all that may serve it.
 
         Yields progress records: Ollama's own, and with a `target` those of what comes after the
         download. The last has the status `success`; then every target's instances are known to
@@ -91,7 +93,10 @@ class Library:
         parsed = ModelName.parse(name)
         self._judge(parsed, insecure)
         key = parsed.key
-        stores = dict.fromkeys((i.spec.store for i in named(self._state, to)), REGISTRY)
+        chosen = (
+            [i.spec.store for i in named(self._state, to)] if to else self._places.meant_for(key)
+        )
+        stores = dict.fromkeys(chosen, REGISTRY)
         followed = self._jobs.follow(key, name, stores, insecure=insecure)
         async with aclosing(followed) as records:
             async for record in records:
@@ -101,14 +106,15 @@ class Library:
     async def share(
         self, name: str, source: str, targets: Sequence[str] = ()
     ) -> AsyncGenerator[Record, None]:
-        """Bring what one store has of a name to other stores, to all of them if none is named.
+        """Bring what one store has of a name to other stores, to all it is for if none is named.
 
         Records and errors are those of a pull, but for the last. What only an instance elsewhere
         has can be brought nowhere.
         """
-        others = {s: source for s in targets or self._places.stores() if s != source}
+        key = canonical(name)
+        others = {s: source for s in targets or self._places.meant_for(key) if s != source}
         if others and self._places.is_ours(source):
-            followed = self._jobs.follow(canonical(name), name, others)
+            followed = self._jobs.follow(key, name, others)
             async with aclosing(followed) as records:
                 async for record in records:
                     yield record

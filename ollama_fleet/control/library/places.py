@@ -21,6 +21,11 @@ class Places:
         """All of them, each once."""
         return tuple(dict.fromkeys(i.spec.store for i in self._state.instances.values()))
 
+    def meant_for(self, key: str) -> tuple[str, ...]:
+        """Those of instances that may serve a model; all of them if none may."""
+        serving = (i for i in self._state.instances.values() if self._state.may_serve(i, key))
+        return tuple(dict.fromkeys(i.spec.store for i in serving)) or self.stores()
+
     def of(self, store: str) -> list[Instance]:
         """The instances that use a store."""
         return [i for i in self._state.instances.values() if i.spec.store == store]

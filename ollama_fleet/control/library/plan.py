@@ -6,7 +6,7 @@ gets it from a place that has it whole: at no cost on the same disk, as a copy f
 the wire where the place is another machine's. What nobody has is downloaded, once.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -98,25 +98,27 @@ def plan_sync(
     *,
     origin: str | None = None,
     prune: bool = False,
+    meant: Callable[[str], Collection[str]] | None = None,
 ) -> SyncPlan:
     """What it takes for all `places` to hold the `models`, as the place `origin` has them.
 
-    Without an origin what one place has will do for all. With `prune` the models that are not
-    named are to be removed.
+    Without an origin what one place has will do for all. `meant` tells the names of the places that
+    a model, by its key, is for; others keep what they have of it. With `prune` the models that are
+    not named are to be removed.
     """
     steps: list[Step] = []
     conflicts: list[str] = []
     problems: list[str] = []
     for model in dict.fromkeys(models):
         key = canonical(model)
-        digests = {place.held[key].digest for place in places if key in place.held}
-        truth = _truth(key, places, origin)
+        targets = places if meant is None else [p for p in places if p.name in meant(key)]
+        truth = _truth(key, targets, origin) or _truth(key, places, origin)
         if origin is not None and truth is None:
             problems.append(f"{model}: {origin} does not have it")
             continue
-        if len(digests) > 1 and truth is not None:
-            conflicts.append(_conflict(model, key, places, truth))
-        steps += _steps(model, key, truth, places)
+        if truth is not None and any(_digest(p, key) not in ("", truth.digest) for p in targets):
+            conflicts.append(_conflict(model, key, targets, truth))
+        steps += _steps(model, key, truth, places, targets)
     problems += _too_much(steps, places)
     removals = _undeclared(models, places) if prune else {}
     return SyncPlan(tuple(steps), removals, tuple(conflicts), tuple(problems))
@@ -128,9 +130,11 @@ def _truth(key: str, places: Sequence[Place], origin: str | None) -> Held | None
     return max(held, key=lambda one: (one.modified_s, one.digest), default=None)
 
 
-def _steps(model: str, key: str, truth: Held | None, places: Sequence[Place]) -> Iterator[Step]:
+def _steps(
+    model: str, key: str, truth: Held | None, places: Sequence[Place], targets: Sequence[Place]
+) -> Iterator[Step]:
     having = [p for p in places if truth is not None and _digest(p, key) == truth.digest]
-    lacking = [p for p in places if p not in having]
+    lacking = [p for p in targets if p not in having]
     if lacking and not any(p.store for p in having):
         # An Ollama serves nobody: what only remote ones have must be downloaded by one of ours.
         first = next((p for p in lacking if p.store), lacking[0])

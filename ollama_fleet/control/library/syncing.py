@@ -70,7 +70,7 @@ class Syncs:
         prune: bool = False,
         damaged: Damaged | None = None,
     ) -> SyncPlan:
-        """What it takes for all to have these models, as the instance `origin` has them, if given.
+        """What it takes for all who may serve these models to have them, as `origin` has if given.
 
         Raises FleetError for an instance that is none, or that lists no models.
         """
@@ -82,7 +82,7 @@ class Syncs:
             if store in whole and (found := whole[store].store) is not None
         }
         places = [place.without(there.get(name, ())) for name, place in whole.items()]
-        plan = plan_sync(models, places, origin=start, prune=prune)
+        plan = plan_sync(models, places, origin=start, prune=prune, meant=self._places.meant_for)
         return replace(plan, damaged={store: found for store, found in there.items() if found})
 
     async def sync(self, plan: SyncPlan) -> AsyncGenerator[Record, None]:
