@@ -1,6 +1,6 @@
 """What the records of requests tell of the fleet: bursts of refusals, and anomalies."""
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -10,6 +10,7 @@ from ollama_fleet.history import Ending, RequestRecord
 from ollama_fleet.state import Kind, Notice, State
 from ollama_fleet.state.events import Figures
 
+TOGETHER_S: Final = 0.1  # what ends within it is taken in one go: alone, each finds caches cold
 _FEW_TOKENS: Final = 8  # of an answer: their time says more of the clock than of the instance
 _NOBODYS_FAULT: Final = frozenset(("ModelMissing", "ClientGone"))
 _UNTOLD: Final = (Ending.BROKEN, Ending.CLIENT_GONE)
@@ -38,17 +39,24 @@ class Noticing:
         self._bursts = Bursts()
 
     def look(self, records: Sequence[RequestRecord]) -> None:
-        """Look at the requests that have ended within the same moment."""
-        ended = Counter(record.instance for record in records)
+        """Look at the requests that have ended since the last look, `TOGETHER_S` ago."""
+        served = defaultdict[str, float](float)  # by instance, seconds within that time
+        for record in records:
+            served[record.instance] += min(record.total_s - record.queue_s, TOGETHER_S)
         for record in records:
             self._refused(record)
-            for sample in samples(record, self._busy(record, ended[record.instance])):
+            for sample in samples(record, self._busy(record, served[record.instance])):
                 for change in self._anomalies.learn(sample):
                     self._state.notice(of_change(change, record))
 
-    def _busy(self, record: RequestRecord, ended: int) -> int:
-        """How many requests its instance had: those that ended with it, and those still there."""
+    def _busy(self, record: RequestRecord, served_s: float) -> int:
+        """How many requests its instance had at once.
+
+        Of those that have ended as many as their seconds come to (Little's law: one after another
+        is not at once), and those that are still there.
+        """
         instance = self._state.instances.get(record.instance)
+        ended = max(1, round(served_s / TOGETHER_S))
         return ended + instance.in_flight if instance is not None else ended
 
     def _refused(self, record: RequestRecord) -> None:

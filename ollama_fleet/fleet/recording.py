@@ -7,12 +7,10 @@ from ollama_fleet import history
 from ollama_fleet.api.admin.lately import Lately
 from ollama_fleet.api.app import ROUTES
 from ollama_fleet.config import Config
-from ollama_fleet.fleet.noticing import Noticing
+from ollama_fleet.fleet.noticing import TOGETHER_S, Noticing
 from ollama_fleet.history import Bounds, Ended, History, RequestRecord
 from ollama_fleet.metrics import Configured, Metrics
 from ollama_fleet.state import State
-
-TOGETHER_S = 0.1  # what ends within it is counted in one go: alone, each finds the caches cold
 
 
 class Recording:

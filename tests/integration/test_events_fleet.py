@@ -119,3 +119,27 @@ def test_an_instance_that_has_become_slow_raises_an_anomaly_that_names_it_and_en
     (over,) = until(lambda: load(20) or told("anomaly_over"), "its end", 40)
     assert (over["instance"], over["model"]) == (slow["name"], MODEL)
     assert over["figures"]["now"] / over["figures"]["usual"] < 1.5
+
+
+def test_a_pull_and_a_model_on_the_cpu_are_told_of(cli):
+    """The pull by its model, the fallback by its instance, too, before anybody looks for it."""
+    cli.environ["OLLAMA_SIM_FAULTS"] = "cpu_fallback"
+    up(cli)
+    assert cli.run("pull", "tiny").code == 0
+    assert cli.run("pull", "nosuch:1b").code == 1
+    name = cli.status()["instances"][0]["name"]
+    assert cli.run("load", "tiny", "--on", name).code == 0
+
+    def fallback():
+        return events(cli, "--kind", "cpu_fallback", "--instance", name)
+
+    (told,) = until(fallback, "the fallback is told")
+    assert (told["severity"], told["model"]) == ("error", MODEL)
+    assert told["figures"]["vram_bytes"] == 0
+    pulls = [(e["kind"], e["model"]) for e in events(cli) if e["kind"].startswith("pull_")]
+    assert pulls == [
+        ("pull_started", "tiny"),
+        ("pull_ended", "tiny"),
+        ("pull_started", "nosuch:1b"),
+        ("pull_failed", "nosuch:1b"),
+    ]

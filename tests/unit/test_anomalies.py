@@ -198,3 +198,22 @@ def test_no_more_pairs_are_remembered_than_may_be_and_the_longest_unused_goes():
     assert len(one._pairs) == 1024
     assert ("a", "kept") in one._pairs
     assert ("a", "m0") not in one._pairs
+
+
+def test_what_has_fewer_beside_it_for_the_first_time_is_compared_with_what_had_more():
+    """A slow instance that has fewer requests at once for being slow is found out all the same."""
+    one, rng = Level(), random.Random(10)
+    for _ in range(100):
+        one.learn((10, 3, True), math.exp(lognormal(rng)))
+    found = [one.learn((10, 1, True), 4 * math.exp(lognormal(rng))) for _ in range(15)]
+    (shift,) = begun(found)
+    assert shift.now / shift.usual > 2
+
+
+@pytest.mark.parametrize("kind", [(10, 3, True), (12, 1, True), (9, 1, True), (10, 1, False)])
+def test_what_nothing_is_known_of_tells_nothing_until_it_is_known(kind):
+    """More beside it, another length (a cache may have had the others), another way to answer."""
+    one, rng = Level(), random.Random(11)
+    for _ in range(100):
+        one.learn((10, 1, True), math.exp(lognormal(rng)))
+    assert begun(one.learn(kind, 8 * math.exp(lognormal(rng))) for _ in range(300)) == []

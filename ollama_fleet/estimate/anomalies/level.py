@@ -74,24 +74,42 @@ class Level:
         usual = self._kinds.get(kind)
         if usual is None:
             usual = self._kinds[kind] = _Usual()
-        high = math.log(value)
-        if usual.count < LEARNING:
+        high, known = math.log(value), usual.count >= LEARNING
+        middle = usual.middle if known else self._bound(kind)
+        if not known:
             self._begin(usual, high)
+        if middle is None:
             return None
-        off = high - usual.middle
+        off = high - middle
         spread = max(1.4826 * self._off, LEAST_SPREAD)
         score = min(max(off / spread, -CUT), CUT)
         total = self._sum + score - ALLOWED - (self._mean if self._mean > 0 else 0.0)
         self._sum = min(total, THRESHOLD) if total > 0 else 0.0
         if total <= 0 and not self._on:  # nearly always
             self._last.clear()
-            self._follow(usual, off, spread, score)
+            if known:
+                self._follow(usual, off, spread, score)
             return None
         self._last.append((high, off))
         if self._on:
             return self._over()
-        self._follow(usual, off, spread, score)
+        if known:
+            self._follow(usual, off, spread, score)
         return self._begun()
+
+    def _bound(self, kind: Class) -> float | None:
+        """What a kind that is not known yet is expected to take at most; None if nobody knows.
+
+        With fewer requests beside it nothing takes longer than with more. (Of lengths the like does
+        not hold: a cache may have most of a long prompt and nothing of a short one.)
+        """
+        tokens, busy, stream = kind
+        more = (
+            usual.middle
+            for (other, beside, streams), usual in self._kinds.items()
+            if usual.count >= LEARNING and (other, streams) == (tokens, stream) and beside > busy
+        )
+        return min(more, default=None)
 
     def _begin(self, usual: _Usual, high: float) -> None:
         """The first of a kind make its median, and tell how far values are off."""
