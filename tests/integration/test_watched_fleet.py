@@ -74,6 +74,12 @@ def test_both_formats_are_read_by_strict_parsers_and_say_what_happened(watched):
     resident = {key[3] for key in samples if key[0] == "ollama_fleet_model_resident"}
     assert set() < resident <= set(MODELS[:2])
     assert samples["process_resident_memory_bytes",] > 1e6
+    assert samples["ollama_fleet_events_total", "instance_ready", "info"] == 2
+    assert samples["ollama_fleet_event_loop_lag_seconds_count",] > 0
+    decided = sum(n for key, n in samples.items() if key[0] == "ollama_fleet_decisions_total")
+    assert decided == ANSWERS
+    (free_bytes,) = (n for key, n in samples.items() if key[0] == "ollama_fleet_store_free_bytes")
+    assert free_bytes > 0
 
     status, content_type, page = scrape(watched, OPEN)
     assert content_type.startswith("application/openmetrics-text")
