@@ -53,10 +53,9 @@ class Metrics:
         self._requests = RequestCounts(self._families, self._models, RouteLabels(routes))
         self._history = history
         self._configured = configured
-        for kind in Kind:  # what has not happened yet is 0: from nothing to 1 is no increase
-            _ = self._families.events.of[kind, kind.severity]
-        for outcome in _OUTCOMES.values():
-            _ = self._families.pulls.of[outcome,], self._families.pulled.of[()]
+        self._families.events.begin((kind, kind.severity) for kind in Kind)
+        self._families.pulls.begin((outcome,) for outcome in _OUTCOMES.values())
+        self._families.pulled.begin([()])
 
     def observe(self, record: RequestRecord) -> None:
         """Count a request that was routed and has ended."""
@@ -102,18 +101,18 @@ class Metrics:
 
 def _shown(metric: Metric, form: Form) -> str:
     """A family of prometheus_client's."""
-    counts = metric.type == COUNTER
-    name = f"{metric.name}_total" if counts else metric.name
-    family = Family(name, metric.type, f"{metric.documentation.rstrip('.')}.")
     lines = [
         f"{start(s.name, [*s.labels], s.labels.values())}{number(s.value)}\n"
         for s in metric.samples
     ]
-    return form.head(family) + "".join(lines)
+    return form.head(_family(metric)) + "".join(lines)
+
+
+def _family(metric: Metric) -> Family:
+    suffix = "_total" if metric.type == COUNTER else ""
+    return Family(f"{metric.name}{suffix}", metric.type, f"{metric.documentation.rstrip('.')}.")
 
 
 def process_families() -> Iterator[Family]:
     """Those of this process that prometheus_client reads."""
-    for metric in ProcessCollector(registry=None).collect():
-        suffix = "_total" if metric.type == COUNTER else ""
-        yield Family(f"{metric.name}{suffix}", metric.type, f"{metric.documentation.rstrip('.')}.")
+    yield from map(_family, ProcessCollector(registry=None).collect())

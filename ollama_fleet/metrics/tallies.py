@@ -5,7 +5,7 @@ the dozen additions of a request that is four times the cost of these.
 """
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import Final, TypeVar
 
@@ -69,6 +69,11 @@ class Counters:
     def __init__(self, family: Family) -> None:
         self.family = family
         self.of: dict[tuple[str, ...], Count] = _Series(self._made)
+
+    def begin(self, series: Iterable[tuple[str, ...]]) -> None:
+        """Show series from now on, 0 as they are: from nothing to 1 is no increase."""
+        for values in series:
+            self.of.setdefault(values, self._made(values))
 
     def pieces(self) -> Iterator[str]:
         """Its samples as text, some at a time."""
