@@ -484,15 +484,21 @@ def test_damage_that_nothing_can_be_had_for_is_put_back_and_the_model_named(tmp_
     assert blob.exists(), "it may run, and is all there is"
 
 
-def test_what_a_killed_fleet_has_set_aside_comes_back_when_the_next_mends(tmp_path):
+def test_what_a_killed_fleet_has_set_aside_comes_back_with_the_next_sync(tmp_path):
+    """Not so what is held: another fleet, or another pull of this one, fetches it just now."""
     fleet = box(tmp_path / "a")
     put_model(tmp_path / "a", "m/latest", WEIGHTS)
-    other = put_blob(tmp_path / "a", b"another")
-    set_aside(tmp_path / "a", [other])
-    assert not blob_file(tmp_path / "a", b"another").exists()
-    spoil(tmp_path / "a")
-    synced(fleet, ["m"], damaged=verified(fleet, ["m"])[-1]["damaged"])
-    assert blob_file(tmp_path / "a", b"another").read_bytes() == b"another"
+    left, held = (put_blob(tmp_path / "a", content) for content in (b"left", b"held"))
+    for descriptor in set_aside(tmp_path / "a", [left]):
+        os.close(descriptor)
+    (descriptor,) = set_aside(tmp_path / "a", [held, f"sha256:{'a' * 64}"])
+    synced(fleet, ["m"])
+    assert blob_file(tmp_path / "a", b"left").read_bytes() == b"left"
+    assert not blob_file(tmp_path / "a", b"held").exists()
+    os.close(descriptor)
+    put_blob(tmp_path / "a", b"held")
+    synced(fleet, ["m"])
+    assert not list(tmp_path.rglob("*.damaged"))
 
 
 def test_blobs_that_nobody_has_are_damaged_by_nobodys_word(tmp_path):

@@ -91,7 +91,9 @@ class Syncs:
         One failure keeps nothing else from being done. What is damaged is put aside meanwhile, and
         back where there was nothing to replace it. Raises StoreError where that cannot be.
         """
-        async with aside(self._mutations, plan.damaged):
+        ours = filter(self._places.is_ours, self._places.stores())
+        damaged = {store: plan.damaged.get(store, ()) for store in ours}
+        async with aside(self._mutations, damaged):
             for model, targets in _by_model(plan).items():
                 try:
                     async with aclosing(self._follow(model, targets)) as records:

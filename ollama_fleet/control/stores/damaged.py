@@ -4,6 +4,8 @@ An Ollama takes a blob that is there for what its name says: its pull keeps one 
 Only one that is not there is fetched. Nothing is thrown away before it has been replaced.
 """
 
+import fcntl
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
@@ -15,34 +17,64 @@ from ollama_fleet.control.stores.files import make_folder
 _SUFFIX: Final = ".damaged"
 
 
-def set_aside(store: Path, digests: Iterable[str]) -> None:
-    """Take blobs away, so that they count as missing, until `settle`.
+def set_aside(store: Path, digests: Iterable[str]) -> tuple[int, ...]:
+    """Take blobs away, so that they count as missing until `settle`.
 
-    To be called in a turn of the store (Mutations.removing). Raises StoreError.
+    Returns descriptors: as long as they are open nobody settles these blobs, and a process that
+    dies lets go of them. To be called in a turn of the store (Mutations.removing). Raises
+    StoreError, and then holds none.
     """
-    for digest in digests:
-        blob = layout.blob_path(store, digest)
-        try:
-            folder = layout.staging(store, blob.parent)
-            make_folder(folder)
-            blob.replace(folder / f"{blob.name}{_SUFFIX}")
-        except FileNotFoundError:
-            continue  # somebody else has taken it away
-        except OSError as error:
-            raise store_error(error, blob) from error
+    held: list[int] = []
+    try:
+        for digest in digests:
+            held += _set_aside(layout.blob_path(store, digest), store)
+    except OSError as error:
+        for descriptor in held:
+            os.close(descriptor)
+        raise store_error(error, layout.blobs(store)) from error
+    return tuple(held)
 
 
 def settle(store: Path) -> None:
-    """Remove what was set aside and has been replaced, and put the rest back. Raises StoreError."""
+    """Remove what was set aside and has been replaced, and put the rest back.
+
+    What somebody still holds is left alone. Raises StoreError.
+    """
     blobs = layout.blobs(store)
     for aside in layout.staging(store, blobs).glob(f"*{_SUFFIX}"):
-        blob = blobs / aside.name.removesuffix(_SUFFIX)
         try:
-            if blob.exists():
-                aside.unlink(missing_ok=True)
-            else:
-                aside.replace(blob)
+            _settle(aside, blobs / aside.name.removesuffix(_SUFFIX))
         except FileNotFoundError:
             continue  # another fleet was faster
         except OSError as error:
             raise store_error(error, aside) from error
+
+
+def _set_aside(blob: Path, store: Path) -> list[int]:
+    folder = layout.staging(store, blob.parent)
+    make_folder(folder)
+    try:
+        descriptor = os.open(blob, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return []  # somebody else has taken it away
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        blob.replace(folder / f"{blob.name}{_SUFFIX}")
+    except OSError:
+        os.close(descriptor)
+        raise
+    return [descriptor]
+
+
+def _settle(aside: Path, blob: Path) -> None:
+    descriptor = os.open(aside, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if blob.exists():
+            aside.unlink()
+        else:
+            aside.replace(blob)
+    except BlockingIOError:
+        return
+    finally:
+        os.close(descriptor)
