@@ -11,7 +11,7 @@ from virtual_time import now, passes, run
 from ollama_fleet.control.loads import Loads
 from ollama_fleet.control.mutations import Mutations
 from ollama_fleet.control.preloads import Preloads
-from ollama_fleet.control.reloads import Reloads, announced, decide
+from ollama_fleet.control.reloads import Reload, Reloads, announced, decide
 from ollama_fleet.errors import OllamaError
 from ollama_fleet.names import canonical
 from ollama_fleet.state import Phase, ResidentModel, StoredModel
@@ -199,6 +199,24 @@ def test_the_new_weights_come_when_the_last_request_on_the_old_has_ended():
     run(scenario())
 
 
+def test_old_weights_are_told_to_go_everywhere_at_once():
+    """They drive out nothing else, then, when requests have the new loaded beside them."""
+    box = Box("a", "b", "c")
+    box.hold()
+    box.ollamas["a"].busy_s = 20.0
+
+    async def scenario():
+        async with box.reloading():
+            box.store(model(2))
+            await passes(1.0)
+            assert box.versions() == {"a": ["d1"], "b": [], "c": []}
+            assert not box.loading, "it is a's turn, on which requests still use the old weights"
+            await passes(60.0)
+
+    run(scenario())
+    assert box.versions() == {"a": ["d2"], "b": ["d2"], "c": ["d2"]}
+
+
 def test_the_same_runner_options_as_before():
     box = Box("a")
     box.state.instances["a"].default_context = 2048
@@ -343,11 +361,18 @@ def test_who_has_the_fewest_requests_on_the_old_weights_is_first():
     leases = [box.state.lease(box.state.instances[n], M) for n in ("a", "a", "c")]
     box.store(model(2))
     everyone = box.state.instances.values()
-    (first,) = decide(everyone, (), ())
+    owed = [
+        Reload(instance, M, (model(1),), asked=(), starts=instance.starts) for instance in everyone
+    ]
+    (first,) = decide(owed, ())
     assert first.instance.name == "b"
-    (second,) = decide(everyone, (), {("b", model(1).weights)})
+    owed.remove(first)
+    (second,) = decide(owed, ())
     assert second.instance.name == "c"
-    assert decide(everyone, {M}, ()) == ()
+    assert decide(owed, {M}) == ()
+    box.state.set_phase(second.instance, Phase.DRAINING, 0.0)
+    (third,) = decide(owed, ())
+    assert third.instance.name == "a"
     for lease in leases:
         lease.release()
 
