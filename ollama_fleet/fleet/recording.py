@@ -64,13 +64,13 @@ class Recording:
     def _take(self) -> None:
         ended, self._ended = self._ended, []
         records = [request.record() for request in ended]
-        self._noticing.look(records)
         for record in records:
             if self.metrics is not None:
                 self.metrics.observe(record)
             self.lately.add(record)
             if self._history is not None:
                 self._history.add(record)
+        self._noticing.look(records)
 
     def recent(self, limit: int, since_s: float) -> tuple[RequestRecord, ...]:
         """The requests that ended last, newest first."""

@@ -2,20 +2,18 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
-
-import msgspec
 
 from ollama_fleet.control.events import Reporter
 from ollama_fleet.control.events.disks import DiskWatch, folders, read_free
 from ollama_fleet.directories import Directories
 from ollama_fleet.gpu import Gpu
 from ollama_fleet.state import Event, Events, State
-from ollama_fleet.state.events import MOST
+from ollama_fleet.state.events import MOST, decoded, encoded
 
 TOGETHER_S: Final = 0.2  # what happens within it is written in one go
 LOOK_S: Final = 60.0  # between two looks at the disks
@@ -86,7 +84,7 @@ class _Kept:
     async def restore(self) -> None:
         """Read those of earlier fleets, and keep what happens from now on."""
         raw = await asyncio.to_thread(_read, self._path)
-        self._events.restore(_decoded(raw))
+        self._events.restore(decoded(raw))
         ends = not raw or raw.endswith(b"\n")
         self._lines = raw.count(b"\n") if ends else LINES  # nothing is written behind a cut line
         self._events.on_event.append(self._heard)
@@ -123,17 +121,8 @@ def _read(path: Path) -> bytes:
         return b""
 
 
-def _decoded(raw: bytes) -> Iterator[Event]:
-    """The events of lines; those that are none, such as one that was cut, are passed over."""
-    for line in raw.split(b"\n"):
-        try:
-            yield msgspec.json.decode(line, type=Event)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            continue
-
-
 def _write(path: Path, events: Sequence[Event], anew: bool) -> None:  # noqa: FBT001 - the shape of to_thread
-    lines = b"".join(msgspec.json.encode(event) + b"\n" for event in events)
+    lines = encoded(events)
     if anew:
         new = path.with_suffix(".new")
         new.write_bytes(lines)

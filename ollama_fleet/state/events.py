@@ -4,11 +4,14 @@ Nobody's clock is read here: whoever notes an event says when it was.
 """
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from heapq import merge
 from typing import Final
+
+import msgspec
 
 MOST: Final = 1000  # events of each severity: what is routine never pushes out what is not
 
@@ -189,6 +192,18 @@ class Choice:
             and (not self.kinds or event.kind in self.kinds)
             and (not self.instances or event.instance in self.instances)
         )
+
+
+def encoded(events: Iterable[Event]) -> bytes:
+    """Events as lines of JSON."""
+    return b"".join(msgspec.json.encode(event) + b"\n" for event in events)
+
+
+def decoded(lines: bytes) -> Iterator[Event]:
+    """The events of such lines; those that are none, such as one that was cut, are passed over."""
+    for line in lines.split(b"\n"):
+        with suppress(msgspec.DecodeError, UnicodeDecodeError):
+            yield msgspec.json.decode(line, type=Event)
 
 
 def _newer(ring: deque[Event], number: int) -> Iterable[Event]:

@@ -11,7 +11,8 @@ from ollama_fleet.cli.commands import events as command
 from ollama_fleet.cli.commands.events import kind_names, show
 from ollama_fleet.cli.control import Control
 from ollama_fleet.errors import Exit
-from ollama_fleet.state import Kind
+from ollama_fleet.state import Events, Kind, Notice
+from ollama_fleet.state.events import encoded
 
 EVENT = {
     "number": 7,
@@ -103,3 +104,29 @@ def test_json_is_a_line_per_event_with_the_version_of_its_shape(asked, capsys):
     assert asked[0]["since"] == 0
     assert cli.run(["events", "-q"]) == Exit.OK
     assert capsys.readouterr().out == ""
+
+
+def test_where_no_fleet_runs_what_the_last_one_has_kept_is_chosen_from_as_it_would(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv("FLEET_STATE_DIR", str(tmp_path))
+    assert cli.run(["events"]) == Exit.NOT_RUNNING
+    events = Events()
+    for at, kind in enumerate((Kind.GPU_HOT, Kind.GPU_COOL, Kind.GPU_HOT, Kind.GPU_HOT)):
+        events.note(Notice(kind=kind, text=f"t{at}", instance="ab"[at % 2]), 100.0 + at)
+    (tmp_path / "events.jsonl").write_bytes(encoded(events.after()) + b'{"cut')
+    capsys.readouterr()
+
+    def numbers(*words):
+        assert cli.run(["events", "-o", "json", *words]) == Exit.OK
+        told = capsys.readouterr()
+        assert "no fleet is running" in told.err
+        return [json.loads(line)["number"] for line in told.out.splitlines()]
+
+    assert numbers() == [1, 2, 3, 4]
+    assert numbers("--tail", "2") == [3, 4]
+    assert numbers("--tail", "0") == []
+    assert numbers("--kind", "gpu_hot", "--tail", "2") == [3, 4]
+    assert numbers("--instance", "b") == [2, 4]
+    assert numbers("--since", "1h") == []
+    assert cli.run(["events", "-f"]) == Exit.NOT_RUNNING

@@ -1,8 +1,10 @@
 """`fleet events`: what has happened to the fleet."""
 
 import json
+import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -11,9 +13,11 @@ import click
 from ollama_fleet.cli.completing import instance_names
 from ollama_fleet.cli.control import running
 from ollama_fleet.cli.options import Command, Options, pass_options
-from ollama_fleet.cli.printing import SCHEMA_VERSION
+from ollama_fleet.cli.printing import SCHEMA_VERSION, note
 from ollama_fleet.cli.table import clean
 from ollama_fleet.cli.waiting import Duration
+from ollama_fleet.directories import Directories
+from ollama_fleet.errors import NotRunning
 
 _COLOURS: Final = {"warning": "yellow", "error": "red"}
 _KIND_WIDTH: Final = 19
@@ -40,15 +44,35 @@ def command(
 ) -> None:
     """Print what has happened to the fleet, the latest last: exits, loads, pulls, anomalies.
 
-    Those of earlier fleets on the same state directory are there, too. docs/events.md says what
-    each kind means and what to do.
+    Those of earlier fleets on the same state directory are there, too; where no fleet is running
+    they are read from its file. docs/events.md says what each kind means and what to do.
     """
     since_s = 0.0 if since is None else time.time() - since
     wanted = {"limit": tail, "since": since_s, **only}
-    control = running()
-    for event in control.follow_events(wanted) if follow else control.events(wanted):
+    for event in running().follow_events(wanted) if follow else _told(options, wanted):
         if not options.quiet:
             click.echo(_as_json(event) if options.for_machines else show(event))
+
+
+def _told(options: Options, wanted: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """What the fleet tells; where none is running, what the last one has left."""
+    try:
+        return running().events(wanted)
+    except NotRunning:
+        path = Directories.find(os.environ).events
+        if not path.exists():
+            raise
+        note(options, "no fleet is running: this is what the last one has kept")
+        return kept(path.read_bytes(), wanted)
+
+
+def kept(lines: bytes, wanted: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """The events of a file that are wanted, as the fleet would choose them."""
+    from ollama_fleet.state.events import Choice, decoded
+
+    choice = Choice(wanted["kind"], wanted["instance"], wanted["since"])
+    found = [asdict(event) for event in decoded(lines) if choice.has(event)]
+    return found[-wanted["limit"] :] if wanted["limit"] else []
 
 
 def show(event: Mapping[str, Any]) -> str:
