@@ -24,7 +24,7 @@ def played(case):
 
 
 def test_eight_callers_share_one_download_until_the_last_has_left():
-    row = played(callers.callers_of(4_000_000, simulated=True))
+    row = played(callers.callers_of(4_000_000, link_s=1.0, simulated=True))
     assert row.registry_bytes <= 1.02 * row.model_bytes
 
 
@@ -40,6 +40,12 @@ def test_what_a_registry_does_wrong_is_named_and_breaks_nothing():
 
 def test_a_full_disk_is_named_and_keeps_no_other_from_the_model():
     played(faults.of_a_disk(faults.Size(8_000_000, simulated=True)))
+
+
+def test_where_no_disk_can_be_mounted_the_row_says_so(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    row = asyncio.run(faults.of_a_disk(faults.Size(8_000_000, simulated=True)))
+    assert (row.holds, row.found) == (None, "no small disk can be made here: there is no mount")
 
 
 # -- what the cases look with ------------------------------------------------------------------

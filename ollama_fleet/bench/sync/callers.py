@@ -23,7 +23,6 @@ _PATIENT: Final = {"OLLAMA_SIM_TIME_SCALE": "2"}  # a stalled link is borne for 
 _PERCENT: Final = re.compile(r"(\d+)%")
 _STEPS: Final = 2  # counts that make a progress
 _STILL_S: Final = 1.0  # without a byte: the download has stopped
-_REST_S: Final = 3.0  # that the link takes for a model
 _PART_BYTES: Final = 100_000_000  # of a blob, as Ollama asks for it: each in a request of its own
 _ON_THE_WAY: Final = 1.05  # what the sockets hold when a download stops is sent once more
 
@@ -58,10 +57,10 @@ async def callers(quick: bool) -> Row:  # noqa: FBT001 - the shape of a case
     return await callers_of(120_000_000 if quick else 400_000_000)
 
 
-async def callers_of(size_bytes: int, *, simulated: bool = False) -> Row:
-    """The same with models of so many bytes."""
+async def callers_of(size_bytes: int, *, link_s: float = 3.0, simulated: bool = False) -> Row:
+    """The same with models of so many bytes, which the link carries in `link_s`."""
     async with stage(Setting(stores=2, simulated=simulated, environ=_PATIENT)) as on:
-        await on.registry.set(bytes_per_s=size_bytes / _REST_S)
+        await on.registry.set(bytes_per_s=size_bytes / link_s)
         began_s = time.monotonic()
         made = [await on.registry.make(f"library/called:{n}", size_bytes, seed=n) for n in range(3)]
         together = await _together(on, made[0])
