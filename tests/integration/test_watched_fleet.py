@@ -1,6 +1,5 @@
 """A fleet under load is scraped over TCP and over its socket; promtool finds nothing amiss."""
 
-import asyncio
 import threading
 import urllib.error
 import urllib.request
@@ -12,7 +11,6 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 from promtool import needs_promtool, promtool
 
-from ollama_fleet.api.disks import Disks
 from ollama_fleet.metrics.catalogue import catalogue
 
 OPEN = "application/openmetrics-text; version=1.0.0"
@@ -126,14 +124,3 @@ def test_an_address_that_is_taken_is_an_error_that_names_the_key(watched, tmp_pa
     done = FleetProcess(tmp_path, config=config).run("up", "--simulate", "--no-tui", check=False)
     assert done.returncode != 0
     assert "metrics.listen" in done.stderr
-
-
-async def _read_twice(disks):
-    return [await disks.read(), await disks.read()]
-
-
-def test_a_store_has_the_room_of_its_disk_and_one_that_is_not_there_has_none(tmp_path):
-
-    first, second = asyncio.run(_read_twice(Disks([tmp_path, tmp_path / "none"])))
-    assert [disk.path for disk in first] == [str(tmp_path)] == [disk.path for disk in second]
-    assert 0 <= first[0].free_bytes <= first[0].size_bytes
