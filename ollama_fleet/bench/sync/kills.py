@@ -33,6 +33,9 @@ from ollama_fleet.bench.sync.whole import Inspector
 _MEMORY: Final = Path("/dev/shm")  # noqa: S108 - a second file system, which is never slow
 _SPREAD_S: Final = 0.5  # about what a copy takes; a moment behind its end is one, too
 _MOST: Final = 0.1  # of the models may be sent twice
+_AT_ONCE: Final = {
+    "supervision": {"backoff_first": "0.2s", "backoff_max": "0.2s", "start_limit": 1000}
+}  # who is killed is back soon, however often
 _PULLER, _TARGETS = "g0", ("g1", "g2")
 _ANSWERED: Final = 200
 
@@ -107,7 +110,7 @@ async def killed(victims: Sequence[Victim], kills: Kills) -> Row:
     trials = []
     with tempfile.TemporaryDirectory(prefix="fleet-bench-") as near:
         places = (Path(near), _MEMORY if _MEMORY.is_dir() else Path(near), Path(near))
-        setting = Setting(stores=3, places=places, simulated=kills.simulated)
+        setting = Setting(stores=3, places=places, simulated=kills.simulated, more=_AT_ONCE)
         async with stage(setting) as on:
             await on.registry.set(bytes_per_s=kills.size_bytes / kills.link_s)
             for number in range(kills.count):
