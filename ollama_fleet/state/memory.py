@@ -13,10 +13,17 @@ Row = tuple[ResidentModel, StoredModel | None]
 
 
 def note(instance: Instance, rows: Iterable[ResidentModel]) -> None:
-    """Keep what /api/ps lists, and of what its names meant before what that is about."""
+    """Keep what /api/ps lists, and of what its names meant before what may still be in use.
+
+    What is just being loaded is not listed yet.
+    """
     instance.rows = tuple(rows)
-    digests = {row.digest for row in instance.rows}
-    instance.past = {d: model for d, model in instance.past.items() if d in digests}
+    digests, unnamed = (
+        {row.digest for row in instance.rows},
+        instance.runners.keys() - instance.names,
+    )
+    past = instance.past.items()
+    instance.past = {d: m for d, m in past if d in digests or m.weights in unnamed}
 
 
 def listed(instance: Instance) -> dict[str, Row]:

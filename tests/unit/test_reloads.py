@@ -2,10 +2,11 @@
 
 import asyncio
 import logging
+import random
 from contextlib import asynccontextmanager
 
 import pytest
-from fleet_fixtures import fleet
+from fleet_fixtures import asks, fleet, resident, strategy
 from virtual_time import now, passes, run
 
 from ollama_fleet.control.loads import Loads
@@ -14,7 +15,9 @@ from ollama_fleet.control.preloads import Preloads
 from ollama_fleet.control.reloads import Reload, Reloads, announced, decide
 from ollama_fleet.errors import OllamaError
 from ollama_fleet.names import canonical
-from ollama_fleet.state import Phase, ResidentModel, StoredModel
+from ollama_fleet.router.desk import Desk
+from ollama_fleet.router.queue import Waiter
+from ollama_fleet.state import Phase, Residency, ResidentModel, StoredModel, Want
 from ollama_fleet.state.memory import superseded
 
 M = canonical("m")
@@ -416,4 +419,52 @@ def test_of_two_in_memory_by_one_name_that_counts_which_the_name_stands_for():
     box.ollamas["a"].memory.pop(model(1).weights)
     box.list_all()
     assert instance.runners.keys() == {model(2).weights}
-    assert not instance.past
+    box.list_all()
+    assert not instance.past, "nobody can ask for those any more"
+
+
+def test_what_is_loaded_while_its_name_changes_is_known_for_the_old_when_it_is_there():
+    """A list does not have it before it is done."""
+    box = Box("a")
+    (instance,) = box.state.instances.values()
+    box.state.on_want.append(lambda _want: None)
+    want = Want(instance, Residency(model(1).weights), "m", "/api/generate", ())
+    box.state.want(want)
+    box.store(model(2))
+    box.list_all()
+    box.ollamas["a"].has(model(1))
+    box.state.loaded(want)
+    box.list_all()
+    assert [old.digest for old in superseded(instance)[M]] == ["d1"]
+
+
+def test_who_waits_for_an_instance_that_begins_to_reload_goes_to_another():
+    state = fleet("a", "b", slots=1)
+    for instance in state.instances.values():
+        state.set_resident(instance, [resident("m")])
+    a, b = state.instances.values()
+    granted = []
+
+    def grant(waiter, instance, _scores):
+        granted.append(instance.name)
+        return state.lease(instance, waiter.request.key)
+
+    desk = Desk(
+        state,
+        strategy("round_robin"),
+        limit=9,
+        rng=random.Random(1),
+        grant=grant,
+        refuse=lambda *_: None,
+        later=lambda go_on: go_on(0.0),
+    )
+    state.on_change.append(lambda: desk.changed(0.0))
+    for number in range(4):
+        desk.arrive(Waiter(number, asks()), 0.0)
+    assert (sorted(granted), a.bound, b.bound) == (["a", "b"], 1, 1)
+    state.set_reloading(a, M, under_way=True)
+    assert (a.bound, b.bound) == (0, 2)
+    state.set_reloading(b, M, under_way=True)
+    assert (a.bound, b.bound, state.waiting) == (0, 0, 2)
+    state.set_reloading(a, M, under_way=False)
+    assert (a.bound, b.bound) == (2, 0)

@@ -1,6 +1,7 @@
 """What the store makes of what it is told: slots, what is in memory, who may be asked."""
 
 import math
+from dataclasses import replace
 
 import pytest
 from fleet_fixtures import fleet, hold, resident, spec, stored
@@ -303,7 +304,12 @@ def test_a_lease_has_had_a_share_of_its_instance_only_while_that_was_at_work_on_
 MODELS = ("m", "n", "o")
 STEPS = st.lists(
     st.tuples(
-        st.sampled_from(["up", "sick", "well", "down", "store", "load", "lease", "release"]),
+        st.sampled_from(
+            [
+                *("up", "sick", "well", "down", "store", "load", "lease", "release"),
+                *("replace", "reload", "readmit"),
+            ]
+        ),
         st.integers(0, 3),
         st.sets(st.sampled_from(MODELS)),
     ),
@@ -328,6 +334,8 @@ def test_the_indexes_say_what_a_look_at_every_instance_would(steps):
             state.set_stored(instance, [stored(m, blob=blobs[m]) for m in models])
         elif step == "load":
             state.set_resident(instance, [resident(m) for m in models])
+        elif step in ("replace", "reload", "readmit"):
+            renew(state, instance, step, models)
         elif step == "lease":
             leases += [state.lease(instance, canonical(m)) for m in models]
         elif leases:
@@ -341,11 +349,22 @@ def test_the_indexes_say_what_a_look_at_every_instance_would(steps):
     assert all(not r.in_flight for i in state.instances.values() for r in i.runners.values())
 
 
+def renew(state, instance, step, models):
+    """Other weights by these names, or their reload."""
+    if step == "replace":
+        new = [stored(m, blob="sha256:new") for m in models]
+        state.set_stored(instance, [replace(m, digest=f"new-{m.name}") for m in new])
+        return
+    for model in models:
+        state.set_reloading(instance, canonical(model), under_way=step == "reload")
+
+
 def agrees(state, key):
     everybody = list(state.instances.values())
     holders = [i for i in everybody if key in i.stored]
     assert sorted(state.holders(key), key=lambda i: i.number) == holders
-    ready = [i for i in holders or everybody if i.healthy and state.may_serve(i, key)]
+    asked = [i for i in holders or everybody if i.healthy and state.may_serve(i, key)]
+    ready = [i for i in asked if i not in holders or key not in i.reloading]
     assert list(state.ready(key)) == ready
     free = [i for i in ready if key in i.stored and _free(i, key)]
     assert list(state.free(key, ())) == free
