@@ -6,6 +6,7 @@ final names all the same, and every later pull takes them for what these say.
 """
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,8 +35,9 @@ def find_unnamed(store: Path) -> frozenset[Unnamed]:
     unnamed = set()
     for digest, size_bytes in found.blobs.items():
         path = layout.blob_path(store, digest)
-        if digest not in named and path.is_file():
-            unnamed.add(Unnamed(path, Layer(digest, size_bytes), path.stat().st_mtime_ns))
+        if digest not in named:
+            with suppress(OSError):  # it has just been taken away
+                unnamed.add(Unnamed(path, Layer(digest, size_bytes), path.stat().st_mtime_ns))
     return frozenset(unnamed)
 
 
