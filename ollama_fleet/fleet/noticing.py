@@ -44,7 +44,8 @@ class Noticing:
         for record in records:
             served[record.instance] += min(record.total_s - record.queue_s, TOGETHER_S)
         for record in records:
-            self._refused(record)
+            if record.error:
+                self._refused(record)
             for sample in samples(record, self._busy(record, served[record.instance])):
                 for change in self._anomalies.learn(sample):
                     self._state.notice(of_change(change, record))
@@ -60,8 +61,6 @@ class Noticing:
         return ended + instance.in_flight if instance is not None else ended
 
     def _refused(self, record: RequestRecord) -> None:
-        if not record.error:
-            return
         for notice in self._bursts.refused(record.error, record.model, self._clock()):
             self._state.notice(notice)
             self._later(QUIET_S, self._ask_again)
@@ -78,8 +77,9 @@ def samples(record: RequestRecord, busy: int) -> list[Sample]:
     """What a request says of the instances that had it: each that failed, and the last."""
     if not record.inference:
         return []
-    failed = _who_failed(record)
-    if record.ending in _UNTOLD or record.status >= 400:
+    untold = record.status >= 400 or record.ending in _UNTOLD
+    failed = _who_failed(record) if untold or record.failures else []
+    if untold:
         return failed
     first_s, token_s = _times(record) if record.attempts == 1 else (0.0, 0.0)
     last = Sample(

@@ -28,6 +28,7 @@ FEW: Final = 5  # values are too few to tell of
 LAST: Final = 32  # values that figures are made of
 LASTING: Final = 512  # values after which what is unusual has become usual
 _STEP: Final = 0.005  # of the spread: how far a median moves for one value, at the least
+_SETTLED: Final = round(2 / _STEP)  # values after which a step is no longer larger than that
 
 Class = tuple[int, int, bool]
 
@@ -130,8 +131,10 @@ class Level:
         """Learn: the less, the more speaks for a change."""
         self.learned += 1
         usual.count += 1
-        trust = (1 - self._sum / THRESHOLD) ** 2
-        own, all_of = max(2 / usual.count, _STEP) * trust, max(2 / self.learned, _STEP) * trust
+        doubt = self._sum / THRESHOLD
+        trust = (1 - doubt) * (1 - doubt)
+        own = (2 / usual.count if usual.count < _SETTLED else _STEP) * trust
+        all_of = (2 / self.learned if self.learned < _SETTLED else _STEP) * trust
         usual.middle += own * spread if off > 0 else -own * spread
         self._mean += all_of * (score - self._mean)
         self._off *= 1 + all_of if abs(off) > self._off else 1 - all_of

@@ -44,7 +44,9 @@ class Share:
     def learn(self, *, failed: bool) -> Shift | None:
         """Take in a request; a change if it is the one that proves it."""
         if not failed and not self._sum:  # nearly always
-            self._learn(1, 0)
+            self.learned += 1
+            self._all = _KEPT * self._all + 1
+            self._failed *= _KEPT
             return None
         usual = self.usual
         odds = max(FREQUENT_ODDS, TIMES * usual / (1 - usual))
