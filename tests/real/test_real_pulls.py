@@ -30,7 +30,7 @@ supervision: { backoff_first: 200ms }
 MODEL, SIZE_BYTES, LINK_BYTES_PER_S = "library/made:1b", 12_000_000, 12_000_000
 
 
-def test_progress_only_grows_and_its_totals_are_the_manifests_sizes(shelf, fleet_of, other_disk):
+def test_progress_only_grows_and_its_totals_are_the_manifests_sizes(shelf, other_disk, fleet_of):
     """For each layer, of the download and of the copy to another disk; a line of JSON each."""
     made = shelf.make(MODEL, SIZE_BYTES)["manifest"]
     sizes = {each["digest"]: each["size"] for each in (made["config"], *made["layers"])}

@@ -30,7 +30,7 @@ SLOW_BYTES_PER_S = 6_000_000
 
 
 @pytest.fixture
-def unequal(box, fleet_of, bring, far, other_disk, tmp_path):  # noqa: PLR0917 - fixtures
+def unequal(box, other_disk, far, fleet_of, bring, tmp_path):  # noqa: PLR0917 - fixtures
     """Four stores: `tiny` is in a only, `pick` is another model in a than in b, far has its own."""
     for store, model in {"a": "slow", "b": "tiny-embed"}.items():
         bring(model, tmp_path / store)
