@@ -41,12 +41,12 @@ class Control:
 
     def status(self, timeout_s: float = ANSWER_TIMEOUT_S) -> Document:
         """The snapshot of the fleet: ollama_fleet.state.FleetSnapshot as JSON has it."""
-        answer: Document = json.loads(self.status_json(timeout_s))
+        answer: Document = json.loads(self.read("/v1/status", timeout_s))
         return answer
 
-    def status_json(self, timeout_s: float = ANSWER_TIMEOUT_S) -> bytes:
-        """The same, as it came."""
-        with self._asked("GET", "/v1/status", None, timeout_s) as response:
+    def read(self, path: str, timeout_s: float = ANSWER_TIMEOUT_S) -> bytes:
+        """What the fleet tells under a path, as it comes."""
+        with self._asked("GET", path, None, timeout_s) as response:
             return response.read()
 
     def restart(self, instances: Sequence[str]) -> None:

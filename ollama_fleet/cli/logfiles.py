@@ -12,6 +12,7 @@ from typing import Final
 _CHUNK_BYTES: Final = 64 * 1024
 _LINE_BYTES: Final = 2**20  # a longer line is passed on in pieces
 _SUFFIX: Final = ".log"
+OWN: Final = "fleet"  # the fleet's own log
 
 
 def log_names(directory: Path) -> list[str]:

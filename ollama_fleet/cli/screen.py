@@ -1,29 +1,33 @@
 """The dashboard of a running fleet, read over the control socket."""
 
+import os
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from ollama_fleet.cli.control import Control
 from ollama_fleet.cli.printing import may_colour
+from ollama_fleet.directories import Directories
 
-_READ_TIMEOUT_S = 2.0
+if TYPE_CHECKING:
+    from ollama_fleet.tui.dashboard import Wish
 
 
 def show_screen(
-    control: Control, *, once: bool = False, stop: Callable[[], None] | None = None
+    control: Control, *, wish: "Wish | None" = None, stop: Callable[[], None] | None = None
 ) -> bool:
     """Show the fleet until the reader leaves; whether `stop` was chosen, and called.
 
-    Without a terminal, or with `once`, one frame is printed.
+    Without a terminal, or where only one frame is wished for, that is printed.
     """
     from rich.console import Console
 
+    from ollama_fleet.cli.watched import Watched
     from ollama_fleet.tui import dashboard
-    from ollama_fleet.tui.snapshots import decode
 
     outcome = dashboard.run(
-        lambda: decode(control.status_json(_READ_TIMEOUT_S)),
+        Watched(control, Directories.find(os.environ)),
         console=Console(no_color=None if may_colour() else True),
-        once=once,
+        wish=wish,
         stop=stop,
     )
     return outcome is dashboard.Outcome.STOPPED

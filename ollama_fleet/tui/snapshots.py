@@ -1,9 +1,13 @@
-"""From the bytes of the control API to a FleetSnapshot."""
+"""From the bytes of the control API to records."""
+
+from typing import TypeVar
 
 import msgspec
 
 from ollama_fleet.errors import FleetError
 from ollama_fleet.state.snapshot import FleetSnapshot
+
+T = TypeVar("T")
 
 
 def decode(body: bytes) -> FleetSnapshot:
@@ -11,10 +15,15 @@ def decode(body: bytes) -> FleetSnapshot:
 
     Raises FleetError where it is not a snapshot that this version understands.
     """
+    return decode_as(FleetSnapshot, body)
+
+
+def decode_as(kind: type[T], body: bytes) -> T:
+    """Read any other document likewise."""
     try:
-        return msgspec.json.decode(body, type=FleetSnapshot)
+        return msgspec.json.decode(body, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise FleetError(
-            f"the fleet's status cannot be read: {error}",
+            f"the fleet's answer cannot be read: {error}",
             "if it was started by another version, restart it: `fleet down`, `fleet up`",
         ) from None

@@ -252,7 +252,7 @@ def test_on_a_terminal_up_shows_the_fleet_and_leaves_it_running(cli, terminal):
     screen.until_it_shows("gpu1: ready")
     screen.until_it_shows("leave")
     screen.press("q")
-    screen.until_it_shows("detach")
+    screen.until_it_shows(r"leave the fleet\?")
     screen.press("d")
     screen.until_it_shows(r"goes on; `fleet top` shows it")
     assert screen.process.wait(10) == 0
@@ -264,7 +264,7 @@ def test_on_a_terminal_the_fleet_can_be_stopped_from_its_screen(cli, terminal):
     screen = terminal(*cli.up)
     screen.until_it_shows("leave")
     screen.press("q")
-    screen.until_it_shows("detach")
+    screen.until_it_shows(r"leave the fleet\?")
     screen.press("s")
     assert screen.process.wait(20) == 0
     assert cli.run("status").code == 69

@@ -24,30 +24,36 @@ import contextlib, fcntl, sys, termios
 from pathlib import Path
 from rich.console import Console
 from ollama_fleet.errors import NotRunning
-from ollama_fleet.tui.dashboard import run
+from ollama_fleet.state import Live
+from ollama_fleet.tui.dashboard import Wish, run
 from ollama_fleet.tui.snapshots import decode
 
 folder = Path(sys.argv[1])
 with contextlib.suppress(OSError):  # as a terminal emulator does for what it starts
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
-def read():
-    if (folder / "bug").exists():
-        raise RuntimeError("a bug")
-    try:
-        return decode((folder / "snapshot").read_bytes())
-    except FileNotFoundError:
-        raise NotRunning("no fleet is running") from None
+class Source:
+    def snapshot(self):
+        if (folder / "bug").exists():
+            raise RuntimeError("a bug")
+        try:
+            return decode((folder / "snapshot").read_bytes())
+        except FileNotFoundError:
+            raise NotRunning("no fleet is running") from None
+
+    def live(self, limit):
+        return Live(0)
 
 stop = (lambda: print("IT WAS STOPPED")) if "can-stop" in sys.argv else None
-print(run(read, console=Console(), interval_s=0.05, once="once" in sys.argv, stop=stop).name)
+wish = Wish(once="once" in sys.argv, interval_s=0.05)
+print(run(Source(), console=Console(), wish=wish, stop=stop).name)
 """
 FLEET = FleetSnapshot(
     now_s=100.0,
     started_s=40.0,
     version="0.1.0",
     listen="127.0.0.1:11434",
-    strategy="first",
+    strategy="least_conn",
     simulated=False,
     stopping=False,
     waiting=0,
@@ -112,19 +118,25 @@ class Terminal:
         return self.output
 
     @property
-    def text(self):
-        return re.sub(rb"\x1b\[[0-?]*[@-~]", b"", self.read()).decode(errors="replace")
+    def lines(self):
+        """What is on the screen now, as all that was written has put it there."""
+        columns, rows = self.size
+        cells = cells_of(self.read().decode(errors="replace"))
+        return ["".join(cells.get((x, y), " ") for x in range(columns)) for y in range(rows)]
 
     @property
-    def frame(self):
-        """The lines of the last frame that is complete."""
-        *_, last, _ = self.read().split(b"\x1b[H")
-        return re.sub(rb"\x1b\[[0-?]*[@-~]", b"", last).decode(errors="replace").splitlines()
+    def size(self):
+        packed = fcntl.ioctl(self.keyboard, termios.TIOCGWINSZ, bytes(8))
+        rows, columns, _, _ = struct.unpack("HHHH", packed)
+        return columns, rows
+
+    @property
+    def text(self):
+        return "\n".join(self.lines)
 
     def shows(self, text, seconds=10):
-        """Wait until something new on the screen has this text."""
-        seen = len(self.text)
-        until(lambda: text in self.text[seen:], seconds=seconds, what=repr(text))
+        """Wait until the screen has this text."""
+        until(lambda: text in self.text, seconds=seconds, what=repr(text))
 
     def ends(self):
         """Wait for the end, reading what it writes; its exit code."""
@@ -143,6 +155,24 @@ class Terminal:
     @property
     def last_words(self):
         return self.output[self.output.rindex(LEAVE) :].decode()
+
+
+SEQUENCE = re.compile(r"\x1b\[([0-?]*)[ -/]*([@-~])|\x1b.|([^\x1b\r\n]+)|(\n)|\r")
+
+
+def cells_of(written):
+    """The characters of a screen by column and line: cursor moves, line ends and text."""
+    cells, x, y = {}, 0, 0
+    for place, kind, text, line_end in SEQUENCE.findall(written):
+        if kind == "H":
+            row, _, column = place.partition(";")
+            x, y = int(column or 1) - 1, int(row or 1) - 1
+        elif line_end:
+            x, y = 0, y + 1
+        for character in text:
+            cells[x, y] = character
+            x += 1
+    return cells
 
 
 def test_q_leaves_a_fleet_that_it_may_not_stop(tmp_path):
@@ -208,9 +238,10 @@ def test_keys_come_one_by_one_and_ctrl_z_does_not_leave_a_broken_screen(tmp_path
     with Terminal(tmp_path) as terminal:
         terminal.shows("q leave")
         modes = termios.tcgetattr(terminal.screen)
-        assert modes[6][termios.VSUSP] == b"\x00"
-        assert modes[6][termios.VINTR] == b"\x03"
-        assert not modes[3] & (termios.ICANON | termios.ECHO)
+        assert not modes[3] & (termios.ICANON | termios.ECHO | termios.ISIG)
+        terminal.type("\x1a?")
+        terminal.shows("times it was started")
+        assert psutil.Process(terminal.process.pid).status() != psutil.STATUS_STOPPED
 
 
 def test_a_fleet_that_goes_away_is_told_and_waited_for(tmp_path):
@@ -220,32 +251,29 @@ def test_a_fleet_that_goes_away_is_told_and_waited_for(tmp_path):
         terminal.shows("waiting for it: no fleet is running")
         terminal.tell(replace(FLEET, started_s=95.0))
         terminal.shows("up 5s")
-        seen = len(terminal.text)
-        terminal.shows("up 5s")
-        assert "waiting for it" not in terminal.text[seen:]
+        assert "waiting for it" not in terminal.text
 
 
 def test_the_screen_follows_the_size_of_the_terminal(tmp_path):
     with Terminal(tmp_path) as terminal:
-        terminal.shows("─" * 80)
-        terminal.resize(120, 30)
-        terminal.shows("─" * 120)
-        terminal.resize(40, 10)
-        until(lambda: {len(line) for line in terminal.frame} == {40}, what="40 columns")
-        assert len(terminal.frame) == 10
+        for columns, rows in ((120, 30), (40, 10), (80, 24)):
+            terminal.resize(columns, rows)
+            until(lambda: terminal.lines[-1].startswith("q leave"), what="the foot")
+            until(lambda: terminal.lines[0].rstrip().endswith("1m00s"), what="the head")
+            assert len(terminal.lines) == rows
 
 
 def test_space_holds_the_screen_still(tmp_path):
     with Terminal(tmp_path) as terminal:
-        terminal.shows("first")
+        terminal.shows("least_conn")
         terminal.type(" ")
         terminal.shows("PAUSED")
-        terminal.tell(replace(FLEET, strategy="second"))
-        for _ in range(5):
-            terminal.shows("PAUSED")
-        assert "second" not in terminal.text
-        terminal.type(" ")
-        terminal.shows("second")
+        terminal.tell(replace(FLEET, strategy="adaptive"))
+        terminal.type("?")
+        terminal.shows("times it was started")
+        assert "adaptive" not in terminal.text
+        terminal.type("? ")
+        terminal.shows("adaptive")
 
 
 def test_help_and_back(tmp_path):
@@ -255,6 +283,7 @@ def test_help_and_back(tmp_path):
         terminal.shows("times it was started")
         terminal.type("?")
         terminal.shows("space pause")
+        assert "times it was started" not in terminal.text
 
 
 def test_a_terminal_that_is_closed_ends_it(tmp_path):
@@ -269,7 +298,7 @@ def test_a_terminal_that_is_closed_ends_it(tmp_path):
 def test_a_terminal_without_unicode_gets_ascii_only(tmp_path):
     ascii_only = {"PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii", "PYTHONCOERCECLOCALE": "0"}
     with Terminal(tmp_path, LC_ALL="C", **ascii_only) as terminal:
-        terminal.shows("-" * 80)
+        terminal.shows("6 events -----")
         terminal.type("q")
         assert terminal.ends() == 0
         assert terminal.output.isascii()
@@ -300,8 +329,8 @@ def test_once_prints_one_page_on_a_terminal_too(tmp_path):
     with Terminal(tmp_path, "once") as terminal:
         assert terminal.ends() == 0
         assert ENTER not in terminal.output
-        assert terminal.text.count("Ollama Fleet") == 1
-        assert "PRINTED" in terminal.text
+        assert terminal.output.count(b"Ollama Fleet") == 1
+        assert b"PRINTED" in terminal.output
 
 
 def test_it_costs_little(tmp_path):

@@ -14,7 +14,7 @@ import click
 
 from ollama_fleet.cli.completing import instance_names
 from ollama_fleet.cli.control import Control
-from ollama_fleet.cli.logfiles import LogReader, log_names
+from ollama_fleet.cli.logfiles import OWN, LogReader, log_names
 from ollama_fleet.cli.logtimes import by_time
 from ollama_fleet.cli.options import Command, Options, pass_options
 from ollama_fleet.cli.printing import SCHEMA_VERSION
@@ -22,7 +22,6 @@ from ollama_fleet.cli.table import printable
 from ollama_fleet.directories import Directories
 from ollama_fleet.errors import FleetError
 
-_FLEET: Final = "fleet"  # the fleet's own log; shown only where it is asked for
 _PAUSE_S: Final = 0.2
 _COLOURS: Final = ("cyan", "yellow", "green", "magenta", "blue", "bright_cyan", "bright_yellow")
 
@@ -92,7 +91,7 @@ def _printer(options: Options, names: Sequence[str]) -> _Printer:
 
 
 def _all(logs: Path) -> tuple[str, ...]:
-    names = tuple(name for name in log_names(logs) if name != _FLEET)
+    names = tuple(name for name in log_names(logs) if name != OWN)
     if not names:
         raise FleetError(f"there are no logs in {logs}", "`fleet up` starts a fleet")
     return names
@@ -100,7 +99,7 @@ def _all(logs: Path) -> tuple[str, ...]:
 
 def _must_exist(names: Sequence[str], directories: Directories) -> None:
     """An instance that has written nothing yet exists too, as the fleet knows."""
-    known = {*log_names(directories.logs), _FLEET}
+    known = {*log_names(directories.logs), OWN}
     if not known.issuperset(names):
         known |= set(_running(directories))
     unknown = [name for name in names if name not in known]

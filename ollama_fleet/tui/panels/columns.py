@@ -1,18 +1,21 @@
 """The columns of the instances' table: what each shows, and which of them a width has room for."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from rich.cells import cell_len
 from rich.text import Text
 
+from ollama_fleet.state import Served
 from ollama_fleet.state.records import Health, Phase
-from ollama_fleet.state.snapshot import FleetSnapshot, GpuSnapshot, InstanceSnapshot
-from ollama_fleet.tui.panels.text import Glyphs, count, gibibytes, left, right
-from ollama_fleet.tui.rates import Rates
+from ollama_fleet.state.snapshot import GpuSnapshot, InstanceSnapshot
+from ollama_fleet.tui.panels.text import Glyphs, count, gibibytes, left, right, seconds
+from ollama_fleet.tui.scene import Scene
 
 BAR_WIDTHS = (20, 16, 12, 8, 5, 4, 3)
 NAME_WIDTH = 20
+_SPARED = 4  # columns that are worth less than bars
+_FULL = 0.95
 _PHASE_STYLES = {
     Phase.READY: "green",
     Phase.STARTING: "cyan",
@@ -26,58 +29,76 @@ _PHASE_STYLES = {
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """What a cell is drawn from: `width` cells for its figure, `bar` for its bar, 0 for none."""
+    """What a cell is drawn from."""
 
     instance: InstanceSnapshot
     gpus: tuple[GpuSnapshot, ...]
-    rates: Rates
+    rate_per_s: float | None
+    served: Served | None
     glyphs: Glyphs
-    width: int = 0
-    bar: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column of `width` cells, and `bar` more where it draws one.
+    """One column of `width` cells, and `bar` more where it draws one, of its `value` from 0 to 1.
 
-    `rank` says who gives way where there is no room: the highest goes first.
+    `rank` says who gives way where there is no room: the highest goes first. Sorted by `value`,
+    highest first; without one by what is drawn, A first.
     """
 
     title: str
     width: int
     rank: int
     draw: Callable[[Sight], Text]
+    value: Callable[[Sight], float | None] | None = None
     to_the_right: bool = True
     bar: int = 0
+    colour: str = ""
+    warns: bool = False
 
     @property
     def cells(self) -> int:
         """Its whole width."""
         return self.width + (self.bar + 1 if self.bar else 0)
 
-    def head(self) -> Text:
-        """Its title, as wide as the column."""
-        return self._place(Text(self.title))
+    def head(self, mark: str = "") -> Text:
+        """Its title and a mark, as wide as the column."""
+        return self._place(Text(self.title + mark if len(self.title) < self.cells else self.title))
 
     def cell(self, sight: Sight) -> Text:
         """What it shows of an instance, as wide as the column."""
-        return self._place(self.draw(replace(sight, width=self.width, bar=self.bar)))
+        figure = self.draw(sight)
+        ratio = self.value(sight) if self.bar and self.value is not None else None
+        if ratio is None:
+            return self._place(figure)
+        style = "yellow" if self.warns and ratio > _FULL else self.colour
+        bar = sight.glyphs.bar(ratio, self.bar, style).append(" ")
+        return bar.append_text(right(figure, self.width))
 
     def _place(self, text: Text) -> Text:
         return right(text, self.cells) if self.to_the_right else left(text, self.cells)
 
 
-def columns(snapshot: FleetSnapshot, glyphs: Glyphs, width: int) -> tuple[Column, ...]:
-    """The columns that `width` cells hold: first the bars shrink, then the least columns go."""
-    for bar in BAR_WIDTHS:
-        candidate = every(snapshot, glyphs, bar)
-        if needed(candidate) <= width:
-            return candidate
-    chosen = every(snapshot, glyphs, 0)
+def columns(seen: Sequence[Sight], width: int, *, with_gpus: bool = True) -> tuple[Column, ...]:
+    """The columns that `width` cells hold: bars as long as may be, and the least columns go.
+
+    `with_gpus`: the figures of its GPUs stand in an instance's line.
+    """
+    for fewer in range(_SPARED + 1):
+        for bar in BAR_WIDTHS:
+            candidate = _without(every(seen, bar, with_gpus=with_gpus), fewer)
+            if needed(candidate) <= width:
+                return candidate
+    chosen = every(seen, 0, with_gpus=with_gpus)
     while needed(chosen) > width and len(chosen) > 1:
-        least = max(chosen, key=lambda c: c.rank)
-        chosen = tuple(c for c in chosen if c is not least)
+        chosen = _without(chosen, 1)
     return chosen
+
+
+def _without(chosen: tuple[Column, ...], fewer: int) -> tuple[Column, ...]:
+    """All but the least."""
+    least = sorted(chosen, key=lambda c: c.rank)[len(chosen) - fewer :]
+    return tuple(c for c in chosen if c not in least)
 
 
 def needed(chosen: Sequence[Column]) -> int:
@@ -85,33 +106,45 @@ def needed(chosen: Sequence[Column]) -> int:
     return sum(c.cells for c in chosen) + len(chosen) - 1
 
 
-def sights(snapshot: FleetSnapshot, rates: Rates, glyphs: Glyphs) -> tuple[Sight, ...]:
-    """Every instance with its GPUs."""
+def sights(scene: Scene, glyphs: Glyphs) -> tuple[Sight, ...]:
+    """Every instance with its GPUs, and how it has answered of late."""
+    snapshot = scene.snapshot
     by_uuid = {gpu.uuid: gpu for gpu in snapshot.gpus}
+    served = {each.instance: each for each in scene.live.served}
     return tuple(
-        Sight(i, tuple(by_uuid[u] for u in i.gpus if u in by_uuid), rates, glyphs)
+        Sight(
+            i,
+            tuple(by_uuid[u] for u in i.gpus if u in by_uuid),
+            scene.rates.of(i.name),
+            served.get(i.name),
+            glyphs,
+        )
         for i in snapshot.instances
     )
 
 
-def every(snapshot: FleetSnapshot, glyphs: Glyphs, bar: int) -> tuple[Column, ...]:
+def every(seen: Sequence[Sight], bar: int, *, with_gpus: bool = True) -> tuple[Column, ...]:
     """All columns, as wide as what they show, with bars of `bar` cells."""
-    seen = sights(snapshot, Rates(), glyphs)
-    name = max((cell_len(glyphs.clean(s.instance.name)) for s in seen), default=0)
+    name = max((cell_len(s.glyphs.clean(s.instance.name)) for s in seen), default=0)
     gpus = max((len(_indices(s)) for s in seen), default=0)
     memory = max((len(_memory(s)) for s in seen), default=0)
+    of_gpus = (
+        Column("UTIL", 4, 5, _utilisation, _busy_share, bar=bar, colour="green"),
+        Column("VRAM", max(memory, 4), 6, _vram, _used_share, bar=bar, colour="blue", warns=True),
+    )
     return (
         Column("NAME", min(max(name, 4), NAME_WIDTH), 0, _name, to_the_right=False),
         Column("GPU", min(max(gpus, 3), 8), 4, lambda s: Text(_indices(s)), to_the_right=False),
-        Column("UTIL", 4, 5, _utilisation, bar=bar),
-        Column("VRAM", max(memory, 4), 6, _vram, bar=bar),
+        *(of_gpus if with_gpus else ()),
         Column("STATE", 9, 1, _state, to_the_right=False),
-        Column("BUSY", 5, 2, _busy),
-        Column("WAIT", 4, 3, lambda s: _counted(s.instance.waiting, "yellow")),
-        Column("TOK/S", 5, 7, _tokens),
-        Column("REQS", 5, 8, lambda s: _counted(s.instance.requests, "")),
-        Column("FAIL", 4, 9, lambda s: _counted(s.instance.failures, "red")),
-        Column("RUNS", 4, 10, _starts),
+        Column("BUSY", 5, 2, _busy, lambda s: s.instance.in_flight),
+        Column("WAIT", 4, 3, lambda s: _counted(s.instance.waiting, "yellow"), _waiting),
+        Column("TOK/S", 5, 7, _tokens, lambda s: s.rate_per_s),
+        Column("TTFT", 6, 8, lambda s: _first(s, 50), lambda s: _first_s(s, 50)),
+        Column("P95", 6, 11, lambda s: _first(s, 95), lambda s: _first_s(s, 95)),
+        Column("REQS", 5, 10, lambda s: _counted(s.instance.requests, ""), _requests),
+        Column("FAIL", 4, 9, lambda s: _counted(s.instance.failures, "red"), _failures),
+        Column("RUNS", 4, 12, _starts, lambda s: s.instance.starts),
     )
 
 
@@ -138,25 +171,17 @@ def _indices(sight: Sight) -> str:
 
 
 def _utilisation(sight: Sight) -> Text:
-    known = [g.utilisation_ratio for g in sight.gpus if g.utilisation_ratio is not None]
-    if not known:
-        return _dash()
-    ratio = sum(known) / len(known)
-    return _measured(sight, ratio, f"{ratio:.0%}", "green")
+    ratio = _busy_share(sight)
+    return _dash() if ratio is None else Text(f"{ratio:.0%}")
 
 
 def _vram(sight: Sight) -> Text:
-    used = _used(sight)
-    total = sum(gpu.memory_bytes for gpu in sight.gpus)
-    if used is None or not total:
-        return _dash()
-    ratio = used / total
-    return _measured(sight, ratio, _memory(sight), "yellow" if ratio > 0.95 else "blue")
+    return Text(_memory(sight)) if _used_share(sight) is not None else _dash()
 
 
-def _measured(sight: Sight, ratio: float, figure: str, style: str) -> Text:
-    text = Text(figure.rjust(sight.width))
-    return sight.glyphs.bar(ratio, sight.bar, style).append(" ").append(text) if sight.bar else text
+def _used_share(sight: Sight) -> float | None:
+    used, total = _used(sight), sum(gpu.memory_bytes for gpu in sight.gpus)
+    return used / total if used is not None and total else None
 
 
 def _memory(sight: Sight) -> str:
@@ -183,8 +208,37 @@ def _busy(sight: Sight) -> Text:
 
 
 def _tokens(sight: Sight) -> Text:
-    rate = sight.rates.of(sight.instance.name)
+    rate = sight.rate_per_s
     return _dash() if rate is None else _counted(rate, "")
+
+
+def _first(sight: Sight, percent: int) -> Text:
+    first_s = _first_s(sight, percent)
+    return _dash() if first_s is None else Text(seconds(first_s))
+
+
+def _first_s(sight: Sight, percent: int) -> float | None:
+    served = sight.served
+    if served is None:
+        return None
+    return served.ttft_p50_s if percent == 50 else served.ttft_p95_s
+
+
+def _waiting(sight: Sight) -> float:
+    return sight.instance.waiting
+
+
+def _requests(sight: Sight) -> float:
+    return sight.instance.requests
+
+
+def _failures(sight: Sight) -> float:
+    return sight.instance.failures
+
+
+def _busy_share(sight: Sight) -> float | None:
+    known = [g.utilisation_ratio for g in sight.gpus if g.utilisation_ratio is not None]
+    return sum(known) / len(known) if known else None
 
 
 def _starts(sight: Sight) -> Text:

@@ -8,12 +8,14 @@ from ollama_fleet.state.records import Health, Phase
 from ollama_fleet.state.snapshot import FleetSnapshot
 from ollama_fleet.tui.panels.text import count, left, plural
 from ollama_fleet.tui.panels.view import View
+from ollama_fleet.tui.scene import Scene
 from ollama_fleet.units import show_duration
 
 
-def header(snapshot: FleetSnapshot, view: View) -> list[Text]:
+def header(scene: Scene, view: View) -> list[Text]:
     """Two lines; a third where the fleet does not answer or its GPUs cannot be read."""
-    lines = [_title(snapshot, view), _figures(snapshot, view)]
+    snapshot = scene.snapshot
+    lines = [_title(snapshot, view), _figures(scene, view)]
     if view.away:
         lines.append(_warning(_away(view), view))
     elif snapshot.gpu_error:
@@ -59,12 +61,12 @@ def _badges(snapshot: FleetSnapshot, view: View) -> Sequence[tuple[str, str]]:
     return [(text, style) for shown, text, style in badges if shown]
 
 
-def _figures(snapshot: FleetSnapshot, view: View) -> Text:
-    instances = snapshot.instances
+def _figures(scene: Scene, view: View) -> Text:
+    snapshot, instances = scene.snapshot, scene.snapshot.instances
     ready = sum(i.phase is Phase.READY and i.health is not Health.UNHEALTHY for i in instances)
     in_flight = sum(i.in_flight for i in instances)
     failures = sum(i.failures for i in instances)
-    rate = view.rates.total
+    rate = scene.rates.total
     parts = (
         (f"{ready}/{len(instances)} ready", _readiness(ready, len(instances))),
         (f"{in_flight} in flight", ""),

@@ -1,10 +1,13 @@
 """Text that fits a screen: what comes from outside made harmless, cut to cells; bars; figures."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
+
+from ollama_fleet.units import show_duration
 
 _THOUSANDS = "kMGT"
 _SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]?|\][^\x07\x1b]*(?:\x07|\x1b\\)?|.?)")
@@ -14,7 +17,8 @@ _SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]?|\][^\x07\x1b]*(?:\x07|\x1b\
 class Glyphs:
     """The characters that differ between a Unicode terminal and any other.
 
-    `steps` are the parts of a cell that a bar can fill, from the least to the whole.
+    `steps` are the parts of a cell that a bar can fill, from the least to the whole; `levels` the
+    heights of one that a sparkline can have, likewise.
     """
 
     steps: str
@@ -24,6 +28,9 @@ class Glyphs:
     more: str
     arrow: str
     forever: str
+    levels: str
+    sorted: str
+    degrees: str
     ascii_only: bool
 
     def clean(self, text: str) -> str:
@@ -55,12 +62,39 @@ class Glyphs:
         done = self.steps[-1] * cells + (self.steps[rest - 1] if rest else "")
         return Text.assemble((done, style), (self.track * (width - len(done)), "dim"))
 
+    def spark(self, ratios: Sequence[float], width: int) -> str:
+        """The last `width` of them as a line that rises and falls, the newest at its right."""
+        top = len(self.levels) - 1
+        shown = ratios[-width:] if width else ()
+        line = "".join(self.levels[round(min(max(ratio, 0.0), 1.0) * top)] for ratio in shown)
+        return line.rjust(width)
+
 
 UNICODE = Glyphs(
-    steps="▌█", track="░", rule="─", dot="·", more="…", arrow="→", forever="∞", ascii_only=False
+    steps="▌█",
+    track="░",
+    rule="─",
+    dot="·",
+    more="…",
+    arrow="→",
+    forever="∞",
+    levels="▁▂▃▄▅▆▇█",
+    sorted="▾",
+    degrees="°C",
+    ascii_only=False,
 )
 ASCII = Glyphs(
-    steps="#", track=".", rule="-", dot="|", more="...", arrow="->", forever="ever", ascii_only=True
+    steps="#",
+    track=".",
+    rule="-",
+    dot="|",
+    more="...",
+    arrow="->",
+    forever="ever",
+    levels="_.-=+*%#",
+    sorted="v",
+    degrees=" C",
+    ascii_only=True,
 )
 
 
@@ -72,14 +106,21 @@ def cropped(text: Text, width: int) -> Text:
 
 def left(text: Text, width: int) -> Text:
     """The text in a field of `width` cells, at its left; what does not fit is cut off."""
-    text.truncate(width, pad=True, overflow="crop")
+    missing = width - text.cell_len
+    if missing < 0:
+        text.truncate(width, overflow="crop")
+    else:
+        text.pad_right(missing)
     return text
 
 
 def right(text: Text, width: int) -> Text:
     """The same at the right of the field."""
-    text.truncate(width, overflow="crop")
-    text.pad_left(width - text.cell_len)
+    missing = width - text.cell_len
+    if missing < 0:
+        text.truncate(width, overflow="crop")
+    else:
+        text.pad_left(missing)
     return text
 
 
@@ -92,6 +133,15 @@ def count(number: float) -> str:
         if number < 999.5:
             return f"{number:.1f}{unit}" if number < 99.95 else f"{number:.0f}{unit}"
     return f"{number:.0f}{_THOUSANDS[-1]}"
+
+
+def seconds(duration_s: float) -> str:
+    """A duration in six cells at most, as exact as it matters: `85ms`, `1.2s`, `34s`, `3m20s`."""
+    if duration_s < 0.9995:
+        return f"{duration_s * 1000:.0f}ms"
+    if duration_s < 9.95:
+        return f"{duration_s:.1f}s"
+    return show_duration(duration_s)
 
 
 def gibibytes(used_bytes: int, total_bytes: int) -> str:

@@ -1,0 +1,179 @@
+"""The interactive screen: Textual's keys, mouse, size and terminal around the panels.
+
+Reading happens on a thread, twice a second; what a key does is decided in keys.py.
+"""
+
+import asyncio
+import signal
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from threading import Thread
+from typing import ClassVar, Final
+
+from textual import events
+from textual.app import App, ComposeResult
+
+from ollama_fleet.errors import FleetError
+from ollama_fleet.tui.keys import Controls, May, Outcome, Restart, choose, press, switch
+from ollama_fleet.tui.panels import Glyphs, Sheet, View, screen
+from ollama_fleet.tui.scene import Scene
+from ollama_fleet.tui.source import Source
+from ollama_fleet.tui.tiles import Tiles
+from ollama_fleet.tui.watch import Watch
+
+_ENDING: Final = (signal.SIGTERM, signal.SIGHUP)
+
+
+class Dashboard(App[Outcome], inherit_bindings=False):
+    """Shows a fleet until its reader leaves. `wall` is Unix time.
+
+    What a bug raises ends it, and is in `bug`; a signal ends it with a return code.
+    """
+
+    ENABLE_COMMAND_PALETTE: ClassVar[bool] = False
+    ALLOW_SELECT: ClassVar[bool] = False
+    CSS: ClassVar[str] = "Screen { background: ansi_default; overflow: hidden hidden; }"
+
+    def __init__(
+        self,
+        source: Source,
+        scene: Scene,
+        controls: Controls,
+        *,
+        glyphs: Glyphs,
+        colour: bool,
+        may: May,
+        interval_s: float,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        super().__init__(ansi_color=True)
+        self.bug: BaseException | None = None
+        self._watch = Watch(source, scene, glyphs.clean)
+        self._controls = controls
+        self._glyphs = glyphs
+        self._may = may
+        self._interval_s = interval_s
+        self._wall = wall
+        self._now_unix_s = wall()
+        self._tiles = Tiles(colour=colour)
+        self._sheet: Sheet | None = None
+
+    def compose(self) -> ComposeResult:
+        """All of it is one screen."""
+        yield self._tiles
+
+    def on_mount(self) -> None:
+        """Begin to look."""
+        loop = asyncio.get_running_loop()
+        for number in _ENDING:
+            loop.add_signal_handler(number, self.exit, None, 128 + number)
+        self.set_interval(self._interval_s, self._look)
+        self._draw()
+
+    async def _look(self) -> None:
+        """Read the fleet, unless the reader holds the screen still, and draw."""
+        if not self._controls.paused:
+            try:
+                await asyncio.to_thread(self._watch.look, self._controls.tab, time.monotonic())
+            except Exception as error:  # noqa: BLE001 - told once the terminal is as it was
+                self.bug = error
+                self.exit(return_code=1)
+                return
+            self._now_unix_s = self._wall()
+        self._draw()
+
+    def _draw(self) -> None:
+        if self.size.width < 2 or self.size.height < 2:
+            return
+        self._sheet = sheet = screen(self._watch.scene, self._view())
+        self._tiles.show(sheet.lines, self.size.width, self.console)
+
+    def _view(self) -> View:
+        chosen = self._controls
+        return View(
+            width=self.size.width,
+            height=self.size.height,
+            now_unix_s=self._now_unix_s,
+            glyphs=self._glyphs,
+            tab=chosen.tab,
+            mode=chosen.mode,
+            paused=chosen.paused,
+            away=self._watch.away,
+            away_s=time.monotonic() - self._watch.away_since_s,
+            words=chosen.words,
+            sort=chosen.sort,
+            chosen=chosen.chosen,
+            at=chosen.at,
+            subject=chosen.subject,
+            notice=chosen.notice,
+            readonly=not self._may.change,
+        )
+
+    # -- what the reader does -------------------------------------------------------------------
+
+    def on_key(self, event: events.Key) -> None:
+        """Let a key act."""
+        event.stop()
+        key = event.character if event.is_printable and event.character else event.key
+        self._press(key)
+
+    def on_resize(self) -> None:
+        """Draw for the new size."""
+        self.call_after_refresh(self._draw)
+
+    def on_click(self, event: events.Click) -> None:
+        """Open the view or choose the row that was clicked."""
+        x, y = int(event.screen_x), int(event.screen_y)
+        if self._sheet is None:
+            return
+        tab, row = self._sheet.tab_at(x, y), self._sheet.row_at(y)
+        if tab is not None:
+            self._go_on(switch(self._controls, tab))
+        elif row:
+            self._go_on(choose(self._controls, row))
+
+    def on_mouse_scroll_up(self) -> None:
+        """Move up some rows."""
+        self._press("wheelup")
+
+    def on_mouse_scroll_down(self) -> None:
+        """Move down some rows."""
+        self._press("wheeldown")
+
+    def _press(self, key: str) -> None:
+        if self._sheet is None:
+            return
+        after = press(self._controls, key, self._sheet, self._may)
+        if isinstance(after, Outcome):
+            self.exit(after)
+        elif isinstance(after, Restart):
+            self._restart(after)
+        else:
+            self._go_on(after)
+
+    def _go_on(self, controls: Controls) -> None:
+        other = controls.tab is not self._controls.tab
+        self._controls = controls
+        self._draw()
+        if other:
+            self.call_later(self._look)
+
+    def _restart(self, chosen: Restart) -> None:
+        """On a thread of its own that nobody waits for: it ends when the last request there has."""
+        self._go_on(chosen.controls)
+        name = chosen.instance
+        Thread(target=self._restart_now, args=(name,), name=f"restart {name}", daemon=True).start()
+
+    def _restart_now(self, instance: str) -> None:
+        try:
+            self._watch.source.restart(instance)
+            said = f"{instance} was restarted"
+        except FleetError as error:
+            said = f"{instance}: {error.reason}"
+        with suppress(RuntimeError):  # the reader has left
+            self.call_from_thread(self._say, said)
+
+    def _say(self, notice: str) -> None:
+        self._go_on(replace(self._controls, notice=notice))

@@ -1,0 +1,33 @@
+"""What is known of one thing: a name and a text a line, long ones on several."""
+
+from collections.abc import Iterable, Sequence
+from textwrap import wrap
+
+from rich.cells import cell_len, chop_cells
+from rich.text import Text
+
+from ollama_fleet.tui.panels.view import View
+
+_NAME_WIDTH = 12
+
+
+def fields(told: Iterable[tuple[str, str]], view: View) -> Sequence[Text]:
+    """Each name with its text beside it; a text that is too long goes on below."""
+    lines: list[Text] = []
+    for name, text in told:
+        pieces = folded(view.glyphs.clean(text), max(1, view.width - _NAME_WIDTH))
+        for n, piece in enumerate(pieces):
+            head = name if n == 0 else ""
+            lines.append(Text.assemble((head.ljust(_NAME_WIDTH), "bold"), piece))
+    return lines
+
+
+def title(text: str) -> Text:
+    """What stands over a group of lines."""
+    return Text(text, "bold cyan")
+
+
+def folded(text: str, width: int) -> Sequence[str]:
+    """A clean text in pieces of at most `width` cells, one at least; parted between words."""
+    plain = cell_len(text) == len(text)
+    return (wrap(text, width) if plain else chop_cells(text, width)) or [""]
