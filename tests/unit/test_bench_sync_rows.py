@@ -33,11 +33,9 @@ def test_one_case_that_does_not_hold_makes_the_command_fail(monkeypatch, capsys)
     capsys.readouterr()
     monkeypatch.setattr(command, "CASES", (good, bad, left_out, broken))
     assert command.main(arguments) == 1
-    assert [row["holds"] for row in json.loads(capsys.readouterr().out)["sync"]] == [
-        True,
-        False,
-        None,
-    ]
+    rows = json.loads(capsys.readouterr().out)["sync"]
+    assert [row["holds"] for row in rows] == [True, False, None, False]
+    assert "the fleet has ended" in rows[-1]["found"]
 
 
 def test_tables_say_of_every_case_what_was_to_be_and_what_was():
