@@ -143,7 +143,7 @@ class Learning:
         )
 
     def _phase(self, instance: Instance) -> None:
-        if instance.phase in (Phase.STOPPED, Phase.BACKOFF, Phase.FAILED):
+        if instance.phase in (Phase.STOPPED, Phase.STARTING, Phase.BACKOFF, Phase.FAILED):
             self._prefixes.forget(instance.name)
 
     def resume(self) -> None:

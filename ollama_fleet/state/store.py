@@ -210,7 +210,7 @@ class State:
         instance.cause = cause
         if phase is not Phase.READY:
             instance.health = Health.UNKNOWN
-        if phase in (Phase.STOPPED, Phase.BACKOFF, Phase.FAILED):
+        if phase in (Phase.STOPPED, Phase.STARTING, Phase.BACKOFF, Phase.FAILED):
             memory.forget(instance)
         self._rosters.health(instance)
         for tell in self.on_phase:

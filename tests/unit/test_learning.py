@@ -198,10 +198,11 @@ def test_the_share_of_a_prompt_that_the_cache_had_is_told():
     assert [seen.cached_tokens for seen in school.notes.learned] == [0, 100, None]
 
 
-def test_a_process_that_ends_takes_its_caches_with_it():
+@pytest.mark.parametrize("phase", [Phase.BACKOFF, Phase.STARTING])
+def test_a_process_that_ends_takes_its_caches_with_it(phase):
     school = School("a")
     school.end(school.begin("a", prompt_bytes=1024, prefix=(1, 2)), Completed(200, 100, 5))
-    school.state.set_phase(school.state.instances["a"], Phase.BACKOFF, 0.0)
+    school.state.set_phase(school.state.instances["a"], phase, 0.0)
     assert school.prefixes.cached_blocks("a", "d-m", (1, 2)) == 0
 
 

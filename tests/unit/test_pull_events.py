@@ -77,6 +77,21 @@ def test_one_that_nobody_waits_for_is_stopped_and_has_not_failed():
     assert task.cancelled()
 
 
+def test_a_sync_that_has_nothing_to_do_is_no_event():
+    state, notices = fleet("a"), []
+    state.on_notice.append(notices.append)
+
+    async def nothing():
+        for record in ():
+            yield record
+
+    async def check():
+        return [record async for record in told_sync(state, SyncPlan(), nothing())]
+
+    assert asyncio.run(check()) == []
+    assert notices == []
+
+
 @pytest.mark.parametrize(
     ("records", "end", "text"),
     [

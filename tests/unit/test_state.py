@@ -233,6 +233,16 @@ def test_a_process_that_ends_takes_its_memory_and_its_loads_with_it():
     assert not a.runners
 
 
+@pytest.mark.parametrize("phase", [Phase.STOPPED, Phase.STARTING, Phase.BACKOFF, Phase.FAILED])
+def test_what_was_in_memory_before_a_start_or_an_end_is_not_any_more(phase):
+    """A restart that was asked for goes from stopping straight to starting."""
+    state, a = lone()
+    state.set_resident(a, [resident("m")])
+    state.set_phase(a, phase, 0.0)
+    assert not a.resident
+    assert not a.runners
+
+
 def test_when_a_model_expires_is_known_only_while_nobody_uses_it():
     state, a = lone()
     state.set_resident(a, [resident("m", expires_s=100.0)])

@@ -51,7 +51,12 @@ async def told_sync(
     steps, removals = len(plan.steps), sum(map(len, plan.removals.values()))
     asked = f"{steps} copies and {removals} removals"
     failed: list[str] = []
-    state.notice(Notice(kind=Kind.SYNC_STARTED, text=f"stores are made alike: {asked}"))
+
+    def tell(kind: Kind, text: str, **figures: float | str) -> None:
+        if steps or removals:  # nobody is told that there was nothing to do
+            state.notice(Notice(kind=kind, text=text, figures=figures))
+
+    tell(Kind.SYNC_STARTED, f"stores are made alike: {asked}")
     async with aclosing(records) as coming:
         async for record in coming:
             if "error" in record:
@@ -60,7 +65,6 @@ async def told_sync(
     figures = {"steps": steps, "removals": removals, "failed": len(failed)}
     if failed:
         text = f"stores could not all be made alike: {'; '.join(failed)}"
-        state.notice(Notice(kind=Kind.SYNC_FAILED, text=text, figures=figures))
+        tell(Kind.SYNC_FAILED, text, **figures)
     else:
-        text = f"stores have been made alike: {asked}"
-        state.notice(Notice(kind=Kind.SYNC_ENDED, text=text, figures=figures))
+        tell(Kind.SYNC_ENDED, f"stores have been made alike: {asked}", **figures)
