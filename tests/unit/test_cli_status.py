@@ -10,6 +10,7 @@ from fleet_fixtures import fleet
 from ollama_fleet.cli import snapshots
 from ollama_fleet.cli.commands.status import show
 from ollama_fleet.gpu import Gpu, Vendor
+from ollama_fleet.names import canonical
 from ollama_fleet.state import FleetFacts, Health, Phase, snapshot
 
 GPU = Gpu("GPU-1", 7, "Card", Vendor.NVIDIA, 2**30)
@@ -53,6 +54,13 @@ def test_an_instance_that_is_not_up_says_why():
     state.set_phase(instance, Phase.FAILED, 0.0)
     instance.cause = "it\x1b[2J died\n of thirst"
     assert show(_document(state), wide=False).splitlines()[-1] == "two: it died  of thirst"
+
+
+def test_a_model_that_is_being_reloaded_is_told_with_its_instance():
+    state = fleet("one", "two")
+    state.set_reloading(state.instances["two"], canonical("m"), under_way=True)
+    last = show(_document(state), wide=False).splitlines()[-1]
+    assert last == "reloading m on two: its weights were replaced"
 
 
 def test_wide_adds_columns_and_notes_and_takes_none_away():

@@ -288,6 +288,26 @@ def test_an_instance_that_is_lost_meanwhile_ends_its_turn():
     assert not box.state.instances["a"].reloading
 
 
+def test_one_that_was_started_anew_before_its_turn_has_nothing_to_reload():
+    box = Box("a", "b")
+    box.hold()
+    box.ollamas["a"].busy_s = 20.0
+
+    async def scenario():
+        async with box.reloading():
+            box.store(model(2))
+            await passes(5.0)
+            b = box.state.instances["b"]
+            box.state.set_phase(b, Phase.STOPPED, now())
+            b.starts += 1
+            box.state.set_phase(b, Phase.READY, now())
+            await passes(60.0)
+
+    run(scenario())
+    assert box.versions() == {"a": ["d2"], "b": []}
+    assert (box.loaded(), box.out) == (["a"], [["a"]])
+
+
 def test_a_name_for_the_moment_is_taken_away_and_takes_no_weights_along():
     """It stands for the new weights when it is deleted: those have a name that stays."""
     box = Box("a", "b")
