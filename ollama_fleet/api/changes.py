@@ -28,7 +28,7 @@ async def in_each_store(
 ) -> dict[str, Listener | Failure]:
     """How it went in each store: one of the listeners, which has heard the answer, or a Failure."""
     outcomes: dict[str, Listener | Failure] = {}
-    for store in mutations.stores(wanted.key):
+    for store in await mutations.holding(wanted.key) or mutations.stores(wanted.key):
         heard = listener()
         try:
             async with turn(store):

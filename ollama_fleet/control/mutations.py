@@ -20,9 +20,11 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
+from itertools import compress
 from pathlib import Path
 from typing import Final
 
+from ollama_fleet.control.stores import has_model
 from ollama_fleet.control.stores.lock import Downloads, StoreLock
 from ollama_fleet.state import Instance, State
 
@@ -77,6 +79,20 @@ class Mutations:
         everyone = mine or self._state.instances.values()
         holding = dict.fromkeys(i.spec.store for i in everyone if key and key in i.stored)
         return tuple(holding) or tuple(dict.fromkeys(i.spec.store for i in everyone))[:1]
+
+    async def holding(self, key: str) -> tuple[str, ...]:
+        """The stores that have a model, as far as they are ours to change; by what disks say, too.
+
+        An instance that has not been up has listed nothing yet, and Ollama leaves out of its list
+        what lacks too much.
+        """
+        known = dict.fromkeys(i.spec.store for i in self._state.holders(key))
+        mine = [i for i in self._state.instances.values() if not i.spec.external]
+        if not mine:
+            return tuple(known)
+        stores = dict.fromkeys(i.spec.store for i in mine)
+        there = [s in known or await asyncio.to_thread(has_model, Path(s), key) for s in stores]
+        return tuple(compress(stores, there))
 
     def designated(self, store: str, tried: Collection[str] = ()) -> Instance | None:
         """The instance that changes a store: the first that is up and not among the `tried`.

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import aiohttp
 import pytest
 import uvloop
+from made_store import put_model
 from router_fixtures import Backend, answer, nothing, routed
 
 from ollama_fleet.api.admin import Admin, Commands
@@ -113,6 +114,28 @@ def test_a_copy_is_made_in_every_store_that_has_the_model(tmp_path):
             copy = (b"POST", b"/api/copy", {"source": "m", "destination": "n"})
             assert (asked(a), asked(b), asked(same)) == ([copy], [copy], [])
             assert refreshed == list(STORES)
+
+    run(check())
+
+
+def test_what_lies_in_a_store_is_removed_there_though_no_instance_lists_it(tmp_path):
+    """As Ollama does not what lacks its config, nor a store whose instances are not up yet."""
+    store = tmp_path / "store"
+    put_model(store, "m/latest", b"weights")
+
+    async def check():
+        async with (
+            Backend(OK) as a,
+            Backend(OK) as b,
+            commanded(a, b, folder=tmp_path, stores=("/a", str(store))) as at,
+        ):
+            for instance in at.state.instances.values():
+                at.state.set_stored(instance, [])
+            status, (document,) = await at.ask("/v1/delete", model="m")
+            assert (status, [c["store"] for c in document["changes"]]) == (200, [str(store)])
+            assert (asked(a), [line[:2] for line in asked(b)]) == (
+                [], [(b"DELETE", b"/api/delete")],
+            )  # fmt: skip
 
     run(check())
 

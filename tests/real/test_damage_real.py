@@ -139,3 +139,25 @@ def test_a_changed_byte_is_found_by_its_hash_and_the_blob_brought_from_a_whole_s
     fleet.run("sync", "--verify", name)
     assert blob.read_bytes() == content
     assert shelf.blob_bytes() == before_bytes
+
+
+def test_a_model_that_ollama_lists_no_more_is_shown_and_can_be_mended_or_removed(
+    fleet, shelf, tmp_path
+):
+    """Without its config Ollama leaves it out of its list."""
+    pull(fleet, shelf)
+    name = shelf.name("library/big:latest")
+    config = (
+        tmp_path / "a" / "blobs" / shelf.model["manifest"]["config"]["digest"].replace(":", "-")
+    )
+    config.unlink()
+    fleet.run("restart")
+    assert until(lambda: {at for _, at in digests(fleet)} == {"damaged", "on_disk"})
+    fleet.run("sync", name)
+    until(lambda: {at for _, at in digests(fleet)} == {"on_disk"})
+    for store in "ab":
+        (tmp_path / store / "blobs" / config.name).unlink()
+    fleet.run("restart")
+    fleet.run("rm", name)
+    assert digests(fleet) == set()
+    assert not [path for path in tmp_path.glob("[ab]/blobs/*") if path.stat().st_size > MB]

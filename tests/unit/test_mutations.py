@@ -7,6 +7,7 @@ import pytest
 from fleet_fixtures import hold, spec
 from hypothesis import given
 from hypothesis import strategies as st
+from made_store import put_model
 
 from ollama_fleet.control import mutations as changes
 from ollama_fleet.control.mutations import Mutations
@@ -35,6 +36,22 @@ def external(name):
 def down(state, *names):
     for name in names:
         state.set_phase(state.instances[name], Phase.BACKOFF, 0.0)
+
+
+def test_a_model_that_no_instance_lists_is_where_it_lies_on_disk(tmp_path):
+    """A store whose instances have not been up yet, or a model that lacks too much to be listed."""
+    stores = [tmp_path / name for name in "abc"]
+    state = state_of(*(spec(store.name, store=str(store)) for store in stores), external("e"))
+    put_model(stores[1], "m/latest", b"weights")
+    hold(state, state.instances["c"], "m")
+    hold(state, state.instances["e"], "m")
+    mutations = Mutations(state, nothing)
+    found = asyncio.run(mutations.holding(canonical("m")))
+    assert found == (str(stores[1]), str(stores[2]))
+    assert asyncio.run(mutations.holding(canonical("n"))) == ()
+    alone = state_of(external("e"))
+    hold(alone, alone.instances["e"], "m")
+    assert asyncio.run(Mutations(alone, nothing).holding(canonical("m"))) == ("http://e",)
 
 
 def test_the_first_that_is_up_makes_every_change():

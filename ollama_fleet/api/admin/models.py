@@ -104,7 +104,7 @@ class ModelCommands:
 
     async def _copy(self, request: web.Request) -> web.StreamResponse:
         wanted = await wire.read(request, _Copy)
-        key = self._key_to_change(wanted.source)
+        key = await self._key_to_change(wanted.source)
         model_key(wanted.destination)
         body = {"source": wanted.source, "destination": wanted.destination}
         asking = _asking("POST", "/api/copy", wanted.source, key, body)
@@ -112,7 +112,7 @@ class ModelCommands:
 
     async def _delete(self, request: web.Request) -> web.StreamResponse:
         wanted = await wire.read(request, _Delete)
-        key = self._key_to_change(wanted.model)
+        key = await self._key_to_change(wanted.model)
         users = tuple(instance.name for instance in self._preloads.users(key))
         if users and not wanted.force:
             raise FleetError(
@@ -136,16 +136,17 @@ class ModelCommands:
         changes = [_change(store, outcome) for store, outcome in outcomes.items()]
         return wire.document({"changes": changes})
 
-    def _key_to_change(self, name: str) -> str:
+    async def _key_to_change(self, name: str) -> str:
         """The key of a model that a store has which is ours to change. Raises FleetError."""
-        key = known_key(self._state, name)
+        key = model_key(name)
+        if await self._mutations.holding(key):
+            self._require_life()
+            return key
+        known_key(self._state, name)
         self._require_life()
-        stores = set(self._mutations.stores(key))
         holders = self._state.holders(key)
-        if not any(i.spec.store in stores for i in holders):
-            where = ", ".join(i.name for i in holders) or "the memory of an instance, not on disk"
-            raise FleetError(f"no store of this fleet has {name}", f"it is on {where}")
-        return key
+        where = ", ".join(i.name for i in holders) or "the memory of an instance, not on disk"
+        raise FleetError(f"no store of this fleet has {name}", f"it is on {where}")
 
     def _require_life(self) -> None:
         if not merged.live(self._state):

@@ -10,7 +10,7 @@ from ollama_fleet.control.stores.bringing import Way
 from ollama_fleet.control.stores.claims import Claim, Claims
 from ollama_fleet.control.stores.copying import TransferStopped
 from ollama_fleet.control.stores.damaged import set_aside, settle
-from ollama_fleet.control.stores.manifests import model_sizes, weights
+from ollama_fleet.control.stores.manifests import has_model, model_sizes, weights
 from ollama_fleet.control.stores.reading import read_disk, read_store
 from ollama_fleet.control.stores.records import (
     Damage,
@@ -48,6 +48,7 @@ __all__ = [
     "Way",
     "bring_blobs",
     "file_of",
+    "has_model",
     "model_sizes",
     "place_manifest",
     "plan_transfer",

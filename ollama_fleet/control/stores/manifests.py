@@ -41,6 +41,11 @@ def read_manifests(store: Path) -> tuple[tuple[Manifest, ...], tuple[str, ...]]:
     return tuple(sorted(lasting, key=lambda manifest: manifest.key)), tuple(unreadable)
 
 
+def has_model(store: Path, key: str) -> bool:
+    """Whether a store has a manifest of that key, whatever it lacks besides."""
+    return any(model.key == key for model in read_manifests(store)[0])
+
+
 def model_sizes(*stores: Path) -> dict[str, int]:
     """Bytes of each model by its key, the most where stores differ; what is unreadable is none."""
     sizes: dict[str, int] = {}
