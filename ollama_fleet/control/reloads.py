@@ -7,7 +7,6 @@ moment: that costs no bytes, and the requests that use the old weights end undis
 """
 
 import asyncio
-import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from ollama_fleet.control.mutations import Mutations
 from ollama_fleet.control.preloads import Looker, Preloads
 from ollama_fleet.errors import Failure, FleetError, OllamaError
 from ollama_fleet.names import DEFAULT_HOST, RELOADING, is_passing
-from ollama_fleet.state import Instance, Phase, Profile, State, StoredModel
+from ollama_fleet.state import Instance, Kind, Notice, Phase, Profile, State, StoredModel
 from ollama_fleet.state.memory import superseded
 from ollama_fleet.state.profiles import RUNNER_OPTIONS
 
@@ -28,8 +27,6 @@ _LOOK_S: Final = 2.0  # what was in memory may be listed later than what replace
 _TURN_S: Final = 10.0  # for a turn at the store, and for the instance to be told
 _PAUSE_S: Final = 0.1
 _ANSWER_S: Final = 30.0
-
-log = logging.getLogger(__name__)
 
 
 class Client(Protocol):
@@ -192,19 +189,23 @@ class Reloads:
 
     async def _reload(self, reload: Reload, told: _Told) -> None:
         instance, key = reload.instance, reload.key
-        about = {"instance": instance.name, "model": reload.old[0].name}
         if not reload.done:
             self._state.set_reloading(instance, key, under_way=True)
         try:
             why = await self._carry_out(reload, told)
             if why is None:
-                log.info("a model has been reloaded: its weights were replaced", extra=about)
+                self._tell(reload, Kind.MODEL_RELOADED, "has its new weights in memory")
             else:
-                log.warning("a model could not be reloaded: %s", why, extra=about)
+                text = f"could not be reloaded after its weights were replaced: {why}"
+                self._tell(reload, Kind.MODEL_RELOAD_FAILED, text)
         finally:
             told.cancel()
             del self._under_way[key]
             self._state.set_reloading(instance, key, under_way=False)
+
+    def _tell(self, reload: Reload, kind: Kind, text: str) -> None:
+        name, model = reload.instance.name, reload.old[0].name
+        self._state.notice(Notice(kind=kind, text=text, instance=name, model=model))
 
     async def _carry_out(self, reload: Reload, told: _Told) -> Failure | FleetError | None:
         """Out with the old, in with the new; what went wrong, if anything."""

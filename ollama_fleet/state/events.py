@@ -44,6 +44,8 @@ class Kind(StrEnum):
     MODEL_UNLOADED = "model_unloaded"
     MODEL_EVICTED = "model_evicted"
     MODEL_LOAD_FAILED = "model_load_failed"
+    MODEL_RELOADED = "model_reloaded"
+    MODEL_RELOAD_FAILED = "model_reload_failed"
     CPU_FALLBACK = "cpu_fallback"
     PARTIAL_OFFLOAD = "partial_offload"
     PULL_STARTED = "pull_started"
@@ -82,6 +84,7 @@ _WARNINGS: Final = frozenset(
         Kind.INSTANCE_UNHEALTHY,
         Kind.VRAM_HELD,
         Kind.MODEL_LOAD_FAILED,
+        Kind.MODEL_RELOAD_FAILED,
         Kind.PARTIAL_OFFLOAD,
         Kind.PULL_FAILED,
         Kind.PULL_TARGET_FAILED,

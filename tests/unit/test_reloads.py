@@ -1,7 +1,6 @@
 """Old weights go and new ones come: one instance of a model at a time, on virtual time."""
 
 import asyncio
-import logging
 import random
 from contextlib import asynccontextmanager
 
@@ -17,7 +16,7 @@ from ollama_fleet.errors import OllamaError
 from ollama_fleet.names import canonical
 from ollama_fleet.router.desk import Desk
 from ollama_fleet.router.queue import Waiter
-from ollama_fleet.state import Phase, Residency, ResidentModel, StoredModel, Want
+from ollama_fleet.state import Kind, Phase, Residency, ResidentModel, StoredModel, Want
 from ollama_fleet.state.memory import superseded
 
 M = canonical("m")
@@ -237,7 +236,16 @@ def test_options_of_the_modelfile_are_the_new_ones_own_affair():
     assert ("load", ("/api/generate", {})) in box.ollamas["a"].asked
 
 
-def test_requests_that_do_not_end_keep_an_instance_out_for_no_longer_than_the_drain(caplog):
+def failures(box):
+    """The reloads that fail from now on, as they are told of."""
+    failed = []
+    box.state.on_notice.append(
+        lambda notice: failed.append(notice) if notice.kind is Kind.MODEL_RELOAD_FAILED else None
+    )
+    return failed
+
+
+def test_requests_that_do_not_end_keep_an_instance_out_for_no_longer_than_the_drain():
     box = Box("a", "b")
     box.hold()
     box.ollamas["a"].busy_s = 1e5
@@ -249,24 +257,23 @@ def test_requests_that_do_not_end_keep_an_instance_out_for_no_longer_than_the_dr
             assert box.versions() == {"a": ["d1"], "b": ["d2"]}
             assert not box.state.instances["a"].reloading
 
-    with caplog.at_level(logging.WARNING):
-        run(scenario())
-    (told,) = caplog.records
+    failed = failures(box)
+    run(scenario())
+    (told,) = failed
     assert (told.instance, told.model) == ("a", "m")
-    assert "requests still use the old weights" in told.getMessage()
+    assert "requests still use the old weights" in told.text
     assert box.out == [["a"], ["b"]]
 
 
 @pytest.mark.parametrize("what", ["name", "unload", "copy", "delete", "load"])
-def test_one_that_fails_serves_again_and_is_named_and_the_next_has_its_turn(what, caplog):
+def test_one_that_fails_serves_again_and_is_named_and_the_next_has_its_turn(what):
     box = Box("a", "b")
     box.hold()
     box.ollamas["a"].errors[what] = OllamaError("out of luck", 500)
-    with caplog.at_level(logging.WARNING):
-        after(box)
-    told = [r for r in caplog.records if r.msg.startswith("a model could not be reloaded")]
-    assert [r.instance for r in told] == ["a"]
-    assert "out of luck" in told[0].getMessage()
+    told = failures(box)
+    after(box)
+    assert [notice.instance for notice in told] == ["a"]
+    assert "out of luck" in told[0].text
     assert box.versions()["b"] == ["d2"]
     assert not any(i.reloading for i in box.state.instances.values())
 
