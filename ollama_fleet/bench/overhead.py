@@ -164,7 +164,7 @@ def _row(workload: str, bare: list[Reading], watched: list[Reading]) -> Row:
 def table(found: Iterable[Row]) -> str:
     """The rows as text."""
     heads = ("workload", "CPU s per", BARE, WATCHED, "ratio", "least", "most", "limit", "verdict")
-    lines = [heads]
+    lines: list[tuple[str, ...]] = [heads]
     for row in found:
         figures = (row.bare_s, row.watched_s, row.ratio, row.least, row.most, row.limit)
         verdict = "met" if row.holds else "MISSED"

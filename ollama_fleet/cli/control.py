@@ -100,11 +100,6 @@ class Control:
         query = urlencode({**wanted, "follow": 1}, doseq=True)
         return self._lines(f"/v1/events?{query}", None)
 
-    def metrics(self) -> str:
-        """The page that Prometheus scrapes."""
-        with self._asked("GET", "/metrics", None, ANSWER_TIMEOUT_S) as response:
-            return response.read().decode()
-
     def load(self, model: str, on: Sequence[str]) -> Iterator[Document]:
         """Load a model; steps as they come: ollama_fleet.control.preloads.Told as JSON has it."""
         return self._lines("/v1/load", {"model": model, "on": list(on)})

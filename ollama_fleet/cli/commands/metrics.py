@@ -13,4 +13,4 @@ def command(options: Options) -> None:  # noqa: ARG001 - every command takes the
 
     With the key metrics.listen in fleet.yaml the same page is at http://ADDRESS/metrics.
     """
-    click.echo(running().metrics(), nl=False)
+    click.echo(running().read("/metrics").decode(), nl=False)
