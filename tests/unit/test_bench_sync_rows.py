@@ -8,7 +8,7 @@ import pytest
 from ollama_fleet.bench.sync import command
 from ollama_fleet.bench.sync.row import Row, skipped
 from ollama_fleet.bench.sync.table import markdown, table
-from ollama_fleet.bench.sync.traffic import changes
+from ollama_fleet.bench.sync.traffic import changes, judged
 from ollama_fleet.errors import FleetError
 
 
@@ -59,3 +59,17 @@ def test_a_stretch_is_compared_with_its_neighbours_and_noise_is_how_they_differ(
     assert changes([100, 120, 140], [110, 130]) == (0, pytest.approx((0.2 + 1 / 6) / 2))
     assert changes([100, 100, 100], [150, 130])[0] == pytest.approx(0.4)
     assert changes([100, 100], [90]) == (pytest.approx(-0.1), 0)
+
+
+@pytest.mark.parametrize(
+    ("change", "noise", "verdict"),
+    [
+        (0.05, 0.03, True),
+        (-0.2, 0.0, True),
+        (0.1, 0.03, False),
+        (0.05, 0.2, None),
+        (0.4, 0.2, False),
+    ],
+)
+def test_a_change_that_may_be_noise_is_not_judged(change, noise, verdict):
+    assert judged(change, noise) is verdict
