@@ -46,7 +46,7 @@ def _demo(options: argparse.Namespace) -> int:
         with TemporaryFleet(stage, os.environ) as fleet:
             if stage.simulate:
                 _pull(fleet)
-            load = workload(stage, _tags(fleet.url), SEED)
+            load = workload(stage, tags(fleet.url), SEED)
             if load is None:
                 _say("no model is installed; `ollama pull llama3.2:1b` would get a small one")
                 continue
@@ -96,7 +96,8 @@ def _pull(fleet: TemporaryFleet) -> None:
         raise FleetError(f"`fleet pull {PULLED}` failed with exit code {code}")
 
 
-def _tags(url: str) -> Sequence[Row]:
+def tags(url: str) -> Sequence[Row]:
+    """The models that a fleet has, as /api/tags lists them."""
     with urllib.request.urlopen(f"{url}/api/tags", timeout=10) as answer:  # noqa: S310 - our URL
         document: dict[str, Any] = json.load(answer)
     rows: Sequence[Row] = document["models"]

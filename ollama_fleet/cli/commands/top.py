@@ -12,7 +12,7 @@ from ollama_fleet.cli.screen import show_screen
 from ollama_fleet.directories import Directories
 
 _VIEWS = ("overview", "requests", "models", "logs", "decisions", "events")
-_PICTURE_LOOKS = 20  # half a second each: rates and sparklines need some
+_PICTURE_LOOKS = 120  # half a second each: sparklines need some
 
 
 @click.command("top", cls=Command)
@@ -24,7 +24,7 @@ _PICTURE_LOOKS = 20  # half a second each: rates and sparklines need some
 @click.option(
     "--picture",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Watch for ten seconds and write the screen, 120 columns wide, to an SVG file.",
+    help="Watch for a minute and write the screen, 120 columns wide, to an SVG file.",
 )
 @pass_options
 def command(options: Options, once: bool, view: str, readonly: bool, picture: Path | None) -> None:

@@ -19,6 +19,7 @@ _COLUMNS: Final = (
     Column("SEVERITY", 4),
     Column("EVENT", 1, most=24),
     Column("SUBJECT", most=24),
+    Column("MODEL", 3, most=24),
     Column("WHAT HAPPENED", grows=True),
 )
 _STYLES: Final[Mapping[Severity, str]] = MappingProxyType(
@@ -55,12 +56,14 @@ def detail(scene: Scene, key: str, view: View) -> Sequence[Text]:
 def _row(event: Event, view: View) -> Row:
     clean = view.glyphs.clean
     style = _STYLES[event.severity]
-    subject = event.instance or event.model or event.gpu
+    subject = event.instance or event.gpu
+    model = clean(event.model).removesuffix(":latest")
     cells = (
         Cell(clock(event.unix_s), "dim", event.unix_s),
         Cell(event.severity, style),
         Cell(event.kind, style),
         Cell(clean(subject) or "-", "bold"),
+        Cell(model or "-"),
         Cell(clean(event.text)),
     )
     return Row(cells, event.instance)
