@@ -3,8 +3,10 @@
 Streams are asked for at a constant rate, and times count from when each was due. Stretches without
 a sync and with one take turns, and the first and the last are without: so each stretch with one is
 compared with its two neighbours, and what neighbours without differ by tells how much of that is
-the machine's own: one that is busy with other things can make the verdict impossible. The instance that downloads serves nobody: a simulated Ollama is one thread, and
-would answer late where a real one does not.
+the machine's own: one that is busy with other things can make a verdict impossible.
+
+The instance that downloads serves nobody: a simulated Ollama is one thread, and would answer late
+where a real one does not.
 """
 
 import asyncio
