@@ -149,6 +149,27 @@ def test_a_store_on_another_disk_gets_a_copy_and_its_bytes_are_told(tmp_path):
 
 
 @pytest.mark.skipif(not SHM.is_dir(), reason="needs a second file system: /dev/shm")
+@pytest.mark.parametrize("broken", [False, True])
+def test_stores_on_another_disk_share_one_copy(tmp_path, broken):
+    """Also where it cannot be made in the first of them."""
+    far = SHM / f"fleet-{tmp_path.name}"
+    far.mkdir()
+    try:
+        fleet = box(tmp_path / "a", *(far / name for name in "bcd"))
+        if broken:
+            (far / "b").write_text("no folder")
+            with pytest.raises(OllamaError, match=r"^i1: "):
+                fleet.pull()
+        else:
+            fleet.pull()
+        having = "cd" if broken else "bcd"
+        assert all(read_store(far / name).model(KEY) for name in having)
+        assert len({blob_file(far / name, WEIGHTS).stat().st_ino for name in having}) == 1
+    finally:
+        shutil.rmtree(far, ignore_errors=True)
+
+
+@pytest.mark.skipif(not SHM.is_dir(), reason="needs a second file system: /dev/shm")
 def test_a_copy_for_which_others_have_left_no_room_is_not_begun(tmp_path):
     far = SHM / f"fleet-{tmp_path.name}"
     try:

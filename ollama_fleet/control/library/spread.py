@@ -3,10 +3,11 @@
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from ollama_fleet.control.library.jobs import Job, Record
+from ollama_fleet.control.library.jobs import Job, Record, Turn
 from ollama_fleet.control.library.threaded import threaded
 from ollama_fleet.control.mutations import Mutations
 from ollama_fleet.control.stores import (
@@ -19,7 +20,7 @@ from ollama_fleet.control.stores import (
     plan_transfer,
     read_store,
 )
-from ollama_fleet.errors import BlobDamaged
+from ollama_fleet.errors import BlobDamaged, StoreError
 
 _TELL_S: Final = 0.1  # between two records of a bar
 _VERBS: Final = {Way.THERE: "naming", Way.LINK: "linking", Way.COPY: "copying"}
@@ -39,9 +40,22 @@ class Spread:
     async def bring(self, job: Job, source: str, target: str) -> None:
         """See to it that `target` has what `source` has of that name, byte for byte.
 
+        Onto a disk it is copied once; the other stores there link to that copy, and wait for it.
         Raises StoreError. A cancelled one stops within a tenth of a second and keeps what it has.
         """
-        transfer = await asyncio.to_thread(_planned, job.key, Path(source), Path(target))
+        transfer = await _plan(job, source, target)
+        if transfer is None or transfer.way is not Way.COPY or transfer.disk is None:
+            await self._carry(job, transfer, target)
+            return
+        turn = job.turns.setdefault(transfer.disk.device, Turn())
+        async with turn.lock:
+            if turn.copied:  # since then that disk has it, and to there a link will do
+                with suppress(StoreError):
+                    transfer = await _plan(job, turn.copied, target)
+            await self._carry(job, transfer, target)
+            turn.copied = target
+
+    async def _carry(self, job: Job, transfer: Transfer | None, target: str) -> None:
         if transfer is None:
             return
         where = self._label(target)
@@ -61,6 +75,10 @@ class Spread:
             await threaded(lambda stopped: place_manifest(transfer, stopped=stopped))
         await self._mutations.refresh(target)
         job.tell(_record(where, f"{where} has it"))
+
+
+async def _plan(job: Job, source: str, target: str) -> Transfer | None:
+    return await asyncio.to_thread(_planned, job.key, Path(source), Path(target))
 
 
 def _planned(key: str, source: Path, target: Path) -> Transfer | None:
