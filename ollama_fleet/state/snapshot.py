@@ -1,5 +1,6 @@
 """The fleet at one moment: frozen records for screens and scripts, and how they are taken."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -137,29 +138,34 @@ def _instance(instance: Instance, now_s: float) -> InstanceSnapshot:
         stored=tuple(m.name for m in instance.stored.values()),
         resident=tuple(dict(m.row) for m in instance.rows),
         slots_by_model={
-            model.name: instance.limits[model.weights]
-            for model in instance.stored.values()
-            if model.weights in instance.limits
+            name: slots
+            for weights, slots in instance.limits.items()
+            for name in _names(instance, weights)
         },
         in_flight_by_model=_in_flight(instance),
         loading=tuple(
-            model.name
-            for model in instance.stored.values()
-            if model.weights in instance.runners and instance.runners[model.weights].loading
+            name
+            for weights, runner in instance.runners.items()
+            if runner.loading
+            for name in _names(instance, weights)
         ),
         reloading=tuple(m.name for m in instance.stored.values() if m.key in instance.reloading),
     )
 
 
 def _in_flight(instance: Instance) -> dict[str, int]:
-    """Requests by the name of their model; one whose weights have several names counts once."""
-    counts: dict[str, int] = {}
-    for weights, runner in instance.runners.items():
-        if runner.in_flight:
-            keys = instance.names.get(weights) or (weights,)
-            model = instance.stored.get(keys[0])
-            counts[model.name if model is not None else keys[0]] = runner.in_flight
-    return counts
+    """Requests by the name of their model; weights that have several names count for the first."""
+    return {
+        next(iter(_names(instance, weights)), weights): runner.in_flight
+        for weights, runner in instance.runners.items()
+        if runner.in_flight
+    }
+
+
+def _names(instance: Instance, weights: str) -> Sequence[str]:
+    """What its store calls some weights. Looked up: a store may have hundreds of models."""
+    stored = instance.stored
+    return [stored[key].name for key in instance.names.get(weights, ()) if key in stored]
 
 
 def _gpu(gpu: Gpu, reading: GpuReading | None) -> GpuSnapshot:

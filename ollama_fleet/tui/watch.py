@@ -12,7 +12,7 @@ from ollama_fleet.tui.source import Source
 from ollama_fleet.tui.trails import remember
 
 REQUESTS: Final = 200
-DECISIONS: Final = 100
+DECISIONS: Final = 60
 SLOWLY_S: Final = 0.9  # between two looks at requests, or at decisions
 EVENTS: Final = 500
 LINES: Final = 1000
