@@ -16,7 +16,7 @@ from textual import events
 from textual.app import App, ComposeResult
 
 from ollama_fleet.errors import FleetError
-from ollama_fleet.tui.keys import Controls, May, Outcome, Restart, choose, press, switch
+from ollama_fleet.tui.keys import INTERRUPT, Controls, May, Outcome, Restart, choose, press, switch
 from ollama_fleet.tui.panels import Glyphs, Sheet, View, screen
 from ollama_fleet.tui.scene import Scene
 from ollama_fleet.tui.source import Source
@@ -69,6 +69,7 @@ class Dashboard(App[Outcome], inherit_bindings=False):
         loop = asyncio.get_running_loop()
         for number in _ENDING:
             loop.add_signal_handler(number, self.exit, None, 128 + number)
+        loop.add_signal_handler(signal.SIGINT, self._press, INTERRUPT)
         self.set_interval(self._interval_s, self._look)
         self._draw()
 

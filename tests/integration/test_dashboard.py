@@ -216,6 +216,17 @@ def test_ctrl_c_is_q(tmp_path):
         assert "LEFT" in terminal.last_words
 
 
+def test_an_interrupt_from_elsewhere_is_ctrl_c(tmp_path):
+    with Terminal(tmp_path, "can-stop") as terminal:
+        terminal.shows("q leave")
+        terminal.process.send_signal(signal.SIGINT)
+        terminal.shows("s stop the fleet")
+        terminal.process.send_signal(signal.SIGINT)
+        assert terminal.ends() == 0
+        assert terminal.left_as_it_was()
+        assert "LEFT" in terminal.last_words
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_it_with_the_terminal_as_it_was(tmp_path, number):
     with Terminal(tmp_path) as terminal:
