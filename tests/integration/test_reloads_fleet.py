@@ -8,6 +8,10 @@ import aiohttp
 import pytest
 from fleet_process import FleetProcess, call, until
 
+from ollama_fleet.cli.control import Control
+from ollama_fleet.directories import Directories
+from ollama_fleet.state import Kind
+
 MODEL, OTHER, THIRD = "changing:1b", "earlier:1b", "same:1b"
 CLIENTS = 12
 NODE = """
@@ -66,7 +70,7 @@ async def ask(session, base):
 
 
 async def under_load(fleet, work):
-    """All answers while some work goes on, and what that returned."""
+    """All answers while some work goes on, which is given them, and what that returned."""
     over = asyncio.Event()
 
     async def client(session):
@@ -79,7 +83,7 @@ async def under_load(fleet, work):
         for _ in range(CLIENTS):
             group.create_task(client(session))
         try:
-            result = await asyncio.to_thread(work)
+            result = await asyncio.to_thread(work, answers)
         finally:
             over.set()
     return answers, result
@@ -107,19 +111,29 @@ def test_no_request_fails_while_all_instances_take_up_new_weights(fleet):
     """Who was asked before gets the old answer to its end, who is asked after it the new one."""
     old_text, old = text_now(fleet), stored(fleet)
     assert all(found == {old} for found in digests(fleet).values())
+    control = Control(Directories.find(fleet.environment))
     seen = []
 
-    def refresh():
-        lines = fleet.run("pull", "--all", "-o", "json").stdout.splitlines()
+    def look():
+        instances = control.status()["instances"]
+        seen.append([i["name"] for i in instances if i["reloading"]])
+        return instances
+
+    def refresh(answers):
+        pulling = fleet.start("pull", "--all", "-o", "json")
+        until(lambda: look() and pulling.poll() is not None, seconds=60, what="the pull's end")
         pulled_s = time.monotonic()
+        lines, errors = pulling.communicate()
+        assert pulling.returncode == 0, errors
 
         def settled():
-            out = [n for n, i in fleet.instances().items() if i["reloading"]]
-            seen.append(out)
-            return not out and all(found == {stored(fleet)} for found in digests(fleet).values())
+            look()
+            new = {stored(fleet)}
+            return not seen[-1] and all(found == new for found in digests(fleet).values())
 
         until(settled, seconds=60, what="the new weights everywhere, and only those")
-        return [json.loads(line) for line in lines], pulled_s
+        until(lambda: any(began_s > pulled_s for began_s, _, _ in answers), what="one more answer")
+        return [json.loads(line) for line in lines.splitlines()], pulled_s
 
     answers, (records, pulled_s) = asyncio.run(under_load(fleet, refresh))
     new_text, new = text_now(fleet), stored(fleet)
@@ -137,6 +151,13 @@ def test_no_request_fails_while_all_instances_take_up_new_weights(fleet):
     assert all(done for _, _, done in answers)
     assert {text for _, text, _ in answers} == {old_text, new_text}
     assert {text for began_s, text, _ in answers if began_s > pulled_s} == {new_text}
-    assert max(map(len, seen)) == 1
+    assert max(map(len, seen)) == 1, "one at a time"
+
+    def told(kind):
+        return sorted(e["instance"] for e in control.events({"limit": 1000, "kind": kind}))
+
+    everyone = sorted(fleet.instances())
+    until(lambda: told(Kind.MODEL_RELOADED) == everyone, what="a turn of each")
+    assert not told(Kind.MODEL_RELOAD_FAILED)
     names = [model["name"] for model in call(f"{fleet.base}/api/tags")["models"]]
     assert not [name for name in names if "fleet-reload" in name]
