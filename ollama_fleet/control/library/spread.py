@@ -59,13 +59,14 @@ class Spread:
         if transfer is None:
             return
         where = self._label(target)
-        job.tell(_record(where, f"{_VERBS.get(transfer.way, transfer.way)} to {where}"))
+        doing = f"{_VERBS.get(transfer.way, transfer.way)} to {where}"
+        job.tell(_record(where, doing))
         with self._claims.claim() as claim:
             _claim_room(claim, transfer)
 
             def hear(digest: str, done_bytes: int, total_bytes: int) -> None:
                 bar = {"digest": digest, "total": total_bytes, "completed": done_bytes}
-                job.tell(_record(where, f"copying to {where}", **bar))
+                job.tell(_record(where, doing, **bar))
                 if digest in claim:
                     claim.left(digest, total_bytes - done_bytes)
 
