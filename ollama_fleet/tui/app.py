@@ -12,6 +12,8 @@ from dataclasses import replace
 from threading import Thread
 from typing import ClassVar, Final
 
+from rich.console import RenderableType
+from rich.traceback import Traceback
 from textual import events
 from textual.app import App, ComposeResult
 
@@ -29,7 +31,9 @@ _ENDING: Final = (signal.SIGTERM, signal.SIGHUP)
 class Dashboard(App[Outcome], inherit_bindings=False):
     """Shows a fleet until its reader leaves. `wall` is Unix time.
 
-    What a bug raises ends it, and is in `bug`; a signal ends it with a return code.
+    What a bug raises ends it, and is in `bug`; a signal ends it with a return code. It is `garbled`
+    when a byte came that is no UTF-8: Textual reads no more keys then, and who runs it begins anew
+    with the `controls` as they were.
     """
 
     ENABLE_COMMAND_PALETTE: ClassVar[bool] = False
@@ -51,7 +55,8 @@ class Dashboard(App[Outcome], inherit_bindings=False):
         super().__init__(ansi_color=True)
         self.bug: BaseException | None = None
         self._watch = Watch(source, scene, glyphs.clean)
-        self._controls = controls
+        self.garbled = False
+        self.controls = controls
         self._glyphs = glyphs
         self._may = may
         self._interval_s = interval_s
@@ -75,9 +80,9 @@ class Dashboard(App[Outcome], inherit_bindings=False):
 
     async def _look(self) -> None:
         """Read the fleet, unless the reader holds the screen still, and draw."""
-        if not self._controls.paused:
+        if not self.controls.paused:
             try:
-                await asyncio.to_thread(self._watch.look, self._controls.tab, time.monotonic())
+                await asyncio.to_thread(self._watch.look, self.controls.tab, time.monotonic())
             except Exception as error:  # noqa: BLE001 - told once the terminal is as it was
                 self.bug = error
                 self.exit(return_code=1)
@@ -92,7 +97,7 @@ class Dashboard(App[Outcome], inherit_bindings=False):
         self._tiles.show(sheet.lines, self.size.width, self.console)
 
     def _view(self) -> View:
-        chosen = self._controls
+        chosen = self.controls
         return View(
             width=self.size.width,
             height=self.size.height,
@@ -111,6 +116,16 @@ class Dashboard(App[Outcome], inherit_bindings=False):
             notice=chosen.notice,
             readonly=not self._may.change,
         )
+
+    def panic(self, *renderables: RenderableType) -> None:
+        """Told of what ended Textual's reader of keys, among others."""
+        traces = (r.trace for r in renderables if isinstance(r, Traceback))
+        stacks = (stack for trace in traces for stack in trace.stacks)
+        self.garbled = any(stack.exc_type == UnicodeDecodeError.__name__ for stack in stacks)
+        if self.garbled:
+            self.exit()
+        else:
+            super().panic(*renderables)
 
     # -- what the reader does -------------------------------------------------------------------
 
@@ -131,9 +146,9 @@ class Dashboard(App[Outcome], inherit_bindings=False):
             return
         tab, row = self._sheet.tab_at(x, y), self._sheet.row_at(y)
         if tab is not None:
-            self._go_on(switch(self._controls, tab))
+            self._go_on(switch(self.controls, tab))
         elif row:
-            self._go_on(choose(self._controls, row))
+            self._go_on(choose(self.controls, row))
 
     def on_mouse_scroll_up(self) -> None:
         """Move up some rows."""
@@ -146,7 +161,7 @@ class Dashboard(App[Outcome], inherit_bindings=False):
     def _press(self, key: str) -> None:
         if self._sheet is None:
             return
-        after = press(self._controls, key, self._sheet, self._may)
+        after = press(self.controls, key, self._sheet, self._may)
         if isinstance(after, Outcome):
             self.exit(after)
         elif isinstance(after, Restart):
@@ -155,8 +170,8 @@ class Dashboard(App[Outcome], inherit_bindings=False):
             self._go_on(after)
 
     def _go_on(self, controls: Controls) -> None:
-        other = controls.tab is not self._controls.tab
-        self._controls = controls
+        other = controls.tab is not self.controls.tab
+        self.controls = controls
         self._draw()
         if other:
             self.call_later(self._look)
@@ -177,4 +192,4 @@ class Dashboard(App[Outcome], inherit_bindings=False):
             self.call_from_thread(self._say, said)
 
     def _say(self, notice: str) -> None:
-        self._go_on(replace(self._controls, notice=notice))
+        self._go_on(replace(self.controls, notice=notice))

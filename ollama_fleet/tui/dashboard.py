@@ -89,16 +89,21 @@ def _is_a_terminal(console: Console) -> bool:
 def _show(scene: Scene, source: Source, wish: Wish, console: Console, *, may_stop: bool) -> Outcome:
     from ollama_fleet.tui.app import Dashboard  # noqa: PLC0415 - a single look can do without
 
-    app = Dashboard(
-        source,
-        scene,
-        Controls(wish.tab),
-        glyphs=glyphs_for(console.encoding),
-        colour=console.no_color is not True,
-        may=May(stop=may_stop and not wish.readonly, change=not wish.readonly),
-        interval_s=wish.interval_s,
-    )
-    outcome = app.run()
+    controls = Controls(wish.tab)
+    while True:
+        app = Dashboard(
+            source,
+            scene,
+            controls,
+            glyphs=glyphs_for(console.encoding),
+            colour=console.no_color is not True,
+            may=May(stop=may_stop and not wish.readonly, change=not wish.readonly),
+            interval_s=wish.interval_s,
+        )
+        outcome = app.run()
+        if not app.garbled:
+            break
+        controls = app.controls
     if app.bug is not None:
         raise app.bug
     if outcome is None:  # a signal, or a fault of the screen itself, which has told of it

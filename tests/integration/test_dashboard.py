@@ -287,6 +287,22 @@ def test_space_holds_the_screen_still(tmp_path):
         terminal.shows("adaptive")
 
 
+def test_a_key_that_is_no_utf_8_does_not_end_it(tmp_path):
+    """As from a terminal of another alphabet: the screen begins anew with the view as it was."""
+    with Terminal(tmp_path) as terminal:
+        terminal.shows("q leave")
+        terminal.type("3")
+        terminal.shows("no instance has a model")
+        os.write(terminal.keyboard, b"\xff\xe9")
+        until(lambda: terminal.read().count(ENTER) == 2, what="a new screen")
+        until(lambda: b" leave" in terminal.read().rpartition(ENTER)[2], what="its foot")
+        terminal.shows("no instance has a model")
+        terminal.type("q")
+        assert terminal.ends() == 0
+        assert "LEFT" in terminal.last_words
+        assert "Error" not in terminal.output.decode()
+
+
 def test_help_and_back(tmp_path):
     with Terminal(tmp_path) as terminal:
         terminal.shows("q leave")

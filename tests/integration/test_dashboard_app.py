@@ -250,7 +250,7 @@ def test_a_mouse_opens_views_chooses_rows_and_scrolls():
         assert "STAGE" in driven.text
         row = next(n for n, line in enumerate(driven.lines) if " gpu2 " in line)
         await driven.pilot.click(offset=(5, row))
-        assert driven.app._controls.chosen == "request-02"
+        assert driven.app.controls.chosen == "request-02"
         await driven.pilot.click(offset=(5, row))
         assert "request-02" in driven.text
 
