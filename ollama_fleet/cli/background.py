@@ -5,7 +5,6 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from ollama_fleet.cli.control import Control
 from ollama_fleet.cli.holder import pid_in
@@ -66,7 +65,8 @@ class Background:
 
     def _ended(self, code: int) -> EndedAtOnce:
         with self.directories.fleet_log.open("rb") as log:
-            log.seek(self.log_start_bytes)
+            if self.log_start_bytes <= os.fstat(log.fileno()).st_size:  # else it was put aside
+                log.seek(self.log_start_bytes)
             written = log.read(_MAX_LOG_BYTES).decode(errors="replace").splitlines()
         reason, hint = _last_words(written)
         how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
@@ -76,7 +76,8 @@ class Background:
 def start(arguments: Sequence[str], directories: Directories) -> Background:
     """Start `fleet up` with these arguments in a session of its own, writing to the fleet's log."""
     directories.create()
-    log = _open_log(directories.fleet_log)
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+    log = os.open(directories.fleet_log, flags, 0o600)
     try:
         start_bytes = os.fstat(log).st_size
         process = subprocess.Popen(
@@ -89,12 +90,6 @@ def start(arguments: Sequence[str], directories: Directories) -> Background:
     finally:
         os.close(log)
     return Background(process, directories, start_bytes)
-
-
-def _open_log(path: Path) -> int:
-    if path.exists() and path.stat().st_size > _MAX_LOG_BYTES:
-        path.replace(path.with_name(f"{path.name}.1"))
-    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
 
 def _last_words(written: Sequence[str]) -> tuple[str, str]:

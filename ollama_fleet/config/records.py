@@ -78,7 +78,7 @@ class Config(Record):
     metrics: MetricsConfig = Field(default_factory=MetricsConfig)
     """Figures for Prometheus, and whether the fleet is alive and ready, for balancers."""
     logs: LogsConfig = Field(default_factory=LogsConfig)
-    """The log file of each instance."""
+    """The fleet's own log and those of its instances."""
 
     def store_of(self, group: GroupConfig) -> Path:
         """Where the models of a group are: its own store, else the one for all."""

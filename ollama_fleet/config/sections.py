@@ -1,6 +1,7 @@
 """The sections of fleet.yaml that are not about serving: who, where, how much, how long."""
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
@@ -175,8 +176,14 @@ class MetricsConfig(Record):
 
 
 class LogsConfig(Record):
-    """The log file of each instance."""
+    """The fleet's own log and those of its instances."""
 
+    format: Literal["auto", "json", "pretty"] = "auto"
+    """How the fleet's own is written: auto is pretty on a terminal, else a JSON object per line."""
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least of what the fleet's own tells; with -v it is debug."""
+    access: Literal["off", "sampled", "all"] = "sampled"
+    """A line per request that has ended; sampled: 10 a second, and all that failed or were slow."""
     max_bytes: Size = Field(50 * 2**20, alias="max_size")
     """The size at which a log file is put aside and a new one begun."""
     keep: CountOrZero = 3

@@ -1,4 +1,4 @@
-"""What becomes of a request's record: a row of the history, and counts for Prometheus."""
+"""What becomes of a request's record: a row of the history, counts for Prometheus, a log line."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,6 +7,7 @@ from ollama_fleet import history
 from ollama_fleet.api.admin.lately import Lately
 from ollama_fleet.api.app import ROUTES
 from ollama_fleet.config import Config
+from ollama_fleet.fleet.access import AccessLog
 from ollama_fleet.fleet.noticing import TOGETHER_S, Noticing
 from ollama_fleet.history import Bounds, Ended, History, RequestRecord
 from ollama_fleet.metrics import Configured, Metrics
@@ -47,6 +48,7 @@ class Recording:
                 history=self._history,
                 configured=Configured(wall()),
             )
+        self._access = AccessLog(config.logs.access, clock=clock)
         self.lately = Lately(wall)
         self._noticing = Noticing(state, clock=clock, later=later)
 
@@ -70,6 +72,7 @@ class Recording:
             self.lately.add(record)
             if self._history is not None:
                 self._history.add(record)
+        self._access.write(records)
         self._noticing.look(records)
 
     def recent(self, limit: int, since_s: float) -> tuple[RequestRecord, ...]:

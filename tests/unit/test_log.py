@@ -1,42 +1,167 @@
-import io
+"""The fleet's own log: what lines say, and what becomes of them where nobody reads."""
+
 import json
 import logging
 import queue
+from datetime import UTC, datetime
 
-from ollama_fleet.log import BoundedHandler, JsonFormatter, logging_to
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ollama_fleet.errors import FleetError
+from ollama_fleet.log import JsonLines, PrettyLines, logging_to
+from ollama_fleet.log.writer import BoundedHandler, Writer
+
+
+class Kept:
+    """An outlet that keeps what it is given, `most` bytes at a time."""
+
+    def __init__(self, most=2**20):
+        self.most = most
+        self.data = b""
+
+    def write(self, data):
+        self.data += data[: self.most]
+        return min(len(data), self.most)
+
+
+class Broken:
+    """An outlet whose other end is gone for the first so many lines."""
+
+    def __init__(self, fails):
+        self.fails = fails
+        self.kept = Kept()
+
+    def write(self, data):
+        if self.fails:
+            self.fails -= 1
+            raise BrokenPipeError
+        return self.kept.write(data)
+
+
+def made(**fields):
+    return logging.makeLogRecord({"levelno": logging.INFO, "levelname": "INFO", **fields})
 
 
 def test_lines_are_json_objects_with_their_extra_fields():
-    out = io.StringIO()
-    with logging_to(out, verbose=False, plain=False):
+    out = Kept()
+    with logging_to(out, level=logging.INFO, lines=JsonLines()):
         logging.getLogger("x").info("started %s", "a", extra={"pid": 7})
         logging.getLogger("x").debug("not shown")
-    (line,) = out.getvalue().splitlines()
+    (line,) = out.data.splitlines()
     record = json.loads(line)
     assert record["event"] == "started a"
     assert (record["pid"], record["level"], record["logger"]) == (7, "info", "x")
 
 
+def test_a_line_tells_its_time_in_utc_to_the_millisecond():
+    """As RFC 3339 has it."""
+    moment = datetime(2026, 11, 21, 8, 0, 1, 500_700, UTC)
+    told = json.loads(JsonLines().format(made(created=moment.timestamp())))["ts"]
+    assert told == "2026-11-21T08:00:01.500Z"
+
+
+@given(st.text(), st.floats() | st.text() | st.binary())
+def test_a_record_is_one_line_of_json_whatever_it_holds(text, value):
+    """Nothing in it can forge another record, or be obeyed by a terminal."""
+    line = JsonLines().format(made(msg="%s", args=(text,), value=value))
+    assert line.isprintable()
+    assert line.isascii()
+    record = json.loads(line, parse_constant=pytest.fail)
+    assert record["event"] == text
+
+
+@given(st.text())
+def test_a_line_for_people_is_one_line_and_moves_no_cursor(text):
+    line = PrettyLines().format(made(msg="%s", args=(text,), model=text))
+    assert line.isprintable()
+
+
 def test_plain_lines_show_the_same_for_people():
-    out = io.StringIO()
-    with logging_to(out, verbose=True, plain=True):
+    out = Kept()
+    with logging_to(out, level=logging.DEBUG, lines=PrettyLines()):
         logging.getLogger("x").debug("seen", extra={"pid": 7})
-    assert out.getvalue().rstrip().endswith("seen  pid=7")
+    assert out.data.rstrip().endswith(b"seen  pid=7")
 
 
-def test_a_line_break_in_a_message_cannot_forge_a_record():
-    record = logging.makeLogRecord({"msg": 'a\n{"event": "forged"}'})
-    assert "\n" not in JsonFormatter().format(record)
+def _raised(error, cause=None):
+    try:
+        raise error from cause
+    except type(error) as caught:
+        return (type(caught), caught, caught.__traceback__)
+
+
+@pytest.mark.parametrize("lines", [JsonLines(), PrettyLines(coloured=True)])
+def test_an_exception_is_told_without_what_it_may_quote(lines):
+    """Its kind, its cause and its trace stay; the words of a ValueError may be a prompt's."""
+    secret = "sk-canary"
+    error = _raised(FleetError("a reason of ours"), cause=ValueError(secret))
+    group = _raised(ExceptionGroup(secret, [KeyError(secret), OSError(28, "no space")]))
+    told = [lines.format(made(msg="x", exc_info=exc_info)) for exc_info in (error, group)]
+    assert secret not in "".join(told)
+    assert "a reason of ours" in told[0]
+    assert "ValueError" in told[0]
+    assert "test_log.py" in told[0]
+    assert "KeyError" in told[1]
+    assert "no space" in told[1]
 
 
 def test_a_full_queue_drops_counts_and_tells():
-    records: queue.Queue[logging.LogRecord] = queue.Queue(2)
+    records: queue.Queue[logging.LogRecord | None] = queue.Queue(2)
     handler = BoundedHandler(records)
     for n in range(5):
-        handler.enqueue(logging.makeLogRecord({"msg": str(n)}))
+        handler.handle(made(msg=str(n)))
     assert handler.dropped == 3
     kept = [records.get_nowait().msg for _ in range(2)]
-    handler.enqueue(logging.makeLogRecord({"msg": "later"}))
+    handler.handle(made(msg="later"))
     told = records.get_nowait()
     assert kept == ["0", "1"]
-    assert (told.dropped, records.get_nowait().msg, handler.dropped) == (3, "later", 0)
+    assert (told.dropped, records.get_nowait().msg, handler.dropped) == (3, "later", 3)
+
+
+def test_what_was_dropped_is_told_without_another_record():
+    """Once there is room: the last of a flood is not left uncounted."""
+    records: queue.Queue[logging.LogRecord | None] = queue.Queue(1)
+    handler = BoundedHandler(records)
+    for n in range(3):
+        handler.handle(made(msg=str(n)))
+    handler.tell()
+    records.get_nowait()
+    handler.tell()
+    handler.tell()
+    assert records.get_nowait().dropped == 2
+    assert records.empty()
+
+
+def test_a_line_is_whole_however_little_is_taken_at_a_time():
+    out = Kept(most=3)
+    with logging_to(out, level=logging.INFO, lines=JsonLines()):
+        for n in range(5):
+            logging.getLogger("x").info("line %d", n)
+    assert [json.loads(line)["event"] for line in out.data.splitlines()] == [
+        f"line {n}" for n in range(5)
+    ]
+
+
+def test_what_nobody_takes_is_counted_once_and_told_when_someone_does():
+    """A reader that comes back learns how many lines it has missed, the notice of them not."""
+    out = Broken(fails=3)
+    with logging_to(out, level=logging.INFO, lines=JsonLines()):
+        for n in range(5):
+            logging.getLogger("x").info("line %d", n)
+    told = [json.loads(line) for line in out.kept.data.splitlines()]
+    events = [line["event"] for line in told]
+    missed = sum(line.get("dropped", 0) for line in told)
+    assert missed + len([event for event in events if event.startswith("line")]) == 5
+
+
+def test_a_record_that_cannot_be_rendered_costs_itself_only():
+    out = Kept()
+    writer = Writer(out, JsonLines())
+    writer.handler.handle(made(msg="%d", args=("sk-canary",)))
+    writer.handler.handle(made(msg="goes on"))
+    writer.close()
+    first, second = map(json.loads, out.data.splitlines())
+    assert first["event"] == "a log record could not be rendered: TypeError"
+    assert second["event"] == "goes on"

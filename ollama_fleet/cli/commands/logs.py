@@ -15,7 +15,8 @@ import click
 from ollama_fleet.cli.completing import instance_names
 from ollama_fleet.cli.control import Control
 from ollama_fleet.cli.logfiles import OWN, LogReader, log_names
-from ollama_fleet.cli.logtimes import by_time
+from ollama_fleet.cli.loglevels import LEVELS, Selection
+from ollama_fleet.cli.logtimes import by_time, time_of
 from ollama_fleet.cli.options import Command, Options, pass_options
 from ollama_fleet.cli.printing import SCHEMA_VERSION
 from ollama_fleet.cli.table import printable
@@ -29,9 +30,21 @@ _COLOURS: Final = ("cyan", "yellow", "green", "magenta", "blue", "bright_cyan", 
 @click.command("logs", cls=Command)
 @click.option("-f", "--follow", is_flag=True, help="Go on with what is written from now on.")
 @click.option("--tail", type=click.IntRange(min=0), metavar="N", help="Only the last N lines each.")
+@click.option("--level", type=click.Choice(LEVELS), help="Only lines of this level or above.")
+@click.option(
+    "--grep", default="", metavar="TEXT", help="Only lines with this in them: an id, say."
+)
 @click.argument("instances", nargs=-1, metavar="[INSTANCE]…", shell_complete=instance_names)
 @pass_options
-def command(options: Options, follow: bool, tail: int | None, instances: tuple[str, ...]) -> None:
+def command(
+    options: Options,
+    *,
+    follow: bool,
+    tail: int | None,
+    level: str | None,
+    grep: str,
+    instances: tuple[str, ...],
+) -> None:
     """Print what instances have written, all if none is named; `fleet` is the fleet's own log.
 
     Lines of several are put in the order of their times, each behind the name of its instance. The
@@ -41,15 +54,16 @@ def command(options: Options, follow: bool, tail: int | None, instances: tuple[s
     names = instances or _all(directories.logs)
     _must_exist(names, directories)
     printer = _printer(options, names)
+    select = Selection(level or LEVELS[0], grep.encode())
     with ExitStack() as stack:
         readers = [
             stack.enter_context(closing(LogReader(directories.logs, name, tail))) for name in names
         ]
-        printer.print(by_time(readers))
+        printer.print(select(by_time(readers)))
         while follow:
-            printer.print((r.name, line) for r in readers for line in r.lines())
+            printer.print(select((r.name, line) for r in readers for line in r.lines()))
             time.sleep(_PAUSE_S)
-        printer.print((r.name, rest) for r in readers if (rest := r.rest()))
+        printer.print(select((r.name, rest) for r in readers if (rest := r.rest())))
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,19 +75,29 @@ class _Printer:
     as_json: bool
     on_terminal: bool
 
-    def print(self, lines: Iterable[tuple[str, bytes]]) -> None:
-        for name, line in lines:
-            self.stream.write(self._form(name, line) + b"\n")
+    def print(self, lines: Iterable[tuple[str, str, bytes]]) -> None:
+        for name, level, line in lines:
+            self.stream.write(self._form(name, level, line) + b"\n")
         self.stream.flush()
 
-    def _form(self, name: str, line: bytes) -> bytes:
+    def _form(self, name: str, level: str, line: bytes) -> bytes:
         if self.as_json:
-            text = line.decode(errors="replace")
-            record = {"schema_version": SCHEMA_VERSION, "instance": name, "line": text}
-            return json.dumps(record, ensure_ascii=False).encode()
+            return _document(name, level, line)
         if self.on_terminal:
             line = printable(line.decode(errors="replace")).encode()
         return self.prefixes[name].encode() + line
+
+
+def _document(name: str, level: str, line: bytes) -> bytes:
+    written = time_of(line)
+    record = {
+        "schema_version": SCHEMA_VERSION,
+        "ts": written.isoformat(timespec="milliseconds") if written else None,
+        "instance": name,
+        "level": level,
+        "line": line.decode(errors="replace"),
+    }
+    return json.dumps(record, ensure_ascii=False).encode()
 
 
 def _printer(options: Options, names: Sequence[str]) -> _Printer:

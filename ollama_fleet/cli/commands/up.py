@@ -15,6 +15,7 @@ from ollama_fleet.cli.configuring import load, profile_of
 from ollama_fleet.cli.control import Control
 from ollama_fleet.cli.holder import holder_of
 from ollama_fleet.cli.options import Command, Options, pass_options
+from ollama_fleet.cli.ownlog import own_log
 from ollama_fleet.cli.printing import note, print_document
 from ollama_fleet.cli.screen import show_screen
 from ollama_fleet.cli.waiting import Duration, until_gone, until_settled
@@ -58,7 +59,16 @@ class Wanted:
             yield "--insecure-no-auth"
 
 
-@click.command("up", cls=Command)
+@click.command(
+    "up",
+    cls=Command,
+    examples={
+        "fleet up": "and watch it on a screen",
+        "fleet up -d --wait-timeout 5m": "in a script: 0 when every instance is ready",
+        "fleet up --no-tui": "under systemd or in a container",
+        "fleet up --simulate": "without GPUs and without Ollama",
+    },
+)
 @click.option("-d", "--detach", is_flag=True, help="Return when the fleet runs in the background.")
 @click.option("--wait", is_flag=True, help="As -d, but return when each instance is up or failed.")
 @click.option("--wait-timeout", type=Duration(), help="As --wait, but give up waiting after this.")
@@ -95,12 +105,12 @@ def _run(options: Options, wanted: Wanted) -> int:
     """In this process, until it is told to stop."""
     loaded = load(options, wanted.overrides)
     from ollama_fleet import fleet
-    from ollama_fleet.log import logging_to
 
-    with logging_to(sys.stderr, verbose=options.verbose, plain=sys.stderr.isatty()):
+    directories = Directories.find(os.environ)
+    with own_log(options, loaded.config.logs, directories.fleet_log):
         return fleet.run(
             loaded,
-            directories=Directories.find(os.environ),
+            directories=directories,
             environ=os.environ,
             simulate=profile_of(wanted.simulate),
         )

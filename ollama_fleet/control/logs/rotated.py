@@ -1,6 +1,7 @@
 """A file of bounded size with its older parts beside it, on a disk that may fail."""
 
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -8,11 +9,20 @@ from pathlib import Path
 class RotatedFile:
     """A file that is renamed to `.1`, `.1` to `.2` and so on before it exceeds `max_bytes`.
 
-    Nothing is opened before the first byte. Used by one thread.
+    Nothing is opened before the first byte; `opened` is told each file's descriptor, which stays
+    this object's. Used by one thread.
     """
 
-    def __init__(self, path: Path, *, max_bytes: int, keep: int) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        max_bytes: int,
+        keep: int,
+        opened: Callable[[int], None] = lambda _fd: None,
+    ) -> None:
         self._path = path
+        self._opened = opened
         self._slots = (path, *(path.with_name(f"{path.name}.{n + 1}") for n in range(keep)))
         self._max_bytes = max_bytes
         self._fd = -1
@@ -73,6 +83,7 @@ class RotatedFile:
             self._size_bytes = os.fstat(self._fd).st_size
             last_byte = os.pread(self._fd, 1, max(0, self._size_bytes - 1))
             self._in_line = last_byte not in (b"", b"\n")
+            self._opened(self._fd)
         except OSError:
             self.close()
             raise

@@ -1,0 +1,143 @@
+"""A bounded queue of records and the thread that writes them.
+
+A blocked pipe must not block the event loop: where the thread cannot keep up records are dropped
+and counted, and the count is told when there is room again.
+"""
+
+import logging
+import os
+import queue
+import select
+import threading
+from contextlib import suppress
+from typing import Final, Protocol
+
+QUEUE_RECORDS: Final = 10_000
+_LOOK_MS: Final = 100  # how soon it is noticed that whoever does not read is not waited for
+_CLOSE_S: Final = 2.0  # for what is in the queue, once the fleet has ended
+_LEAVE_S: Final = 1.0
+
+
+class Outlet(Protocol):
+    """Where lines go."""
+
+    def write(self, data: bytes) -> int:
+        """Take what can be taken within moments; how many bytes. Raises OSError."""
+        ...
+
+
+class Descriptor:
+    """An open file descriptor as an outlet: a pipe, a terminal, a file. It stays as it is.
+
+    Nonblocking mode is not used: it would hold for whoever shares the other end of a terminal.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._poll = select.poll()
+        self._poll.register(fd, select.POLLOUT)
+
+    def write(self, data: bytes) -> int:
+        """Write a piece so small that a pipe which has room takes it without waiting."""
+        if not self._poll.poll(_LOOK_MS):
+            return 0
+        return os.write(self._fd, data[: select.PIPE_BUF])
+
+
+class BoundedHandler(logging.Handler):
+    """Drops what the writer cannot keep up with, and says how much when it can again."""
+
+    def __init__(self, records: "queue.Queue[logging.LogRecord | None]") -> None:
+        super().__init__()
+        self._records = records
+        self.dropped = 0
+        self._untold = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Queue a record, or count it."""
+        try:
+            self._tell()
+            self._records.put_nowait(record)
+        except queue.Full:
+            self.lost(record)
+
+    def lost(self, record: logging.LogRecord) -> None:
+        """Count a record that nobody will read; one that told of others tells of them later."""
+        self.acquire()
+        told = record.__dict__.get("dropped", 0) if record.name == __name__ else 0
+        self.dropped += not told
+        self._untold += told or 1
+        self.release()
+
+    def tell(self) -> None:
+        """Queue the count of what was dropped since it was told last, if there is any."""
+        self.acquire()
+        with suppress(queue.Full):
+            self._tell()
+        self.release()
+
+    def _tell(self) -> None:
+        if self._untold:
+            notice = _notice(__name__, logging.WARNING, "log records were dropped")
+            notice.dropped = self._untold
+            self._records.put_nowait(notice)
+            self._untold = 0
+
+
+def _notice(name: str, level: int, text: str) -> logging.LogRecord:
+    fields = {"name": name, "levelno": level, "levelname": logging.getLevelName(level)}
+    return logging.makeLogRecord({**fields, "msg": text})
+
+
+class Writer:
+    """Writes what `handler` is given, in its order, on a thread of its own, until it is closed."""
+
+    def __init__(self, outlet: Outlet, lines: logging.Formatter) -> None:
+        self._outlet = outlet
+        self._lines = lines
+        self._records: queue.Queue[logging.LogRecord | None] = queue.Queue(QUEUE_RECORDS)
+        self.handler = BoundedHandler(self._records)
+        self._closing = threading.Event()
+        self._leaving = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="log", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Write what is in the queue, as far as that is taken within seconds, and end."""
+        self._closing.set()
+        with suppress(queue.Full):  # then the thread need not be woken
+            self._records.put_nowait(None)
+        self._thread.join(_CLOSE_S)
+        self._leaving.set()
+        self._thread.join(_LEAVE_S)  # a disk that hangs is left to itself
+
+    # All below runs on the thread.
+
+    def _run(self) -> None:
+        works = True
+        while not self._leaving.is_set():
+            if works and self._records.empty():
+                self.handler.tell()
+            if self._closing.is_set() and self._records.empty():
+                break
+            record = self._records.get()
+            if record is not None:
+                works = self._put(record)
+
+    def _put(self, record: logging.LogRecord) -> bool:
+        """Write a record, or count it as lost; whether the outlet takes anything at all."""
+        line = self._line(record)
+        try:
+            while line and not self._leaving.is_set():
+                line = line[self._outlet.write(line) :]
+        except OSError:  # nobody will read it any more, or the disk is full
+            self.handler.lost(record)
+        return not line
+
+    def _line(self, record: logging.LogRecord) -> bytes:
+        try:
+            text = self._lines.format(record)
+        except Exception as error:  # noqa: BLE001 - whatever a record's arguments do
+            told = f"a log record could not be rendered: {type(error).__name__}"
+            text = self._lines.format(_notice(record.name, logging.ERROR, told))
+        return text.encode(errors="backslashreplace") + b"\n"
