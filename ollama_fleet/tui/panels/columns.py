@@ -1,7 +1,7 @@
 """The columns of the instances' table: what each shows, and which of them a width has room for."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rich.cells import cell_len
 from rich.text import Text
@@ -84,15 +84,22 @@ def columns(seen: Sequence[Sight], width: int, *, with_gpus: bool = True) -> tup
 
     `with_gpus`: the figures of its GPUs stand in an instance's line.
     """
+    chosen = every(seen, BAR_WIDTHS[0], with_gpus=with_gpus)
     for fewer in range(_SPARED + 1):
+        kept = _without(chosen, fewer)
         for bar in BAR_WIDTHS:
-            candidate = _without(every(seen, bar, with_gpus=with_gpus), fewer)
+            candidate = _barred(kept, bar)
             if needed(candidate) <= width:
                 return candidate
-    chosen = every(seen, 0, with_gpus=with_gpus)
+    chosen = _barred(chosen, 0)
     while needed(chosen) > width and len(chosen) > 1:
         chosen = _without(chosen, 1)
     return chosen
+
+
+def _barred(chosen: Sequence[Column], bar: int) -> tuple[Column, ...]:
+    """The same with bars of so many cells."""
+    return tuple(replace(c, bar=bar) if c.bar else c for c in chosen)
 
 
 def _without(chosen: tuple[Column, ...], fewer: int) -> tuple[Column, ...]:

@@ -99,11 +99,13 @@ def _narrow(seen: Sequence[Sight], view: View, room: int | None, *, with_gpus: b
     """Models below the figures, as far as there is room."""
     chosen = columns(seen, view.width, with_gpus=with_gpus)
     seen = _sorted(seen, chosen, view.sort)
-    blocks: list[Block] = []
-    for telling in _TELLING:
-        blocks = [_block(s, chosen, view, telling=telling(s)) for s in seen]
-        if room is None or 1 + sum(map(len, blocks)) <= room:
-            break
+    fitting = (
+        telling
+        for telling in _TELLING
+        if room is None or 1 + len(seen) + sum(map(telling, seen)) <= room
+    )
+    telling = next(fitting, _TELLING[-1])
+    blocks = [_block(s, chosen, view, telling=telling(s)) for s in seen]
     return _Table(seen, chosen, blocks, wide=False)
 
 
