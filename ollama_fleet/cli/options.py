@@ -1,15 +1,17 @@
 """The options every command takes, before or after its name, and what they were set to."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import update_wrapper
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
 import click
 
 _META = "ollama_fleet.options"  # of the metadata that all contexts of one command line share
+_NONE: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class Output(StrEnum):
@@ -37,28 +39,57 @@ class Options:
 
 
 class Command(click.Command):
-    """A command that takes the global options too, and lists them apart in its help."""
+    """A command that takes the global options too, and lists them apart in its help.
+
+    `examples`: command lines, each with what it does; they are the end of the help.
+    """
 
     def __init__(
-        self, name: str | None, *, params: list[click.Parameter] | None = None, **attributes: Any
+        self,
+        name: str | None,
+        *,
+        params: list[click.Parameter] | None = None,
+        examples: Mapping[str, str] = _NONE,
+        **attributes: Any,
     ) -> None:
         super().__init__(name, params=[*(params or ()), *_global_options()], **attributes)
+        self._examples = examples
+
+    @property
+    def examples(self) -> Mapping[str, str]:
+        """Command lines, each with what it does."""
+        return self._examples
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the command's own options, then the global ones."""
         own = [p for p in self.get_params(ctx) if not isinstance(p, GlobalOption)]
         shared = [p for p in self.get_params(ctx) if isinstance(p, GlobalOption)]
         for title, params in (("Options", own), ("Global options", shared)):
-            rows = [row for param in params if (row := param.get_help_record(ctx))]
+            rows = [row for param in params if (row := param.get_help_record(ctx)) and row[1]]
             if rows:
                 with formatter.section(title):
                     formatter.write_dl(rows)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
+        """Write the examples as they may be pasted into a shell."""
+        if not self.examples:
+            return
+        with formatter.section("Examples"):
+            margin = " " * formatter.current_indent
+            for line, meaning in self.examples.items():
+                formatter.write(f"{margin}# {meaning}\n{margin}{line}\n")
 
 
 class Group(Command, click.Group):
     """A command with commands below it."""
 
     command_class = Command
+
+    @property
+    def examples(self) -> Mapping[str, str]:
+        """Its own, and those of the commands below it."""
+        below = (each.examples for each in self.commands.values() if isinstance(each, Command))
+        return {**super().examples, **{k: v for each in below for k, v in each.items()}}
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options, then the commands."""

@@ -82,6 +82,11 @@ class _Commands(Group):
     cls=_Commands,
     context_settings={"help_option_names": ["-h", "--help"]},
     subcommand_metavar="COMMAND …",
+    examples={
+        "fleet init": "write a fleet.yaml for this machine",
+        "fleet up": "start the fleet and watch it",
+        "fleet pull qwen3:8b": "a model for all of it",
+    },
 )
 @click.version_option(__version__, prog_name="fleet", message="%(prog)s %(version)s")
 @click.pass_context

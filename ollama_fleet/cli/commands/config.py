@@ -15,7 +15,13 @@ def command() -> None:
     """Check and show the configuration."""
 
 
-@command.command("check")
+@command.command(
+    "check",
+    examples={
+        "fleet config check": "before a restart",
+        "fleet config check -c new.yaml": "another file",
+    },
+)
 @pass_options
 def check(options: Options) -> None:
     """Look for mistakes in fleet.yaml, in `FLEET_*` variables and in flags.
@@ -37,8 +43,18 @@ def check(options: Options) -> None:
     )
 
 
-@command.command("show")
-@click.option("--origin", is_flag=True, help="Tell where each value comes from.")
+@command.command(
+    "show",
+    examples={
+        "fleet config show --origin": "and where each value comes from",
+        "fleet config show -o json": "for a program",
+    },
+)
+@click.option(
+    "--origin",
+    is_flag=True,
+    help="Tell where each value comes from: file, variable, flag, default.",
+)
 @pass_options
 def show(options: Options, origin: bool) -> None:
     """Print the configuration that is in force, defaults included, as a fleet.yaml."""
@@ -56,7 +72,12 @@ def show(options: Options, origin: bool) -> None:
     print_document(options, document)
 
 
-@command.command("schema")
+@command.command(
+    "schema",
+    examples={
+        "fleet config schema > fleet.schema.json": "for an editor",
+    },
+)
 @pass_options
 def schema(options: Options) -> None:  # noqa: ARG001 - every command takes them
     """Print the JSON Schema of fleet.yaml, for editors that complete and check it."""

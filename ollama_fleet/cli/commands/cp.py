@@ -8,7 +8,13 @@ from ollama_fleet.cli.control import running
 from ollama_fleet.cli.options import Command, Options, pass_options
 
 
-@click.command("cp", cls=Command)
+@click.command(
+    "cp",
+    cls=Command,
+    examples={
+        "fleet cp qwen3:8b assistant": "clients ask for `assistant` from now on",
+    },
+)
 @click.argument("source", shell_complete=model_names)
 @click.argument("destination")
 @pass_options

@@ -21,12 +21,21 @@ if TYPE_CHECKING:  # pydantic, psutil
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 
 
-@click.command("doctor", cls=Command)
+@click.command(
+    "doctor",
+    cls=Command,
+    examples={
+        "fleet doctor": "before the first start, and when something is odd",
+        "fleet doctor -q || echo 'not fit'": "in a script",
+    },
+)
 @pass_options
 def command(options: Options) -> int:
     """Check that this machine is fit to run a fleet, and say how to mend what is not.
 
-    Nothing is changed. The exit code is 1 if a check fails; warnings do not count.
+    Looked at are Python and libraries, the ollama binary, GPUs and their driver, whether the groups
+    fit them, model stores and models that lack a blob, ports, other Ollama servers, and the limit
+    on open files. Nothing is changed. The exit code is 1 if a check fails; warnings do not count.
     """
     found = _examine(options)
     document = {

@@ -12,7 +12,14 @@ from ollama_fleet.cli.waiting import Duration, until_gone
 from ollama_fleet.directories import Directories
 
 
-@click.command("down", cls=Command)
+@click.command(
+    "down",
+    cls=Command,
+    examples={
+        "fleet down": "when the requests in flight have ended",
+        "fleet down --now": "without waiting for them",
+    },
+)
 @click.option("--now", is_flag=True, help="Do not let the requests in flight end first.")
 @click.option("--timeout", type=Duration(), help="Give up waiting after this, as 30s or 2m.")
 @pass_options
@@ -20,7 +27,8 @@ def command(options: Options, now: bool, timeout: float | None) -> None:
     """Stop the fleet.
 
     It takes no new requests, lets those in flight end within `supervision.drain_timeout`, stops the
-    instances, and is gone when this command returns.
+    instances, and is gone when this command returns. With --timeout the exit code is 124 when the
+    time is up, and the fleet goes on stopping.
     """
     directories = Directories.find(os.environ)
     control, pid = Control(directories), holder_of(directories.lock)

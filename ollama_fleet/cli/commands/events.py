@@ -30,7 +30,15 @@ def kind_names(_ctx: click.Context, _param: click.Parameter, incomplete: str) ->
     return [kind for kind in Kind if kind.startswith(incomplete)]
 
 
-@click.command("events", cls=Command)
+@click.command(
+    "events",
+    cls=Command,
+    examples={
+        "fleet events -f": "as they happen",
+        "fleet events --since 1h --instance gpu0": "what has happened to one instance",
+        "fleet events -o json | jq -r .kind | sort | uniq -c": "how often each kind",
+    },
+)
 @click.option("-f", "--follow", is_flag=True, help="Go on with what happens from now on.")
 @click.option("--since", type=Duration(), metavar="DURATION", help="Only the last 10m, 2h, …")
 @click.option("--tail", type=click.IntRange(0, 3000), default=100, metavar="N", help="The last N.")

@@ -23,12 +23,23 @@ next:
   fleet up       start it"""
 
 
-@click.command("init", cls=Command)
+@click.command(
+    "init",
+    cls=Command,
+    examples={
+        "fleet init": "for the GPUs of this machine, in this folder",
+        "fleet init --force ~/.config/ollama-fleet/fleet.yaml": "for every folder, in place of any",
+    },
+)
 @click.argument("path", type=click.Path(dir_okay=False, path_type=Path), default="fleet.yaml")
 @click.option("--force", is_flag=True, help="Replace the file if there is one.")
 @pass_options
 def command(options: Options, path: Path, force: bool) -> None:
-    """Write a commented fleet.yaml for the GPUs of this machine, to PATH or here."""
+    """Write a commented fleet.yaml for the GPUs of this machine, to PATH or here.
+
+    Prints what it found and what to do next. GPUs that are alike form a group. Ollama servers that
+    run already are named in the file, with the ways to proceed.
+    """
     if path.exists() and not force:
         raise _is_there(path)
     from ollama_fleet.control.service import find_services

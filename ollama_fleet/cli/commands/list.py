@@ -14,7 +14,15 @@ from ollama_fleet.cli.printing import emit
 from ollama_fleet.errors import Exit
 
 
-@click.command("list", cls=Command)
+@click.command(
+    "list",
+    cls=Command,
+    examples={
+        "fleet list": "every model",
+        "fleet list qwen": "those whose names begin so",
+        "fleet list -o wide": "with what they take in memory, and the disks",
+    },
+)
 @click.argument("models", nargs=-1, metavar="[MODEL]…", shell_complete=model_names)
 @pass_options
 def command(options: Options, models: tuple[str, ...]) -> int:

@@ -9,13 +9,20 @@ from ollama_fleet.cli.printing import note
 from ollama_fleet.cli.steps import follow, places
 
 
-@click.command("load", cls=Command)
+@click.command(
+    "load",
+    cls=Command,
+    examples={
+        "fleet load qwen3:8b": "wherever it is",
+        "fleet load --on gpu0,gpu1 qwen3:8b": "on two instances",
+    },
+)
 @click.argument("model", shell_complete=model_names)
 @click.option(
     "--on",
     multiple=True,
     metavar="INSTANCE|GROUP",
-    help="Load it there only; may be given several times.",
+    help="Load it there only; may be given several times, or with commas.",
     shell_complete=place_names,
 )
 @pass_options

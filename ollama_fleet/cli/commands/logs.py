@@ -27,7 +27,15 @@ _PAUSE_S: Final = 0.2
 _COLOURS: Final = ("cyan", "yellow", "green", "magenta", "blue", "bright_cyan", "bright_yellow")
 
 
-@click.command("logs", cls=Command)
+@click.command(
+    "logs",
+    cls=Command,
+    examples={
+        "fleet logs -f": "of all instances, as it is written",
+        "fleet logs --level warning --tail 50": "where something may be wrong",
+        "fleet logs fleet --grep 7f3a": "what the fleet itself says of a request",
+    },
+)
 @click.option("-f", "--follow", is_flag=True, help="Go on with what is written from now on.")
 @click.option("--tail", type=click.IntRange(min=0), metavar="N", help="Only the last N lines each.")
 @click.option("--level", type=click.Choice(LEVELS), help="Only lines of this level or above.")
@@ -48,7 +56,8 @@ def command(
     """Print what instances have written, all if none is named; `fleet` is the fleet's own log.
 
     Lines of several are put in the order of their times, each behind the name of its instance. The
-    files are read where they lie, so that this works when no fleet is running, too.
+    files are read where they lie, older ones too, so that this works when no fleet is running. On a
+    terminal, control characters are left out.
     """
     directories = Directories.find(os.environ)
     names = instances or _all(directories.logs)

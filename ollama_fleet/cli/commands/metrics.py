@@ -6,7 +6,14 @@ from ollama_fleet.cli.control import running
 from ollama_fleet.cli.options import Command, Options, pass_options
 
 
-@click.command("metrics", cls=Command)
+@click.command(
+    "metrics",
+    cls=Command,
+    examples={
+        "fleet metrics | grep requests_in_flight": "a figure now",
+        "fleet metrics -o json": "all of them for a program",
+    },
+)
 @pass_options
 def command(options: Options) -> None:  # noqa: ARG001 - every command takes them
     """Print the fleet's metrics as Prometheus scrapes them, whatever -o says.

@@ -27,13 +27,22 @@ _COLUMNS = (
 )
 
 
-@click.command("plan", cls=Command)
+@click.command(
+    "plan",
+    cls=Command,
+    examples={
+        "fleet plan": "for the GPUs of this machine",
+        "fleet plan -o wide": "with the environment of each instance",
+        "fleet plan --simulate 8xH100": "what it would be on another box",
+    },
+)
 @SIMULATE
 @pass_options
 def command(options: Options, simulate: str | None) -> None:
     """Show the instances that `up` would run, on which GPUs, with which models, and why.
 
-    Nothing is started. `-o wide` adds the environment that each would get.
+    Nothing is started. `-o wide` adds the environment that each would get; `-o json` and `-o yaml`
+    have everything.
     """
     loaded = load(options)
     from ollama_fleet import fleet

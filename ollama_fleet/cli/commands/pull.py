@@ -24,7 +24,15 @@ _COLUMNS = (Column("MODEL"), Column("OUTCOME", colours=_COLOURS), Column("WAS"),
 _DIGEST_CHARS = 12  # of a model's digest, as Ollama shows
 
 
-@click.command("pull", cls=Command)
+@click.command(
+    "pull",
+    cls=Command,
+    examples={
+        "fleet pull qwen3:8b llama3.2:3b": "two models, for every instance",
+        "fleet pull --to gpu0 llama3.3:70b": "for one instance only",
+        "fleet pull --all": "what is new of all that is there",
+    },
+)
 @click.argument("models", nargs=-1, metavar="MODEL…")
 @click.option("--all", "everything", is_flag=True, help="Pull every model that is there again.")
 @click.option("--insecure", is_flag=True, help="Allow a registry without TLS.")
@@ -32,7 +40,7 @@ _DIGEST_CHARS = 12  # of a model's digest, as Ollama shows
     "--to",
     multiple=True,
     metavar="INSTANCE|GROUP",
-    help="Only for these; may be given several times.",
+    help="Only for these; may be given several times, or with commas.",
     shell_complete=place_names,
 )
 @pass_options

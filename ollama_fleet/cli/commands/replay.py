@@ -35,7 +35,15 @@ _USUAL_LOAD = 0.8
 _MANY = 10_000_000  # records of the history: all of them
 
 
-@click.command("replay", cls=Command)
+@click.command(
+    "replay",
+    cls=Command,
+    examples={
+        "fleet replay": "made-up requests on a simulated box",
+        "fleet replay --from-history --add-gpu gpu0": "what another GPU would have saved",
+        "fleet replay --trace trace.csv --layout 8xH100": "your trace on another box",
+    },
+)
 @click.option("--from-history", is_flag=True, help="The requests that this fleet has served.")
 @click.option(
     "--trace",
@@ -62,8 +70,12 @@ _MANY = 10_000_000  # records of the history: all of them
     metavar="NAME|FILE",
     help="The fleet: a simulated box; the fleet of the history if not given, or 4-mixed.",
 )
-@click.option("--add-gpu", multiple=True, metavar="INSTANCE", help="One more like that instance.")
-@click.option("--strategy", multiple=True, help="Strategies to compare; adaptive, least_conn.")
+@click.option(
+    "--add-gpu", multiple=True, metavar="INSTANCE", help="Compare with one more instance like that."
+)
+@click.option(
+    "--strategy", multiple=True, metavar="NAME", help="Strategies to compare; adaptive, least_conn."
+)
 @click.option("--seed", type=int, default=1, help="Of what is drawn; 1 if not given.")
 @pass_options
 def command(options: Options, **asked: Any) -> None:

@@ -11,7 +11,14 @@ from ollama_fleet.cli.waiting import until_settled
 from ollama_fleet.errors import Exit
 
 
-@click.command("restart", cls=Command)
+@click.command(
+    "restart",
+    cls=Command,
+    examples={
+        "fleet restart": "all of them, one after another",
+        "fleet restart gpu1": "one",
+    },
+)
 @click.argument("instances", nargs=-1, metavar="[INSTANCE]…", shell_complete=instance_names)
 @pass_options
 def command(options: Options, instances: tuple[str, ...]) -> int:

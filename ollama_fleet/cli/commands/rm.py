@@ -9,7 +9,14 @@ from ollama_fleet.cli.options import Command, Options, pass_options
 from ollama_fleet.errors import Exit, FleetError, NotRunning
 
 
-@click.command("rm", cls=Command)
+@click.command(
+    "rm",
+    cls=Command,
+    examples={
+        "fleet rm assistant": "from every store",
+        "fleet rm --force qwen3:8b": "also if it is in memory",
+    },
+)
 @click.argument("models", nargs=-1, required=True, metavar="MODEL…", shell_complete=model_names)
 @click.option("--force", is_flag=True, help="Unload models that are in memory, then remove them.")
 @pass_options

@@ -13,7 +13,14 @@ from ollama_fleet.cli.table import printable
 from ollama_fleet.names import ModelName
 
 
-@click.command("show", cls=Command)
+@click.command(
+    "show",
+    cls=Command,
+    examples={
+        "fleet show qwen3:8b": "what it is and where it is",
+        "fleet show --modelfile qwen3:8b > Modelfile": "to make another model of it",
+    },
+)
 @click.argument("model", shell_complete=model_names)
 @click.option("--license", "part", flag_value="license", help="Print its licence.")
 @click.option("--modelfile", "part", flag_value="modelfile", help="Print its Modelfile.")

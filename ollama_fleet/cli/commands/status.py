@@ -31,13 +31,22 @@ _COLUMNS = (
 _WIDE = (Column("FOR", number=True), Column("OLLAMA"), Column("URL"), Column("STORED", number=True))
 
 
-@click.command("status", cls=Command)
+@click.command(
+    "status",
+    cls=Command,
+    examples={
+        "fleet status": "what each instance does",
+        "fleet status -q || echo trouble": "as a health check",
+        "fleet status -o json | jq -r '.instances[].phase'": "for a program",
+    },
+)
 @pass_options
 def command(options: Options) -> int:
     """Show the instances and what they do.
 
     The exit code is 0 if all is well, 1 if an instance has failed, has crashed and waits for its
-    next start, or does not answer, and 69 if no fleet is running. With -q it is all there is.
+    next start, or does not answer, and 69 if no fleet is running. With -q it is all there is,
+    which suits a health check.
     """
     snapshot = running().status()
     emit(options, snapshot, lambda: show(snapshot, wide=options.output is Output.WIDE))

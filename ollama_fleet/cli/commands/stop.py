@@ -8,13 +8,20 @@ from ollama_fleet.cli.options import Command, Options, pass_options
 from ollama_fleet.cli.steps import follow, places
 
 
-@click.command("stop", cls=Command)
+@click.command(
+    "stop",
+    cls=Command,
+    examples={
+        "fleet stop qwen3:8b": "everywhere",
+        "fleet stop --on gpu1 qwen3:8b": "on one instance",
+    },
+)
 @click.argument("model", shell_complete=model_names)
 @click.option(
     "--on",
     multiple=True,
     metavar="INSTANCE|GROUP",
-    help="Unload it there only; may be given several times.",
+    help="Unload it there only; may be given several times, or with commas.",
     shell_complete=place_names,
 )
 @pass_options

@@ -26,18 +26,31 @@ _COLUMNS = (
 )
 
 
-@click.command("sync", cls=Command)
+@click.command(
+    "sync",
+    cls=Command,
+    examples={
+        "fleet sync --dry-run": "what would be done",
+        "fleet sync": "what fleet.yaml declares, everywhere",
+        "fleet sync --from gpu0 qwen3:8b": "the version that gpu0 has, everywhere",
+        "fleet sync --prune --verify --yes": "nothing else, and every blob hashed",
+    },
+)
 @click.argument("models", nargs=-1, metavar="[MODEL]…", shell_complete=model_names)
 @click.option(
     "--from",
     "origin",
     default="",
     metavar="INSTANCE",
-    help="What this instance has is what all are to have.",
+    help="What this instance has is what all are to have, in its version.",
     shell_complete=place_names,
 )
-@click.option("--dry-run", is_flag=True, help="Print the plan only.")
-@click.option("--prune", is_flag=True, help="Remove what nobody names or declares, after asking.")
+@click.option("--dry-run", is_flag=True, help="Print the plan only; with -o json as a document.")
+@click.option(
+    "--prune",
+    is_flag=True,
+    help="Remove from our stores what nobody names or declares, after asking.",
+)
 @click.option("--verify", is_flag=True, help="Hash all blobs before; replace damaged ones.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @pass_options

@@ -15,7 +15,15 @@ _VIEWS = ("overview", "requests", "models", "logs", "decisions", "events")
 _PICTURE_LOOKS = 120  # half a second each: sparklines need some
 
 
-@click.command("top", cls=Command)
+@click.command(
+    "top",
+    cls=Command,
+    examples={
+        "fleet top": "until q",
+        "fleet top --view requests --readonly": "for a screen on the wall",
+        "fleet top --once": "one frame, to paste somewhere",
+    },
+)
 @click.option("--once", is_flag=True, help="Print one frame and return.")
 @click.option(
     "--view", type=click.Choice(_VIEWS), default="overview", help="What to show at first."
@@ -31,7 +39,8 @@ def command(options: Options, once: bool, view: str, readonly: bool, picture: Pa
     """Watch the fleet on a screen that updates itself; q leaves it, and the fleet goes on.
 
     Six views are one key away: 1 overview, 2 requests, 3 models, 4 logs, 5 decisions, 6 events; ?
-    explains the others. Without a terminal, or with --once, one frame is printed.
+    explains the others. Without a terminal, or with --once, one frame is printed; with -o json or
+    -o yaml it is `fleet status`.
     """
     control = running()
     snapshot = control.status()  # no screen for a fleet that is not there

@@ -70,7 +70,9 @@ class Wanted:
     },
 )
 @click.option("-d", "--detach", is_flag=True, help="Return when the fleet runs in the background.")
-@click.option("--wait", is_flag=True, help="As -d, but return when each instance is up or failed.")
+@click.option(
+    "--wait", is_flag=True, help="As -d, but return when each instance is ready or has failed."
+)
 @click.option("--wait-timeout", type=Duration(), help="As --wait, but give up waiting after this.")
 @click.option("--no-tui", is_flag=True, help="Run in the foreground and log; show no screen.")
 @SIMULATE
@@ -90,6 +92,9 @@ def command(
     On a terminal it is started in the background, and a screen shows it until you press q. Without
     a terminal, or with --no-tui, it runs in the foreground until SIGINT or SIGTERM, which let
     requests in flight end; a second one does not.
+
+    With --wait the exit code is 1 if an instance has failed, and those are named, with their last
+    lines; with --wait-timeout it is 124 when the time is up, and the fleet goes on.
     """
     fleet = Wanted(**wanted)
     wait = wait or wait_timeout is not None

@@ -16,7 +16,14 @@ from ollama_fleet.errors import ConfigError
 _TIMEOUT_S = 5.0
 
 
-@click.command("version", cls=Command)
+@click.command(
+    "version",
+    cls=Command,
+    examples={
+        "fleet version": "for a report",
+        "fleet version -o json | jq -r .ollama": "Ollama's alone",
+    },
+)
 @pass_options
 def command(options: Options) -> None:
     """Show the versions of fleet, Python and the ollama binary that fleet.yaml names."""

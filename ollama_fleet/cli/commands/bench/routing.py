@@ -23,7 +23,15 @@ _ABOVE_ZERO = click.FloatRange(0, min_open=True)
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
-@click.command("routing", cls=Command)
+@click.command(
+    "routing",
+    cls=Command,
+    examples={
+        "fleet bench routing --quick": "whether it works, in a minute",
+        "fleet bench routing --load 0.5 --load 0.8 --plots pictures": "curves of the load",
+        "fleet bench routing --url http://localhost:11434 --model qwen3:8b --rate 2": "what runs",
+    },
+)
 @click.option(
     "--scenario",
     multiple=True,
@@ -37,12 +45,17 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
     metavar="SHARE",
     help="The rate as a share of what the fleet can do. May be repeated: curves of the load.",
 )
-@click.option("--strategy", multiple=True, metavar="NAME", help="Who is compared.")
+@click.option(
+    "--strategy",
+    multiple=True,
+    metavar="NAME",
+    help="Who is compared; each scenario has contenders of its own.",
+)
 @click.option("--requests", type=click.IntRange(10), help="Of each run; 1000 if not given.")
 @click.option("--seeds", type=click.IntRange(1), help="Workloads of each scenario; 3.")
 @click.option("--time-scale", type=_ABOVE_ZERO, help="Simulated seconds in a real one; 10.")
 @click.option("--quick", is_flag=True, help="One seed, 120 requests, time scale 20; no verdicts.")
-@click.option("--plots", type=_FOLDER, metavar="FOLDER", help="Write pictures there.")
+@click.option("--plots", type=_FOLDER, metavar="FOLDER", help="Write pictures (PNG) there.")
 @click.option("--draw", is_flag=True, help="Draw the curves as text.")
 @click.option("--url", metavar="URL", help="Ask the fleet that runs there, as it is.")
 @click.option("--ollama", metavar="PROGRAM", help="Start fleets of this real Ollama.")
