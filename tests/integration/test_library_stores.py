@@ -170,6 +170,30 @@ def test_stores_on_another_disk_share_one_copy(tmp_path, broken):
 
 
 @pytest.mark.skipif(not SHM.is_dir(), reason="needs a second file system: /dev/shm")
+def test_a_sync_copies_to_another_disk_what_its_plan_counts_and_links_the_rest(tmp_path):
+    """Two names of the same blobs, in two stores there."""
+    far = SHM / f"fleet-{tmp_path.name}"
+    far.mkdir()
+    try:
+        fleet = box(tmp_path / "a", far / "b", far / "c")
+        for name in "mn":
+            put_model(tmp_path / "a", f"{name}/latest", WEIGHTS)
+        plan, records = synced(fleet, ["m", "n"])
+        assert [step.how for step in plan.steps] == ["copy", "link", "link", "link"]
+        assert not [record for record in records if "error" in record]
+        for name in "bc":
+            assert {model.name for model in read_store(far / name).models} == {
+                "m:latest",
+                "n:latest",
+            }
+        assert len({blob_file(far / name, WEIGHTS).stat().st_ino for name in "bc"}) == 1
+        copies = {r["target"] for r in records if r.get("status", "").startswith("copying")}
+        assert len(copies) == 1
+    finally:
+        shutil.rmtree(far, ignore_errors=True)
+
+
+@pytest.mark.skipif(not SHM.is_dir(), reason="needs a second file system: /dev/shm")
 def test_a_copy_for_which_others_have_left_no_room_is_not_begun(tmp_path):
     far = SHM / f"fleet-{tmp_path.name}"
     try:

@@ -194,16 +194,29 @@ def test_a_model_that_is_there_whole_needs_nothing():
 def test_only_what_is_lacking_is_brought_each_blob_once():
     mine = model("m", layer("a"), layer("b"), layer("a"))
     plan = plan_transfer(mine, store("/a", mine, has=mine.layers), store("/b", has=[layer("b")]))
-    assert (plan.layers, plan.way, plan.room_bytes) == ((layer("a"),), Way.LINK, 0)
+    assert (plan.layers, plan.way, plan.copied) == ((layer("a"),), Way.LINK, ())
 
 
 def test_another_disk_takes_copies_and_their_room():
     mine = model("m", layer("a", 3), layer("b", 4))
     source = store("/a", mine, has=mine.layers)
     plan = plan_transfer(mine, source, store("/b", device=2))
-    assert (plan.way, plan.room_bytes) == (Way.COPY, 7)
+    assert (plan.way, plan.copied) == (Way.COPY, mine.layers)
     unknown = replace(store("/b"), disk=None)
     assert plan_transfer(mine, source, unknown).way is Way.COPY
+
+
+def test_what_another_store_of_that_disk_has_of_a_model_is_not_copied_there_again():
+    """Only if one of its models names it, for nobody else has looked at it."""
+    mine = model("m", layer("a", 3), layer("b", 4))
+    source, target = store("/a", mine, has=mine.layers), store("/b", device=2)
+    named = store("/c", model("n", layer("a", 3)), has=mine.layers, device=2)
+    elsewhere = store("/d", mine, has=mine.layers, device=3)
+    plan = plan_transfer(mine, source, target, [elsewhere, named])
+    assert (plan.way, plan.copied) == (Way.COPY, (layer("b", 4),))
+    assert plan.near == {layer("a", 3).digest: "/c"}
+    twin = store("/c", mine, has=mine.layers, device=2)
+    assert plan_transfer(mine, source, target, [twin]).way is Way.LINK
 
 
 def test_blobs_that_are_there_under_no_name_only_get_it():

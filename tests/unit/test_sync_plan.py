@@ -109,7 +109,31 @@ def test_a_store_on_the_same_disk_links_another_copies_an_instance_elsewhere_pul
 def test_a_blob_that_another_model_brought_is_not_counted_again():
     m, same = manifest("m"), replace(manifest("n"), digest="f" * 64)
     (step,) = plan_sync(["m"], [place("/a", m), place("/b", same, disk=2)]).steps
-    assert (step.how, step.size_bytes) == (How.COPY, 0)
+    assert (step.how, step.size_bytes) == (How.LINK, 0)
+
+
+def test_a_disk_gets_each_blob_once_whatever_stores_and_names_want_it():
+    m = manifest("m", size_bytes=6 * GIB)
+    twin = replace(manifest("n", size_bytes=6 * GIB), digest="f" * 64)
+    far = {"disk": 2, "free_bytes": 10 * GIB}
+    places = [place("/a", m, twin), place("/c", **far), place("/d", **far)]
+    plan = plan_sync(["m", "n", "M:latest"], places)
+    assert [(s.model, s.target, s.source, s.how, s.size_bytes) for s in plan.steps] == [
+        ("m", "/c", "/a", How.COPY, 6 * GIB),
+        ("m", "/d", "/c", How.LINK, 0),
+        ("n", "/c", "/a", How.LINK, 0),
+        ("n", "/d", "/c", How.LINK, 0),
+    ]
+    assert not plan.problems, "there is room for one"
+
+
+@given(fleets())
+def test_no_more_is_counted_for_a_disk_than_the_models_that_it_lacks(places):
+    steps = plan_sync(MODELS, places).steps
+    for disk in (1, 2):
+        here = {p.name for p in places if p.store and p.store.disk.device == disk}
+        copied = sum(s.size_bytes or 0 for s in steps if s.target in here)
+        assert copied <= len(MODELS) * GIB
 
 
 def test_a_damaged_model_is_not_there():

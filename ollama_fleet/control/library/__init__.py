@@ -71,7 +71,7 @@ class Library:
             trust=trust or Trust(mutations).establish,
             sleep=patience.sleep,
         )
-        self._spread = Spread(mutations, claims, self._places.label)
+        self._spread = Spread(mutations, claims, self._places.ours, self._places.label)
         self._remotes = Remotes(client, offer, mutations)
         self.syncs: Final = Syncs(state, self._places, client, mutations, self._followed)
 

@@ -16,14 +16,6 @@ Record = Mapping[str, Any]
 _Item = Record | OllamaError | None
 
 
-@dataclass(slots=True)
-class Turn:
-    """A disk that a model is copied to: `lock` is held by who does, `copied` has it, if any."""
-
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    copied: str = ""
-
-
 @dataclass(eq=False)
 class Job:
     """A pull under way. `targets` are the stores that are to have the model; it may become more.
@@ -39,7 +31,7 @@ class Job:
     failures: dict[str, str] = field(default_factory=dict)
     status: Record = field(default_factory=dict)
     bars: dict[tuple[str, str], Record] = field(default_factory=dict)  # by target and digest
-    turns: dict[int, Turn] = field(default_factory=dict)  # by the device of a disk
+    turns: dict[int, asyncio.Lock] = field(default_factory=dict)  # of copies to a disk, by device
     watchers: set["asyncio.Queue[_Item]"] = field(default_factory=set)
     task: "asyncio.Task[None] | None" = None
 

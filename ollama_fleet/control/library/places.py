@@ -21,6 +21,10 @@ class Places:
         """All of them, each once."""
         return tuple(dict.fromkeys(i.spec.store for i in self._state.instances.values()))
 
+    def ours(self) -> tuple[str, ...]:
+        """Those that lie on this machine."""
+        return tuple(store for store in self.stores() if self.is_ours(store))
+
     def meant_for(self, key: str) -> tuple[str, ...]:
         """Those of instances that may serve a model; all of them if none may."""
         serving = (i for i in self._state.instances.values() if self._state.may_serve(i, key))

@@ -17,6 +17,10 @@ from ollama_fleet.units import show_bytes
 REGISTRY = ""  # as the source of a step
 
 
+_OnDisk = tuple[int | None, Layer]
+"""A blob on a disk, by its device; None for one that cannot be asked."""
+
+
 class How(StrEnum):
     """How a model comes to a place."""
 
@@ -109,8 +113,11 @@ def plan_sync(
     steps: list[Step] = []
     conflicts: list[str] = []
     problems: list[str] = []
-    for model in dict.fromkeys(models):
-        key = canonical(model)
+    there = _on_disks(places)
+    named: dict[str, str] = {}
+    for model in models:
+        named.setdefault(canonical(model), model)
+    for key, model in named.items():
         targets = places if meant is None else [p for p in places if p.name in meant(key)]
         truth = _truth(key, targets, origin) or _truth(key, places, origin)
         if origin is not None and truth is None:
@@ -118,7 +125,7 @@ def plan_sync(
             continue
         if truth is not None and any(_digest(p, key) not in ("", truth.digest) for p in targets):
             conflicts.append(_conflict(model, key, targets, truth))
-        steps += _steps(model, key, truth, places, targets)
+        steps += _steps(model, key, truth, places, targets=targets, there=there)
     problems += _too_much(steps, places)
     removals = _undeclared(models, places) if prune else {}
     return SyncPlan(tuple(steps), removals, tuple(conflicts), tuple(problems))
@@ -131,7 +138,13 @@ def _truth(key: str, places: Sequence[Place], origin: str | None) -> Held | None
 
 
 def _steps(
-    model: str, key: str, truth: Held | None, places: Sequence[Place], targets: Sequence[Place]
+    model: str,
+    key: str,
+    truth: Held | None,
+    places: Sequence[Place],
+    *,
+    targets: Sequence[Place],
+    there: set[_OnDisk],
 ) -> Iterator[Step]:
     having = [p for p in places if truth is not None and _digest(p, key) == truth.digest]
     lacking = [p for p in targets if p not in having]
@@ -142,11 +155,13 @@ def _steps(
         having, lacking = [first], [p for p in lacking if p is not first]
     for place in lacking:
         source, how = _way(place, having)
-        name, size_bytes = (
-            source.name if source else REGISTRY,
-            _moved_bytes(key, source, place, how),
-        )
+        size_bytes = _moved_bytes(key, source, place, how, there)
+        if how is How.COPY and size_bytes == 0:
+            how = How.LINK
+        name = source.name if source else REGISTRY
         yield Step(model, place.name, name, how, size_bytes, key in place.held)
+        if place.store:
+            having.append(place)  # who comes later to its disk links to what it got
 
 
 def _way(target: Place, having: Sequence[Place]) -> tuple[Place | None, How]:
@@ -164,16 +179,34 @@ def _same_disk(one: Store, other: Store) -> bool:
     return one.disk is not None and other.disk is not None and one.disk.device == other.disk.device
 
 
-def _moved_bytes(key: str, source: Place | None, target: Place, how: How) -> int | None:
+def _moved_bytes(
+    key: str, source: Place | None, target: Place, how: How, there: set[_OnDisk]
+) -> int | None:
+    """None where only the registry knows. A copy is noted in `there`: once on a disk will do."""
     if how is How.LINK:
         return 0
     model = source.store.model(key) if source is not None and source.store is not None else None
     if model is None:
         return None
-    layers: Iterable[Layer] = model.layers
-    if target.store is not None:
-        layers = target.store.lacking(layers)
-    return sum(layer.size_bytes for layer in layers)
+    if target.store is None:
+        return model.size_bytes
+    device = target.store.disk.device if target.store.disk is not None else None
+    lacking = target.store.lacking(model.layers)
+    moved = {(device, layer) for layer in lacking} - there
+    there |= moved
+    return sum(layer.size_bytes for _, layer in moved)
+
+
+def _on_disks(places: Iterable[Place]) -> set[_OnDisk]:
+    """The blobs that models of this machine's stores name and have, on each of its disks."""
+    return {
+        (place.store.disk.device, layer)
+        for place in places
+        if place.store is not None and place.store.disk is not None
+        for model in place.store.models
+        for layer in model.layers
+        if place.store.has(layer)
+    }
 
 
 def _too_much(steps: Sequence[Step], places: Sequence[Place]) -> Iterator[str]:

@@ -2,12 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from ollama_fleet.control.library.jobs import Job, Record, Turn
+from ollama_fleet.control.library.jobs import Job, Record
 from ollama_fleet.control.library.threaded import threaded
 from ollama_fleet.control.mutations import Mutations
 from ollama_fleet.control.stores import (
@@ -20,21 +19,28 @@ from ollama_fleet.control.stores import (
     plan_transfer,
     read_store,
 )
-from ollama_fleet.errors import BlobDamaged, StoreError
+from ollama_fleet.errors import BlobDamaged
 
 _TELL_S: Final = 0.1  # between two records of a bar
 _VERBS: Final = {Way.THERE: "naming", Way.LINK: "linking", Way.COPY: "copying"}
 
 
 class Spread:
-    """Brings models from store to store. `label` is what people call a store.
+    """Brings models between the stores of this machine, which `stores` tells.
 
-    What a copy will yet write stands in `claims`.
+    `label` is what people call a store. What a copy will yet write stands in `claims`.
     """
 
-    def __init__(self, mutations: Mutations, claims: Claims, label: Callable[[str], str]) -> None:
+    def __init__(
+        self,
+        mutations: Mutations,
+        claims: Claims,
+        stores: Callable[[], Sequence[str]],
+        label: Callable[[str], str],
+    ) -> None:
         self._mutations = mutations
         self._claims = claims
+        self._stores = stores
         self._label = label
 
     async def bring(self, job: Job, source: str, target: str) -> None:
@@ -43,17 +49,17 @@ class Spread:
         Onto a disk it is copied once; the other stores there link to that copy, and wait for it.
         Raises StoreError. A cancelled one stops within a tenth of a second and keeps what it has.
         """
-        transfer = await _plan(job, source, target)
+        transfer = await self._plan(job, source, target)
         if transfer is None or transfer.way is not Way.COPY or transfer.disk is None:
             await self._carry(job, transfer, target)
             return
-        turn = job.turns.setdefault(transfer.disk.device, Turn())
-        async with turn.lock:
-            if turn.copied:  # since then that disk has it, and to there a link will do
-                with suppress(StoreError):
-                    transfer = await _plan(job, turn.copied, target)
+        async with job.turns.setdefault(transfer.disk.device, asyncio.Lock()):
+            transfer = await self._plan(job, source, target)  # meanwhile that disk may have it
             await self._carry(job, transfer, target)
-            turn.copied = target
+
+    async def _plan(self, job: Job, source: str, target: str) -> Transfer | None:
+        sisters = [Path(store) for store in self._stores() if store not in (source, target)]
+        return await asyncio.to_thread(_planned, job.key, Path(source), Path(target), sisters)
 
     async def _carry(self, job: Job, transfer: Transfer | None, target: str) -> None:
         if transfer is None:
@@ -78,22 +84,18 @@ class Spread:
         job.tell(_record(where, f"{where} has it"))
 
 
-async def _plan(job: Job, source: str, target: str) -> Transfer | None:
-    return await asyncio.to_thread(_planned, job.key, Path(source), Path(target))
-
-
-def _planned(key: str, source: Path, target: Path) -> Transfer | None:
+def _planned(key: str, source: Path, target: Path, sisters: Sequence[Path]) -> Transfer | None:
     origin, there = read_store(source), read_store(target)
     model = origin.model(key)
     if model is None:
         raise BlobDamaged(f"{source} does not have it any more", "pull it again")
-    return plan_transfer(model, origin, there)
+    return plan_transfer(model, origin, there, map(read_store, sisters))
 
 
 def _claim_room(claim: Claim, transfer: Transfer) -> None:
     """Claim what the blobs of a copy take. Raises NotEnoughSpace."""
-    if transfer.room_bytes and transfer.disk is not None:
-        for layer in transfer.layers:
+    if transfer.disk is not None:
+        for layer in transfer.copied:
             claim.add(layer.digest, transfer.disk, transfer.target, layer.size_bytes)
 
 

@@ -55,9 +55,7 @@ class Syncs:
         The last record has what is `damaged`, as `plan` takes it, and in `errors` what could not be
         read.
         """
-        stores = {
-            s: self._places.label(s) for s in self._places.stores() if self._places.is_ours(s)
-        }
+        stores = {store: self._places.label(store) for store in self._places.ours()}
         async with aclosing(verified(stores, frozenset(map(canonical, models)))) as records:
             async for record in records:
                 yield record
@@ -91,8 +89,7 @@ class Syncs:
         One failure keeps nothing else from being done. What is damaged is put aside meanwhile, and
         back where there was nothing to replace it. Raises StoreError where that cannot be.
         """
-        ours = filter(self._places.is_ours, self._places.stores())
-        damaged = {store: plan.damaged.get(store, ()) for store in ours}
+        damaged = {store: plan.damaged.get(store, ()) for store in self._places.ours()}
         async with aside(self._mutations, damaged):
             for model, targets in _by_model(plan).items():
                 try:
@@ -120,8 +117,12 @@ class Syncs:
 
 
 def _by_model(plan: SyncPlan) -> dict[str, dict[str, str]]:
-    """The sources of each model's targets."""
+    """Where each model's targets get it from: who gets it first from outside, the others with him.
+
+    A pull sees by itself what is on a disk already, also where the first step to it has failed.
+    """
     found: dict[str, dict[str, str]] = {}
     for step in plan.steps:
-        found.setdefault(step.model, {})[step.target] = step.source
+        sources = found.setdefault(step.model, {})
+        sources[step.target] = sources.get(step.source, step.source)
     return found

@@ -7,8 +7,8 @@ model or none; what was brought is found again by the next try.
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ollama_fleet.control.stores import layout
@@ -31,7 +31,8 @@ class Transfer:
 
     `layers` are the blobs it lacks, each once; `path` is where the manifest goes below the store's
     manifests. `way` is how the blobs are expected to come, by the disks the stores are on: a disk
-    may refuse a link, then they are copied. `disk` is that of the target.
+    may refuse a link, then they are copied. `disk` is that of the target; `near` are the stores on
+    it that have a blob already, by digest: what is there comes from them, not from the source.
     """
 
     model: Manifest
@@ -41,16 +42,22 @@ class Transfer:
     layers: tuple[Layer, ...]
     way: Way
     disk: Disk | None
+    near: Mapping[str, Path] = field(default_factory=dict)
 
     @property
-    def room_bytes(self) -> int:
-        """Bytes that it is expected to take on the target's disk."""
-        copied = self.way is Way.COPY
-        return sum(layer.size_bytes for layer in self.layers) if copied else 0
+    def copied(self) -> tuple[Layer, ...]:
+        """The blobs that are expected to take room on the target's disk."""
+        if self.way is not Way.COPY:
+            return ()
+        return tuple(layer for layer in self.layers if layer.digest not in self.near)
 
 
-def plan_transfer(model: Manifest, source: Store, target: Store) -> Transfer | None:
+def plan_transfer(
+    model: Manifest, source: Store, target: Store, sisters: Iterable[Store] = ()
+) -> Transfer | None:
     """What it takes to have a model of `source` in `target`; None if it is there. Pure.
+
+    Of blobs that one of the `sisters` on the target's disk has no second copy is made there.
 
     Ollama looks names up without regard to case: one that is there in another spelling is replaced.
     Raises StoreError where the source does not hold the model whole.
@@ -59,7 +66,8 @@ def plan_transfer(model: Manifest, source: Store, target: Store) -> Transfer | N
         return None
     gone = source.lacking(model.layers)
     layers = target.lacking(model.layers)
-    lost = [layer.digest for layer in layers if layer in gone]
+    near = {} if _one_disk(source, target) else _near(layers, target, sisters)
+    lost = [layer.digest for layer in layers if layer in gone and layer.digest not in near]
     if lost:
         raise StoreError(
             f"{model.name} is damaged in {source.path}: {', '.join(lost)} missing or cut short",
@@ -72,16 +80,32 @@ def plan_transfer(model: Manifest, source: Store, target: Store) -> Transfer | N
         target=target.path,
         path=there.path if there else model.path,
         layers=layers,
-        way=_expected(layers, source.disk, target.disk),
+        way=_expected(len(layers), len(layers) - len(near), one_disk=_one_disk(source, target)),
         disk=target.disk,
+        near=near,
     )
 
 
-def _expected(layers: tuple[Layer, ...], source: Disk | None, target: Disk | None) -> Way:
-    if not layers:
+def _near(layers: Iterable[Layer], target: Store, sisters: Iterable[Store]) -> dict[str, Path]:
+    """Who on the target's disk has a blob that one of its models names."""
+    beside = [store for store in sisters if store.path != target.path and _one_disk(store, target)]
+    named = {(store.path, la) for store in beside for m in store.models for la in m.layers}
+    return {
+        layer.digest: store.path
+        for layer in layers
+        for store in beside
+        if store.has(layer) and (store.path, layer) in named
+    }
+
+
+def _one_disk(one: Store, other: Store) -> bool:
+    return one.disk is not None and other.disk is not None and one.disk.device == other.disk.device
+
+
+def _expected(lacking: int, afar: int, *, one_disk: bool) -> Way:
+    if not lacking:
         return Way.THERE
-    one = source is not None and target is not None and source.device == target.device
-    return Way.LINK if one else Way.COPY
+    return Way.LINK if one_disk or not afar else Way.COPY
 
 
 def bring_blobs(
@@ -104,7 +128,7 @@ def bring_blobs(
 
         way = bring_blob(
             layer,
-            transfer.source,
+            transfer.near.get(layer.digest, transfer.source),
             transfer.target,
             tell=tell_of_it,
             stopped=stopped,
