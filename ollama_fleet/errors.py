@@ -1,5 +1,7 @@
 """What can go wrong, by name: errors for the operator, failures of an attempt for the router."""
 
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 from enum import IntEnum
 from typing import ClassVar
 
@@ -30,6 +32,20 @@ class FleetError(Exception):
 
     def __str__(self) -> str:
         return f"{self.reason} ({self.hint})" if self.hint else self.reason
+
+
+def nothing_called(
+    what: str, names: Sequence[str], known: Iterable[str], there_are: str = ""
+) -> FleetError:
+    """The error about names of which there is no `what`: with those that come nearest, else all.
+
+    `there_are` says that in other words.
+    """
+    shown = {name.lower(): name for name in known}
+    near = {shown[at] for name in names for at in get_close_matches(name.lower(), shown, n=1)}
+    hint = f"did you mean {' or '.join(sorted(near))}?" if near else ""
+    hint = hint or there_are or f"there are {', '.join(shown.values()) or 'none'}"
+    return FleetError(f"no {what} is called {', '.join(names)}", hint)
 
 
 class ConfigError(FleetError):

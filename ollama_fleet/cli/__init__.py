@@ -26,8 +26,13 @@ def run(arguments: Sequence[str]) -> int:
     except FleetError as error:
         _tell(error.reason, error.hint)
         return error.exit_code
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
+        return error.exit_code
+    except click.ClickException as error:
+        from ollama_fleet.cli.mistakes import describe
+
+        _tell(*describe(error))
         return error.exit_code
     except click.Abort:  # Ctrl-C; whoever had something to say about it has said it
         return Exit.INTERRUPTED
@@ -38,10 +43,9 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _tell(reason: str, hint: str = "") -> None:
-    for line in reason.splitlines():
+    """A line for each problem; the way out ends the last."""
+    for line in (f"{reason}; {hint}" if hint else reason).splitlines():
         click.echo(f"fleet: {line}", err=True)
-    if hint:
-        click.echo(f"hint: {hint}", err=True)
 
 
 def _about(error: OSError) -> str:

@@ -22,8 +22,8 @@ _LAST_LINES = 20
 class EndedAtOnce(FleetError):
     """The process ended before the fleet served; the reason and the exit code are its own."""
 
-    def __init__(self, reason: str, hint: str, code: int) -> None:
-        super().__init__(reason, hint)
+    def __init__(self, reason: str, code: int) -> None:
+        super().__init__(reason)
         self.exit_code = Exit(code) if code in set(Exit) else Exit.FAILED
 
 
@@ -68,9 +68,9 @@ class Background:
             if self.log_start_bytes <= os.fstat(log.fileno()).st_size:  # else it was put aside
                 log.seek(self.log_start_bytes)
             written = log.read(_MAX_LOG_BYTES).decode(errors="replace").splitlines()
-        reason, hint = _last_words(written)
+        reason = _last_words(written)
         how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
-        return EndedAtOnce(reason or f"the fleet ended {how} and said nothing", hint, code)
+        return EndedAtOnce(reason or f"the fleet ended {how} and said nothing", code)
 
 
 def start(arguments: Sequence[str], directories: Directories) -> Background:
@@ -92,9 +92,7 @@ def start(arguments: Sequence[str], directories: Directories) -> Background:
     return Background(process, directories, start_bytes)
 
 
-def _last_words(written: Sequence[str]) -> tuple[str, str]:
-    """The error a fleet has ended with and its hint; else its last lines as they are."""
+def _last_words(written: Sequence[str]) -> str:
+    """The error a fleet has ended with; else its last lines as they are."""
     told = [line.removeprefix("fleet: ") for line in written if line.startswith("fleet: ")]
-    hints = [line.removeprefix("hint: ") for line in written if line.startswith("hint: ")]
-    lines = told or written[-_LAST_LINES:]
-    return "\n".join(map(clean, lines)), clean(hints[-1]) if hints else ""
+    return "\n".join(map(clean, told or written[-_LAST_LINES:]))

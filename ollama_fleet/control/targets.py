@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Final
 
-from ollama_fleet.errors import FleetError
+from ollama_fleet.errors import FleetError, nothing_called
 from ollama_fleet.names import ModelName
 from ollama_fleet.state import Instance, State
 
@@ -31,7 +31,7 @@ def named(state: State, names: Sequence[str]) -> tuple[Instance, ...]:
     known = {name for i in instances for name in (i.name, i.spec.group)}
     unknown = [name for name in names if name not in known]
     if unknown:
-        raise FleetError(f"no instance or group is called {', '.join(unknown)}", _there_are(state))
+        raise nothing_called("instance or group", unknown, sorted(known), _there_are(state))
     return tuple(i for i in instances if not names or {i.name, i.spec.group} & set(names))
 
 

@@ -77,7 +77,7 @@ def test_a_second_fleet_on_the_same_state_is_refused(fleet):
         done = fleet.run(*fleet.up, *words)
         assert done.code == 75
         assert f"as pid {holder}" in done.err
-        assert "hint: " in done.err
+        assert "; " in done.err
     assert fleet.run("status").code == 0
 
 

@@ -19,6 +19,7 @@ from ollama_fleet.errors import (
     PlacementError,
     PortTaken,
     StartFailed,
+    nothing_called,
 )
 
 NAMES = [name for section in SECTIONS.values() for name in section]
@@ -122,11 +123,22 @@ def _raising(error: BaseException) -> click.Command:
     ],
 )
 def test_an_error_is_its_reason_its_hint_and_its_exit_code(monkeypatch, capsys, error, code):
-    """A FleetError becomes two lines on stderr and an exit code; never a traceback."""
+    """A FleetError becomes a line on stderr and an exit code; never a traceback."""
     monkeypatch.setattr(cli, "fleet", _raising(error))
     assert cli.run([]) == code
     out, err = capsys.readouterr()
-    assert (out, err) == ("", "fleet: r\nhint: h\n")
+    assert (out, err) == ("", "fleet: r; h\n")
+
+
+def test_a_name_that_is_not_there_is_answered_with_the_nearest_or_with_all():
+    """One that comes near, in whatever case, is offered; else what there is."""
+    known = ("gpu0", "gpu1", "attic")
+    assert nothing_called("instance", ["Attik"], known).hint == "did you mean attic?"
+    assert nothing_called("instance", ["nix"], known).hint == "there are gpu0, gpu1, attic"
+    assert nothing_called("instance", ["nix"], known, "see there").hint == "see there"
+    assert nothing_called("instance", ["nix"], ()).hint == "there are none"
+    both = nothing_called("instance", ["nix", "atic"], known)
+    assert str(both) == "no instance is called nix, atic (did you mean attic?)"
 
 
 @pytest.mark.parametrize(
@@ -152,13 +164,28 @@ def test_a_defect_is_not_hidden(monkeypatch):
         cli.run([])
 
 
-def test_a_wrong_command_line_is_usage(capsys):
-    """An unknown command ends with 2, and names those that it may have meant."""
-    assert cli.run(["stauts"]) == Exit.USAGE
-    assert "'status'" in capsys.readouterr().err
-    assert cli.run(["pull"]) == Exit.USAGE
-    assert cli.run(["logs", "--tail", "-1"]) == Exit.USAGE
-    assert cli.run(["down", "--timeout", "soon"]) == Exit.USAGE
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("stauts", "no command is called stauts; did you mean status or restart?"),
+        ("lss", "no command is called lss; did you mean ls?"),
+        ("xyzzy", "no command is called xyzzy; `fleet --help` lists them"),
+        ("config chek", "no command is called chek; did you mean check or schema?"),
+        ("logs --folow", "no option is called --folow; did you mean --follow?"),
+        ("logs --xyzzy", "no option is called --xyzzy; `fleet logs --help` lists them"),
+        ("rm", "missing argument 'MODEL…'; `fleet rm --help` says how"),
+        ("pull", "name models, or say --all; `fleet pull --help` says how"),
+        (
+            "logs --tail -1",
+            "invalid value for '--tail': -1 is not in the range x>=0; `fleet logs --help` says how",
+        ),
+    ],
+)
+def test_a_wrong_command_line_is_usage(capsys, line, told):
+    """It ends with 2 and a line that says what is wrong, and where it is said how it is right."""
+    assert cli.run(line.split()) == Exit.USAGE
+    out, err = capsys.readouterr()
+    assert (out, err) == ("", f"fleet: {told}\n")
 
 
 def test_config_check_tells_every_mistake_and_where_it_is(tmp_path, monkeypatch, capsys):

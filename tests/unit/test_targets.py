@@ -33,11 +33,18 @@ def test_names_of_groups_and_instances_mean_each_once_in_the_fleets_order(on, me
     assert names(targets.named(grouped(), on)) == meant
 
 
-def test_a_name_that_is_not_there_is_refused_with_those_that_are():
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("bog", "did you mean big?"),
+        ("attic", "there are big-0, big-1, small; groups: big, small"),
+    ],
+)
+def test_a_name_that_is_not_there_is_refused_with_the_nearest_or_with_all(name, hint):
     with pytest.raises(FleetError) as refused:
-        targets.named(grouped(), ["big", "bog"])
-    assert refused.value.reason == "no instance or group is called bog"
-    assert refused.value.hint == "there are big-0, big-1, small; groups: big, small"
+        targets.named(grouped(), ["big", name])
+    assert refused.value.reason == f"no instance or group is called {name}"
+    assert refused.value.hint == hint
 
 
 def test_without_names_all_are_meant_that_have_the_model_and_may_serve_it():

@@ -27,6 +27,11 @@ SECTIONS: Final[Mapping[str, Mapping[str, str]]] = {
         "metrics": "Print the figures that Prometheus scrapes.",
         "restart": "Restart instances, one after another.",
     },
+    "Look back": {
+        "history": "List the requests that have ended.",
+        "explain": "Tell why a request took as long as it did.",
+        "usage": "Add up what tenants and models have used.",
+    },
     "Models": {
         "pull": "Download models for the whole fleet.",
         "sync": "Make every store hold the same models.",
@@ -68,7 +73,9 @@ class _Commands(Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """The command and the arguments for it; one that is not there raises what comes nearest."""
         if self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
-            raise click.NoSuchCommand(args[0], possibilities=self.list_commands(ctx), ctx=ctx)
+            raise click.NoSuchCommand(
+                args[0], possibilities=(*self.list_commands(ctx), *ALIASES), ctx=ctx
+            )
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature

@@ -21,7 +21,7 @@ from ollama_fleet.cli.options import Command, Options, pass_options
 from ollama_fleet.cli.printing import SCHEMA_VERSION
 from ollama_fleet.cli.table import printable
 from ollama_fleet.directories import Directories
-from ollama_fleet.errors import FleetError
+from ollama_fleet.errors import FleetError, nothing_called
 
 _PAUSE_S: Final = 0.2
 _COLOURS: Final = ("cyan", "yellow", "green", "magenta", "blue", "bright_cyan", "bright_yellow")
@@ -137,9 +137,7 @@ def _must_exist(names: Sequence[str], directories: Directories) -> None:
         known |= set(_running(directories))
     unknown = [name for name in names if name not in known]
     if unknown:
-        raise FleetError(
-            f"no instance is called {', '.join(unknown)}", f"there are {', '.join(sorted(known))}"
-        )
+        raise nothing_called("instance", unknown, sorted(known))
 
 
 def _running(directories: Directories) -> list[str]:

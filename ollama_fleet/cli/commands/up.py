@@ -150,7 +150,7 @@ def _start_and_show(options: Options, wanted: Wanted) -> int:
     """In the background, then its screen; whoever leaves that is asked whether to stop it."""
     code = _start(options, wanted, wait=True, timeout_s=None)
     if code != Exit.OK:
-        note(options, "hint: the fleet goes on; `fleet top` shows it, `fleet down` stops it")
+        note(options, "the fleet goes on; `fleet top` shows it, `fleet down` stops it")
         return code
     directories = Directories.find(os.environ)
     control, pid = Control(directories), holder_of(directories.lock)
