@@ -26,14 +26,16 @@ def tags(state: State) -> list[Row]:
 def ps(state: State) -> list[Row]:
     """Rows of /api/ps: one for each model, sizes summed over the instances that hold it.
 
+    A name whose weights were replaced has one for the old, too, until nobody has them in memory.
     The expiry shown is the latest and the context length the smallest, since either is what a
     client may count on.
     """
-    rows: dict[str, dict[str, Any]] = {}
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
     for instance in state.instances.values():
         if instance.healthy:
-            for key, model in instance.resident.items():
-                rows[key] = _joined(rows[key], model.row) if key in rows else dict(model.row)
+            for model in instance.rows:
+                at = model.key, model.digest
+                rows[at] = _joined(rows[at], model.row) if at in rows else dict(model.row)
     return _latest_first(rows.values(), "expires_at")
 
 

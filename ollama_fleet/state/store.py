@@ -1,7 +1,7 @@
 """The store itself: leases and counts from the router, phases and models from control."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Sequence
 
 from ollama_fleet.errors import ClientGone, Failure, ModelMissing
 from ollama_fleet.gpu import GpuSample
@@ -58,7 +58,7 @@ class State:
         self.on_want: list[Callable[[Want], None]] = []
         self.on_load: list[Callable[[Want, Failure | None], None]] = []
         self.on_health: list[Callable[[Instance, Health], None]] = []
-        self.on_memory: list[Callable[[Instance, Mapping[str, ResidentModel]], None]] = []
+        self.on_memory: list[Callable[[Instance, Sequence[ResidentModel]], None]] = []
         self.on_gpus: list[Callable[[GpuSample], None]] = []
         self.on_notice: list[Callable[[Notice], None]] = []
         self.events = Events()
@@ -243,7 +243,7 @@ class State:
 
     def set_resident(self, instance: Instance, models: Iterable[ResidentModel]) -> None:
         """Publish which models are in an instance's memory, as it lists them."""
-        before = instance.resident
+        before = instance.rows
         memory.note(instance, models)
         in_memory_bytes = sum(m.size_bytes for m in instance.rows)
         instance.most_bytes = max(instance.most_bytes, in_memory_bytes)

@@ -49,6 +49,14 @@ def test_ps_has_one_row_for_a_model_its_sizes_summed():
     assert state.instances["a"].resident[canonical("m")].row["size"] == 10, "facts stay facts"
 
 
+def test_ps_shows_old_weights_beside_the_new_of_their_name_as_one_ollama_does():
+    state = fleet("a", "b")
+    old, new = (resident("m:latest", digest=digest, size=10) for digest in ("old", "new"))
+    state.set_resident(state.instances["a"], [new, old])
+    state.set_resident(state.instances["b"], [new])
+    assert {row["digest"]: row["size"] for row in merged.ps(state)} == {"old": 10, "new": 20}
+
+
 def test_rows_of_one_second_stay_in_the_instance_s_order():
     """Ollama sorts by whole seconds: finer ones would turn its order about."""
     state = fleet("a", models=())

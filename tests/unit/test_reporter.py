@@ -73,6 +73,21 @@ def test_a_restart_that_was_asked_for_is_no_exit():
     assert fleet_.kinds() == ["instance_draining", "instance_stopped"]
 
 
+def test_weights_that_were_replaced_under_their_name_go_and_the_new_ones_come():
+    """Be it at once, or that both are in memory for a while."""
+    fleet_, a = told()
+    old = in_memory("m")
+    new = replace(old, row={**old.row, "digest": "d-new"})
+    fleet_.state.set_resident(a, [old])
+    assert fleet_.kinds() == ["model_loaded"]
+    fleet_.state.set_resident(a, [new])
+    assert sorted(fleet_.kinds()) == ["model_evicted", "model_loaded"]
+    fleet_.state.set_resident(a, [new, old])
+    assert fleet_.kinds() == ["model_loaded"]
+    fleet_.state.set_resident(a, [new])
+    assert fleet_.kinds() == ["model_unloaded"]
+
+
 def test_silence_and_the_first_answer_after_it_are_told_and_the_first_of_a_start_is_not():
     fleet_, a = told()
     state = fleet_.state

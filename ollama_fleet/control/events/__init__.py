@@ -5,7 +5,7 @@ What no fact shows (a pull, a sync) is told by whoever does it, with `State.noti
 """
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Final, Self
 
@@ -88,7 +88,7 @@ class Reporter:
     def _health(self, instance: Instance, before: Health) -> None:
         self._all(phases.of_health(instance, before))
 
-    def _memory(self, instance: Instance, before: Mapping[str, ResidentModel]) -> None:
+    def _memory(self, instance: Instance, before: Iterable[ResidentModel]) -> None:
         self._all(memory.changes(instance, before, self._wall()))
 
     def _load(self, want: Want, failure: Failure | None) -> None:

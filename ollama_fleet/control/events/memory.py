@@ -1,6 +1,6 @@
 """What has come into an instance's memory and gone from it, as events. Pure."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from ollama_fleet.state import Instance, Kind, Notice, ResidentModel
@@ -10,19 +10,24 @@ _EARLY_S: Final = 5.0  # before its time: an instance's clock and ours may diffe
 
 
 def changes(
-    instance: Instance, before: Mapping[str, ResidentModel], now_unix_s: float
+    instance: Instance, before: Iterable[ResidentModel], now_unix_s: float
 ) -> Iterator[Notice]:
     """What is in its memory now that was not before, and the other way round.
 
-    What went before its time while another came has been evicted: Ollama makes room so.
+    What went before its time while another came has been evicted: Ollama makes room so. One name
+    may be there twice: new weights of it are another model.
     """
-    after = instance.resident
-    came = [model for key, model in after.items() if key not in before]
-    for key, model in before.items():
-        if key not in after:
+    was, now = _by_weights(before), _by_weights(instance.rows)
+    came = [model for row, model in now.items() if row not in was]
+    for row, model in was.items():
+        if row not in now:
             yield _gone(instance, model, came, now_unix_s)
     for model in came:
         yield from _come(instance, model)
+
+
+def _by_weights(rows: Iterable[ResidentModel]) -> dict[tuple[str, str], ResidentModel]:
+    return {(row.key, row.digest): row for row in rows}
 
 
 def _gone(
