@@ -26,7 +26,7 @@ def own_log(options: Options, logs: "LogsConfig", path: Path) -> Iterator[None]:
     pretty = on_terminal if logs.format == "auto" else logs.format == "pretty"
     coloured = on_terminal and may_colour() and not os.environ.get("NO_COLOR")
     level = logging.DEBUG if options.verbose else logging.getLevelNamesMapping()[logs.level.upper()]
-    lines = PrettyLines(coloured=coloured) if pretty else JsonLines()
+    lines = PrettyLines(coloured=coloured, dated=not on_terminal) if pretty else JsonLines()
     with logging_to(_outlet(logs, path), level=level, lines=lines):
         yield
 

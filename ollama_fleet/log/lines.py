@@ -14,6 +14,7 @@ _COLOURS: Final[Mapping[int, str]] = MappingProxyType(
     {logging.DEBUG: "\x1b[2m", logging.WARNING: "\x1b[33m", logging.ERROR: "\x1b[31m"}
 )
 _PLAIN: Final = "\x1b[0m"
+_encode: Final = json.JSONEncoder(default=str, allow_nan=False).encode  # dumps makes one each time
 
 
 class JsonLines(logging.Formatter):
@@ -35,21 +36,25 @@ class JsonLines(logging.Formatter):
         if record.exc_info and record.exc_info[1] is not None:
             line["exception"] = told(record.exc_info[1])
         try:
-            return json.dumps(line, default=str, allow_nan=False)
+            return _encode(line)
         except ValueError:  # not a number, or infinite, which JSON has no words for
-            return json.dumps({name: _sayable(value) for name, value in line.items()}, default=str)
+            return _encode({name: _sayable(value) for name, value in line.items()})
 
 
 class PrettyLines(logging.Formatter):
-    """A record for people: time of day, level, event, extra fields as name=value."""
+    """A record for people: local time, level, event, extra fields as name=value.
 
-    def __init__(self, *, coloured: bool = False) -> None:
+    `dated` is for lines that are not read on the day.
+    """
+
+    def __init__(self, *, coloured: bool = False, dated: bool = False) -> None:
         super().__init__()
         self._colours = _COLOURS if coloured else {}
+        self._time = "%Y-%m-%d %H:%M:%S" if dated else "%H:%M:%S"
 
     def format(self, record: logging.LogRecord) -> str:
         """Render one line, without its end; an exception stands below it."""
-        time = datetime.fromtimestamp(record.created, UTC).astimezone().strftime("%H:%M:%S")
+        time = datetime.fromtimestamp(record.created, UTC).astimezone().strftime(self._time)
         head = f"{time} {record.levelname.lower():7} {record.getMessage()}"
         fields = [f"{name}={_quoted(value)}" for name, value in _extra(record).items()]
         line = _clean("  ".join(filter(None, (head, " ".join(fields)))))
@@ -64,7 +69,8 @@ def _extra(record: logging.LogRecord) -> dict[str, object]:
 
 
 def _sayable(value: object) -> object:
-    return str(value) if isinstance(value, float) else value
+    """A figure that JSON can say; a structure with one that it cannot is told as text."""
+    return value if isinstance(value, str | int | bool | None) else str(value)
 
 
 def _quoted(value: object) -> str:

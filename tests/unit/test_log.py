@@ -2,7 +2,9 @@
 
 import json
 import logging
+import os
 import queue
+import select
 from datetime import UTC, datetime
 
 import pytest
@@ -10,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ollama_fleet.errors import FleetError
-from ollama_fleet.log import JsonLines, PrettyLines, logging_to
+from ollama_fleet.log import Descriptor, JsonLines, PrettyLines, logging_to
 from ollama_fleet.log.writer import BoundedHandler, Writer
 
 
@@ -154,6 +156,22 @@ def test_what_nobody_takes_is_counted_once_and_told_when_someone_does():
     events = [line["event"] for line in told]
     missed = sum(line.get("dropped", 0) for line in told)
     assert missed + len([event for event in events if event.startswith("line")]) == 5
+
+
+def test_a_pipe_that_nobody_reads_takes_what_it_has_room_for_and_no_more():
+    """And whoever writes is back at once: the rest can be tried again."""
+    read, write = os.pipe()
+    try:
+        outlet, line, taken = Descriptor(write), b"x" * 3_000, 0
+        while count := outlet.write(line):
+            taken += count
+        assert taken >= select.PIPE_BUF
+        assert outlet.write(line) == 0
+        assert len(os.read(read, taken + 1)) == taken
+        assert outlet.write(line) == len(line)
+    finally:
+        os.close(read)
+        os.close(write)
 
 
 def test_a_record_that_cannot_be_rendered_costs_itself_only():
