@@ -31,7 +31,7 @@ class Box:
         self.state = State(Placement(tuple(specs), routes or {}))
         for instance in self.state.instances.values():
             self.state.set_phase(instance, Phase.READY, 0.0)
-        self.asked, self.slept, self.offered = [], [], []
+        self.asked, self.slept, self.offered, self.fetched = [], [], [], []
         self.errors, self.listed = {}, ()
         self.content, self.manifest, self.fails_from = WEIGHTS, "", sys.maxsize
         self.mutations = Mutations(self.state, self.refresh)
@@ -93,6 +93,7 @@ class Instance:
         manifest.write_text(self.box.manifest or manifest.read_text())
         for path, content in there.items():
             path.write_bytes(content)
+        self.box.fetched += [path for path in store.glob("blobs/*") if path not in there]
 
     async def copy(self, source, target, **_):
         self.box.asked.append(("copy", self.instance.name, source, target))
@@ -355,16 +356,30 @@ def test_a_failure_elsewhere_is_no_failure_for_who_did_not_ask_for_that_place(tm
 
 
 def test_a_blob_of_the_wrong_size_which_an_ollama_keeps_is_fetched_again(tmp_path):
+    fleet = box(tmp_path / "a")
+    fleet.pull()
+    cut = blob_file(tmp_path / "a", WEIGHTS)
+    cut.write_bytes(WEIGHTS[:-1])
+    fleet.pull()
+    assert [what for what, *_ in fleet.asked] == ["pull"] * 3, "once more, for what was kept"
+    assert cut.read_bytes() == WEIGHTS
+    assert read_store(tmp_path / "a").damage() == ()
+    assert not list(tmp_path.rglob("*.damaged"))
+
+
+@pytest.mark.parametrize("to", [(), ("i0",)])
+def test_what_another_store_has_whole_mends_a_damaged_one_and_is_not_downloaded(tmp_path, to):
     fleet = box(tmp_path / "a", tmp_path / "b")
     fleet.pull()
     cut = blob_file(tmp_path / "a", WEIGHTS)
     cut.unlink()
     cut.write_bytes(WEIGHTS[:-1])
-    fleet.pull()
-    assert [what for what, *_ in fleet.asked] == ["pull"] * 3, "once more, for what was kept"
-    assert cut.read_bytes() == WEIGHTS
+    del fleet.asked[:], fleet.fetched[:]
+    fleet.pull(to=to)
+    assert [who for _, who, *_ in fleet.asked] == ["i0" if to else "i1"], "whether it is the latest"
+    assert fleet.fetched == []
+    assert cut.samefile(blob_file(tmp_path / "b", WEIGHTS))
     assert [read_store(tmp_path / s).damage() for s in "ab"] == [(), ()]
-    assert not list(tmp_path.rglob("*.damaged"))
 
 
 def test_what_is_damaged_stays_as_it_is_where_nothing_can_be_had_for_it(tmp_path):
@@ -386,6 +401,64 @@ def test_a_model_that_is_damaged_in_its_registry_is_an_error_and_asked_for_no_th
     with pytest.raises(OllamaError, match="damaged where it comes from"):
         fleet.pull()
     assert len(fleet.asked) == 2
+
+
+# -- lent by other stores ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("far", [False, True])
+def test_who_alone_is_to_have_it_downloads_nothing_that_another_store_has(tmp_path, far):
+    """Also from another disk."""
+    if far and not SHM.is_dir():
+        pytest.skip("needs a second file system: /dev/shm")
+    store = SHM / f"fleet-{tmp_path.name}" if far else tmp_path / "a"
+    try:
+        fleet = box(store, tmp_path / "b")
+        put_model(tmp_path / "b", "m/latest", WEIGHTS)
+        records = fleet.pull(to=["i0"])
+        assert fleet.asked == [("pull", "i0", "m", False)]
+        assert fleet.fetched == []
+        assert read_store(store).model(KEY)
+        assert f"{'copying' if far else 'linking'} to i0" in [r["status"] for r in records]
+    finally:
+        if far:
+            shutil.rmtree(store, ignore_errors=True)
+
+
+def test_what_was_lent_and_is_no_longer_in_the_registrys_model_is_taken_back(tmp_path):
+    fleet = box(tmp_path / "a", tmp_path / "b")
+    put_model(tmp_path / "b", "m/latest", WEIGHTS, b"a layer that stays")
+    fleet.content = b"new" * 1000
+    fleet.pull(to=["i0"])
+    assert {path.name for path in (tmp_path / "a" / "blobs").iterdir()} == {
+        layer.digest.replace(":", "-") for layer in read_store(tmp_path / "a").model(KEY).layers
+    }
+    assert blob_file(tmp_path / "b", WEIGHTS).exists()
+
+
+def test_what_is_lent_is_what_its_name_says_or_it_is_downloaded(tmp_path):
+    fleet = box(tmp_path / "a", tmp_path / "b")
+    put_model(tmp_path / "b", "m/latest", WEIGHTS)
+    spoil(tmp_path / "b")
+    fleet.pull(to=["i0"])
+    assert fleet.fetched == [blob_file(tmp_path / "a", WEIGHTS)]
+    assert blob_file(tmp_path / "a", WEIGHTS).read_bytes() == WEIGHTS
+
+
+def test_an_older_model_is_not_lent_to_who_has_a_later_one(tmp_path):
+    fleet = box(tmp_path / "a", tmp_path / "b")
+    put_model(tmp_path / "a", "m/latest", WEIGHTS)
+    os.utime(put_model(tmp_path / "b", "m/latest", b"old" * 1000), (1, 1))
+    records = fleet.pull(to=["i0"])
+    assert not [record for record in records if "target" in record]
+
+
+def test_where_nobody_is_up_somebody_else_downloads_it(tmp_path):
+    fleet = box(tmp_path / "a", tmp_path / "b")
+    fleet.state.set_phase(fleet.state.instances["i0"], Phase.STARTING, 0.0)
+    fleet.pull()
+    assert [who for _, who, *_ in fleet.asked] == ["i1"]
+    assert read_store(tmp_path / "a").model(KEY)
 
 
 # -- syncs ---------------------------------------------------------------------------------------

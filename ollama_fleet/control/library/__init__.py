@@ -1,8 +1,9 @@
 """The library: which models the fleet's stores hold, and one download for everyone who asks.
 
-Reading order: jobs (one pull for all who want it), download (from the registry, once), losses (of
-the instance that does it), spread (to the other stores of this machine), remote (to instances
-elsewhere); places (who is meant by a store), plan and syncing (all stores made equal), verifying.
+Reading order: jobs (one pull for all who want it), download (from the registry, once), loans (what
+need not be downloaded), losses (of the instance that does it), spread (to the other stores of this
+machine), remote (to instances elsewhere); places (who is meant by a store), plan and syncing (all
+stores made equal), verifying.
 """
 
 import asyncio
@@ -14,6 +15,7 @@ from typing import Final, Protocol
 from ollama_fleet.control.library.allowed import Allowed, allowed, anything
 from ollama_fleet.control.library.download import DiskOf, Downloads, Puller, on_disk
 from ollama_fleet.control.library.jobs import Job, Jobs, Record
+from ollama_fleet.control.library.loans import Loans
 from ollama_fleet.control.library.patience import Patience
 from ollama_fleet.control.library.places import Places
 from ollama_fleet.control.library.plan import REGISTRY, SyncPlan
@@ -62,16 +64,17 @@ class Library:
         self._patience = patience
         self._jobs = Jobs(told_pull(state, self._run), forget=self._forget)
         claims = Claims()
+        self._spread = Spread(mutations, claims, self._places.ours, self._places.label)
         self._downloads = Downloads(
             client,
             mutations,
             self._note,
             claims,
+            loans=Loans(self._spread, mutations, self._places.ours),
             disk_of=disk_of,
             trust=trust or Trust(mutations).establish,
             sleep=patience.sleep,
         )
-        self._spread = Spread(mutations, claims, self._places.ours, self._places.label)
         self._remotes = Remotes(client, offer, mutations)
         self.syncs: Final = Syncs(state, self._places, client, mutations, self._followed)
 
@@ -151,7 +154,7 @@ class Library:
 
     async def _downloaded(self, job: Job, stores: Sequence[str]) -> str:
         """Have one of the stores download it, the next if it is a disk that refuses."""
-        for store in sorted(stores, key=lambda store: not self._places.is_ours(store)):
+        for store in await self._places.in_order(stores, job.key):
             try:
                 await self._downloads.into(job, store)
             except FleetError as error:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from ollama_fleet.control.library.jobs import Job
+from ollama_fleet.control.library.loans import Loans
 from ollama_fleet.control.library.losses import Losses
 from ollama_fleet.control.library.mending import aside, of_wrong_size
 from ollama_fleet.control.library.trust import Establish
@@ -34,7 +35,8 @@ class Downloads:
     """Has models downloaded.
 
     `noted(job, instance)` is told of every record, `sleep` takes seconds; what a download will yet
-    write stands in `claims`. `trust` comes before each, for what earlier ones have left.
+    write stands in `claims`. `trust` comes before each, for what earlier ones have left, and
+    before it `loans`: no registry is asked for what another store of this machine has.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class Downloads:
         noted: Callable[[Job, Instance], None],
         claims: Claims,
         *,
+        loans: Loans,
         disk_of: DiskOf,
         trust: Establish,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -53,7 +56,7 @@ class Downloads:
         self._noted = noted
         self._claims, self._disk_of = claims, disk_of
         self._sleep = sleep
-        self._trust = trust
+        self._trust, self._loans = trust, loans
 
     async def into(self, job: Job, store: str) -> None:
         """Download a job's model; if its instance is lost, losses.py says who goes on.
@@ -66,15 +69,20 @@ class Downloads:
         """
         waiting = {"status": "waiting for another fleet that downloads into this store"}
         async with self._mutations.pulling(store, waiting=lambda: job.tell(waiting)):
+            lent = await self._loans.lend(job, store)
+            await self._until_whole(job, store)
+            await self._loans.settle(store, lent)
+
+    async def _until_whole(self, job: Job, store: str) -> None:
+        await self._into(job, store)
+        wrong = await self._wrong(job, store)
+        if not wrong:
+            return
+        job.tell({"status": f"{len(wrong)} damaged blobs were there, fetching them again"})
+        async with aside(self._mutations, {store: wrong}):
             await self._into(job, store)
-            wrong = await self._wrong(job, store)
-            if not wrong:
-                return
-            job.tell({"status": f"{len(wrong)} damaged blobs were there, fetching them again"})
-            async with aside(self._mutations, {store: wrong}):
-                await self._into(job, store)
-            if await self._wrong(job, store):
-                raise OllamaError(f"{job.name} is damaged where it comes from, too")
+        if await self._wrong(job, store):
+            raise OllamaError(f"{job.name} is damaged where it comes from, too")
 
     async def _wrong(self, job: Job, store: str) -> tuple[str, ...]:
         """The blobs that were kept and should not have been; nobody can tell of others' stores."""

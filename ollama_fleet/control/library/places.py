@@ -1,6 +1,7 @@
 """The stores of the fleet as the library means them: whose they are, and what is in each."""
 
 import asyncio
+from collections.abc import Collection
 from pathlib import Path
 
 from ollama_fleet.control.library.plan import Held, Place
@@ -41,6 +42,25 @@ class Places:
     def label(self, store: str) -> str:
         """What people call a store: by the instances that use it."""
         return ", ".join(i.name for i in self.of(store))
+
+    async def in_order(self, stores: Collection[str], key: str) -> list[str]:
+        """Who is to download a model, the best first.
+
+        One that is up; one of ours, for others cannot be read from; and the one that has the latest
+        of it whole, so that only what is new has to come.
+        """
+        if len(stores) == 1:
+            return list(stores)
+        whole: dict[str, float] = {}
+        for store in filter(self.is_ours, stores):
+            held = (await self._read(store)).held.get(key)
+            whole[store] = held.modified_s if held is not None else 0.0
+
+        def after(store: str) -> tuple[bool, bool, float]:
+            down = self._mutations.designated(store) is None
+            return down, not self.is_ours(store), -whole.get(store, 0.0)
+
+        return sorted(stores, key=after)
 
     async def read(self) -> list[Place]:
         """All stores as they are now: ours as they lie on disk, others as they list themselves."""

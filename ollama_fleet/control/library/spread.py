@@ -64,6 +64,18 @@ class Spread:
     async def _carry(self, job: Job, transfer: Transfer | None, target: str) -> None:
         if transfer is None:
             return
+        await self.bring_blobs(job, transfer, target)
+        async with self._mutations.adding(target):
+            await threaded(lambda stopped: place_manifest(transfer, stopped=stopped))
+        await self._mutations.refresh(target)
+        where = self._label(target)
+        job.tell(_record(where, f"{where} has it"))
+
+    async def bring_blobs(self, job: Job, transfer: Transfer, target: str) -> None:
+        """Bring all that a transfer moves, so that no name is lacking but the model's.
+
+        Raises StoreError. A cancelled one stops within a tenth of a second and keeps what it has.
+        """
         where = self._label(target)
         doing = f"{_VERBS.get(transfer.way, transfer.way)} to {where}"
         job.tell(_record(where, doing))
@@ -78,10 +90,6 @@ class Spread:
 
             tell = _telling(hear)
             await threaded(lambda stopped: _brought(transfer, stopped, tell))
-        async with self._mutations.adding(target):
-            await threaded(lambda stopped: place_manifest(transfer, stopped=stopped))
-        await self._mutations.refresh(target)
-        job.tell(_record(where, f"{where} has it"))
 
 
 def _planned(key: str, source: Path, target: Path, sisters: Sequence[Path]) -> Transfer | None:
