@@ -1,8 +1,15 @@
 """What this process asks of the system and of Python, once, when a fleet starts."""
 
+import asyncio
 import gc
+import logging
 import resource
 from contextlib import suppress
+from typing import Any
+
+import uvloop
+
+log = logging.getLogger(__name__)
 
 _COLLECT_AFTER = (20_000, 20, 50)  # objects more than were freed; then of younger collections
 
@@ -12,6 +19,23 @@ def raise_file_limit() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(ValueError, OSError):  # macOS may refuse its own hard limit
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def new_loop() -> asyncio.AbstractEventLoop:
+    """An event loop that logs the faults which nobody takes."""
+    loop = uvloop.new_event_loop()
+    loop.set_exception_handler(tell_of_fault)
+    return loop
+
+
+def tell_of_fault(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log a fault that nobody has taken, without the text that asyncio makes of it.
+
+    That has an exception's own words in it, which may be those of a request.
+    """
+    future = context.get("future")
+    where = {"task": future.get_name()} if isinstance(future, asyncio.Task) else {}
+    log.error("%s", context["message"], exc_info=context.get("exception"), extra=where)
 
 
 def leave_out_what_stays() -> None:

@@ -37,7 +37,7 @@ from ollama_fleet.fleet.hold import hold
 from ollama_fleet.fleet.learning import Learned
 from ollama_fleet.fleet.loading import Loaders
 from ollama_fleet.fleet.prepare import Prepared, install_models, prepared, require_binary
-from ollama_fleet.fleet.process import leave_out_what_stays, raise_file_limit
+from ollama_fleet.fleet.process import leave_out_what_stays, new_loop, raise_file_limit
 from ollama_fleet.fleet.pulling import make_library
 from ollama_fleet.fleet.recording import Recording
 from ollama_fleet.fleet.reporting import Reporting
@@ -66,7 +66,7 @@ def run(
     directories.create()
     raise_file_limit()
     with hold(directories.lock):
-        uvloop.run(_serve(loaded, directories, environ, simulate))
+        uvloop.run(_serve(loaded, directories, environ, simulate), loop_factory=new_loop)
     return Exit.OK
 
 
