@@ -189,7 +189,7 @@ def _stores(document: Document) -> Iterator[str]:
         store = facts.get(path, {"free_bytes": None, "partials": 0})
         free, partials = store["free_bytes"], store["partials"]
         told = [f"{show_size(free)} free"] if free is not None else []
-        told += [f"{partials} blobs not complete"] if partials else []
+        told += [f"{partials} blob{'s' * (partials != 1)} not complete"] if partials else []
         more = f" ({', '.join(told)})" if told else ""
         yield f"store {path}{more}: {', '.join(home['name'] for home in users)}"
 

@@ -5,13 +5,13 @@ import hashlib
 import os
 import shutil
 import sys
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 
 import pytest
 from made_store import blob_file, put_blob, put_model
 
-from ollama_fleet.control.library import Library
+from ollama_fleet.control.library import Library, threaded
 from ollama_fleet.control.library.patience import Patience
 from ollama_fleet.control.mutations import Mutations
 from ollama_fleet.control.stores import Claims, Disk, read_store, set_aside
@@ -578,6 +578,32 @@ def test_a_blob_whose_content_has_changed_is_found_and_replaced_by_a_whole_one(t
     assert not list(tmp_path.rglob("*.damaged"))
 
 
+def test_a_verification_tells_of_a_large_blob_while_it_hashes_it(tmp_path, monkeypatch):
+    """And of which model it is."""
+    monkeypatch.setattr(threaded, "_TELL_S", 0.0)
+    content = b"w" * (3 * 2**20)
+    fleet = box(tmp_path / "a")
+    put_model(tmp_path / "a", "m/latest", content)
+    bars = [r for r in verified(fleet, ["m"]) if r.get("total") == len(content)]
+    assert [bar["completed"] for bar in bars] == [0, 2**20, 2 * 2**20, *[3 * 2**20] * 2]
+    assert {(bar["model"], bar["target"]) for bar in bars} == {("m:latest", "i0")}
+
+
+def test_a_verification_that_is_left_stops_and_one_that_cannot_read_says_so(tmp_path):
+    fleet = box(tmp_path / "a")
+    put_model(tmp_path / "a", "m/latest", WEIGHTS)
+
+    async def left():
+        async with aclosing(fleet.library.syncs.verify(["m"])) as records:
+            return [await anext(records), await anext(records)]
+
+    assert asyncio.run(asyncio.wait_for(left(), 20))
+    path = blob_file(tmp_path / "a", WEIGHTS)
+    path.unlink()
+    path.symlink_to(tmp_path / "b" / "away")
+    assert verified(fleet, ["m"])[-1]["damaged"] == {}, "it is missing, which the plan sees"
+
+
 def test_what_is_damaged_everywhere_is_downloaded_once_more(tmp_path):
     fleet = box(tmp_path / "a", tmp_path / "b")
     put_model(tmp_path / "a", "m/latest", WEIGHTS)
@@ -585,7 +611,10 @@ def test_what_is_damaged_everywhere_is_downloaded_once_more(tmp_path):
     synced(fleet, ["m"])
     *bars, last = verified(fleet, ["m"])
     assert sorted(last["damaged"]) == [str(tmp_path / "a"), str(tmp_path / "b")]
-    assert {bar["target"] for bar in bars} == {"i0", "i1"}
+    assert {(bar["target"], bar["model"]) for bar in bars} == {
+        ("i0", "m:latest"),
+        ("i1", "m:latest"),
+    }
     synced(fleet, ["m"], damaged=last["damaged"])
     assert [what for what, *_ in fleet.asked] == ["pull"]
     assert verified(fleet, ["m"])[-1]["damaged"] == {}

@@ -151,9 +151,10 @@ def test_damage_is_named_and_so_is_what_cannot_be_read():
 
 
 def test_wide_tells_the_room_on_each_disk():
-    on_disk = Shelves((Shelf("/store", free_bytes=2 * 10**12, partials=3),))
-    last = shown(a_fleet(2, model("m")), wide=True, on_disk=on_disk).splitlines()[-1]
-    assert last == "store /store (2.0 TB free, 3 blobs not complete): gpu0, gpu1"
+    for partials, told in ((3, ", 3 blobs not complete"), (1, ", 1 blob not complete"), (0, "")):
+        on_disk = Shelves((Shelf("/store", free_bytes=2 * 10**12, partials=partials),))
+        last = shown(a_fleet(2, model("m")), wide=True, on_disk=on_disk).splitlines()[-1]
+        assert last == f"store /store (2.0 TB free{told}): gpu0, gpu1"
 
 
 def test_what_is_not_known_is_not_called_absent():

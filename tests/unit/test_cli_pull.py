@@ -1,5 +1,7 @@
 """What `fleet pull --all` prints at its end."""
 
+import json
+
 import click
 import pytest
 from click.testing import CliRunner
@@ -62,6 +64,14 @@ def test_a_pull_that_does_not_come_to_its_end_has_failed(monkeypatch, last):
     _, done = pulled(monkeypatch, OUTCOMES[0], *([last] if last else []))
     assert done.return_value == Exit.FAILED
     assert (last["error"] if last else "ended before") in done.stderr
+
+
+def test_for_machines_each_line_is_about_a_model(monkeypatch):
+    control = Control([*OUTCOMES[:2], {"status": "success"}])
+    monkeypatch.setattr(pull, "running", lambda: control)
+    done = CliRunner().invoke(pull.command, ["--all", "-o", "json"], standalone_mode=False)
+    told = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["model"] for line in told] == ["a:latest", "b:latest"]
 
 
 def test_only_for_those_that_are_named(monkeypatch):

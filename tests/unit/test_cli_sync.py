@@ -1,5 +1,10 @@
 """What `fleet sync` prints of its plan."""
 
+import json
+
+from click.testing import CliRunner
+
+from ollama_fleet.cli.commands import sync
 from ollama_fleet.cli.commands.sync import describe
 
 STEP = {"model": "m", "target": "/b", "source": "/a", "how": "link", "size_bytes": 0}
@@ -33,3 +38,27 @@ def test_conflicts_problems_and_removals_are_said_below():
 
 def test_where_nothing_is_to_do_it_says_so():
     assert describe(NOTHING) == "every store has them all"
+
+
+class Control:
+    """A fleet with a plan of nothing, and these records of a verification."""
+
+    def __init__(self, records):
+        self.records = records
+
+    def verify_sync(self, _models, **_):
+        yield from self.records
+
+    def plan_sync(self, _models, **_):
+        return NOTHING
+
+    def sync(self, _models, **_):
+        return iter(())
+
+
+def test_what_is_told_of_a_verification_is_about_the_model_whose_blob_it_is(monkeypatch):
+    bar = {"status": "checking a", "model": "m:latest", "target": "a", "completed": 0, "total": 1}
+    last = {"status": "success", "damaged": {}, "errors": []}
+    monkeypatch.setattr(sync, "running", lambda: Control([bar, last]))
+    done = CliRunner().invoke(sync.command, ["--verify"], standalone_mode=False)
+    assert [json.loads(line) for line in done.stdout.splitlines()] == [{"schema_version": 1, **bar}]

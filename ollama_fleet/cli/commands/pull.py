@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import click
 
-from ollama_fleet.cli.completing import place_names
+from ollama_fleet.cli.completing import model_names, place_names
 from ollama_fleet.cli.control import Control, Document, running
 from ollama_fleet.cli.options import Command, Options, pass_options
 from ollama_fleet.cli.printing import SCHEMA_VERSION, note
@@ -33,7 +33,7 @@ _DIGEST_CHARS = 12  # of a model's digest, as Ollama shows
         "fleet pull --all": "what is new of all that is there",
     },
 )
-@click.argument("models", nargs=-1, metavar="MODEL…")
+@click.argument("models", nargs=-1, metavar="MODEL…", shell_complete=model_names)
 @click.option("--all", "everything", is_flag=True, help="Pull every model that is there again.")
 @click.option("--insecure", is_flag=True, help="Allow a registry without TLS.")
 @click.option(
@@ -90,10 +90,11 @@ def _refresh(options: Options, records: Iterator[Document]) -> int:
     ended = "the fleet ended before all were pulled"
     with reporter(options) as report:
         for record in records:
-            report(str(record.get("model", "")), record)
+            if "model" in record:
+                report(str(record["model"]), record)
             if "outcome" in record:
                 outcomes.append(record)
-            elif "model" not in record:
+            elif "model" not in record:  # the last: it is about them all
                 ended = "" if record.get("status") == "success" else str(record["error"])
     if sys.stdout.isatty() and not (options.quiet or options.for_machines):
         click.echo(describe(outcomes))

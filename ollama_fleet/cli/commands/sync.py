@@ -112,7 +112,7 @@ def _verified(options: Options, records: Iterable[Document]) -> Document:
     with nullcontext() if options.for_machines else reporter(options) as report:
         for last in records:
             if report is not None and "damaged" not in last:
-                report("verify", last)
+                report(str(last["model"]), last)
     if "damaged" not in last:
         raise FleetError("the fleet ended before all was verified")
     for line in last["errors"]:

@@ -1,13 +1,12 @@
 """A model that one store of this machine has, brought to another one."""
 
 import asyncio
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
 from ollama_fleet.control.library.jobs import Job, Record
-from ollama_fleet.control.library.threaded import threaded
+from ollama_fleet.control.library.threaded import TellBytes, telling, threaded
 from ollama_fleet.control.mutations import Mutations
 from ollama_fleet.control.stores import (
     Claim,
@@ -21,7 +20,6 @@ from ollama_fleet.control.stores import (
 )
 from ollama_fleet.errors import BlobDamaged
 
-_TELL_S: Final = 0.1  # between two records of a bar
 _VERBS: Final = {Way.THERE: "naming", Way.LINK: "linking", Way.COPY: "copying"}
 
 
@@ -88,7 +86,7 @@ class Spread:
                 if digest in claim:
                     claim.left(digest, total_bytes - done_bytes)
 
-            tell = _telling(hear)
+            tell = telling(hear)
             await threaded(lambda stopped: _brought(transfer, stopped, tell))
 
 
@@ -107,31 +105,13 @@ def _claim_room(claim: Claim, transfer: Transfer) -> None:
             claim.add(layer.digest, transfer.disk, transfer.target, layer.size_bytes)
 
 
-def _brought(transfer: Transfer, stopped: Callable[[], bool], tell: "_TellBytes") -> None:
+def _brought(transfer: Transfer, stopped: Callable[[], bool], tell: TellBytes) -> None:
     sizes = {layer.digest: layer.size_bytes for layer in transfer.layers}
     bring_blobs(
         transfer,
         tell=lambda digest, done_bytes: tell(digest, done_bytes, sizes[digest]),
         stopped=stopped,
     )
-
-
-_TellBytes = Callable[[str, int, int], None]
-"""Is told a digest, how many of its bytes are there, and of how many; on any thread."""
-
-
-def _telling(hear: _TellBytes) -> _TellBytes:
-    """What tells `hear`, on this loop, what it is told on any thread: some ten times a second."""
-    loop, told_s = asyncio.get_running_loop(), dict[str, float]()
-
-    def tell(digest: str, done_bytes: int, total_bytes: int) -> None:
-        now_s = time.monotonic()
-        if done_bytes < total_bytes and now_s - told_s.get(digest, 0.0) < _TELL_S:
-            return
-        told_s[digest] = now_s
-        loop.call_soon_threadsafe(hear, digest, done_bytes, total_bytes)
-
-    return tell
 
 
 def _record(where: str, status: str, **more: object) -> Record:

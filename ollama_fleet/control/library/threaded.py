@@ -3,6 +3,7 @@
 import asyncio
 import os
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -11,6 +12,7 @@ from typing import Final, TypeVar
 from ollama_fleet.control.stores import TransferStopped
 from ollama_fleet.errors import StoreError
 
+_TELL_S: Final = 0.1  # between two words on one blob
 _NICER: Final = 10  # a tenth of the weight of who serves requests, where both want a processor
 
 
@@ -37,3 +39,21 @@ async def threaded(work: Callable[[Callable[[], bool]], Result]) -> Result:
         with suppress(StoreError, TransferStopped):
             await working
         raise
+
+
+TellBytes = Callable[[str, int, int], None]
+"""Is told a digest, how many of its bytes are there, and of how many; on any thread."""
+
+
+def telling(hear: TellBytes) -> TellBytes:
+    """What tells `hear`, on this loop, what it is told on any thread: some ten times a second."""
+    loop, told_s = asyncio.get_running_loop(), dict[str, float]()
+
+    def tell(digest: str, done_bytes: int, total_bytes: int) -> None:
+        now_s = time.monotonic()
+        if done_bytes < total_bytes and now_s - told_s.get(digest, 0.0) < _TELL_S:
+            return
+        told_s[digest] = now_s
+        loop.call_soon_threadsafe(hear, digest, done_bytes, total_bytes)
+
+    return tell

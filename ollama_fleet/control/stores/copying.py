@@ -30,10 +30,10 @@ class TransferStopped(Exception):
     """A transfer was told to stop; what it has copied is kept for the next."""
 
 
-def hash_of(path: Path, *, stopped: Stopped = lambda: False) -> str:
+def hash_of(path: Path, *, tell: Tell = lambda _: None, stopped: Stopped = lambda: False) -> str:
     """The digest of a file's content. Raises OSError, or TransferStopped."""
     with path.open("rb", buffering=0) as file, _Hash() as content:
-        content.read_from(file.fileno(), None, lambda _: None, stopped)
+        content.read_from(file.fileno(), None, tell, stopped)
         return content.digest()
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ollama_fleet.control.stores import layout
 from ollama_fleet.control.stores.bringing import Way, bring_blob, is_whole, store_error
-from ollama_fleet.control.stores.copying import Stopped, hash_of, write_all
+from ollama_fleet.control.stores.copying import Stopped, Tell, hash_of, write_all
 from ollama_fleet.control.stores.files import (
     give_to_owner,
     in_the_making,
@@ -189,11 +189,17 @@ def file_of(store: Path, digest: str) -> tuple[int, int]:
     return found.st_dev, found.st_ino
 
 
-def verify_blob(store: Path, layer: Layer, *, stopped: Stopped = lambda: False) -> None:
+def verify_blob(
+    store: Path,
+    layer: Layer,
+    *,
+    tell: Tell = lambda _: None,
+    stopped: Stopped = lambda: False,
+) -> None:
     """Hash a blob. Raises BlobDamaged where it is not what its name says; and StoreError."""
     path = layout.blob_path(store, layer.digest)
     try:
-        digest = hash_of(path, stopped=stopped) if is_whole(path, layer) else ""
+        digest = hash_of(path, tell=tell, stopped=stopped) if is_whole(path, layer) else ""
     except OSError as error:
         raise store_error(error, path) from error
     if digest != layer.digest.lower():
