@@ -3,13 +3,13 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from ollama_fleet import history
 from ollama_fleet.api.admin.lately import Lately
 from ollama_fleet.api.app import ROUTES
 from ollama_fleet.config import Config
 from ollama_fleet.fleet.access import AccessLog
 from ollama_fleet.fleet.noticing import TOGETHER_S, Noticing
-from ollama_fleet.history import Bounds, Ended, History, RequestRecord
+from ollama_fleet.gpu import GpuSample
+from ollama_fleet.history import Bounds, Ended, Energy, History
 from ollama_fleet.metrics import Configured, Metrics
 from ollama_fleet.state import State
 
@@ -17,9 +17,10 @@ from ollama_fleet.state import State
 class Recording:
     """Takes the records of requests as they end, and answers for them.
 
-    `ended`, `answered` and `metrics` (None where nothing is counted) are for the loop; `recent` and
-    `find` block; `lately` is what they look at who want it at once. `clock` is monotonic, `wall` is
-    Unix time, both in seconds; `later` calls something on the loop after so many.
+    `ended`, `answered` and `metrics` (None where nothing is counted) are for the loop; `path` is
+    where the history is (None where none is kept), `lately` what they look at who want it at once.
+    `clock` is monotonic, `wall` is Unix time, both in seconds; `later` calls something on the loop
+    after so many.
     """
 
     def __init__(
@@ -34,7 +35,9 @@ class Recording:
     ) -> None:
         kept = config.history
         bounds = Bounds(kept.max_requests, kept.max_bytes, kept.keep_s)
-        self._path = path
+        self.path = path if bounds.max_requests else None
+        self._state = state
+        self._clock = clock
         self._later = later
         self._ended: list[Ended] = []
         self._history = (
@@ -51,6 +54,10 @@ class Recording:
         self._access = AccessLog(config.logs.access, clock=clock)
         self.lately = Lately(wall)
         self._noticing = Noticing(state, clock=clock, later=later)
+        self._energy = Energy(
+            {i.name: tuple(gpu.uuid for gpu in i.spec.gpus) for i in state.instances.values()}
+        )
+        state.on_gpus.append(self._read)
 
     def answered(self, route: str, status: int) -> None:
         """Count an answer that no instance gave."""
@@ -65,7 +72,7 @@ class Recording:
 
     def _take(self) -> None:
         ended, self._ended = self._ended, []
-        records = [request.record() for request in ended]
+        records = [request.record(self._energy.drawn_j) for request in ended]
         for record in records:
             if self.metrics is not None:
                 self.metrics.observe(record)
@@ -75,13 +82,10 @@ class Recording:
         self._access.write(records)
         self._noticing.look(records)
 
-    def recent(self, limit: int, since_s: float) -> tuple[RequestRecord, ...]:
-        """The requests that ended last, newest first."""
-        return history.recent(self._path, limit, since_s) if self._history is not None else ()
-
-    def find(self, request_id: str) -> RequestRecord | None:
-        """The last request of that id."""
-        return history.find(self._path, request_id) if self._history is not None else None
+    def _read(self, sample: GpuSample) -> None:
+        now_s = self._clock()
+        instances = self._state.instances.values()
+        self._energy.learn(sample, {i.name: i.labour.slot_s(now_s) for i in instances}, now_s)
 
     def close(self) -> None:
         """Write what has not been written yet."""

@@ -15,6 +15,7 @@ from ollama_fleet.api.admin import Admin, Commands
 from ollama_fleet.api.admin.events import EventCommands
 from ollama_fleet.api.admin.live import LiveCommands
 from ollama_fleet.api.admin.models import ModelCommands
+from ollama_fleet.api.admin.requests import RequestCommands
 from ollama_fleet.api.admin.syncs import SyncCommands
 from ollama_fleet.api.bodies import Limits
 from ollama_fleet.api.connection import Front
@@ -173,8 +174,6 @@ class Fleet:
         stack.callback(self._relay.close)
         commands = Commands(
             snapshot=self.snapshot,
-            recent=self._recording.recent,
-            find=self._recording.find,
             waiting=self._admission.waiting,
             pull=self._library.pull,
             restart=self.restart,
@@ -186,6 +185,7 @@ class Fleet:
         live = LiveCommands(self._relay, self._recording.lately, self._clock)
         routes, socket = models.routes() + syncs.routes() + live.routes(), self._directories.socket
         routes += EventCommands(self.state.events).routes()
+        routes += RequestCommands(self._recording.path).routes()
         watching = watched(plan.config, self.state, self._recording, self.snapshot, self._clock)
         routes += await stack.enter_async_context(watching)
         await stack.enter_async_context(Admin(socket, self.state, commands, routes))

@@ -1,11 +1,37 @@
 """The request record: one flat struct for each request that ended, and the file that keeps them.
 
-History.add -> queue -> thread -> HistoryFile (SQLite)        recent, find -> own connections
+History.add -> queue -> thread -> HistoryFile (SQLite)        recent, select, find, usage -> own
+connections. What a record means: verdict.py, by where its seconds went (spent.py) and how fast
+others were (paces.py); energy.py is what its energy is reckoned from.
 """
 
+from ollama_fleet.history.energy import Energy
 from ollama_fleet.history.file import Bounds
-from ollama_fleet.history.reader import find, recent
-from ollama_fleet.history.record import Ended, Ending, RequestRecord
+from ollama_fleet.history.reader import find, neighbours, recent, select, usage
+from ollama_fleet.history.record import Drawn, Ended, Ending, RequestRecord, unmeasured
+from ollama_fleet.history.selection import Selection
+from ollama_fleet.history.totals import By, Usage
+from ollama_fleet.history.verdict import Cause, Explanation, explain
 from ollama_fleet.history.writer import History
 
-__all__ = ["Bounds", "Ended", "Ending", "History", "RequestRecord", "find", "recent"]
+__all__ = [
+    "Bounds",
+    "By",
+    "Cause",
+    "Drawn",
+    "Ended",
+    "Ending",
+    "Energy",
+    "Explanation",
+    "History",
+    "RequestRecord",
+    "Selection",
+    "Usage",
+    "explain",
+    "find",
+    "neighbours",
+    "recent",
+    "select",
+    "unmeasured",
+    "usage",
+]

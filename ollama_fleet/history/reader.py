@@ -1,17 +1,26 @@
 """Reading the history: on a connection of its own, opened for one question. Blocking."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
 from ollama_fleet.errors import FleetError
 from ollama_fleet.history.record import RequestRecord
 from ollama_fleet.history.schema import SELECT, VERSION, from_row
+from ollama_fleet.history.selection import BY_TENANT, Selection
+from ollama_fleet.history.totals import By, Usage, added_up, question
 
-_BUSY_S = 2.0
+LAST: Final = "last"
+SLOWEST: Final = "slowest"
+"""What may stand for a request's id."""
+
+_BUSY_S: Final = 2.0
+_LIKE: Final = 200  # requests for the same model that are compared with one, before it and behind
+_NAMED: Final = 4  # ids that are told of those which begin alike
 
 
 def recent(path: Path, limit: int, since_s: float = 0.0) -> tuple[RequestRecord, ...]:
@@ -26,14 +35,94 @@ def recent(path: Path, limit: int, since_s: float = 0.0) -> tuple[RequestRecord,
         return tuple(map(from_row, db.execute(query, (since_s, limit))))
 
 
+def select(path: Path, wanted: Selection, limit: int) -> tuple[RequestRecord, ...]:
+    """The requests that are wanted, the last to arrive first, so many at most.
+
+    Raises FleetError if the file cannot be read.
+    """
+    with _reading(path) as db:
+        if db is None:
+            return ()
+        where, values = wanted.conditions()
+        return _chosen(db, where, values, limit, index=wanted.index)
+
+
 def find(path: Path, request_id: str) -> RequestRecord | None:
-    """The last request of that id. Raises FleetError if the file cannot be read."""
+    """The last request of that id, or the one whose id begins so; LAST and SLOWEST name others.
+
+    Raises FleetError if several begin so, or the file cannot be read.
+    """
     with _reading(path) as db:
         if db is None:
             return None
-        query = f"{SELECT} WHERE id = ? ORDER BY number DESC LIMIT 1"
-        row = db.execute(query, (request_id,)).fetchone()
-        return from_row(row) if row else None
+        exact = _one(db, "WHERE id = ? ORDER BY number DESC LIMIT 1", request_id)
+        if exact is not None:
+            return exact
+        if request_id == LAST:
+            return _one(db, "ORDER BY number DESC LIMIT 1")
+        if request_id == SLOWEST:
+            slowest = f"SELECT number FROM requests INDEXED BY {BY_TENANT} ORDER BY total_s DESC"  # noqa: S608 - our own names
+            return _one(db, f"WHERE number = ({slowest} LIMIT 1)")
+        return _begun(db, request_id)
+
+
+def neighbours(path: Path, record: RequestRecord) -> tuple[RequestRecord, ...]:
+    """Requests for the same model from before and after one, which is not among them.
+
+    Raises FleetError if the file cannot be read.
+    """
+    with _reading(path) as db:
+        if db is None:
+            return ()
+        at = record.key, record.arrived_s
+        before = _chosen(db, "key = ? AND arrived_s <= ?", at, _LIKE + 1)
+        after = _chosen(db, "key = ? AND arrived_s > ?", at, _LIKE, order="ASC")
+        return tuple(other for other in (*before, *after) if other != record)
+
+
+def usage(path: Path, wanted: Selection, by: Sequence[By]) -> tuple[Usage, ...]:
+    """What the requests that ran a model and are wanted come to, the most GPU-seconds first.
+
+    Raises FleetError if the file cannot be read.
+    """
+    with _reading(path) as db:
+        if db is None:
+            return ()
+        return added_up(db.execute(*question(wanted)), by)
+
+
+def _chosen(
+    db: sqlite3.Connection,
+    where: str,
+    values: Sequence[object],
+    limit: int,
+    *,
+    index: str = BY_TENANT,
+    order: str = "DESC",
+) -> tuple[RequestRecord, ...]:
+    """Chosen by the index alone: only the rows that are wanted are read."""
+    numbers = (
+        f"SELECT number FROM requests INDEXED BY {index} WHERE {where} "  # noqa: S608 - our own names; values are bound
+        f"ORDER BY arrived_s {order}, number {order} LIMIT ?"
+    )
+    query = f"{SELECT} WHERE number IN ({numbers}) ORDER BY arrived_s {order}, number {order}"
+    return tuple(map(from_row, db.execute(query, (*values, limit))))
+
+
+def _one(db: sqlite3.Connection, rest: str, *values: object) -> RequestRecord | None:
+    row = db.execute(f"{SELECT} {rest}", values).fetchone()
+    return from_row(row) if row else None
+
+
+def _begun(db: sqlite3.Connection, start: str) -> RequestRecord | None:
+    """The request whose id begins so."""
+    query = "SELECT DISTINCT id FROM requests WHERE id >= ? AND id < ? ORDER BY id LIMIT ?"
+    end = start[:-1] + chr(min(ord(start[-1]) + 1, 0x10FFFF)) if start else ""
+    ids = [row[0] for row in db.execute(query, (start, end, _NAMED + 1))]
+    if len(ids) > 1:
+        told = ", ".join(ids[:_NAMED]) + (", …" if len(ids) > _NAMED else "")
+        raise FleetError(f"several requests begin with {start}", f"there are {told}")
+    return _one(db, "WHERE id = ? ORDER BY number DESC LIMIT 1", ids[0]) if ids else None
 
 
 @contextmanager
@@ -47,6 +136,14 @@ def _reading(path: Path) -> Iterator[sqlite3.Connection | None]:
             sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", _BUSY_S, uri=True)
         ) as db:
             (version,) = db.execute("PRAGMA user_version").fetchone()
-            yield db if version == VERSION else None
+            if version not in (0, VERSION):
+                raise FleetError(f"{path} is of another version", _WAY_OUT[version > VERSION])
+            yield db if version else None
     except (sqlite3.Error, msgspec.ValidationError) as error:
         raise FleetError(f"the history cannot be read: {error}", str(path)) from None
+
+
+_WAY_OUT: Final = {
+    False: "`fleet up` brings the history of an older fleet up to date",
+    True: "a newer fleet has written it: use that to read it",
+}

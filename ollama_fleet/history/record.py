@@ -1,5 +1,6 @@
 """What is kept of a request when it has ended. Figures and names; never contents."""
 
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Protocol
 
@@ -28,6 +29,13 @@ class RequestRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     the attempts' instances in their order, `failures` what ended each that was followed by another.
     `scores` is the decision for the last attempt: the best instances, each with the value that
     decided and the figures that made it, which `terms` names.
+
+    `tenant` is who is charged: a key's digest, or an address. Of a request that had to wait,
+    `instances_up` might have served it when it came, `instances_full` of them were full, and
+    `waiting_before` others waited. `stalled_s` is how long the client kept the answer waiting,
+    `failed_s` what the attempts before the last one took, `busy` how many requests its instance
+    worked on meanwhile, itself included. `gpu_s` is what it had of the GPUs and `energy_j` of their
+    power, in joules (None: not measured), as docs/history.md defines them.
     """
 
     id: str
@@ -62,11 +70,28 @@ class RequestRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     reported_decode_s: float
     scores: tuple[tuple[str, tuple[float, ...]], ...]
     terms: tuple[str, ...]
+    tenant: str = ""
+    instances_up: int = 0
+    instances_full: int = 0
+    waiting_before: int = 0
+    stalled_s: float = 0.0
+    failed_s: float = 0.0
+    busy: float = 0.0
+    gpu_s: float = 0.0
+    energy_j: float | None = None
+
+
+Drawn = Callable[[str, float, float], float | None]
+"""Joules that an instance's GPUs drew from one moment to another; None where nobody measured it."""
+
+
+def unmeasured(_instance: str, _from_s: float, _to_s: float) -> None:
+    """Of GPUs that tell nothing of their power."""
 
 
 class Ended(Protocol):
     """A request that has ended, and can tell of it when there is time."""
 
-    def record(self) -> RequestRecord:
+    def record(self, drawn_j: Drawn = unmeasured) -> RequestRecord:
         """Put its record together."""
         ...

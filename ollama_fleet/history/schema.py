@@ -51,6 +51,23 @@ UPGRADES = (
     ALTER TABLE requests ADD COLUMN terms TEXT NOT NULL DEFAULT '[]';
     UPDATE requests SET scores = '[]'; -- they were written in another form
     """,
+    """
+    ALTER TABLE requests ADD COLUMN tenant TEXT NOT NULL DEFAULT '';
+    ALTER TABLE requests ADD COLUMN instances_up INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE requests ADD COLUMN instances_full INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE requests ADD COLUMN waiting_before INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE requests ADD COLUMN stalled_s REAL NOT NULL DEFAULT 0;
+    ALTER TABLE requests ADD COLUMN failed_s REAL NOT NULL DEFAULT 0;
+    ALTER TABLE requests ADD COLUMN busy REAL NOT NULL DEFAULT 0;
+    ALTER TABLE requests ADD COLUMN gpu_s REAL NOT NULL DEFAULT 0;
+    ALTER TABLE requests ADD COLUMN energy_j REAL;
+    CREATE INDEX requests_by_arrival ON requests (arrived_s);
+    -- All that requests are chosen and added up by: no question has to read the whole rows.
+    CREATE INDEX requests_by_tenant ON requests (
+        tenant, key, instance, arrived_s, total_s, status, ending, inference,
+        prompt_tokens, output_tokens, gpu_s, energy_j
+    );
+    """,
 )
 """What makes each version of the file from the one before it; a published step never changes."""
 

@@ -14,7 +14,7 @@ from ollama_fleet.router.desk import Cost, Desk
 from ollama_fleet.router.forecast import Waiting
 from ollama_fleet.router.intake import Request
 from ollama_fleet.router.policy import Scores, Strategy
-from ollama_fleet.router.queue import Waiter
+from ollama_fleet.router.queue import NOBODY, Crowd, Waiter
 from ollama_fleet.router.refusal import Refusal
 from ollama_fleet.state import Instance, Lease, State
 
@@ -52,12 +52,13 @@ class NobodyLeft(Failure):
 class Admitted(msgspec.Struct, frozen=True, gc=False):  # one per request
     """A place on an instance, and the scores that led there. A context manager, as the lease is.
 
-    `waited`: it was not given at once.
+    `waited`: it was not given at once; `crowd` is what the request found when it came.
     """
 
     lease: Lease
     scores: Scores
     waited: bool = False
+    crowd: Crowd = NOBODY
 
     def __enter__(self) -> Self:
         return self
@@ -170,7 +171,7 @@ class Admission:
         if future is None:
             self._at_once[waiter.number] = Admitted(lease, scores)
         else:
-            future.set_result(Admitted(lease, scores, waited=True))
+            future.set_result(Admitted(lease, scores, waited=True, crowd=waiter.crowd))
         return lease
 
     def _refuse(self, waiter: Waiter, refusal: Refusal) -> None:

@@ -16,7 +16,7 @@ from ollama_fleet.router.forecast import Forecast
 from ollama_fleet.router.intake import Request
 from ollama_fleet.router.plan import HORIZON, Choose, Refuse, plan, starters
 from ollama_fleet.router.policy import Binding, Scores, Strategy
-from ollama_fleet.router.queue import Waiter, WaitingRoom
+from ollama_fleet.router.queue import Crowd, Waiter, WaitingRoom
 from ollama_fleet.router.refusal import Refusal
 from ollama_fleet.state import Instance, Lease, State, Work
 
@@ -190,6 +190,8 @@ class Desk:
             self._refuse(goes, Refusal.CROWDED if crowded else Refusal.FULL)
         if goes is waiter:
             return
+        if waiter.arrived_s == now_s:
+            waiter.crowd = self._crowd(waiter.request.key)
         if choice is None:
             self._reckon(waiter)
             self._enter(waiter)
@@ -200,6 +202,10 @@ class Desk:
             self._bind(choice)
         if self.forecast.hopeless(waiter, now_s):
             self._refuse(waiter, Refusal.LATE)
+
+    def _crowd(self, key: str) -> Crowd:
+        ready = self._state.ready(key)
+        return Crowd(len(ready), sum(i.full(key) for i in ready), len(self._room))
 
     def _place_some(self, now_s: float) -> None:
         """Choose for some of those who have nobody; others have their turn before the next."""

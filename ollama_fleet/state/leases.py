@@ -27,6 +27,7 @@ class Lease(msgspec.Struct, eq=False):
     model to be loaded). `busy_s` is what the instance had worked, in slot-seconds, when it was at
     work, for a stream when its first byte came; `share_s` what one of its slots had had by then.
     `beside` is the labour of its model there, which had come to `beside_s` when it was at work.
+    `had_s` is what the request has had of its instance, once it has ended.
     `cached_bytes` are those of its prompt that the instance's cache is expected to have, None if
     nothing is known of that. `notes` is for a strategy to keep what it reckons of the request.
     """
@@ -45,6 +46,7 @@ class Lease(msgspec.Struct, eq=False):
     first_s: float = math.inf
     busy_s: float = 0.0
     share_s: float = 0.0
+    had_s: float = 0.0
     beside: Labour | None = None
     beside_s: float = 0.0
     cached_bytes: float | None = None
@@ -78,7 +80,8 @@ class Lease(msgspec.Struct, eq=False):
         labour.change(-1, now_s)
         if self.beside is not None:
             self.beside.change(-1, now_s)
-        return labour.shared_s - self.share_s
+        self.had_s = labour.shared_s - self.share_s
+        return self.had_s
 
     def release(self) -> None:
         """Give the place back. Doing it again does nothing."""

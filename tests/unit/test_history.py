@@ -9,10 +9,24 @@ from hypothesis import strategies as st
 from made_records import Clock, made
 
 from ollama_fleet.errors import FleetError
-from ollama_fleet.history import Bounds, Ending, History, RequestRecord, find, recent
+from ollama_fleet.history import (
+    Bounds,
+    By,
+    Ending,
+    History,
+    RequestRecord,
+    Selection,
+    Usage,
+    find,
+    neighbours,
+    recent,
+    select,
+    usage,
+)
 from ollama_fleet.history import file as history_file
 from ollama_fleet.history.file import HistoryFile, first_within, set_aside
 from ollama_fleet.history.schema import APPLICATION_ID, COLUMNS, UPGRADES, from_row, to_row
+from ollama_fleet.history.totals import question
 from ollama_fleet.history.writer import QUEUE_RECORDS
 
 WIDE = Bounds(max_requests=10**9, max_bytes=2**40, keep_s=10**9)
@@ -28,6 +42,7 @@ records = st.builds(
     ending=st.sampled_from(Ending),
     scores=st.lists(st.tuples(texts, st.tuples(seconds, seconds))).map(tuple),
     terms=st.tuples(texts),
+    energy_j=st.none() | seconds,
 )
 
 
@@ -142,6 +157,137 @@ def test_a_batch_is_written_whole_or_not_at_all(path):
     file.write([made(id="r2")])
     file.close()
     assert ids(path) == [2]
+
+
+# -- what is asked of it -----------------------------------------------------------------------
+
+few = st.sampled_from(["", "a", "b"])
+moments = st.integers(0, 5).map(float)
+asked = st.builds(
+    Selection,
+    model=st.sampled_from(["", "M:1b", "m:2b"]),
+    instance=few,
+    tenant=few,
+    since_s=moments,
+    until_s=moments,
+    slow_s=moments,
+    errors=st.booleans(),
+)
+kept = st.builds(
+    made,
+    key=st.sampled_from([f"registry.ollama.ai/library/{name}" for name in ("m:1b", "m:2b")]),
+    instance=few,
+    tenant=few,
+    arrived_s=moments,
+    total_s=moments,
+    status=st.sampled_from([0, 200, 404, 503]),
+    ending=st.sampled_from(Ending),
+    inference=st.booleans(),
+    output_tokens=st.integers(0, 9),
+    gpu_s=moments,
+    energy_j=st.none() | moments,
+)
+
+
+def is_wanted(record, wanted):
+    """The same choice, said once more."""
+    failed = record.status >= 400 or record.ending in {Ending.BROKEN, Ending.INCOMPLETE}
+    return (
+        (not wanted.model or record.key.endswith(f"/{wanted.model.lower()}"))
+        and wanted.instance in {"", record.instance}
+        and wanted.tenant in {"", record.tenant}
+        and record.arrived_s >= wanted.since_s
+        and (not wanted.until_s or record.arrived_s < wanted.until_s)
+        and record.total_s >= wanted.slow_s
+        and (failed or not wanted.errors)
+    )
+
+
+@given(st.lists(kept, max_size=20), asked, st.integers(1, 20))
+def test_of_all_requests_those_are_chosen_that_are_wanted(tmp_path_factory, some, wanted, limit):
+    """The last to arrive first; of those that arrived at once the last that ended."""
+    path = tmp_path_factory.mktemp("chosen") / "history.db"
+    keep(path, *some)
+    found = [record for record in reversed(some) if is_wanted(record, wanted)]
+    newest = sorted(found, key=lambda record: -record.arrived_s)
+    assert list(select(path, wanted, limit)) == newest[:limit]
+
+
+@given(st.lists(kept, max_size=20), asked, st.sets(st.sampled_from(By)))
+def test_totals_are_those_of_the_same_choice(tmp_path_factory, some, wanted, by):
+    path = tmp_path_factory.mktemp("totals") / "history.db"
+    keep(path, *some)
+    ran = [record for record in some if is_wanted(record, wanted) and record.inference]
+    found = usage(path, wanted, tuple(by))
+    assert sum(one.requests for one in found) == len(ran)
+    assert sum(one.output_tokens for one in found) == sum(r.output_tokens for r in ran)
+    assert sum(one.gpu_s for one in found) == pytest.approx(sum(r.gpu_s for r in ran))
+    assert sum(one.measured for one in found) == sum(r.energy_j is not None for r in ran)
+    joules = sum(r.energy_j or 0.0 for r in ran)
+    assert sum(one.energy_wh or 0.0 for one in found) == pytest.approx(joules / 3600)
+    names = {(one.tenant, one.model, one.instance) for one in found}
+    apart = {
+        (
+            r.tenant if By.TENANT in by else "",
+            r.key if By.MODEL in by else "",
+            r.instance if By.INSTANCE in by else "",
+        )
+        for r in ran
+    }
+    assert names == apart
+    assert len(found) == len(names)
+
+
+def test_energy_that_nobody_measured_is_not_none_at_all(path):
+    keep(path, made(energy_j=None), made(energy_j=7_200.0, gpu_s=2.0, output_tokens=5))
+    assert usage(path, Selection(), ()) == (
+        Usage(
+            requests=2,
+            errors=0,
+            prompt_tokens=600,
+            output_tokens=25,
+            gpu_s=2.0,
+            energy_wh=2.0,
+            measured=1,
+        ),
+    )
+    keep(path, made(tenant="t", energy_j=None))
+    (unmeasured,) = usage(path, Selection(tenant="t"), ())
+    assert unmeasured.energy_wh is None
+
+
+def test_the_beginning_of_an_id_is_enough_where_no_other_begins_so(path):
+    keep(path, made(id="ab1"), made(id="ab2"), made(id="c%_", total_s=99.0), made(id="ab2"))
+    assert find(path, "ab1").id == "ab1"
+    assert find(path, "c").id == "c%_"
+    assert find(path, "%") is None
+    with pytest.raises(FleetError, match="several requests begin with ab") as raised:
+        find(path, "ab")
+    assert raised.value.hint == "there are ab1, ab2"
+    assert find(path, "last").id == "ab2"
+    assert find(path, "slowest").id == "c%_"
+
+
+def test_a_request_is_compared_with_those_for_its_model_before_it_and_behind(path):
+    some = [made(id=f"r{n}", arrived_s=float(n)) for n in range(600)]
+    keep(path, *some, made(id="x", key="other", arrived_s=300.0))
+    found = neighbours(path, some[300])
+    assert {record.id for record in found} == {f"r{n}" for n in range(100, 501)} - {"r300"}
+
+
+def test_no_question_reads_rows_that_are_not_wanted(path):
+    """Else a million of them would take seconds: the plans name an index, and scan no table."""
+    HistoryFile(path).close()
+    db = sqlite3.connect(path)
+    for wanted in (Selection(), Selection(since_s=1.0), Selection(model="m", errors=True)):
+        where, values = wanted.conditions()
+        query = f"SELECT number FROM requests INDEXED BY {wanted.index} WHERE {where}"
+        (plan,) = db.execute(f"EXPLAIN QUERY PLAN {query}", values).fetchall()
+        assert "COVERING INDEX" in plan[3], plan
+    (plan, *more) = db.execute(f"EXPLAIN QUERY PLAN {question(Selection())[0]}").fetchall()
+    assert "COVERING INDEX requests_by_tenant" in plan[3]
+    assert not more, "nothing is sorted"
+    db.close()
 
 
 # -- its bounds --------------------------------------------------------------------------------
@@ -272,8 +418,9 @@ def test_a_file_with_scores_in_the_first_form_is_read_without_them(path):
     db = sqlite3.connect(path)
     first = f"{UPGRADES[0]}; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 1"
     db.executescript(first)
-    fields = dict(zip(COLUMNS, to_row(made()), strict=True))
-    del fields["terms"]
+    had = {row[1] for row in db.execute("PRAGMA table_info(requests)")}
+    values = zip(COLUMNS, to_row(made()), strict=True)
+    fields = {name: value for name, value in values if name in had}
     fields["scores"] = '[["gpu0", [1.0, [["in_flight", 1.0]]]]]'
     marks = ", ".join("?" * len(fields))
     insert = f"INSERT INTO requests ({', '.join(fields)}) VALUES ({marks})"
@@ -282,6 +429,25 @@ def test_a_file_with_scores_in_the_first_form_is_read_without_them(path):
     db.close()
     HistoryFile(path).close()
     assert recent(path, 1) == (made(scores=(), terms=()),)
+
+
+def test_a_file_of_the_second_version_is_brought_up_to_date(path):
+    db = sqlite3.connect(path)
+    second = f"{UPGRADES[0]}; {UPGRADES[1]}; PRAGMA application_id = {APPLICATION_ID}"
+    db.executescript(f"{second}; PRAGMA user_version = 2")
+    had = {row[1] for row in db.execute("PRAGMA table_info(requests)")}
+    values = zip(COLUMNS, to_row(made()), strict=True)
+    fields = {name: value for name, value in values if name in had}
+    with db:
+        marks = ", ".join("?" * len(fields))
+        insert = f"INSERT INTO requests ({', '.join(fields)}) VALUES ({marks})"
+        db.execute(insert, tuple(fields.values()))
+    db.close()
+    with pytest.raises(FleetError, match="another version") as raised:
+        recent(path, 1)
+    assert "fleet up" in raised.value.hint
+    HistoryFile(path).close()
+    assert recent(path, 1) == select(path, Selection(), 1) == (made(),)
 
 
 def test_a_step_that_fails_changes_nothing(path, monkeypatch):

@@ -6,6 +6,7 @@ from snapshot_fixtures import fleet as snapshot
 
 from ollama_fleet.config import Config
 from ollama_fleet.fleet.recording import Recording
+from ollama_fleet.history import recent
 
 
 def recording(path, *, metrics=None, **keys):
@@ -29,7 +30,7 @@ class Made:
     def __init__(self, **changes):
         self.changes = changes
 
-    def record(self):
+    def record(self, _drawn_j):
         return made(**self.changes)
 
 
@@ -46,8 +47,7 @@ def test_a_request_that_ended_is_counted_and_kept(tmp_path):
         call()
     assert counted(one) == ['{route="/api/chat",model="qwen3:8b",outcome="completed"} 1']
     one.close()
-    assert one.recent(10, 0.0) == (made(id="r1"),)
-    assert one.find("r1") == made(id="r1")
+    assert recent(one.path, 10) == (made(id="r1"),)
 
 
 def test_a_model_that_no_store_has_is_counted_without_its_name(tmp_path):
@@ -62,6 +62,5 @@ def test_a_fleet_that_keeps_none_counts_and_touches_no_file(tmp_path):
     one.ended(Made())
     one.close()
     assert len(counted(one)) == 1
-    assert one.recent(10, 0.0) == ()
-    assert one.find("r1") is None
+    assert one.path is None
     assert list(tmp_path.iterdir()) == []

@@ -1,9 +1,6 @@
 """The control API: HTTP over a Unix socket that only its owner may open.
 
 GET  /v1/status               the FleetSnapshot as JSON
-GET  /v1/requests?limit=N&since=T   records of requests, the last that ended first, at most 1,000;
-                              `since` is Unix time. What has just ended appears within a second
-GET  /v1/requests/ID          the record of one request
 GET  /v1/queue                the requests that wait, each with its place and how long it has yet
 GET  /v1/queue/ID             one of them; 404 once it waits no longer
 POST /v1/pull {"model": M, "to": [...]}   Ollama's progress records, one JSON object per line; what
@@ -12,10 +9,10 @@ POST /v1/pull {"all": true, "to": [...]}  every model that is there again; recor
                               the last of each with its `outcome` (control/library/refresh.py)
 POST /v1/restart {"instances": [...]}   drained restarts, one after another; [] means all
 POST /v1/down {"now": false}  stop the fleet; answers when stopping has begun
-What is about models is in models.py, what is for whoever watches in api/watching.py.
+What is about models is in models.py, about requests that have ended in requests.py, what is for
+whoever watches in api/watching.py.
 """
 
-import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -28,24 +25,15 @@ from aiohttp import web
 from ollama_fleet.api.admin import wire
 from ollama_fleet.control.library.refresh import refresh
 from ollama_fleet.errors import FleetError
-from ollama_fleet.history import RequestRecord
 from ollama_fleet.router.forecast import Waiting
 from ollama_fleet.state import FleetSnapshot, State
-
-DEFAULT_REQUESTS = 100
-MAX_REQUESTS = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Commands:
-    """What the control API can make the fleet do, and tell.
-
-    `recent(limit, since_s)` and `find(id)` block: they are called on threads.
-    """
+    """What the control API can make the fleet do, and tell."""
 
     snapshot: Callable[[], FleetSnapshot]
-    recent: Callable[[int, float], Sequence[RequestRecord]]
-    find: Callable[[str], RequestRecord | None]
     waiting: Callable[[], Iterable[Waiting]]
     pull: Callable[[str, bool, Sequence[str]], AsyncGenerator[Mapping[str, Any], None]]
     restart: Callable[[Sequence[str]], Awaitable[None]]
@@ -84,8 +72,6 @@ class Admin:
         app.add_routes(
             [
                 web.get("/v1/status", self._status),
-                web.get("/v1/requests", self._requests),
-                web.get("/v1/requests/{id:.+}", self._request),
                 web.get("/v1/queue", self._queue),
                 web.get("/v1/queue/{id:.+}", self._queued),
                 web.post("/v1/pull", self._pull),
@@ -111,20 +97,6 @@ class Admin:
 
     async def _status(self, _request: web.Request) -> web.Response:
         return wire.document(self._commands.snapshot())
-
-    async def _requests(self, request: web.Request) -> web.Response:
-        try:
-            limit = int(request.query.get("limit", DEFAULT_REQUESTS))
-            since_s = float(request.query.get("since", 0))
-        except ValueError:
-            raise web.HTTPBadRequest(text="limit and since are numbers") from None
-        if not 1 <= limit <= MAX_REQUESTS:
-            raise web.HTTPBadRequest(text=f"limit is a number from 1 to {MAX_REQUESTS}")
-        return await _told(lambda: {"requests": self._commands.recent(limit, since_s)})
-
-    async def _request(self, request: web.Request) -> web.Response:
-        request_id = request.match_info["id"]
-        return await _told(lambda: self._commands.find(request_id))
 
     async def _queue(self, _request: web.Request) -> web.Response:
         return wire.document({"waiting": list(self._commands.waiting())})
@@ -166,19 +138,3 @@ class Admin:
                 await response.write(msgspec.json.encode({"error": str(error)}) + b"\n")
         await response.write_eof()
         return response
-
-
-async def _told(read: Callable[[], object]) -> web.Response:
-    """What blocking code reads, as JSON; 404 for None."""
-
-    def body() -> bytes | None:
-        found = read()
-        return None if found is None else msgspec.json.encode(found)
-
-    try:
-        found = await asyncio.to_thread(body)
-    except FleetError as error:
-        return wire.refused(error)
-    if found is None:
-        return web.json_response({"error": "there is no such request"}, status=404)
-    return web.Response(body=found, content_type="application/json")

@@ -9,6 +9,6 @@ and one class all that is first come, first served.
 
 from ollama_fleet.router.queue.line import TURN, Line
 from ollama_fleet.router.queue.room import WaitingRoom
-from ollama_fleet.router.queue.waiter import Waiter
+from ollama_fleet.router.queue.waiter import NOBODY, Crowd, Waiter
 
-__all__ = ["TURN", "Line", "Waiter", "WaitingRoom"]
+__all__ = ["NOBODY", "TURN", "Crowd", "Line", "Waiter", "WaitingRoom"]

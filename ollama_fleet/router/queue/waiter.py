@@ -1,6 +1,6 @@
 """One request that waits."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -13,13 +13,27 @@ if TYPE_CHECKING:
     from ollama_fleet.router.queue.line import Line
 
 
+class Crowd(msgspec.Struct, frozen=True, gc=False):
+    """What a request found that had to wait: of `up` instances that may serve it, `full` were full.
+
+    And `waiting` requests were there before it, for whatever model.
+    """
+
+    up: int = 0
+    full: int = 0
+    waiting: int = 0
+
+
+NOBODY: Final = Crowd()
+
+
 class Waiter(msgspec.Struct, eq=False):
     """A request that waits, whom it must not be given to again, and whom it waits for.
 
     `line` is where it stands, None while it stands nowhere. `residency` is what it needs in memory
     at the instance it is `bound` to, None for a request that takes no slot; `scores` say why that
     instance. `cost_gpu_s` is what it is expected to take, 0 if that is not known. `arrived_s` is
-    when it came, by the caller's clock.
+    when it came, by the caller's clock; `crowd` is what it found then.
     """
 
     number: int
@@ -31,6 +45,7 @@ class Waiter(msgspec.Struct, eq=False):
     cost_gpu_s: float = 0.0
     arrived_s: float = 0.0
     line: "Line | None" = None
+    crowd: Crowd = NOBODY
 
     @property
     def flow(self) -> Flow:

@@ -111,6 +111,7 @@ class Relay:
                     self._state.outcome(place.lease, failure)
                     if not self._may_retry(failure, request, journal):
                         raise
+                    journal.past += (place.lease,)
                     journal.lease = None
                     journal.failures += (type(failure).__name__,)
                     if is_costly(failure):
@@ -144,7 +145,7 @@ class Relay:
     async def _load(self, lease: Lease, request: Request, journal: Journal) -> None:
         """Have the model loaded first, so that the load is not this client's."""
         try:
-            journal.load_s += await self._loading.ready(lease, request)
+            journal.loaded(lease, await self._loading.ready(lease, request))
         except FirstByteTimeout:
             raise
         except Failure as failure:

@@ -45,6 +45,7 @@ class Attempt:
         if self._upstream is not None:
             self._watch.end(self._upstream)
             self._pool.give_back(self._upstream)
+            self._journal.stalled_s += self._upstream.stalled_s
 
     async def ask(self) -> Head:
         """Send the request and wait for the head of its answer. Raises Failure.

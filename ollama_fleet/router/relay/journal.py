@@ -3,11 +3,12 @@
 import msgspec
 
 from ollama_fleet.errors import Failure
-from ollama_fleet.history import Ending, RequestRecord
+from ollama_fleet.history import Drawn, Ending, RequestRecord, unmeasured
 from ollama_fleet.router.admission import Admitted
 from ollama_fleet.router.dialect import Figures
 from ollama_fleet.router.intake import Request
 from ollama_fleet.router.policy import UNDECIDED, Scores
+from ollama_fleet.router.queue import NOBODY, Crowd
 from ollama_fleet.router.relay.exchange import Exchange
 from ollama_fleet.state import Lease
 
@@ -17,7 +18,9 @@ class Journal(msgspec.Struct, eq=False):  # one per request: a fifth of a datacl
 
     `began_s` and `ended_s` are moments, `queue_s`, `load_s` and `first_byte_s` how long it took.
     `costly` counts the retries that use up the budget; `sent` says that the request, or part of
-    it, was given to an instance. `lease` is the place that it holds now, if it has one.
+    it, was given to an instance. `lease` is the place that it holds now, if it has one; `past` are
+    those where it has failed. `crowd` is what it found, had it to wait; `stalled_s` how long the
+    client kept the answer waiting; `loaded_gpu_s` its share of the load that it waited for.
     """
 
     request: Request
@@ -41,6 +44,10 @@ class Journal(msgspec.Struct, eq=False):  # one per request: a fifth of a datacl
     figures: Figures = Figures()
     exchange: Exchange | None = None
     lease: Lease | None = None
+    past: tuple[Lease, ...] = ()
+    crowd: Crowd = NOBODY
+    stalled_s: float = 0.0
+    loaded_gpu_s: float = 0.0
 
     @property
     def excluded(self) -> frozenset[str]:
@@ -52,7 +59,8 @@ class Journal(msgspec.Struct, eq=False):  # one per request: a fifth of a datacl
         self.lease = place.lease
         self.tried += (self.lease.instance.name,)
         self.scores = place.scores
-        self.waited |= place.waited
+        if place.waited:
+            self.waited, self.crowd = True, place.crowd
         self.queue_s += waited_s
 
     def answering(self, status: int, exchange: Exchange, now_s: float) -> None:
@@ -84,10 +92,18 @@ class Journal(msgspec.Struct, eq=False):  # one per request: a fifth of a datacl
             self.ending = Ending.CLIENT_GONE
             self.error = type(error).__name__
 
-    def record(self) -> RequestRecord:
-        """What is kept of it."""
-        request, figures, exchange = self.request, self.figures, self.exchange
-        body = request.body
+    def loaded(self, lease: Lease, load_s: float) -> None:
+        """Its model has been loaded for it, and for those who waited with it."""
+        self.load_s += load_s
+        sharing = lease.runner.in_flight if lease.runner is not None else 1
+        self.loaded_gpu_s += load_s * _gpus(lease) / max(sharing, 1)
+
+    def record(self, drawn_j: Drawn = unmeasured) -> RequestRecord:
+        """What is kept of it; `drawn_j` tells what an instance's GPUs drew."""
+        request, figures, exchange, lease = self.request, self.figures, self.exchange, self.lease
+        body, crowd = request.body, self.crowd
+        had = (*self.past, lease) if lease is not None else self.past
+        last_s = lease.began_s if lease is not None else self.ended_s
         return RequestRecord(
             id=request.id,
             arrived_s=self.arrived_s,
@@ -121,4 +137,34 @@ class Journal(msgspec.Struct, eq=False):  # one per request: a fifth of a datacl
             reported_decode_s=figures.decode_s,
             terms=tuple(self.scores.terms),
             scores=tuple(self.scores),
+            tenant=request.tenant,
+            instances_up=crowd.up,
+            instances_full=crowd.full,
+            waiting_before=crowd.waiting,
+            stalled_s=self.stalled_s,
+            failed_s=max(last_s - self.began_s - self.queue_s, 0.0) if self.past else 0.0,
+            busy=_busy(lease, self.ended_s),
+            gpu_s=self.loaded_gpu_s + sum(each.had_s * _gpus(each) for each in had),
+            energy_j=_energy_j(lease, self.ended_s, drawn_j),
         )
+
+
+def _gpus(lease: Lease) -> int:
+    """What counts as one, where there is none or nobody knows of any."""
+    return len(lease.instance.spec.gpus) or 1
+
+
+def _busy(lease: Lease | None, ended_s: float) -> float:
+    """How many its instance worked on meanwhile: its time there by what it had of it."""
+    if lease is None or not lease.had_s:
+        return 0.0
+    return max((ended_s - lease.at_work_s) / lease.had_s, 1.0)
+
+
+def _energy_j(lease: Lease | None, ended_s: float, drawn_j: Drawn) -> float | None:
+    """Its share of what its instance drew in its time there."""
+    busy = _busy(lease, ended_s)
+    if lease is None or not busy:
+        return None
+    drawn = drawn_j(lease.instance.name, lease.at_work_s, ended_s)
+    return None if drawn is None else drawn / busy

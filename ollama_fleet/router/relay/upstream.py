@@ -40,7 +40,7 @@ class Upstream(asyncio.Protocol):
         "_left",
         "_loop",
         "_parsed",
-        "_paused",
+        "_paused_s",
         "_plain",
         "_scanner",
         "_sending",
@@ -50,6 +50,7 @@ class Upstream(asyncio.Protocol):
         "answered",
         "last_data_s",
         "reusable",
+        "stalled_s",
         "whole",
     )
 
@@ -66,11 +67,12 @@ class Upstream(asyncio.Protocol):
         self._plain = False  # nothing held, in between two chunks, framing passes on as it comes
         self._left: int | None = None
         self._done: asyncio.Future[End] | None = None
-        self._paused = False
+        self._paused_s: float | None = None  # since when
         self._writable: asyncio.Future[None] | None = None  # while the instance does not keep up
         self._sending = False
         self.answered = False
         self.last_data_s = 0.0
+        self.stalled_s = 0.0  # how long the client has kept this answer waiting
         self.reusable = True
         self.whole = True
 
@@ -85,6 +87,7 @@ class Upstream(asyncio.Protocol):
         """Send a request; the future is its answer's head. It fails with ConnectFailed."""
         assert self._transport is not None
         self.reusable = self.answered = False
+        self.stalled_s = 0.0
         self.whole = True
         self._head = self._loop.create_future()
         if len(body) < _JOIN_BYTES:
@@ -150,18 +153,20 @@ class Upstream(asyncio.Protocol):
     def pause(self) -> None:
         """Read no more until `resume`, or the end: the client does not keep up."""
         if self._transport is not None and self._done is not None:
-            self._paused = True
+            self._paused_s = self._clock()
             self._transport.pause_reading()
 
     def resume(self) -> None:
         """Read on."""
-        if self._transport is not None and self._paused:
-            self._paused = False
+        if self._transport is not None and self._paused_s is not None:
+            self.stalled_s += self._clock() - self._paused_s
+            self._paused_s = None
             self._transport.resume_reading()
 
     def abort(self) -> None:
         """Close at once: the only way to tell Ollama that nobody wants the answer any more."""
         self.reusable = False
+        self.resume()
         if self._transport is not None:
             self._transport.abort()
 
@@ -278,7 +283,7 @@ class Upstream(asyncio.Protocol):
 
     def _finish(self, end: End) -> None:
         done, self._done = self._done, None
-        if self._paused:
+        if self._paused_s is not None:
             self.resume()  # a connection that goes back to the pool must hear its next answer
         keep = self._parsed is not None and self._parsed.keep_alive
         lost = self._transport is None
