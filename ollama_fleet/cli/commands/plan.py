@@ -11,6 +11,7 @@ from ollama_fleet.cli.options import Command, Options, Output, pass_options
 from ollama_fleet.cli.printing import emit
 from ollama_fleet.cli.table import Column, clean, table
 from ollama_fleet.directories import Directories
+from ollama_fleet.names import ModelName, canonical
 
 if TYPE_CHECKING:  # pydantic, aiohttp
     from ollama_fleet.fleet import Prepared
@@ -87,9 +88,14 @@ def _notes(prepared: "Prepared") -> list[str]:
 
 def _row(spec: "InstanceSpec") -> tuple[object, ...]:
     gpus = ",".join(str(gpu.index) for gpu in spec.gpus)
-    models = ",".join(dict.fromkeys((*spec.preload, *spec.pinned)))
+    models = {canonical(model): model for model in (*map(_shown, spec.pinned), *spec.preload)}
     elsewhere = "external" if spec.external else "cpu"
-    return spec.name, spec.group, gpus or elsewhere, spec.port, spec.slots, models
+    shown = ",".join(models.values())
+    return spec.name, spec.group, gpus or elsewhere, spec.port, spec.slots, shown
+
+
+def _shown(key: str) -> str:
+    return str(ModelName.parse(key))
 
 
 def _about(spec: "InstanceSpec", *, wide: bool) -> list[str]:
