@@ -4,13 +4,14 @@ Nothing heavy is imported before a command needs it: `fleet --help` costs Python
 table of commands. Here is the one place where an error becomes a message and an exit code.
 """
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
 import click
 
-from ollama_fleet.cli.commands import fleet
+from ollama_fleet.cli.commands import VARIABLE, fleet
 from ollama_fleet.errors import Exit, FleetError
 
 
@@ -21,6 +22,10 @@ def main() -> NoReturn:
 
 def run(arguments: Sequence[str]) -> int:
     """Carry out one command line; an error that an operator can act on is told, not raised."""
+    if VARIABLE in os.environ:
+        from ollama_fleet.cli.shells import register
+
+        register()
     try:
         code = fleet.main(list(arguments), prog_name="fleet", standalone_mode=False)
     except FleetError as error:

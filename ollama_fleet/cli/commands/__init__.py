@@ -3,12 +3,15 @@
 import os
 from collections.abc import Mapping
 from importlib import import_module
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from ollama_fleet import __version__
 from ollama_fleet.cli.options import Group
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 SECTIONS: Final[Mapping[str, Mapping[str, str]]] = {
     "Set up": {
@@ -49,6 +52,7 @@ SECTIONS: Final[Mapping[str, Mapping[str, str]]] = {
         "version": "Show the versions of fleet, Python and Ollama.",
     },
 }
+VARIABLE: Final = "_FLEET_COMPLETE"  # set by a shell that asks what may stand there
 ALIASES: Final = {"ps": "status", "ls": "list"}
 
 
@@ -77,6 +81,14 @@ class _Commands(Group):
                 args[0], possibilities=(*self.list_commands(ctx), *ALIASES), ctx=ctx
             )
         return super().resolve_command(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> "list[CompletionItem[str]]":
+        """The names in the table that begin so, without importing a command."""
+        from click.shell_completion import CompletionItem
+
+        commands = (row for section in SECTIONS.values() for row in section.items())
+        found = [CompletionItem(n, help=told) for n, told in commands if n.startswith(incomplete)]
+        return [*found, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
         """Write the table, a part after another."""

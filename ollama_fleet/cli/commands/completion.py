@@ -1,8 +1,14 @@
 """`fleet completion`: the script that completes commands in a shell."""
 
+import sys
+from pathlib import Path
+from typing import Final
+
 import click
 
 from ollama_fleet.cli.options import Command, Options, pass_options
+
+_PROGRAMS: Final = ("fleet", "ollama-fleet")  # the names that it is installed by
 
 
 @click.command(
@@ -20,11 +26,11 @@ def command(options: Options, shell: str) -> None:  # noqa: ARG001 - every comma
     """Print the script that completes commands, options and names in a shell.
 
     Instances, groups and models are those of the fleet that runs; where none does, or it takes more
-    than a fifth of a second to answer, no name is offered.
+    than a fifth of a second to answer, no name is offered. Of `ollama-fleet completion` it is the
+    script for `ollama-fleet`.
     """
-    from click.shell_completion import get_completion_class
+    from ollama_fleet.cli.shells import script
 
-    kind = get_completion_class(shell)
-    assert kind is not None
+    program = Path(sys.argv[0]).name
     root = click.get_current_context().find_root().command
-    click.echo(kind(root, {}, "fleet", "_FLEET_COMPLETE").source())
+    click.echo(script(shell, root, program if program in _PROGRAMS else _PROGRAMS[0]).rstrip())

@@ -1,0 +1,137 @@
+"""TAB in the shells themselves: what is typed becomes what the running fleet has."""
+
+import os
+import pty
+import select
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from cli_fixtures import Cli
+
+PROGRAMS = str(Path(sys.executable).parent)  # `fleet` itself, as it is installed
+WAIT_S = 30.0
+DONE = [
+    ("fleet sta", "fleet status"),
+    ("fleet -q show ti", "fleet -q show tiny:latest"),
+    ("fleet show tiny:l", "fleet show tiny:latest"),
+    ("fleet restart gpu0 g", "fleet restart gpu0 gpu1"),
+    ("fleet load --on=gp", "fleet load --on=gpu"),
+    ("fleet top --view dec", "fleet top --view decisions"),
+    ("fleet logs --foll", "fleet logs --follow"),
+]
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory):
+    """A fleet of gpu0 and gpu1 that has the model tiny."""
+    cli = Cli(tmp_path_factory.mktemp("completion"))
+    try:
+        done = cli.run(*cli.up, "--wait", "--wait-timeout", "50s")
+        assert done.code == 0, done.err
+        assert cli.run("pull", "-q", "tiny").code == 0
+        yield cli
+    finally:
+        cli.end()
+
+
+class _Shell:
+    """An interactive shell on a terminal: what it shows, and keys for it."""
+
+    def __init__(self, cli, *argv):
+        self._ours, theirs = pty.openpty()
+        path = f"{PROGRAMS}{os.pathsep}{cli.environ['PATH']}"
+        self.process = subprocess.Popen(
+            argv,
+            cwd=cli.folder,
+            env={**cli.environ, "PATH": path, "TERM": "dumb", "PS1": "", "HOME": str(cli.folder)},
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            start_new_session=True,
+        )
+        os.close(theirs)
+
+    def press(self, keys):
+        os.write(self._ours, keys.encode())
+
+    def until(self, text):
+        """Wait until that is shown after all that was waited for before."""
+        shown, end_s = "", time.monotonic() + WAIT_S
+        while text not in shown:
+            assert time.monotonic() < end_s, f"{text!r} is not in {shown!r}"
+            if select.select([self._ours], [], [], 0.1)[0]:
+                shown += os.read(self._ours, 65536).decode(errors="replace")
+
+    def obey(self, command):
+        """Run a command to its end; what is waited for is not in the command as it is typed."""
+        self.press(f"{command}; echo do''ne\n")
+        self.until("done\r\n")
+
+    def close(self):
+        self.process.kill()
+        self.process.wait()
+        os.close(self._ours)
+
+
+@pytest.fixture
+def shell(fleet):
+    opened = []
+
+    def open_shell(*argv):
+        opened.append(_Shell(fleet, *argv))
+        return opened[-1]
+
+    yield open_shell
+    for each in opened:
+        each.close()
+
+
+def _needs(program):
+    return pytest.mark.skipif(not shutil.which(program), reason=f"{program} is not installed")
+
+
+BASH = ("bash", "--norc", "--noprofile", "-i")
+ZSH = ("zsh", "-f", "-i")
+
+
+@pytest.mark.parametrize(
+    ("argv", "begin"),
+    [
+        pytest.param(BASH, 'eval "$(fleet completion bash)"', marks=_needs("bash"), id="bash"),
+        pytest.param(
+            ZSH,
+            'autoload -Uz compinit; compinit -D; eval "$(fleet completion zsh)"',
+            marks=_needs("zsh"),
+            id="zsh",
+        ),
+    ],
+)
+def test_tab_completes_commands_options_instances_and_models(shell, argv, begin):
+    """Each line that is begun is the whole line after TAB, a model's tag included."""
+    opened = shell(*argv)
+    opened.obey(begin)
+    for typed, line in DONE:
+        opened.press(f"{typed}\t")
+        opened.until(line[len(typed) :])
+        opened.press("\x01echo '[\x05]'\n")  # from the start of the line to its end: print it
+        opened.until(f"\n[{line}")
+
+
+@_needs("fish")
+@pytest.mark.parametrize(("typed", "line"), DONE)
+def test_fish_offers_the_same(fleet, typed, line):
+    """What fish offers for a line ends it as the other shells would."""
+    program = f"fleet completion fish | source; complete -C '{typed}'"
+    done = subprocess.run(
+        ["fish", "--no-config", "-c", program],
+        env={**fleet.environ, "PATH": f"{PROGRAMS}{os.pathsep}{fleet.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        timeout=WAIT_S,
+        check=True,
+    )
+    assert any(each.startswith(line.split()[-1]) for each in done.stdout.splitlines())
