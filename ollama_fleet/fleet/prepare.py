@@ -73,7 +73,7 @@ async def prepared(
     simulate: str | None = None,
 ) -> Prepared:
     """The same on a running loop; the driver is asked off it."""
-    config, inherited, found = loaded.config, dict(environ), sources()
+    config, inherited, found = one_spelling(loaded.config), dict(environ), sources()
     argv = _command(config, environ)
     if simulate is not None:
         profile = _profile(simulate)
@@ -99,6 +99,23 @@ async def prepared(
         reader=reader,
         claims=claims,
     )
+
+
+def one_spelling(config: Config) -> Config:
+    """The same, but that stores which links make one folder are called by one path.
+
+    A store is known by its path: two would be changed as if one did not see the other's models.
+    """
+    known = {os.path.realpath(config.ollama.models): config.ollama.models}
+    groups = tuple(
+        group.model_copy(
+            update={"store": known.setdefault(os.path.realpath(group.store), group.store)}
+        )
+        if group.store is not None
+        else group
+        for group in config.groups
+    )
+    return config.model_copy(update={"groups": groups})
 
 
 def install_models(plan: Prepared) -> None:

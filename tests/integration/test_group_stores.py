@@ -5,7 +5,7 @@ import pytest
 from ollama_fleet.config import load
 from ollama_fleet.control.stores import read_store
 from ollama_fleet.directories import Directories
-from ollama_fleet.fleet.prepare import install_models, prepare
+from ollama_fleet.fleet.prepare import install_models, one_spelling, prepare
 
 CONFIG = """
 groups:
@@ -45,3 +45,24 @@ def test_the_simulated_models_are_in_every_store(simulated):
     assert names[0]
     assert names == [names[0]] * 3
     assert [store.damage() for store in found] == [()] * 3
+
+
+def test_stores_that_links_make_one_folder_are_one_store(tmp_path):
+    """Also those that are not there yet, and the store for all."""
+    (tmp_path / "big").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "big")
+    (tmp_path / "fleet.yaml").write_text(
+        "ollama: { models: link/shared }\n"
+        "groups:\n"
+        "  - { name: a, gpus: [] }\n"
+        "  - { name: b, gpus: [], store: big/shared }\n"
+        "  - { name: c, gpus: [], store: link/own }\n"
+        "  - { name: d, gpus: [], store: big/x/../own }\n"
+        "  - { name: e, gpus: [], store: big/other }\n"
+    )
+    loaded = load(None, environ={"HOME": str(tmp_path)}, cwd=tmp_path, overrides={})
+    config = one_spelling(loaded.config)
+    stores = {group.name: config.store_of(group) for group in config.groups}
+    assert stores["a"] == stores["b"] == tmp_path / "link" / "shared"
+    assert stores["c"] == stores["d"]
+    assert len(config.stores) == 3
