@@ -1,13 +1,14 @@
 """The fleet's own log: one JSON object per line, or plain lines on a terminal; never blocking.
 
-Reading order: `lines` (what a record looks like), `faults` (what an exception may tell), `writer`
-(a bounded queue and the thread behind it).
+Reading order: `lines` (what a record looks like), `faults` (what an exception may tell), `hooks`
+(what Python itself would say), `writer` (a bounded queue and the thread behind it).
 """
 
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from ollama_fleet.log.hooks import python_logs
 from ollama_fleet.log.lines import JsonLines, PrettyLines
 from ollama_fleet.log.writer import Descriptor, Outlet, Writer
 
@@ -25,11 +26,10 @@ def logging_to(outlet: Outlet, *, level: int, lines: logging.Formatter) -> Itera
     before = root.level
     root.addHandler(writer.handler)
     root.setLevel(level)
-    logging.captureWarnings(capture=True)  # they would go to stderr, and wait for it
     try:
-        yield
+        with python_logs():
+            yield
     finally:
-        logging.captureWarnings(capture=False)
         root.removeHandler(writer.handler)
         root.setLevel(before)
         writer.close()

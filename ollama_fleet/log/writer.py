@@ -6,16 +6,18 @@ and counted, and the count is told when there is room again.
 
 import logging
 import os
-import queue
 import select
 import threading
-from contextlib import suppress
+from queue import SimpleQueue
 from typing import Final, Protocol
 
 QUEUE_RECORDS: Final = 10_000
 _LOOK_MS: Final = 100  # how soon it is noticed that whoever does not read is not waited for
 _CLOSE_S: Final = 2.0  # for what is in the queue, once the fleet has ended
 _LEAVE_S: Final = 1.0
+
+
+Records = SimpleQueue[logging.LogRecord | None]  # None is the end
 
 
 class Outlet(Protocol):
@@ -45,21 +47,26 @@ class Descriptor:
 
 
 class BoundedHandler(logging.Handler):
-    """Drops what the writer cannot keep up with, and says how much when it can again."""
+    """Drops what the writer cannot keep up with, and says how much when it can again.
 
-    def __init__(self, records: "queue.Queue[logging.LogRecord | None]") -> None:
+    A record may come while another is being queued, on the same thread: Python collects garbage
+    wherever it is, and what dies may log. SimpleQueue is made for that; Queue would wait for ever.
+    """
+
+    def __init__(self, records: Records, most: int = QUEUE_RECORDS) -> None:
         super().__init__()
         self._records = records
+        self._most = most
         self.dropped = 0
         self._untold = 0
 
     def emit(self, record: logging.LogRecord) -> None:
         """Queue a record, or count it."""
-        try:
-            self._tell()
-            self._records.put_nowait(record)
-        except queue.Full:
+        if self._records.qsize() >= self._most:
             self.lost(record)
+        else:
+            self.tell()
+            self._records.put(record)
 
     def lost(self, record: logging.LogRecord) -> None:
         """Count a record that nobody will read; one that told of others tells of them later."""
@@ -72,16 +79,12 @@ class BoundedHandler(logging.Handler):
     def tell(self) -> None:
         """Queue the count of what was dropped since it was told last, if there is any."""
         self.acquire()
-        with suppress(queue.Full):
-            self._tell()
-        self.release()
-
-    def _tell(self) -> None:
-        if self._untold:
+        untold, self._untold = self._untold, 0
+        if untold:
             notice = _notice(__name__, logging.WARNING, "log records were dropped")
-            notice.dropped = self._untold
-            self._records.put_nowait(notice)
-            self._untold = 0
+            notice.dropped = untold
+            self._records.put(notice)
+        self.release()
 
 
 def _notice(name: str, level: int, text: str) -> logging.LogRecord:
@@ -95,7 +98,7 @@ class Writer:
     def __init__(self, outlet: Outlet, lines: logging.Formatter) -> None:
         self._outlet = outlet
         self._lines = lines
-        self._records: queue.Queue[logging.LogRecord | None] = queue.Queue(QUEUE_RECORDS)
+        self._records: Records = SimpleQueue()
         self.handler = BoundedHandler(self._records)
         self._closing = threading.Event()
         self._leaving = threading.Event()
@@ -105,8 +108,7 @@ class Writer:
     def close(self) -> None:
         """Write what is in the queue, as far as that is taken within seconds, and end."""
         self._closing.set()
-        with suppress(queue.Full):  # then the thread need not be woken
-            self._records.put_nowait(None)
+        self._records.put(None)  # if only to wake it
         self._thread.join(_CLOSE_S)
         self._leaving.set()
         self._thread.join(_LEAVE_S)  # a disk that hangs is left to itself

@@ -1,11 +1,14 @@
 """The fleet's own log: what lines say, and what becomes of them where nobody reads."""
 
+import gc
 import json
 import logging
 import os
-import queue
 import select
+import threading
+import warnings
 from datetime import UTC, datetime
+from queue import SimpleQueue
 
 import pytest
 from hypothesis import given
@@ -14,6 +17,8 @@ from hypothesis import strategies as st
 from ollama_fleet.errors import FleetError
 from ollama_fleet.log import Descriptor, JsonLines, PrettyLines, logging_to
 from ollama_fleet.log.writer import BoundedHandler, Writer
+
+SECRET = "sk-canary"
 
 
 class Kept:
@@ -97,11 +102,10 @@ def _raised(error, cause=None):
 @pytest.mark.parametrize("lines", [JsonLines(), PrettyLines(coloured=True)])
 def test_an_exception_is_told_without_what_it_may_quote(lines):
     """Its kind, its cause and its trace stay; the words of a ValueError may be a prompt's."""
-    secret = "sk-canary"
-    error = _raised(FleetError("a reason of ours"), cause=ValueError(secret))
-    group = _raised(ExceptionGroup(secret, [KeyError(secret), OSError(28, "no space")]))
+    error = _raised(FleetError("a reason of ours"), cause=ValueError(SECRET))
+    group = _raised(ExceptionGroup(SECRET, [KeyError(SECRET), OSError(28, "no space")]))
     told = [lines.format(made(msg="x", exc_info=exc_info)) for exc_info in (error, group)]
-    assert secret not in "".join(told)
+    assert SECRET not in "".join(told)
     assert "a reason of ours" in told[0]
     assert "ValueError" in told[0]
     assert "test_log.py" in told[0]
@@ -109,9 +113,34 @@ def test_an_exception_is_told_without_what_it_may_quote(lines):
     assert "no space" in told[1]
 
 
+class Dying:
+    """Something whose end goes wrong."""
+
+    def __del__(self):
+        raise ValueError(SECRET)
+
+
+def test_what_python_would_say_on_stderr_is_logged_without_what_it_may_quote():
+    """Of threads that fail, of things whose end goes wrong; and warnings."""
+    out = Kept()
+    with logging_to(out, level=logging.INFO, lines=JsonLines()):
+        thread = threading.Thread(target=int, args=(SECRET,), name="a thread")
+        thread.start()
+        thread.join()
+        Dying()
+        with warnings.catch_warnings():
+            warnings.simplefilter("always")
+            warnings.warn("of old", stacklevel=1)
+    first, second, third = map(json.loads, out.data.splitlines())
+    assert SECRET.encode() not in out.data
+    assert (first["of"], first["exception"].splitlines()[-1]) == ("a thread", "ValueError")
+    assert second["exception"].splitlines()[-1] == "ValueError"
+    assert "of old" in third["event"]
+
+
 def test_a_full_queue_drops_counts_and_tells():
-    records: queue.Queue[logging.LogRecord | None] = queue.Queue(2)
-    handler = BoundedHandler(records)
+    records = SimpleQueue()
+    handler = BoundedHandler(records, most=2)
     for n in range(5):
         handler.handle(made(msg=str(n)))
     assert handler.dropped == 3
@@ -124,11 +153,10 @@ def test_a_full_queue_drops_counts_and_tells():
 
 def test_what_was_dropped_is_told_without_another_record():
     """Once there is room: the last of a flood is not left uncounted."""
-    records: queue.Queue[logging.LogRecord | None] = queue.Queue(1)
-    handler = BoundedHandler(records)
+    records = SimpleQueue()
+    handler = BoundedHandler(records, most=1)
     for n in range(3):
         handler.handle(made(msg=str(n)))
-    handler.tell()
     records.get_nowait()
     handler.tell()
     handler.tell()
@@ -174,10 +202,35 @@ def test_a_pipe_that_nobody_reads_takes_what_it_has_room_for_and_no_more():
         os.close(write)
 
 
+def test_logging_may_begin_while_something_is_being_logged():
+    """Python collects garbage wherever it is, in the middle of a queue, too; what dies may log."""
+    out, died = Kept(), []
+    writer = Writer(out, JsonLines())
+
+    def dies(phase, _info):
+        if phase == "stop" and len(died) < 500:
+            died.append(None)
+            writer.handler.handle(made(msg="died"))
+
+    thresholds = gc.get_threshold()
+    gc.callbacks.append(dies)
+    gc.set_threshold(1)
+    try:
+        for _ in range(500):
+            writer.handler.handle(made(msg="lives"))
+    finally:
+        gc.set_threshold(*thresholds)
+        gc.callbacks.remove(dies)
+        writer.close()
+    events = [json.loads(line)["event"] for line in out.data.splitlines()]
+    assert events.count("lives") == 500
+    assert events.count("died") == len(died) > 0
+
+
 def test_a_record_that_cannot_be_rendered_costs_itself_only():
     out = Kept()
     writer = Writer(out, JsonLines())
-    writer.handler.handle(made(msg="%d", args=("sk-canary",)))
+    writer.handler.handle(made(msg="%d", args=(SECRET,)))
     writer.handler.handle(made(msg="goes on"))
     writer.close()
     first, second = map(json.loads, out.data.splitlines())
