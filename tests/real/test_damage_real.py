@@ -56,8 +56,8 @@ def some_are_there(store):
     return found if len(begun) > 1 and all(found.values()) else None
 
 
-def pull(fleet, shelf, **how):
-    return fleet.run("pull", "--insecure", shelf.name("library/big:latest"), **how)
+def pull(fleet, shelf, *more):
+    return fleet.run("pull", "--insecure", *more, shelf.name("library/big:latest"))
 
 
 def digests(fleet):
@@ -115,7 +115,19 @@ def test_a_sync_mends_a_store_from_one_that_has_it_whole(damaged, shelf):
     assert shelf.blob_bytes() == before_bytes
 
 
-def test_a_pull_fetches_again_what_is_cut_short_though_ollama_would_keep_it(damaged, shelf):
+@pytest.mark.parametrize("to", [(), ("--to", "a")], ids=["for all", "for the damaged one alone"])
+def test_a_pull_mends_what_is_cut_short_from_a_store_that_has_it_whole(damaged, shelf, to):
+    before_bytes = shelf.blob_bytes()
+    pull(damaged, shelf, *to)
+    assert {presence for _, presence in digests(damaged)} == {"on_disk"}
+    assert shelf.blob_bytes() == before_bytes
+
+
+def test_a_pull_fetches_again_what_is_cut_short_everywhere_though_ollama_would_keep_it(
+    damaged, shelf, tmp_path
+):
+    (layer,) = shelf.model["manifest"]["layers"]
+    cut_short(tmp_path / "b", layer["digest"])
     before_bytes = shelf.blob_bytes()
     pull(damaged, shelf)
     assert {presence for _, presence in digests(damaged)} == {"on_disk"}
