@@ -21,6 +21,7 @@ from ollama_fleet.config.sections import (
     QueueConfig,
     RoutingConfig,
     SupervisionConfig,
+    TracingConfig,
 )
 from ollama_fleet.config.settings import Settings
 from ollama_fleet.config.showing import show
@@ -41,6 +42,7 @@ __all__ = [
     "RoutingConfig",
     "Settings",
     "SupervisionConfig",
+    "TracingConfig",
     "load",
     "schema",
     "show",

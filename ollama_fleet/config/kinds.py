@@ -20,6 +20,7 @@ from ollama_fleet.config.scalars import (
     filled_text,
     read_address,
     read_bytes,
+    read_collector,
     read_gpus,
     read_instance_ports,
     read_model,
@@ -78,6 +79,7 @@ _SIZE_SCHEMA: dict[str, Any] = {
 
 Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
 Weight = Annotated[float, Field(ge=0, le=1e6)]
+Share = Annotated[float, Field(ge=0, le=1)]
 CountOrZero = Annotated[int, Field(ge=0, le=2**31 - 1)]
 AnyDuration = Annotated[
     float,
@@ -164,6 +166,11 @@ Url = Annotated[
     str,
     AfterValidator(read_url),
     WithJsonSchema({"type": "string", "pattern": "^https?://[^/?#@]+/?$"}),
+]
+CollectorUrl = Annotated[
+    str,
+    AfterValidator(read_collector),
+    WithJsonSchema({"type": "string", "pattern": "^https?://[^?#@]+$"}),
 ]
 Program = Annotated[str, AfterValidator(filled_text), AfterValidator(_located_program)]
 Folder = Annotated[

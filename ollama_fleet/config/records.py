@@ -25,6 +25,7 @@ from ollama_fleet.config.sections import (
     QueueConfig,
     RoutingConfig,
     SupervisionConfig,
+    TracingConfig,
 )
 from ollama_fleet.config.settings import SHIPPED, Record, Settings, over_shipped
 
@@ -77,6 +78,8 @@ class Config(Record):
     """The record of requests: who, which model, where, how long; never what was said."""
     metrics: MetricsConfig = Field(default_factory=MetricsConfig)
     """Figures for Prometheus, and whether the fleet is alive and ready, for balancers."""
+    tracing: TracingConfig = Field(default_factory=TracingConfig)
+    """Traces of requests for OpenTelemetry; where nothing is set, OTEL_* variables are asked."""
     logs: LogsConfig = Field(default_factory=LogsConfig)
     """The fleet's own log and those of its instances."""
 

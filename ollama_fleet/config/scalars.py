@@ -19,6 +19,7 @@ MAX_BYTES = 2**62
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _GPU_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9/._:-]*")
 _URL_HOST = re.compile(r"[A-Za-z0-9_.:%-]+")
+_URL_PATH = re.compile(r"[A-Za-z0-9_.~/-]*")
 _REGISTRY = re.compile(r"[a-z0-9_][a-z0-9_.-]{0,343}(:[0-9]{1,5})?")
 _ORIGIN_SCHEMES = (
     "http://",
@@ -163,6 +164,15 @@ def read_url(text: str) -> str:
         raise refused
     shown = f"[{host}]" if ":" in host else host
     return f"{url.scheme}://{shown}" + (f":{port}" if port is not None else "")
+
+
+def read_collector(text: str) -> str:
+    """Read the address of a collector of traces, which may have a path. Raises ValueError."""
+    base, slashes, rest = text.partition("://")
+    host, slash, path = rest.partition("/")
+    if not _URL_PATH.fullmatch(path):
+        raise _refusal(text, "is not an address such as http://collector.lan:4318")
+    return read_url(base + slashes + host) + (slash + path).rstrip("/")
 
 
 def read_origin(text: str) -> str:

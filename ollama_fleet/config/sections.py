@@ -8,6 +8,7 @@ from pydantic import Field
 from ollama_fleet.config.address import Address
 from ollama_fleet.config.kinds import (
     AddressText,
+    CollectorUrl,
     Count,
     CountOrZero,
     Duration,
@@ -18,8 +19,10 @@ from ollama_fleet.config.kinds import (
     Name,
     Program,
     RegistryText,
+    Share,
     Size,
     StrategyName,
+    Text,
     Url,
     Weight,
 )
@@ -173,6 +176,19 @@ class MetricsConfig(Record):
     """Count requests and events; off, there is no /metrics."""
     listen: AddressText | None = None
     """Where /metrics, /healthz and /readyz are over TCP; unset, on the control socket only."""
+
+
+class TracingConfig(Record):
+    """Traces of requests for OpenTelemetry; where nothing is set, OTEL_* variables are asked."""
+
+    endpoint: CollectorUrl | None = None
+    """The collector, by OTLP over HTTP, such as http://127.0.0.1:4318; unset, there are no traces
+    unless a variable names one."""
+    sample: Share | None = None
+    """The share of the traces begun here that are recorded, unset is all; a client's own are if
+    its own span is."""
+    service_name: Text | None = None
+    """What the fleet is called in its traces; unset is ollama-fleet."""
 
 
 class LogsConfig(Record):

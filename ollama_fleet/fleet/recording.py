@@ -9,9 +9,11 @@ from ollama_fleet.config import Config
 from ollama_fleet.fleet.access import AccessLog
 from ollama_fleet.fleet.noticing import TOGETHER_S, Noticing
 from ollama_fleet.gpu import GpuSample
-from ollama_fleet.history import Bounds, Ended, Energy, History
+from ollama_fleet.history import Bounds, Energy, History
 from ollama_fleet.metrics import Configured, Metrics
 from ollama_fleet.state import State
+from ollama_fleet.tracing import Traced
+from ollama_fleet.tracing.writer import SpanWriter
 
 
 class Recording:
@@ -20,7 +22,7 @@ class Recording:
     `ended`, `answered` and `metrics` (None where nothing is counted) are for the loop; `path` is
     where the history is (None where none is kept), `lately` what they look at who want it at once.
     `clock` is monotonic, `wall` is Unix time, both in seconds; `later` calls something on the loop
-    after so many.
+    after so many. `spans` has the traces of those requests sent, where there are any.
     """
 
     def __init__(
@@ -32,6 +34,7 @@ class Recording:
         clock: Callable[[], float],
         wall: Callable[[], float],
         later: Callable[[float, Callable[[], None]], object],
+        spans: SpanWriter | None = None,
     ) -> None:
         kept = config.history
         bounds = Bounds(kept.max_requests, kept.max_bytes, kept.keep_s)
@@ -39,7 +42,8 @@ class Recording:
         self._state = state
         self._clock = clock
         self._later = later
-        self._ended: list[Ended] = []
+        self._spans = spans
+        self._ended: list[Traced] = []
         self._history = (
             History(path, bounds, clock=clock, wall=wall) if bounds.max_requests else None
         )
@@ -64,7 +68,7 @@ class Recording:
         if self.metrics is not None:
             self.metrics.answered(route, status)
 
-    def ended(self, request: Ended) -> None:
+    def ended(self, request: Traced) -> None:
         """Count a request, and keep its record, soon."""
         if not self._ended:
             self._later(TOGETHER_S, self._take)
@@ -79,6 +83,10 @@ class Recording:
             self.lately.add(record)
             if self._history is not None:
                 self._history.add(record)
+        if self._spans is not None:
+            self._spans.add(
+                (request.trace, record) for request, record in zip(ended, records, strict=True)
+            )
         self._access.write(records)
         self._noticing.look(records)
 
@@ -92,3 +100,5 @@ class Recording:
         self._take()
         if self._history is not None:
             self._history.close()
+        if self._spans is not None:
+            self._spans.close()

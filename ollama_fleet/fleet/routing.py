@@ -1,15 +1,20 @@
-"""What decides where requests go: the strategy the configuration names, and the waiting room."""
+"""Where requests go: the strategy the configuration names, the waiting room, and the relay."""
 
 import random
+import time
 from collections.abc import Callable
 
 from ollama_fleet.config import Config
 from ollama_fleet.fleet.learning import Learned
+from ollama_fleet.fleet.recording import Recording
 from ollama_fleet.fleet.strategies import make_strategy
 from ollama_fleet.router.admission import Admission
 from ollama_fleet.router.costs import Costs
+from ollama_fleet.router.loading import Loading
+from ollama_fleet.router.relay import Relay, Timeouts
 from ollama_fleet.router.strategies import Expectations, Tools
 from ollama_fleet.state import State
+from ollama_fleet.tracing import Traces
 
 
 def make_admission(
@@ -34,4 +39,31 @@ def make_admission(
         rng=rng,
         clock=clock,
         cost=Costs(learned.estimates, expected).gpu_s,
+    )
+
+
+def make_relay(
+    config: Config,
+    state: State,
+    admission: Admission,
+    recording: Recording,
+    *,
+    traces: Traces | None,
+    clock: Callable[[], float],
+) -> Relay:
+    """What serves requests. `clock` gives monotonic seconds."""
+    limits = config.limits
+    return Relay(
+        state,
+        admission,
+        Loading(state, wall=time.time),
+        Timeouts(
+            connect_s=limits.connect_timeout_s,
+            first_byte_s=limits.first_byte_timeout_s,
+            idle_s=limits.idle_timeout_s,
+        ),
+        on_end=recording.ended,
+        clock=clock,
+        wall=time.time,
+        traces=traces,
     )

@@ -42,12 +42,11 @@ from ollama_fleet.fleet.process import leave_out_what_stays, new_loop, raise_fil
 from ollama_fleet.fleet.pulling import make_library
 from ollama_fleet.fleet.recording import Recording
 from ollama_fleet.fleet.reporting import Reporting
-from ollama_fleet.fleet.routing import make_admission
+from ollama_fleet.fleet.routing import make_admission, make_relay
+from ollama_fleet.fleet.tracing import Tracing, make_tracing
 from ollama_fleet.fleet.watching import watched
 from ollama_fleet.gpu import GpuSample
 from ollama_fleet.ollama import Ollama, new_session
-from ollama_fleet.router.loading import Loading
-from ollama_fleet.router.relay import Relay, Timeouts
 from ollama_fleet.state import FleetSnapshot, Instance, Kind, Notice, State, snapshot
 
 log = logging.getLogger(__name__)
@@ -90,8 +89,9 @@ async def _serve(
     plan = await prepared(loaded, directories=directories, environ=environ, simulate=simulate)
     require_binary(plan)
     install_models(plan)
+    tracing = make_tracing(plan.config.tracing, environ)
     async with AsyncExitStack() as stack:
-        fleet = Fleet(plan, directories, stack)
+        fleet = Fleet(plan, directories, stack, tracing)
         await fleet.start()
         await fleet.until_told_to_stop()
         await fleet.stop()
@@ -100,7 +100,9 @@ async def _serve(
 class Fleet:
     """The parts of one running fleet and their order."""
 
-    def __init__(self, plan: Prepared, directories: Directories, stack: AsyncExitStack) -> None:
+    def __init__(
+        self, plan: Prepared, directories: Directories, stack: AsyncExitStack, tracing: Tracing
+    ) -> None:
         config = plan.config
         self._plan = plan
         self._directories = directories
@@ -137,19 +139,15 @@ class Fleet:
             clock=self._clock,
             wall=time.time,
             later=asyncio.get_running_loop().call_later,
+            spans=tracing.spans,
         )
-        self._relay = Relay(
+        self._relay = make_relay(
+            config,
             self.state,
             self._admission,
-            Loading(self.state, wall=time.time),
-            Timeouts(
-                connect_s=config.limits.connect_timeout_s,
-                first_byte_s=config.limits.first_byte_timeout_s,
-                idle_s=config.limits.idle_timeout_s,
-            ),
-            on_end=self._recording.ended,
+            self._recording,
+            traces=tracing.traces,
             clock=self._clock,
-            wall=time.time,
         )
         self._front = self._make_front()
         self._supervisors: dict[str, Supervisor] = {}

@@ -181,6 +181,7 @@ async def routed(
     refresh=nothing,
     pull=None,
     share=nobody_else,
+    traces=None,
     **timeouts,
 ):
     """A router over backends, each an instance `i0`, `i1`… that holds the model `m`.
@@ -215,16 +216,22 @@ async def routed(
         clock=time.monotonic,
     )
     limits = {"connect_s": 1.0, "first_byte_s": 5.0, "idle_s": 5.0, **timeouts}
-    records = []
+    records, ended = [], []
+
+    def on_end(journal):
+        records.append(journal.record())
+        ended.append(journal)
+
     loading = Loading(state, wall=time.time)
     relay = Relay(
         state,
         door,
         loading,
         Timeouts(**limits),
-        on_end=lambda ended: records.append(ended.record()),
+        on_end=on_end,
         clock=time.monotonic,
         wall=time.time,
+        traces=traces,
     )
     unloaded = []
 
@@ -239,6 +246,7 @@ async def routed(
             router = Router(state, front)
             router.unloaded = unloaded
             router.records = records
+            router.ended = ended
             router.relay = relay
             router.admission = door
             yield router

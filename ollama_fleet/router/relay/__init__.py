@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from ollama_fleet.errors import ClientGone, Failure, FirstByteTimeout
-from ollama_fleet.history import Ended
 from ollama_fleet.router.admission import Admission
 from ollama_fleet.router.intake import Request
 from ollama_fleet.router.loading import Loading
@@ -22,6 +21,7 @@ from ollama_fleet.router.relay.pool import Pool
 from ollama_fleet.router.relay.watch import Timeouts, Watch
 from ollama_fleet.router.retry import is_costly, may_retry
 from ollama_fleet.state import Lease, LiveRequest, State
+from ollama_fleet.tracing import Traces
 
 __all__ = ["Client", "Relay", "Timeouts"]
 
@@ -32,7 +32,8 @@ class Relay:
     """Serves requests: each ends exactly once, as an answer, as an error, or with its client.
 
     `on_end` is given each request that has ended, for its record. `clock` gives monotonic seconds
-    (the loop's own has whole milliseconds), `wall` Unix time.
+    (the loop's own has whole milliseconds), `wall` Unix time; `traces` makes each request's trace,
+    where that is wanted.
     """
 
     def __init__(
@@ -42,9 +43,10 @@ class Relay:
         loading: Loading,
         timeouts: Timeouts,
         *,
-        on_end: Callable[[Ended], None],
+        on_end: Callable[[Journal], None],
         clock: Callable[[], float],
         wall: Callable[[], float],
+        traces: Traces | None = None,
     ) -> None:
         self._state = state
         self._admission = admission
@@ -52,6 +54,7 @@ class Relay:
         self._loading = loading
         self._watch = Watch(timeouts, clock)
         self._on_end = on_end
+        self._traces = traces
         self._wall = wall
         self._clock = clock
         self._pools = {
@@ -83,6 +86,8 @@ class Relay:
         raises where that does not come; cancellation means that the client has left.
         """
         journal = Journal(request, self._strategy, arrived_s=self._wall(), began_s=self._clock())
+        if self._traces is not None:
+            journal.trace = self._traces.begin(request.headers, journal.began_s)
         self._active[journal] = None
         try:
             await self._until_answered(request, client, journal)
@@ -124,6 +129,8 @@ class Relay:
         self, lease: Lease, request: Request, client: Client, journal: Journal
     ) -> None:
         attempt = Attempt(lease, request, self._pools[lease.instance.name], self._watch, journal)
+        if journal.trace is not None:
+            journal.trace.attempt(lease.instance.spec.base_url, self._clock())
         try:
             if self._loading.must_load(lease):
                 await self._load(lease, request, journal)
@@ -141,6 +148,8 @@ class Relay:
             raise
         finally:
             attempt.give_back()
+            if journal.trace is not None:
+                journal.trace.attempt_ended(self._clock())
 
     async def _load(self, lease: Lease, request: Request, journal: Journal) -> None:
         """Have the model loaded first, so that the load is not this client's."""

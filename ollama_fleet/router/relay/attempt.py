@@ -133,7 +133,7 @@ class Attempt:
     def _send(self, upstream: Upstream) -> Awaitable[Head]:
         """Send the request; who awaits what is returned waits for the head of its answer."""
         body = self._request.body
-        head = request_head(self._request, self._pool.host_header)
+        head = request_head(self._request, self._pool.host_header, self._journal.trace)
         self._journal.sent = True
         if not isinstance(body, bytes):
             return self._send_pieces(upstream, body, upstream.send(head, b""))

@@ -11,6 +11,7 @@ from ollama_fleet.router.policy import UNDECIDED, Scores
 from ollama_fleet.router.queue import NOBODY, Crowd
 from ollama_fleet.router.relay.exchange import Exchange
 from ollama_fleet.state import Lease
+from ollama_fleet.tracing import Trace
 
 
 class Journal(msgspec.Struct, eq=False):  # one per request: a fifth of a dataclass's time
@@ -48,6 +49,7 @@ class Journal(msgspec.Struct, eq=False):  # one per request: a fifth of a datacl
     crowd: Crowd = NOBODY
     stalled_s: float = 0.0
     loaded_gpu_s: float = 0.0
+    trace: Trace | None = None
 
     @property
     def excluded(self) -> frozenset[str]:

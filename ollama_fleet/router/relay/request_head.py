@@ -3,6 +3,7 @@
 from functools import lru_cache
 
 from ollama_fleet.router.intake import Request
+from ollama_fleet.tracing import Trace
 
 _NOT_FORWARDED = frozenset(
     (
@@ -25,13 +26,17 @@ _NOT_FORWARDED = frozenset(
 )
 
 
-def request_head(request: Request, host: bytes) -> bytes:
-    """Compose it, blank line included. End-to-end headers go on as the client wrote them."""
+def request_head(request: Request, host: bytes, trace: Trace | None = None) -> bytes:
+    """Compose it, blank line included. End-to-end headers go on as the client wrote them.
+
+    Where traces are made, `traceparent` names the attempt; else it is a header like any other.
+    """
+    kept_back = _NOT_FORWARDED if trace is None else _NOT_FORWARDED | trace.replaced
     lines = [_request_line(request.method, request.path), b"Host: " + host]
     named: list[bytes] = []
     for name, value in request.headers:
         folded = name.lower()
-        if folded not in _NOT_FORWARDED:
+        if folded not in kept_back:
             lines.append(name + b": " + value)
         elif folded == b"connection":
             named += value.lower().split(b",")
@@ -39,6 +44,8 @@ def request_head(request: Request, host: bytes) -> bytes:
         lines = _without(lines, frozenset(token.strip() for token in named))
     if request.id:
         lines.append(b"X-Request-Id: " + request.id.encode())
+    if trace is not None:
+        lines.append(trace.header)
     body = request.body
     size = len(body) if isinstance(body, bytes) else body.size
     if size is None:
