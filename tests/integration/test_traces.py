@@ -3,6 +3,7 @@
 import asyncio
 import json
 import random
+import socket
 import subprocess
 import sys
 import time
@@ -166,6 +167,24 @@ def test_what_a_collector_refuses_is_counted():
         run(check(collector))
 
 
+def test_a_collector_that_does_not_answer_holds_no_end_up():
+    """What it is being sent is broken off: the exporter alone would wait for ten seconds."""
+
+    async def check(port):
+        async with Backend(stream) as backend, routed(backend, traces=tracing()) as router:
+            await router.exchange(ASKED)
+            (journal,) = router.ended
+        exporter = OtlpExporter(f"http://127.0.0.1:{port}/v1/traces", "box")
+        writer = SpanWriter(exporter, waiting=9, batch=9, pause_s=0.0, clock=time.monotonic)
+        writer.add([(journal.trace, journal.record())])
+        began_s = time.monotonic()
+        writer.close(0.5)
+        assert time.monotonic() - began_s < 5
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        run(check(silent.getsockname()[1]))
+
+
 SECRET = "the-words-of-a-prompt"
 
 
@@ -217,7 +236,9 @@ def test_what_has_not_been_sent_yet_is_sent_at_the_end(fleet):
     fleet.run("up", "-d", "--wait", "--simulate", "4-mixed")
     call(f"{fleet.base}/api/show", {"model": "llama3.1:8b"})
     fleet.run("down")
-    assert fleet.collector.named("POST /api/show")
+    (request, attempt) = fleet.collector.named("POST /api/show")
+    assert (request.kind, request.parent_span_id) == (SERVER, b""), "it begins a trace"
+    assert (attempt.kind, attempt.parent_span_id) == (CLIENT, request.span_id)
 
 
 def test_a_fleet_without_traces_imports_nothing_of_opentelemetry():
