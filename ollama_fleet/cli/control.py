@@ -126,6 +126,15 @@ class Control:
         wanted = {"models": list(models), "from": origin, "remove": remove, "damaged": damaged}
         return self._lines("/v1/sync", wanted)
 
+    def plan_prune(self, to: Sequence[str] = (), *, older_s: float | None = None) -> Document:
+        """What no model needs: ollama_fleet.control.library.pruning.Pruned as JSON has it."""
+        age = {} if older_s is None else {"older_s": older_s}
+        return self._document("POST", "/v1/prune/plan", {"to": list(to), **age}, None)
+
+    def prune(self, remove: ByStore, *, older_s: float) -> Document:
+        """Remove what is agreed to, files by store; what has gone, likewise."""
+        return self._document("POST", "/v1/prune", {"remove": remove, "older_s": older_s}, None)
+
     def _document(
         self, method: str, path: str, body: Document | None, timeout_s: float | None
     ) -> Document:

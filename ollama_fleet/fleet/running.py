@@ -15,6 +15,7 @@ from ollama_fleet.api.admin import Admin, Commands
 from ollama_fleet.api.admin.events import EventCommands
 from ollama_fleet.api.admin.live import LiveCommands
 from ollama_fleet.api.admin.models import ModelCommands
+from ollama_fleet.api.admin.prunings import PruneCommands
 from ollama_fleet.api.admin.requests import RequestCommands
 from ollama_fleet.api.admin.syncs import SyncCommands
 from ollama_fleet.api.bodies import Limits
@@ -23,6 +24,7 @@ from ollama_fleet.api.parts import Parts
 from ollama_fleet.config import Loaded
 from ollama_fleet.control.cpu import CpuReadings
 from ollama_fleet.control.launcher import LocalLauncher, become_subreaper
+from ollama_fleet.control.library.pruning import Pruning
 from ollama_fleet.control.logs import ChildLogs
 from ollama_fleet.control.mutations import Mutations
 from ollama_fleet.control.orphans import sweep
@@ -183,6 +185,7 @@ class Fleet:
         live = LiveCommands(self._relay, self._recording.lately, self._clock)
         routes, socket = models.routes() + syncs.routes() + live.routes(), self._directories.socket
         routes += EventCommands(self.state.events).routes()
+        routes += PruneCommands(Pruning(self.state, self._mutations, time.time)).routes()
         routes += RequestCommands(self._recording.path).routes()
         watching = watched(plan.config, self.state, self._recording, self.snapshot, self._clock)
         routes += await stack.enter_async_context(watching)

@@ -42,6 +42,7 @@ SECTIONS: Final[Mapping[str, Mapping[str, str]]] = {
         "show": "Show what a model is, and where.",
         "cp": "Give a model a second name.",
         "rm": "Remove models.",
+        "prune": "Remove what no model needs.",
         "load": "Load a model before anybody asks for it.",
         "stop": "Unload a model.",
     },

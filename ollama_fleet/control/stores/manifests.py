@@ -29,6 +29,13 @@ def read_manifests(store: Path) -> tuple[tuple[Manifest, ...], tuple[str, ...]]:
 
     Names that are there for the time of a pull are no models.
     """
+    found, unreadable = read_all_manifests(store)
+    lasting = [manifest for manifest in found if not is_passing(manifest.key)]
+    return tuple(sorted(lasting, key=lambda manifest: manifest.key)), unreadable
+
+
+def read_all_manifests(store: Path) -> tuple[tuple[Manifest, ...], tuple[str, ...]]:
+    """Likewise those of passing names: what they name is in use."""
     found: list[Manifest] = []
     unreadable: list[str] = []
     root = layout.manifests(store)
@@ -37,8 +44,7 @@ def read_manifests(store: Path) -> tuple[tuple[Manifest, ...], tuple[str, ...]]:
             found.append(_manifest(root, path))
         except _UNREADABLE as error:
             unreadable.append(f"{path}: {_reason(error)}")
-    lasting = [manifest for manifest in found if not is_passing(manifest.key)]
-    return tuple(sorted(lasting, key=lambda manifest: manifest.key)), tuple(unreadable)
+    return tuple(found), tuple(unreadable)
 
 
 def has_model(store: Path, key: str) -> bool:
