@@ -7,7 +7,9 @@ from typing import Final
 
 LEVELS: Final = ("debug", "info", "warning", "error")  # rising
 
-_NAMED: Final = re.compile(rb'(?:time=\S+ level=|\{"ts": "[^"]*", "level": ")([A-Za-z]+)')
+_NAMED: Final = re.compile(
+    rb'(?:time=\S+ level=|\{"ts": "[^"]*", "level": "|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d )([A-Za-z]+)'
+)
 _NAMES: Final[Mapping[str, str]] = MappingProxyType(
     {"trace": "debug", "warn": "warning", **dict(zip(LEVELS, LEVELS, strict=True))}
 )

@@ -9,7 +9,8 @@ from typing import Final
 from ollama_fleet.cli.logfiles import LogReader
 
 _STAMP: Final = re.compile(
-    rb'time=(\S{19,40})|\{"ts": "([^"]{19,40})"|\[GIN\] (\d{4})/(\d\d)/(\d\d) - (\d\d:\d\d:\d\d)'
+    rb'time=(\S{19,40})|\{"ts": "([^"]{19,40})"|(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) '
+    rb"|\[GIN\] (\d{4})/(\d\d)/(\d\d) - (\d\d:\d\d:\d\d)"
 )
 _LONG_AGO: Final = datetime.fromtimestamp(0, UTC)
 
@@ -25,7 +26,7 @@ def time_of(line: bytes) -> datetime | None:
     match = _STAMP.match(line)
     if match is None:
         return None
-    text = match[1] or match[2] or b"%b-%b-%bT%b" % match.group(3, 4, 5, 6)
+    text = match[1] or match[2] or match[3] or b"%b-%b-%bT%b" % match.group(4, 5, 6, 7)
     try:
         return datetime.fromisoformat(text.decode()).astimezone(UTC)
     except (ValueError, OverflowError):

@@ -21,7 +21,7 @@ def raise_file_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def new_loop() -> asyncio.AbstractEventLoop:
+def new_loop() -> uvloop.Loop:
     """An event loop that logs the faults which nobody takes."""
     loop = uvloop.new_event_loop()
     loop.set_exception_handler(tell_of_fault)

@@ -115,7 +115,7 @@ def test_names_are_those_of_the_files(tmp_path):
     [
         b'time=2026-11-21T08:00:01.500Z level=INFO source=a.go:1 msg="x"',
         b"time=2026-11-21T09:00:01.500+01:00 level=INFO",
-        b'{"ts": "2026-11-21T08:00:01.500+00:00", "level": "info"}',
+        b'{"ts": "2026-11-21T08:00:01.500Z", "level": "info"}',
     ],
 )
 def test_the_time_of_a_line_is_found_in_each_form(line):
@@ -123,9 +123,15 @@ def test_the_time_of_a_line_is_found_in_each_form(line):
     assert time_of(line) == datetime(2026, 11, 21, 8, 0, 1, 500_000, UTC)
 
 
-def test_the_time_of_a_request_is_in_local_time():
-    """Gin writes the time of this machine's clock on the wall."""
-    line = b"[GIN] 2026/11/21 - 08:00:01 | 200 |  1.2s | 127.0.0.1 | POST /api/chat"
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"[GIN] 2026/11/21 - 08:00:01 | 200 |  1.2s | 127.0.0.1 | POST /api/chat",
+        b"2026-11-21 08:00:01 info    serves on 127.0.0.1:11434",
+    ],
+)
+def test_the_time_of_a_line_for_people_is_in_local_time(line):
+    """Gin writes that of this machine's clock on the wall; so do we where a person is to read."""
     assert time_of(line) == datetime(2026, 11, 21, 8, 0, 1).astimezone(UTC)
 
 

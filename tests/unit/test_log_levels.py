@@ -23,6 +23,8 @@ TIME = b"time=2026-11-21T08:00:01.500Z"
         (TIME + b" level=TRACE msg=x", "debug"),
         (TIME + b" level=DEBUG-4 msg=x", "debug"),
         (b'{"ts": "2026-11-21T08:00:01.500Z", "level": "warning", "event": "x"}', "warning"),
+        (b"2026-11-21 08:00:01 warning is hot  instance=gpu0", "warning"),
+        (b"2026-11-21 08:00:01 Loaded in 3 s", "info"),
         (b'[GIN] 2026/11/21 - 08:00:01 | 200 | 1.2s | 127.0.0.1 | POST "/api/chat"', "info"),
         (b'[GIN] 2026/11/21 - 08:00:01 | 404 | 1.2s | 127.0.0.1 | POST "/api/chat"', "warning"),
         (b'[GIN] 2026/11/21 - 08:00:01 | 500 | 1.2s | 127.0.0.1 | POST "/api/chat"', "error"),
