@@ -21,6 +21,7 @@ class Output(StrEnum):
     WIDE = "wide"
     JSON = "json"
     YAML = "yaml"
+    CSV = "csv"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,8 @@ class Options:
 class Command(click.Command):
     """A command that takes the global options too, and lists them apart in its help.
 
-    `examples`: command lines, each with what it does; they are the end of the help.
+    `examples`: command lines, each with what it does; they are the end of the help. `csv`: it can
+    print CSV, too.
     """
 
     def __init__(
@@ -50,10 +52,20 @@ class Command(click.Command):
         *,
         params: list[click.Parameter] | None = None,
         examples: Mapping[str, str] = _NONE,
+        csv: bool = False,
         **attributes: Any,
     ) -> None:
-        super().__init__(name, params=[*(params or ()), *_global_options()], **attributes)
+        forms = [form.value for form in Output if csv or form is not Output.CSV]
+        super().__init__(name, params=[*(params or ()), *_global_options(forms)], **attributes)
         self._examples = examples
+        self._forms = forms
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run it, unless a form is asked for that it does not have."""
+        output = ctx.meta.get(_META, {}).get("output", Output.TABLE)
+        if output not in self._forms:
+            raise click.UsageError(f"it prints no {output}; {', '.join(self._forms)}", ctx)
+        return super().invoke(ctx)
 
     @property
     def examples(self) -> Mapping[str, str]:
@@ -81,9 +93,12 @@ class Command(click.Command):
 
 
 class Group(Command, click.Group):
-    """A command with commands below it."""
+    """A command with commands below it, which say for themselves whether they print CSV."""
 
     command_class = Command
+
+    def __init__(self, name: str | None = None, **attributes: Any) -> None:
+        super().__init__(name, csv=True, **attributes)
 
     @property
     def examples(self) -> Mapping[str, str]:
@@ -111,7 +126,7 @@ def pass_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return update_wrapper(call, function)
 
 
-def _global_options() -> list[click.Parameter]:
+def _global_options(forms: list[str]) -> list[click.Parameter]:
     return [
         _option(
             ["-c", "--config"],
@@ -121,7 +136,7 @@ def _global_options() -> list[click.Parameter]:
         ),
         _option(
             ["-o", "--output"],
-            type=click.Choice([form.value for form in Output]),
+            type=click.Choice(forms),
             help="Form of the output; table if not given.",
         ),
         _option(["-q", "--quiet"], is_flag=True, help="Print errors only."),

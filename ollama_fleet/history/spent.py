@@ -37,11 +37,10 @@ def spent(record: RequestRecord) -> Spent:
     reported = bool(record.reported_prefill_s or record.reported_decode_s)
     prefill_s, decode_s = record.reported_prefill_s, record.reported_decode_s
     load_s = record.load_s + record.reported_load_s
-    if not reported:
+    if not reported and record.inference:
         before_s = record.queue_s + record.failed_s + load_s
-        first_s = record.first_byte_s or record.total_s
-        prefill_s = max(first_s - before_s, 0.0) if record.inference else 0.0
-        decode_s = record.total_s - first_s if record.inference else 0.0
+        prefill_s = max(_first_s(record, before_s) - before_s, 0.0)
+        decode_s = max(record.total_s - before_s - prefill_s, 0.0)
     wanted_s = {
         "queue": record.queue_s,
         "failed": record.failed_s,
@@ -50,8 +49,15 @@ def spent(record: RequestRecord) -> Spent:
         "prefill": prefill_s,
         "decode": max(decode_s - record.stalled_s, 0.0),
     }
-    left_s, seconds = record.total_s, {}
+    left_s, seconds = record.total_s, dict[str, float]()
     for name, part_s in wanted_s.items():
         seconds[f"{name}_s"] = taken_s = min(part_s, left_s)
         left_s -= taken_s
     return Spent(**seconds, other_s=left_s, reported=reported)
+
+
+def _first_s(record: RequestRecord, before_s: float) -> float:
+    """When the first token seems to have come; an answer in one piece does not tell."""
+    if not record.stream and record.output_tokens:
+        return before_s
+    return record.first_byte_s or record.total_s

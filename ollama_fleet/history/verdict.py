@@ -113,7 +113,7 @@ def _prefilled(record: RequestRecord, seconds: Spent, usual: Sequence[Pace]) -> 
     slow = _slow(record, speed, {p.instance: p.prefill_per_s for p in _telling(usual)}, "reads")
     if slow:
         return Cause.SLOW_NODE, f"{slow}; its prompt took {took}"
-    at = f" at {speed:.3g} tok/s" if speed else ""
+    at = f" at {_rate(speed)} tok/s" if speed else ""
     return Cause.LONG_PROMPT, f"long prompt: {record.prompt_tokens} tokens{at} took {took}"
 
 
@@ -123,7 +123,7 @@ def _decoded(record: RequestRecord, seconds: Spent, usual: Sequence[Pace]) -> tu
     slow = _slow(record, speed, {p.instance: p.decode_per_s for p in _telling(usual)}, "decodes")
     if slow:
         return Cause.SLOW_NODE, f"{slow}; its answer took {took}"
-    answer = f"{record.output_tokens} tokens" + (f" at {speed:.3g} tok/s" if speed else "")
+    answer = f"{record.output_tokens} tokens" + (f" at {_rate(speed)} tok/s" if speed else "")
     alone = [p.decode_per_s for p in _telling(usual) if p.busy < _SHARED and p.decode_per_s]
     if record.busy >= _SHARED and alone and speed and median(alone) > _SLOW * speed:
         beside = f"{record.instance} worked on {record.busy:.3g} requests at once"
@@ -167,9 +167,9 @@ def _slow(record: RequestRecord, speed: float, usual: Mapping[str, float], does:
     others = [rate for name, rate in usual.items() if name != record.instance and rate]
     there = f"slow node: {record.instance} {does}"
     if speed and others and median(others) > _SLOW * speed:
-        return f"{there} at {speed:.3g} tok/s where others do {median(others):.3g}"
+        return f"{there} at {_rate(speed)} tok/s where others do {_rate(median(others))}"
     if speed and own > _SLOW * speed:
-        return f"{there} at {speed:.3g} tok/s, usually {own:.3g}"
+        return f"{there} at {_rate(speed)} tok/s, usually {_rate(own)}"
     return ""
 
 
@@ -179,3 +179,7 @@ def _of(part_s: float, record: RequestRecord) -> str:
 
 def _s(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds >= 10 else f"{seconds:.2f} s"
+
+
+def _rate(per_s: float) -> str:
+    return f"{per_s:.0f}" if per_s >= 100 else f"{per_s:.3g}"

@@ -68,6 +68,9 @@ def test_else_prefill_and_decode_are_told_apart_by_the_first_byte():
     found = spent(made(queue_s=1.0, first_byte_s=3.0, total_s=10.0, **unsaid))
     assert (found.queue_s, found.prefill_s, found.decode_s) == (1.0, 2.0, 7.0)
     assert not found.reported
+    whole = {**unsaid, "stream": False, "queue_s": 1.0, "first_byte_s": 9.0, "total_s": 10.0}
+    assert spent(made(**whole)).decode_s == 9.0, "in one piece: it was mostly written"
+    assert spent(made(**whole, output_tokens=0)).prefill_s == 8.0, "an embedding is only read"
 
 
 def test_what_the_client_kept_waiting_is_not_the_instances_time():
@@ -164,7 +167,7 @@ def test_a_long_answer_and_a_long_prompt_have_their_figures():
     prompt = made(prompt_tokens=30_000, reported_prefill_s=15.0, total_s=20.0, queue_s=0.0)
     assert verdict(prompt) == (
         Cause.LONG_PROMPT,
-        "long prompt: 30000 tokens at 2e+03 tok/s took 15.0 s of 20.0 s",
+        "long prompt: 30000 tokens at 2000 tok/s took 15.0 s of 20.0 s",
     )
 
 
