@@ -84,7 +84,7 @@ _REASONS: Mapping[str, str] = {
 _BOUNDS: Mapping[str, str] = {
     "greater_than": "{value} is not more than {gt:g}",
     "greater_than_equal": "{value} is less than {ge:g}",
-    "less_than_equal": "{value} is more than {le:d}",
+    "less_than_equal": "{value} is more than {le:.15g}",
     "too_short": "a list of at least {min_length} is needed",
 }
 

@@ -168,11 +168,15 @@ def read_url(text: str) -> str:
 
 def read_collector(text: str) -> str:
     """Read the address of a collector of traces, which may have a path. Raises ValueError."""
-    base, slashes, rest = text.partition("://")
+    scheme, slashes, rest = text.partition("://")
     host, slash, path = rest.partition("/")
-    if not _URL_PATH.fullmatch(path):
-        raise _refusal(text, "is not an address such as http://collector.lan:4318")
-    return read_url(base + slashes + host) + (slash + path).rstrip("/")
+    try:
+        server = read_url(scheme + slashes + host)
+    except ValueError:
+        server = ""
+    if not server or not _URL_PATH.fullmatch(path):
+        raise _refusal(text, "is not an address such as http://127.0.0.1:4318")
+    return server + (slash + path).rstrip("/")
 
 
 def read_origin(text: str) -> str:

@@ -66,6 +66,12 @@ def test_a_store_variable_does_not_hide_a_mistake_in_the_file(problems):
         ("ollama: {models: []}", "1:18: ollama.models: a list is not a path"),
         ("defaults: {remotes: []}", "1:21: defaults.remotes: a list of at least 1 is needed"),
         ("defaults: {debug: on}", "1:19: defaults.debug: 'on' is not a whole number"),
+        (
+            "tracing: {endpoint: 'box:4318'}",
+            "1:21: tracing.endpoint: 'box:4318' is not an address such as http://127.0.0.1:4318",
+        ),
+        ("tracing: {sample: 10}", "1:19: tracing.sample: '10' is more than 1"),
+        ("queue: {limit: 2147483648}", "1:16: queue.limit: '2147483648' is more than 2147483647"),
         ("defaults: {llm_library: [a]}", "1:25: defaults.llm_library: a list is not text"),
         (
             "defaults: {env: {A: ~}}",
