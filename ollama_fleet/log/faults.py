@@ -4,10 +4,14 @@ An exception's words may quote what was being read: a key, a line of a prompt. O
 them whose words are ours, the system's, or names in the program.
 """
 
+import logging
 import traceback
+from copy import copy
 from typing import Final
 
 from ollama_fleet.errors import Failure, FleetError
+
+EXCEPTION: Final = "exception"  # the field of a record that tells of one
 
 _WORDS_ARE_SAFE: Final = (
     FleetError,
@@ -20,6 +24,17 @@ _WORDS_ARE_SAFE: Final = (
     TypeError,
 )
 _MOST: Final = 8  # of a chain
+
+
+def in_words(record: logging.LogRecord) -> logging.LogRecord:
+    """The record with its exception as text: its frames would keep a request while it waits."""
+    error = record.exc_info[1] if record.exc_info else None
+    if error is None:
+        return record
+    record = copy(record)
+    record.exc_info = record.exc_text = None
+    setattr(record, EXCEPTION, told(error))
+    return record
 
 
 def told(error: BaseException) -> str:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Final
 
-from ollama_fleet.log.faults import told
+from ollama_fleet.log.faults import EXCEPTION
 
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _COLOURS: Final[Mapping[int, str]] = MappingProxyType(
@@ -33,8 +33,6 @@ class JsonLines(logging.Formatter):
             "logger": record.name,
             **_extra(record),
         }
-        if record.exc_info and record.exc_info[1] is not None:
-            line["exception"] = told(record.exc_info[1])
         try:
             return _encode(line)
         except ValueError:  # not a number, or infinite, which JSON has no words for
@@ -56,10 +54,11 @@ class PrettyLines(logging.Formatter):
         """Render one line, without its end; an exception stands below it."""
         time = datetime.fromtimestamp(record.created, UTC).astimezone().strftime(self._time)
         head = f"{time} {record.levelname.lower():7} {record.getMessage()}"
-        fields = [f"{name}={_quoted(value)}" for name, value in _extra(record).items()]
+        extra = _extra(record)
+        fault = str(extra.pop(EXCEPTION, ""))
+        fields = [f"{name}={_quoted(value)}" for name, value in extra.items()]
         line = _clean("  ".join(filter(None, (head, " ".join(fields)))))
-        if record.exc_info and record.exc_info[1] is not None:
-            line = "\n".join((line, *map(_clean, told(record.exc_info[1]).splitlines())))
+        line = "\n".join((line, *map(_clean, fault.splitlines())))
         colour = self._colours.get(record.levelno)
         return f"{colour}{line}{_PLAIN}" if colour else line
 

@@ -11,6 +11,8 @@ import threading
 from queue import SimpleQueue
 from typing import Final, Protocol
 
+from ollama_fleet.log.faults import in_words
+
 QUEUE_RECORDS: Final = 10_000
 _LOOK_MS: Final = 100  # how soon it is noticed that whoever does not read is not waited for
 _CLOSE_S: Final = 2.0  # for what is in the queue, once the fleet has ended
@@ -66,7 +68,7 @@ class BoundedHandler(logging.Handler):
             self.lost(record)
         else:
             self.tell()
-            self._records.put(record)
+            self._records.put(in_words(record))
 
     def lost(self, record: logging.LogRecord) -> None:
         """Count a record that nobody will read; one that told of others tells of them later."""

@@ -7,6 +7,7 @@ import os
 import select
 import threading
 import warnings
+import weakref
 from datetime import UTC, datetime
 from queue import SimpleQueue
 
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 
 from ollama_fleet.errors import FleetError
 from ollama_fleet.log import Descriptor, JsonLines, PrettyLines, logging_to
+from ollama_fleet.log.faults import in_words
 from ollama_fleet.log.writer import BoundedHandler, Writer
 
 SECRET = "sk-canary"
@@ -104,7 +106,7 @@ def test_an_exception_is_told_without_what_it_may_quote(lines):
     """Its kind, its cause and its trace stay; the words of a ValueError may be a prompt's."""
     error = _raised(FleetError("a reason of ours"), cause=ValueError(SECRET))
     group = _raised(ExceptionGroup(SECRET, [KeyError(SECRET), OSError(28, "no space")]))
-    told = [lines.format(made(msg="x", exc_info=exc_info)) for exc_info in (error, group)]
+    told = [lines.format(in_words(made(msg="x", exc_info=each))) for each in (error, group)]
     assert SECRET not in "".join(told)
     assert "a reason of ours" in told[0]
     assert "ValueError" in told[0]
@@ -113,11 +115,28 @@ def test_an_exception_is_told_without_what_it_may_quote(lines):
     assert "no space" in told[1]
 
 
+class Fault(ValueError):
+    """One of whom it can be seen whether it is still there."""
+
+
 class Dying:
     """Something whose end goes wrong."""
 
     def __del__(self):
         raise ValueError(SECRET)
+
+
+def test_what_waits_to_be_written_keeps_no_request_in_memory():
+    """Frames hold their bodies; a queue of faults would hold as many as it has room for."""
+    records = SimpleQueue()
+    fault = Fault(SECRET)
+    seen = weakref.ref(fault)
+    handler = BoundedHandler(records)
+    handler.handle(made(msg="x", exc_info=_raised(fault)))
+    del fault
+    gc.collect()
+    assert seen() is None
+    assert "Fault" in records.get_nowait().exception
 
 
 def test_what_python_would_say_on_stderr_is_logged_without_what_it_may_quote():
