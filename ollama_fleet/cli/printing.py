@@ -23,14 +23,28 @@ def emit(options: Options, document: Mapping[str, Any], show: Callable[[], str])
 
 def print_document(options: Options, document: Mapping[str, Any]) -> None:
     """Print a document as JSON or YAML, with the version of its shape."""
-    versioned = {"schema_version": SCHEMA_VERSION, **document}
     if options.output is Output.YAML:
-        import yaml
-
-        text = yaml.safe_dump(versioned, sort_keys=False, allow_unicode=True, width=100)
-        click.echo(text, nl=False)
+        click.echo(_yaml(document), nl=False)
     else:
-        click.echo(json.dumps(versioned, indent=2, ensure_ascii=False))
+        click.echo(json.dumps(_versioned(document), indent=2, ensure_ascii=False))
+
+
+def record_text(options: Options, record: Mapping[str, Any]) -> str:
+    """One of many documents that come one after another: a line of JSON, or a document of YAML."""
+    if options.output is Output.YAML:
+        return f"---\n{_yaml(record)}".rstrip()
+    return json.dumps(_versioned(record), ensure_ascii=False)
+
+
+def _versioned(document: Mapping[str, Any]) -> dict[str, Any]:
+    return {"schema_version": SCHEMA_VERSION, **document}
+
+
+def _yaml(document: Mapping[str, Any]) -> str:
+    import yaml
+
+    text = yaml.safe_dump(_versioned(document), sort_keys=False, allow_unicode=True, width=100)
+    return str(text)
 
 
 def note(options: Options, text: str) -> None:

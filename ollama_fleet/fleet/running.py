@@ -32,7 +32,7 @@ from ollama_fleet.control.ports import find_listener, is_free
 from ollama_fleet.control.prober import Prober
 from ollama_fleet.control.supervisor import Supervisor, start_all
 from ollama_fleet.directories import Directories
-from ollama_fleet.errors import CannotListen, Exit, FleetError, PortTaken
+from ollama_fleet.errors import CannotListen, Exit, PortTaken, nothing_called
 from ollama_fleet.fleet.declared import Declared, declared
 from ollama_fleet.fleet.facts import make_facts
 from ollama_fleet.fleet.front import make_front
@@ -235,10 +235,7 @@ class Fleet:
         """Restart instances one after another, each drained first; all of them if none is named."""
         unknown = [name for name in names if name not in self._supervisors]
         if unknown:
-            raise FleetError(
-                f"no instance of ours is called {', '.join(unknown)}",
-                f"there are {', '.join(self._supervisors)}",
-            )
+            raise nothing_called("instance of ours", unknown, self._supervisors)
         for name in names or tuple(self._supervisors):
             await self._supervisors[name].restart()
 

@@ -63,13 +63,13 @@ def show(options: Options, origin: bool) -> None:
     from ollama_fleet.config.resolved import plain
 
     loaded = load(options)
-    if options.output is not Output.JSON:
+    if options.output is not Output.JSON and not options.quiet:
         click.echo(config.show(loaded, origin=origin), nl=False)
         return
     document = {"path": str(loaded.path) if loaded.path else None, "config": plain(loaded.config)}
     if origin:
         document["origins"] = dict(loaded.origins)
-    print_document(options, document)
+    emit(options, document, str)
 
 
 @command.command(
@@ -79,8 +79,9 @@ def show(options: Options, origin: bool) -> None:
     },
 )
 @pass_options
-def schema(options: Options) -> None:  # noqa: ARG001 - every command takes them
+def schema(options: Options) -> None:
     """Print the JSON Schema of fleet.yaml, for editors that complete and check it."""
     from ollama_fleet import config
 
-    click.echo(json.dumps(config.schema(), indent=2))
+    if not options.quiet:
+        click.echo(json.dumps(config.schema(), indent=2))

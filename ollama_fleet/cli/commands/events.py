@@ -1,6 +1,5 @@
 """`fleet events`: what has happened to the fleet."""
 
-import json
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -13,7 +12,7 @@ import click
 from ollama_fleet.cli.completing import instance_names
 from ollama_fleet.cli.control import running
 from ollama_fleet.cli.options import Command, Options, pass_options
-from ollama_fleet.cli.printing import SCHEMA_VERSION, note
+from ollama_fleet.cli.printing import note, record_text
 from ollama_fleet.cli.table import clean
 from ollama_fleet.cli.waiting import Duration
 from ollama_fleet.directories import Directories
@@ -59,7 +58,7 @@ def command(
     wanted = {"limit": tail, "since": since_s, **only}
     for event in running().follow_events(wanted) if follow else _told(options, wanted):
         if not options.quiet:
-            click.echo(_as_json(event) if options.for_machines else show(event))
+            click.echo(record_text(options, event) if options.for_machines else show(event))
 
 
 def _told(options: Options, wanted: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
@@ -90,7 +89,3 @@ def show(event: Mapping[str, Any]) -> str:
     kind = click.style(event["kind"].ljust(_KIND_WIDTH), fg=_COLOURS.get(event["severity"]))
     text = clean(event["text"])
     return f"{when:%Y-%m-%d %H:%M:%S}  {kind}  {f'{about}: {text}' if about else text}"
-
-
-def _as_json(event: Mapping[str, Any]) -> str:
-    return json.dumps({"schema_version": SCHEMA_VERSION, **event}, ensure_ascii=False)

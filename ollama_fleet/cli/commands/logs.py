@@ -1,6 +1,5 @@
 """`fleet logs`: what the instances have written."""
 
-import json
 import os
 import sys
 import time
@@ -18,7 +17,7 @@ from ollama_fleet.cli.logfiles import OWN, LogReader, log_names
 from ollama_fleet.cli.loglevels import LEVELS, Selection
 from ollama_fleet.cli.logtimes import by_time, time_of
 from ollama_fleet.cli.options import Command, Options, pass_options
-from ollama_fleet.cli.printing import SCHEMA_VERSION
+from ollama_fleet.cli.printing import record_text
 from ollama_fleet.cli.table import printable
 from ollama_fleet.directories import Directories
 from ollama_fleet.errors import FleetError, nothing_called
@@ -81,32 +80,30 @@ class _Printer:
 
     stream: BinaryIO
     prefixes: dict[str, str]
-    as_json: bool
+    options: Options
     on_terminal: bool
 
     def print(self, lines: Iterable[tuple[str, str, bytes]]) -> None:
-        for name, level, line in lines:
+        for name, level, line in lines if not self.options.quiet else ():
             self.stream.write(self._form(name, level, line) + b"\n")
         self.stream.flush()
 
     def _form(self, name: str, level: str, line: bytes) -> bytes:
-        if self.as_json:
-            return _document(name, level, line)
+        if self.options.for_machines:
+            return record_text(self.options, _document(name, level, line)).encode()
         if self.on_terminal:
             line = printable(line.decode(errors="replace")).encode()
         return self.prefixes[name].encode() + line
 
 
-def _document(name: str, level: str, line: bytes) -> bytes:
+def _document(name: str, level: str, line: bytes) -> dict[str, str | None]:
     written = time_of(line)
-    record = {
-        "schema_version": SCHEMA_VERSION,
+    return {
         "ts": written.isoformat(timespec="milliseconds") if written else None,
         "instance": name,
         "level": level,
         "line": line.decode(errors="replace"),
     }
-    return json.dumps(record, ensure_ascii=False).encode()
 
 
 def _printer(options: Options, names: Sequence[str]) -> _Printer:
@@ -120,7 +117,7 @@ def _printer(options: Options, names: Sequence[str]) -> _Printer:
             prefix = f"{name.ljust(width)} | "
             fg = _COLOURS[at % len(_COLOURS)]
             prefixes[name] = click.style(prefix, fg=fg) if coloured else prefix
-    return _Printer(sys.stdout.buffer, prefixes, options.for_machines, on_terminal)
+    return _Printer(sys.stdout.buffer, prefixes, options, on_terminal)
 
 
 def _all(logs: Path) -> tuple[str, ...]:

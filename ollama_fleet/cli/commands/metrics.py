@@ -4,6 +4,7 @@ import click
 
 from ollama_fleet.cli.control import running
 from ollama_fleet.cli.options import Command, Options, pass_options
+from ollama_fleet.cli.printing import emit
 
 
 @click.command(
@@ -15,9 +16,15 @@ from ollama_fleet.cli.options import Command, Options, pass_options
     },
 )
 @pass_options
-def command(options: Options) -> None:  # noqa: ARG001 - every command takes them
-    """Print the fleet's metrics as Prometheus scrapes them, whatever -o says.
+def command(options: Options) -> None:
+    """Print the fleet's metrics as Prometheus scrapes them; with -o json or -o yaml as data.
 
     With the key metrics.listen in fleet.yaml the same page is at http://ADDRESS/metrics.
     """
-    click.echo(running().read("/metrics").decode(), nl=False)
+    page = running().read("/metrics").decode()
+    if options.for_machines:
+        from ollama_fleet.metrics.reading import families
+
+        emit(options, {"metrics": families(page)}, str)
+    elif not options.quiet:
+        click.echo(page, nl=False)

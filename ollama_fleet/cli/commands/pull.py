@@ -1,6 +1,5 @@
 """`fleet pull`: download models for the whole fleet."""
 
-import json
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -11,7 +10,7 @@ import click
 from ollama_fleet.cli.completing import model_names, place_names
 from ollama_fleet.cli.control import Control, Document, running
 from ollama_fleet.cli.options import Command, Options, pass_options
-from ollama_fleet.cli.printing import SCHEMA_VERSION, note
+from ollama_fleet.cli.printing import note, record_text
 from ollama_fleet.cli.steps import places
 from ollama_fleet.cli.table import Column, clean, table
 from ollama_fleet.errors import Exit
@@ -139,17 +138,13 @@ def _pull(
 
 @contextmanager
 def reporter(options: Options) -> Iterator[Reporter]:
-    """Show progress records: as bars on a terminal, as lines of JSON elsewhere."""
+    """Show progress records: as bars on a terminal, as a program may read them elsewhere."""
     if options.quiet:
         yield lambda _model, _record: None
     elif options.for_machines or not sys.stdout.isatty():
-        yield _print_line
+        yield lambda model, record: click.echo(record_text(options, {"model": model, **record}))
     else:
         from ollama_fleet.cli.bars import bars
 
         with bars() as report:
             yield report
-
-
-def _print_line(model: str, record: Document) -> None:
-    click.echo(json.dumps({"schema_version": SCHEMA_VERSION, "model": model, **record}))
