@@ -186,10 +186,12 @@ def _stores(document: Document) -> Iterator[str]:
     facts = {store["path"]: store for store in document["stores"]}
     homes = sorted(document["instances"], key=lambda home: str(home["store"]))
     for path, users in groupby(homes, key=lambda home: str(home["store"])):
-        store = facts.get(path, {"free_bytes": None, "partials": 0})
+        store = facts.get(path, {"free_bytes": None, "partials": 0, "prunable_bytes": 0})
         free, partials = store["free_bytes"], store["partials"]
         told = [f"{show_size(free)} free"] if free is not None else []
         told += [f"{partials} blob{'s' * (partials != 1)} not complete"] if partials else []
+        unneeded = show_size(store["prunable_bytes"])
+        told += [f"`fleet prune` removes {unneeded}"] if store["prunable_bytes"] else []
         more = f" ({', '.join(told)})" if told else ""
         yield f"store {path}{more}: {', '.join(home['name'] for home in users)}"
 

@@ -1,19 +1,26 @@
 """What the stores on this machine are like, for the list of models: room, damage, leftovers."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from ollama_fleet.control.stores import Manifest, Store, read_store
+from ollama_fleet.control.stores.prunable import worth_pruning_bytes
 from ollama_fleet.state import State
 from ollama_fleet.state.models import Flaw, Shelf, Shelves
 
 _MOST_LINES: Final = 20  # of what could not be read of a store
 
 
-def read_shelves(paths: Iterable[str]) -> Shelves:
-    """Read some stores. Blocks: call it on a thread. Never raises."""
-    return shelves_of([read_store(Path(path)) for path in paths])
+def read_shelves(paths: Iterable[str], now_s: float) -> Shelves:
+    """Read some stores; `now_s` is Unix time. Blocks: call it on a thread. Never raises."""
+    found = shelves_of([read_store(Path(path)) for path in paths])
+    shelves = (
+        replace(shelf, prunable_bytes=worth_pruning_bytes(Path(shelf.path), now_s))
+        for shelf in found.shelves
+    )
+    return replace(found, shelves=tuple(shelves))
 
 
 def store_paths(state: State) -> tuple[str, ...]:

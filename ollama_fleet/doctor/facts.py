@@ -41,7 +41,8 @@ class StoreFacts:
     """The model store, or the nearest folder above where it is to be made.
 
     `closed` are those of its folders that this user may not read, `read_only` may not write.
-    `damage` has a line for each model that cannot be run for a blob that is missing or cut short.
+    `damage` has a line for each model that cannot be run for a blob that is missing or cut short;
+    `prunable_bytes` are those of files that no model names, 0 where they are hardly any.
     """
 
     path: str
@@ -50,6 +51,7 @@ class StoreFacts:
     read_only: tuple[str, ...] = ()
     free_bytes: int | None = None
     damage: tuple[str, ...] = ()
+    prunable_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from importlib import import_module
@@ -25,6 +26,7 @@ from ollama_fleet.control.ports import find_listener
 from ollama_fleet.control.processes import boot_id, find_process, living_members
 from ollama_fleet.control.service import Service, ask_version, find_services
 from ollama_fleet.control.stores import model_sizes, read_store
+from ollama_fleet.control.stores.prunable import worth_pruning_bytes
 from ollama_fleet.doctor.facts import (
     BinaryFacts,
     Facts,
@@ -256,6 +258,7 @@ def _store(path: Path) -> StoreFacts:
         read_only=tuple(str(p) for p in folders if not os.access(p, os.W_OK)),
         free_bytes=free_bytes,
         damage=tuple(map(str, read_store(path).damage())),
+        prunable_bytes=worth_pruning_bytes(path, time.time()),
     )
 
 

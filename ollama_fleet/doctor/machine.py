@@ -79,7 +79,7 @@ def _store(place: StoreFacts) -> Iterator[Check]:
             "store",
             Status.WARN,
             f"{place.path} has {show_bytes(place.free_bytes)} left, and one model may take more",
-            "remove models (`fleet rm`), or move the store to a larger disk",
+            f"{_prune(place)}remove models (`fleet rm`), or move the store to a larger disk",
         )
     elif place.damage:
         yield Check(
@@ -88,10 +88,23 @@ def _store(place: StoreFacts) -> Iterator[Check]:
             f"{place.path} has models that cannot be run: {'; '.join(place.damage)}",
             "`fleet sync` with their names brings what they lack, or `fleet pull` fetches it",
         )
+    elif place.prunable_bytes:
+        yield Check(
+            "store",
+            Status.WARN,
+            f"{place.path} has {show_bytes(place.prunable_bytes)} that no model needs",
+            "`fleet prune` removes it, while the fleet runs",
+        )
     else:
         left = "" if place.free_bytes is None else f", {show_bytes(place.free_bytes)} free"
         new = "" if place.exists else ", to be made at the first start"
         yield Check("store", Status.OK, f"{place.path}{left}{new}")
+
+
+def _prune(place: StoreFacts) -> str:
+    if not place.prunable_bytes:
+        return ""
+    return f"`fleet prune` removes {show_bytes(place.prunable_bytes)} that no model needs; "
 
 
 def ports(facts: Facts) -> Iterator[Check]:

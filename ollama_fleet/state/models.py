@@ -88,13 +88,15 @@ class Flaw:
 class Shelf:
     """A store on this machine. `free_bytes` is None where it cannot be told.
 
-    `partials` counts blobs that are not complete; `unreadable` says what could not be read of it.
+    `partials` counts blobs that are not complete; `unreadable` says what could not be read of it;
+    `prunable_bytes` are those of files that no model names, 0 where they are hardly any.
     """
 
     path: str
     free_bytes: int | None = None
     partials: int = 0
     unreadable: tuple[str, ...] = ()
+    prunable_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

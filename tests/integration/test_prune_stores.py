@@ -3,6 +3,7 @@
 import asyncio
 import fcntl
 import json
+import os
 import time
 
 import pytest
@@ -11,6 +12,7 @@ from made_store import blob_file, put_blob, put_model
 
 from ollama_fleet.control.library.pruning import Pruning
 from ollama_fleet.control.mutations import Mutations
+from ollama_fleet.control.shelves import read_shelves
 from ollama_fleet.control.stores.layout import part_path
 from ollama_fleet.errors import FleetError
 from ollama_fleet.names import RELOADING
@@ -227,3 +229,14 @@ def test_a_store_may_be_named_by_its_folder_an_instance_or_a_group_but_be_nobody
         fleet.plan("i2")
     with pytest.raises(FleetError, match="no instance or group"):
         fleet.plan("/no/store/of/ours")
+
+
+def test_what_could_be_pruned_is_told_from_a_gigabyte_on(tmp_path):
+    """Whole files, however much of them a disk keeps."""
+    now_s = time.time() + AGE_S + 1
+    put_blob(tmp_path, b"large")
+    os.truncate(blob_file(tmp_path, b"large"), 10**9 - 1)
+    assert read_shelves([str(tmp_path)], now_s).shelves[0].prunable_bytes == 0
+    put_blob(tmp_path, b"b")
+    assert read_shelves([str(tmp_path)], now_s).shelves[0].prunable_bytes == 10**9
+    assert read_shelves([str(tmp_path)], time.time()).shelves[0].prunable_bytes == 0

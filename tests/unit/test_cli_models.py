@@ -157,6 +157,12 @@ def test_wide_tells_the_room_on_each_disk():
         assert last == f"store /store (2.0 TB free{told}): gpu0, gpu1"
 
 
+def test_wide_tells_what_could_be_pruned():
+    on_disk = Shelves((Shelf("/store", free_bytes=2 * 10**12, prunable_bytes=47 * 10**8),))
+    last = shown(a_fleet(1, model("m")), wide=True, on_disk=on_disk).splitlines()[-1]
+    assert last == "store /store (2.0 TB free, `fleet prune` removes 4.7 GB): gpu0"
+
+
 def test_what_is_not_known_is_not_called_absent():
     state = a_fleet(1, model("m"))
     more = State(Placement((spec("gpu0"), spec("down"))))

@@ -36,8 +36,14 @@ def test_a_fleet_without_models_says_so():
 
 
 class Control:
+    prunable_bytes = 0
+
     def __init__(self, records):
         self.records, self.asked = records, None
+
+    def models(self, begins):
+        assert list(begins) == ["/"]
+        return {"models": [], "stores": [{"prunable_bytes": self.prunable_bytes}] * 2}
 
     def refresh(self, *, insecure, to):
         self.asked = insecure, list(to)
@@ -85,3 +91,16 @@ def test_only_for_those_that_are_named(monkeypatch):
 def test_either_models_or_all_of_them(monkeypatch, arguments):
     _, done = pulled(monkeypatch, arguments=arguments)
     assert isinstance(done.exception, click.UsageError)
+
+
+@pytest.mark.parametrize(("prunable_bytes", "lines"), [(0, 0), (2**30, 1)])
+def test_what_can_be_pruned_is_a_line_at_the_end_where_there_is_much_of_it(
+    monkeypatch, prunable_bytes, lines
+):
+    control = Control([*OUTCOMES[:2], {"status": "success"}])
+    control.prunable_bytes = prunable_bytes
+    monkeypatch.setattr(pull, "running", lambda: control)
+    done = CliRunner().invoke(pull.command, ["--all"], standalone_mode=False)
+    assert done.return_value == Exit.OK
+    told = "the stores have 2.0 GiB that no model needs: `fleet prune` removes it"
+    assert done.stderr.splitlines() == [told] * lines

@@ -92,6 +92,18 @@ def held(listener, **changes):
             ["use /big", "`store` of its group"],
         ),
         ({"stores": (StoreFacts("/models", free_bytes=9 * GIB),)}, "store", "warn", ["9.0 GiB"]),
+        (
+            {"stores": (StoreFacts("/m", free_bytes=500 * GIB, prunable_bytes=3 * GIB),)},
+            "store",
+            "warn",
+            ["3.0 GiB", "`fleet prune`"],
+        ),
+        (
+            {"stores": (StoreFacts("/m", free_bytes=9 * GIB, prunable_bytes=3 * GIB),)},
+            "store",
+            "warn",
+            ["9.0 GiB", "`fleet prune` removes 3.0 GiB"],
+        ),
         (held(Listener(99, "nginx")), "port 11434", "fail", ["pid 99 (nginx)", "kill 99"]),
         (held(Listener()), "port 11434", "fail", ["in use by", "ss -ltnp"]),
         (

@@ -13,6 +13,7 @@ Copies and deletions are those of Ollama's own API (api/changes.py); a change is
 
 import asyncio
 import secrets
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
@@ -87,7 +88,7 @@ class ModelCommands:
         )
 
     async def _list(self, request: web.Request) -> web.StreamResponse:
-        on_disk = await asyncio.to_thread(read_shelves, store_paths(self._state))
+        on_disk = await asyncio.to_thread(read_shelves, store_paths(self._state), time.time())
         return wire.document(models(self._state, request.query.getall("name", []), on_disk))
 
     async def _show(self, request: web.Request) -> web.StreamResponse:

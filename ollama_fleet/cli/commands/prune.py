@@ -134,4 +134,5 @@ def _ask(plan: Document) -> None:
     size = show_bytes(sum(shed["size_bytes"] for shed in sheds))
     if not sys.stdin.isatty():
         raise click.UsageError(f"{size} would be removed: say --yes where nobody can answer")
-    click.confirm(f"Remove {size} from {len(sheds)} stores?", abort=True, err=True)
+    stores = "1 store" if len(sheds) == 1 else f"{len(sheds)} stores"
+    click.confirm(f"Remove {size} from {stores}?", abort=True, err=True)

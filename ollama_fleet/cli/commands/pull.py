@@ -9,6 +9,7 @@ import click
 
 from ollama_fleet.cli.completing import model_names, place_names
 from ollama_fleet.cli.control import Control, Document, running
+from ollama_fleet.cli.leftovers import tell_leftovers
 from ollama_fleet.cli.options import Command, Options, pass_options
 from ollama_fleet.cli.printing import note, record_text
 from ollama_fleet.cli.steps import places
@@ -61,13 +62,17 @@ def command(
     """
     if everything == bool(models):
         raise click.UsageError("name models, or say --all")
+    control = running()
     try:
         if everything:
-            return _refresh(options, running().refresh(insecure=insecure, to=places(to)))
-        return _pull_each(options, models, insecure=insecure, to=places(to))
+            code = _refresh(options, control.refresh(insecure=insecure, to=places(to)))
+        else:
+            code = _pull_each(options, control, models, insecure=insecure, to=places(to))
     except KeyboardInterrupt:
         note(options, "\ncancelled; what was downloaded is kept, the next pull goes on from there")
         raise
+    tell_leftovers(options, control)  # what a pull has replaced stays
+    return code
 
 
 def describe(outcomes: Sequence[Document]) -> str:
@@ -110,9 +115,8 @@ def _digests(digests: Sequence[str]) -> str:
 
 
 def _pull_each(
-    options: Options, models: Sequence[str], *, insecure: bool, to: Sequence[str]
+    options: Options, control: Control, models: Sequence[str], *, insecure: bool, to: Sequence[str]
 ) -> int:
-    control = running()
     failed: dict[str, str] = {}
     with reporter(options) as report:
         for model in models:

@@ -24,7 +24,7 @@ from ollama_fleet.control.stores.bringing import store_error
 from ollama_fleet.control.stores.manifests import read_all_manifests
 
 AGE_S: Final = 3600.0  # as later versions of Ollama leave what is younger alone
-WORTH_BYTES: Final = 10**9  # from here on what can be pruned is worth a word
+_WORTH_BYTES: Final = 10**9
 _UPLOAD: Final = re.compile(r"sha256-[0-9]{1,20}")  # of a create: Go makes up such names
 
 
@@ -98,6 +98,12 @@ def freed_bytes(files: Iterable[Unneeded]) -> int:
     names = Counter(file.file for file in files)
     last = {file.file: file for file in files}
     return sum(f.size_bytes for f in last.values() if names[f.file] >= f.links)
+
+
+def worth_pruning_bytes(store: Path, now_s: float) -> int:
+    """What could go, in use or not; 0 below a gigabyte, which is not worth a word. Blocks."""
+    size_bytes = sum(file.size_bytes for file in prunable(look(store), before_s=now_s - AGE_S))
+    return size_bytes if size_bytes >= _WORTH_BYTES else 0
 
 
 def look(store: Path) -> Contents:
