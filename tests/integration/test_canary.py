@@ -144,6 +144,8 @@ def headers(canary, request_id):
         "Cookie": f"session={canary('cookie')}",
         "Proxy-Authorization": f"Basic {canary('proxy key')}",
         "X-Forwarded-User": canary("forwarded"),
+        "Traceparent": f"00-{canary('trace')}-01",
+        "Baggage": f"user={canary('baggage')}",
         "X-Request-Id": request_id,
     }
 
@@ -262,13 +264,14 @@ def cut(hosts, client, canary):
     client.ask("/api/chat", bodies(canary)["/api/chat"], request_id="seen-cut")
 
 
-READS = ("/v1/status", "/v1/live", "/v1/decisions", "/v1/events", "/v1/queue", "/v1/requests")
+READS = ("/v1/status", "/v1/live", "/v1/decisions", "/v1/events", "/v1/queue", "/v1/usage")
+PAST = ("/v1/requests", "/v1/requests/seen-cut", "/v1/explain/seen-cut")
 
 
-def read_all(cli):
+def read_all(cli, *more):
     """What the fleet tells those who watch it, at this moment."""
     control = Control(Directories.find(cli.environ))
-    told = [control.read(path) for path in READS]
+    told = [control.read(path) for path in (*READS, *more)]
     return b"\n".join((*told, cli.run("metrics").out.encode()))
 
 
@@ -298,7 +301,8 @@ def test_keys_and_prompts_stand_in_nothing_that_a_fleet_writes(cli):
     log = cli.state / "logs" / "fleet.log"
     for name in ALL:
         until(lambda name=name: f"seen-{name}".encode() in log.read_bytes(), f"seen-{name}")
-    seen.append(read_all(cli))
+    seen.append(read_all(cli, *PAST))
+    assert all(f"seen-{name}".encode() in seen[-1] for name in ALL)
     assert cli.run("down").code == 0
     written = {path: path.read_bytes() for path in cli.folder.rglob("*") if path.is_file()}
     for file in ("logs/fleet.log", "history.db"):  # or there would be nothing to be found
