@@ -1,9 +1,10 @@
 """Our spans as OpenTelemetry's, on their way to a collector. Nobody else imports OpenTelemetry."""
 
+import logging
 from collections.abc import Sequence
 from typing import Final
 
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.exporter.otlp.proto.http import trace_exporter
 from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExportResult
@@ -27,12 +28,17 @@ class OtlpExporter:
     def __init__(self, endpoint: str, service: str) -> None:
         known = {SERVICE_NAME: service} if service else {}
         self._resource = Resource.create({SERVICE_VERSION: __version__, **known})
-        self._exporter = OTLPSpanExporter(endpoint=endpoint or None)
+        self._exporter = trace_exporter.OTLPSpanExporter(endpoint=endpoint or None)
+        self._said = _Said()
+        its_log = logging.getLogger(trace_exporter.__name__)
+        its_log.handlers, its_log.propagate = [self._said], False  # it logs each try that fails
 
-    def export(self, batch: Sequence[Span]) -> bool:
-        """Send them; whether the collector has them. Tries again for some seconds."""
+    def export(self, batch: Sequence[Span]) -> str:
+        """Send them; why the collector has not taken them. Tries again for some seconds."""
+        self._said.first = ""
         result = self._exporter.export([self._readable(span) for span in batch])
-        return result is SpanExportResult.SUCCESS
+        taken = result is SpanExportResult.SUCCESS
+        return "" if taken else self._said.first or "the exporter does not say why"
 
     def shutdown(self) -> None:
         """Try no more."""
@@ -54,6 +60,17 @@ class OtlpExporter:
             end_time=span.end_ns,
             instrumentation_scope=_SCOPE,
         )
+
+
+class _Said(logging.Handler):
+    """Keeps the first warning of an export: the later ones are of its being given up."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.first = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.first = self.first or record.getMessage()
 
 
 def _context(span: Span, span_id: int, *, is_remote: bool) -> SpanContext:

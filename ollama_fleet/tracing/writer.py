@@ -18,8 +18,8 @@ log = logging.getLogger(__name__)
 class Exporter(Protocol):
     """Takes spans to a collector; otlp.py has the real one."""
 
-    def export(self, batch: Sequence[Span]) -> bool:
-        """Send them; whether the collector has them. Blocks."""
+    def export(self, batch: Sequence[Span]) -> str:
+        """Send them; "", or why the collector has not taken them. Blocks."""
         ...
 
     def shutdown(self) -> None:
@@ -54,6 +54,7 @@ class SpanWriter:
         self._lost = 0
         self._sent = 0
         self._told = 0
+        self._why = ""
         self._tell_at_s = 0.0
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="tracing", daemon=True)
@@ -116,17 +117,18 @@ class SpanWriter:
 
     def _export(self, batch: list[Span]) -> None:
         try:
-            taken = self._exporter.export(batch)
-        except Exception:  # whatever it is, the next batch has its chance
-            log.exception("spans could not be sent")
-            taken = False
-        if taken:
-            self._sent += len(batch)
-        else:
+            why = self._exporter.export(batch)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the next batch has its chance
+            why = repr(error)
+        if why:
             self._lost += len(batch)
+            self._why = why
+        else:
+            self._sent += len(batch)
 
     def _tell(self) -> None:
         dropped, now_s = self.dropped, self._clock()
         if dropped > self._told and (now_s >= self._tell_at_s or self._closing.is_set()):
-            log.warning("spans were dropped", extra={"dropped": dropped - self._told})
-            self._told, self._tell_at_s = dropped, now_s + TELL_S
+            why = self._why or "too many at once"
+            log.warning("spans were dropped: %s", why, extra={"dropped": dropped - self._told})
+            self._told, self._tell_at_s, self._why = dropped, now_s + TELL_S, ""

@@ -156,7 +156,7 @@ def test_without_traces_the_header_goes_on_unchanged():
     run(check())
 
 
-def test_what_a_collector_refuses_is_counted():
+def test_what_a_collector_refuses_is_counted_and_told_of(caplog):
     async def check(collector):
         async with Backend(stream) as backend, routed(backend, traces=tracing()) as router:
             await router.exchange(ASKED)
@@ -165,6 +165,9 @@ def test_what_a_collector_refuses_is_counted():
 
     with collecting(status=400) as collector:
         run(check(collector))
+    (told,) = caplog.records
+    assert (told.name, told.dropped) == ("ollama_fleet.tracing.writer", 2)
+    assert "400" in told.getMessage()
 
 
 def test_a_collector_that_does_not_answer_holds_no_end_up():

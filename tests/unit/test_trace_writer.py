@@ -24,7 +24,7 @@ class Exporter:
         self.batches.append(list(batch))
         self.holds.set()
         assert self.go.wait(20)
-        answer = self.answers.pop(0) if self.answers else True
+        answer = self.answers.pop(0) if self.answers else ""
         if isinstance(answer, Exception):
             raise answer
         return answer
@@ -80,16 +80,20 @@ def test_a_collector_that_hangs_holds_nobody_up_and_what_is_too_much_is_counted(
         one.close(20)
     assert (one.sent, one.dropped) == (6, 6)
     assert [record.dropped for record in caplog.records] == [6]
+    assert caplog.records[0].getMessage() == "spans were dropped: too many at once"
 
 
 def test_what_the_collector_does_not_take_is_counted_and_the_next_has_its_chance(caplog):
-    exporter = Exporter(False, ValueError("odd"), True)
+    exporter = Exporter("it is away", ValueError("odd"), "")
     exporter.go.set()
     one = writer(exporter, batch=2)
     one.add(ended(3))
     one.close(20)
     assert (one.sent, one.dropped) == (2, 4)
-    assert "could not be sent" in caplog.text
+    assert [record.getMessage() for record in caplog.records] == [
+        "spans were dropped: it is away",
+        "spans were dropped: ValueError('odd')",
+    ]
 
 
 def test_the_end_does_not_wait_for_a_collector_that_hangs(caplog):
