@@ -403,6 +403,46 @@ def test_a_model_that_is_damaged_in_its_registry_is_an_error_and_asked_for_no_th
     assert len(fleet.asked) == 2
 
 
+NO_MODELS = {
+    "index": '{"schemaVersion": 2, "manifests": []}',
+    "empty": "{}",
+    "null": "null",
+    "nothing": '{"layers": [], "config": {"digest": "", "size": 0}}',
+    "negative": '{"layers": [], "config": {"digest": "sha256:%s", "size": -1}}' % ("a" * 64),
+}
+
+
+@pytest.mark.parametrize("manifest", NO_MODELS.values(), ids=NO_MODELS)
+@pytest.mark.parametrize("before", [None, WEIGHTS], ids=["new", "known"])
+def test_what_a_registry_has_that_is_no_model_is_brought_nowhere_and_not_kept(
+    tmp_path, manifest, before
+):
+    """An Ollama lists whatever it got; the name is of what it was before, or gone."""
+    fleet = box(tmp_path / "a", tmp_path / "b")
+    if before:
+        fleet.pull()
+    fleet.manifest = manifest
+    with pytest.raises(OllamaError, match="is no model"):
+        fleet.pull()
+    for store in (tmp_path / "a", tmp_path / "b"):
+        model = read_store(store).model(KEY)
+        assert bool(model) == bool(before)
+        assert model is None or not read_store(store).lacking(model.layers)
+        assert not read_store(store).unreadable
+    assert (KEY in fleet.state.instances["i0"].stored) == bool(before)
+
+
+def test_sizes_that_no_blob_has_are_not_kept_either(tmp_path):
+    fleet = box(tmp_path / "a")
+    fleet.pull()
+    whole = read_store(tmp_path / "a").model(KEY)
+    fleet.manifest = whole.content.decode().replace(str(len(WEIGHTS)), "7")
+    with pytest.raises(OllamaError, match="damaged where it comes from"):
+        fleet.pull()
+    assert read_store(tmp_path / "a").model(KEY) == whole
+    assert read_store(tmp_path / "a").damage() == ()
+
+
 # -- lent by other stores ------------------------------------------------------------------------
 
 

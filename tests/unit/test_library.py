@@ -63,6 +63,10 @@ async def nothing_left(_job, _store):
     return False
 
 
+async def not_there(_store, _key):
+    """Nobody has had the model."""
+
+
 def library(state, registry):
     refreshed = []
 
@@ -71,7 +75,13 @@ def library(state, registry):
 
     mutations = Mutations(state, refresh)
     return pulls.Library(
-        state, registry.client, mutations, offer=no_offer, disk_of=plenty, trust=nothing_left
+        state,
+        registry.client,
+        mutations,
+        offer=no_offer,
+        disk_of=plenty,
+        model_of=not_there,
+        trust=nothing_left,
     ), refreshed
 
 
@@ -204,7 +214,14 @@ def alone(tmp_state, registry, sleep):
     patience = pulls.patience.Patience(sleep=sleep)
     mutations = Mutations(tmp_state, lambda _store: asyncio.sleep(0))
     return pulls.Library(
-        tmp_state, registry.client, mutations, offer=no_offer, patience=patience, disk_of=plenty
+        tmp_state,
+        registry.client,
+        mutations,
+        offer=no_offer,
+        patience=patience,
+        disk_of=plenty,
+        model_of=not_there,
+        trust=nothing_left,
     )
 
 

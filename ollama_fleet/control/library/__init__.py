@@ -1,9 +1,9 @@
 """The library: which models the fleet's stores hold, and one download for everyone who asks.
 
 Reading order: jobs (one pull for all who want it), download (from the registry, once), loans (what
-need not be downloaded), losses (of the instance that does it), spread (to the other stores of this
-machine), remote (to instances elsewhere); places (who is meant by a store), plan and syncing (all
-stores made equal), verifying.
+need not be downloaded), returning (what is no model), losses (of the instance that does it), spread
+(to the other stores of this machine), remote (to instances elsewhere); places (who is meant by a
+store), plan and syncing (all stores made equal), verifying.
 """
 
 import asyncio
@@ -20,6 +20,7 @@ from ollama_fleet.control.library.patience import Patience
 from ollama_fleet.control.library.places import Places
 from ollama_fleet.control.library.plan import REGISTRY, SyncPlan
 from ollama_fleet.control.library.remote import Offer, Remote, Remotes
+from ollama_fleet.control.library.returning import ModelOf, lying_in
 from ollama_fleet.control.library.spread import Spread
 from ollama_fleet.control.library.syncing import Remover, Syncs
 from ollama_fleet.control.library.telling import told_pull
@@ -53,6 +54,7 @@ class Library:
         offer: Offer,
         patience: Patience = Patience(),  # noqa: B008 - frozen
         disk_of: DiskOf = on_disk,
+        model_of: ModelOf = lying_in,
         trust: Establish | None = None,
         may: Allowed = anything,
         afterwards: Afterwards = lambda _key: (),
@@ -72,6 +74,7 @@ class Library:
             claims,
             loans=Loans(self._spread, mutations, self._places.ours),
             disk_of=disk_of,
+            model_of=model_of,
             trust=trust or Trust(mutations).establish,
             sleep=patience.sleep,
         )

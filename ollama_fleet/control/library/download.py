@@ -10,6 +10,7 @@ from ollama_fleet.control.library.jobs import Job
 from ollama_fleet.control.library.loans import Loans
 from ollama_fleet.control.library.losses import Losses
 from ollama_fleet.control.library.mending import aside, of_wrong_size
+from ollama_fleet.control.library.returning import ModelOf, NoModel, require_model, returned
 from ollama_fleet.control.library.trust import Establish
 from ollama_fleet.control.mutations import Mutations
 from ollama_fleet.control.stores import Claim, Claims, Disk, read_disk
@@ -48,13 +49,14 @@ class Downloads:
         *,
         loans: Loans,
         disk_of: DiskOf,
+        model_of: ModelOf,
         trust: Establish,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._client = client
         self._mutations = mutations
         self._noted = noted
-        self._claims, self._disk_of = claims, disk_of
+        self._claims, self._disk_of, self._model_of = claims, disk_of, model_of
         self._sleep = sleep
         self._trust, self._loans = trust, loans
 
@@ -64,32 +66,36 @@ class Downloads:
         What was removed from the store in the meantime may have taken layers along that this pull
         had found there: then it is asked for once more, which fetches what is missing. So is what
         was there in a wrong size, which an Ollama keeps, and the whole where it went on with bytes
-        that turn out to be others, as a crash of the machine may leave them. Raises OllamaError, or
-        NotEnoughSpace as soon as a layer turns out to be too large for the disk.
+        that turn out to be others, as a crash of the machine may leave them. What turns out to be
+        no model is not kept. Raises OllamaError, or NotEnoughSpace as soon as a layer turns out to
+        be too large for the disk.
         """
         waiting = {"status": "waiting for another fleet that downloads into this store"}
         async with self._mutations.pulling(store, waiting=lambda: job.tell(waiting)):
+            if not self._is_ours(store):
+                await self._into(job, store)
+                return
             lent = await self._loans.lend(job, store)
-            await self._until_whole(job, store)
+            async with returned(self._mutations, job.key, store, self._model_of):
+                await self._until_whole(job, store)
             await self._loans.settle(store, lent)
+
+    def _is_ours(self, store: str) -> bool:
+        """Whether it can be looked into; nobody can tell of others' stores."""
+        instance = self._mutations.designated(store)
+        return instance is None or not instance.spec.external
 
     async def _until_whole(self, job: Job, store: str) -> None:
         await self._into(job, store)
-        wrong = await self._wrong(job, store)
+        await require_model(job.key, store)
+        wrong = await of_wrong_size(job.key, store)
         if not wrong:
             return
         job.tell({"status": f"{len(wrong)} damaged blobs were there, fetching them again"})
         async with aside(self._mutations, {store: wrong}):
             await self._into(job, store)
-        if await self._wrong(job, store):
-            raise OllamaError(f"{job.name} is damaged where it comes from, too")
-
-    async def _wrong(self, job: Job, store: str) -> tuple[str, ...]:
-        """The blobs that were kept and should not have been; nobody can tell of others' stores."""
-        instance = self._mutations.designated(store)
-        if instance is None or instance.spec.external:
-            return ()
-        return await of_wrong_size(job.key, store)
+        if await of_wrong_size(job.key, store):
+            raise NoModel(f"{job.name} is damaged where it comes from, too")
 
     async def _into(self, job: Job, store: str) -> None:
         losses = Losses(job, store, self._mutations, self._sleep)

@@ -52,6 +52,22 @@ def has_model(store: Path, key: str) -> bool:
     return any(model.key == key for model in read_manifests(store)[0])
 
 
+def path_of(store: Path, key: str) -> Path | None:
+    """The file of the manifest of that key, whatever is in it; None if there is none."""
+    root = layout.manifests(store)
+    return next((path for path in _files(root, []) if _key(root, path) == key), None)
+
+
+def is_model(store: Path, path: Path) -> bool:
+    """Whether a manifest names blobs, as one of a model does. Raises OSError."""
+    try:
+        return bool(_manifest(layout.manifests(store), path).layers)
+    except OSError:
+        raise
+    except _UNREADABLE:
+        return False
+
+
 def model_sizes(*stores: Path) -> dict[str, int]:
     """Bytes of each model by its key, the most where stores differ; what is unreadable is none."""
     sizes: dict[str, int] = {}
@@ -97,16 +113,26 @@ def _entries(folder: Path, unreadable: list[str], *, folders: bool) -> list[Path
         return []
 
 
+def _key(root: Path, path: Path) -> str:
+    """Its key; "" for a file with a name that no model has."""
+    host, namespace, model, tag = path.relative_to(root).parts
+    try:
+        return ModelName.parse(f"{host}/{namespace}/{model}:{tag}").key
+    except ValueError:
+        return ""
+
+
 def _manifest(root: Path, path: Path) -> Manifest:
     """Read one. Raises one of _UNREADABLE."""
     modified_ns = path.stat().st_mtime_ns  # before the content: rather too old than too new
     content = _read(path)
     host, namespace, model, tag = path.relative_to(root).parts
+    key = ModelName.parse(f"{host}/{namespace}/{model}:{tag}").key
     parsed = json.loads(content)
     named = [*(parsed["layers"] or ()), parsed["config"]]
     return Manifest(
         name=shown_name(host, namespace, model, tag),
-        key=ModelName.parse(f"{host}/{namespace}/{model}:{tag}").key,
+        key=key,
         path=f"{host}/{namespace}/{model}/{tag}",
         digest=hashlib.sha256(content).hexdigest(),
         modified_ns=modified_ns,
@@ -117,6 +143,8 @@ def _manifest(root: Path, path: Path) -> Manifest:
 
 def _layer(entry: Mapping[str, Any]) -> Layer:
     digest, size_bytes = entry["digest"], int(entry["size"])
+    if isinstance(digest, str):  # Ollama takes the name of a file for a digest, too
+        digest = digest.replace("-", ":", 1)
     if not layout.is_digest(digest) or size_bytes < 0:
         raise ValueError(f"it names {str(digest)[:80]!r}, {size_bytes} bytes, as a blob")
     return Layer(digest, size_bytes)
