@@ -86,6 +86,8 @@ class Api:
 
     def _ours(self, visit: Visit, answer: Answer) -> Answer:
         self._answered(visit.place.path, answer.status)
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug("answered here", extra=_about(visit) | {"status": answer.status})
         answer.headers += visit.headers
         return answer
 
@@ -109,9 +111,15 @@ def _excuse(visit: Visit, error: Exception) -> Answer:
         return answers.error(visit.dialect, 400, str(error), request_id=visit.id)
     if isinstance(error, BadBody):
         return answers.error(visit.dialect, error.status, str(error), request_id=visit.id)
-    where = {"id": visit.id, "route": visit.place.path}
-    log.error("a request failed", exc_info=error, extra=where)
+    log.error("a request failed", exc_info=error, extra=_about(visit))
     return answers.empty(500)  # as gin says it of a panic
+
+
+def _about(visit: Visit) -> dict[str, object]:
+    """What the log tells of a request: nothing that its client may have put there but its id."""
+    method = visit.request.method if visit.request.method in GIN_METHODS else "other"
+    about = {"id": visit.id, "client": visit.request.remote, "method": method}
+    return {**about, "route": visit.place.path or "none"}
 
 
 NOWHERE: Final = Found("")

@@ -97,7 +97,7 @@ def test_the_log_of_a_fleet_in_the_background_is_bounded(cli):
 
 def test_a_request_is_found_by_its_id_wherever_it_was(cli):
     """The client's own or ours: in the answer, in an error's body, and in the log."""
-    assert cli.run(*cli.up, "--wait").code == 0
+    assert cli.run(*cli.up, "-v", "--wait").code == 0
     status, headers, _ = ask(cli, X_Request_Id="mine:1")
     assert (status, headers["X-Request-Id"]) == (404, "mine:1")
     status, headers, body = ask(cli, "/v1/messages", X_Fleet_Priority="none")
@@ -106,8 +106,12 @@ def test_a_request_is_found_by_its_id_wherever_it_was(cli):
     ours = ask(cli)[1]["X-Request-Id"]
     for path in ("/nowhere", "/api/tags", "/api/chat/"):
         assert ask(cli, path)[1]["X-Request-Id"], path
+    assert ask(cli, "/api/tags", Origin="http://elsewhere", X_Request_Id="shut:1")[0] == 403
     until(lambda: ours in cli.run("logs", "fleet", "--grep", ours).out, "its line in the log")
     (line,) = cli.run("logs", "fleet", "--grep", "mine:1").out.splitlines()
     told = json.loads(line)
     assert (told["event"], told["route"], told["status"]) == ("request", "/api/generate", 404)
     assert told["instance"] in ("gpu0", "gpu1")
+    (line,) = cli.run("logs", "fleet", "--grep", "shut:1").out.splitlines()
+    told = json.loads(line)
+    assert (told["event"], told["level"], told["status"]) == ("answered here", "debug", 403)
