@@ -98,7 +98,9 @@ def explanation(options: Options, request_id: str) -> Document:
 
         found = history.find(path, request_id)
         if found is None:
-            raise FleetError("there is no such request", f"it is not in {path}")
+            raise FleetError(
+                "there is no such request", "`fleet history` lists those that are kept"
+            )
         explained: Document = msgspec.to_builtins(
             history.explain(found, history.neighbours(path, found))
         )

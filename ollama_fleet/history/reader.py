@@ -11,7 +11,7 @@ import msgspec
 from ollama_fleet.errors import FleetError
 from ollama_fleet.history.record import RequestRecord
 from ollama_fleet.history.schema import SELECT, VERSION, from_row
-from ollama_fleet.history.selection import BY_TENANT, Selection
+from ollama_fleet.history.selection import BY_ARRIVAL, BY_TENANT, Selection
 from ollama_fleet.history.totals import By, Usage, added_up, question
 
 LAST: Final = "last"
@@ -20,6 +20,8 @@ SLOWEST: Final = "slowest"
 
 _BUSY_S: Final = 2.0
 _LIKE: Final = 200  # requests for the same model that are compared with one, before it and behind
+_NEAR: Final = 5000  # requests for any model among which they are sought first
+_FEW: Final = 20  # of them, for which all are looked through
 _NAMED: Final = 4  # ids that are told of those which begin alike
 
 
@@ -74,9 +76,8 @@ def neighbours(path: Path, record: RequestRecord) -> tuple[RequestRecord, ...]:
     with _reading(path) as db:
         if db is None:
             return ()
-        at = record.key, record.arrived_s
-        before = _chosen(db, "key = ? AND arrived_s <= ?", at, _LIKE + 1)
-        after = _chosen(db, "key = ? AND arrived_s > ?", at, _LIKE, order="ASC")
+        before = _beside(db, record, "arrived_s <= ?", "DESC")
+        after = _beside(db, record, "arrived_s > ?", "ASC")
         return tuple(other for other in (*before, *after) if other != record)
 
 
@@ -89,6 +90,23 @@ def usage(path: Path, wanted: Selection, by: Sequence[By]) -> tuple[Usage, ...]:
         if db is None:
             return ()
         return added_up(db.execute(*question(wanted)), by)
+
+
+def _beside(
+    db: sqlite3.Connection, record: RequestRecord, where: str, order: str
+) -> tuple[RequestRecord, ...]:
+    """On one side of it: of the nearest, whatever their model; if they are few there, of all."""
+    near = (
+        f"SELECT number, key FROM requests INDEXED BY {BY_ARRIVAL} WHERE {where} "  # noqa: S608 - our own names; values are bound
+        f"ORDER BY arrived_s {order}, number {order} LIMIT {_NEAR}"
+    )
+    numbers = f"SELECT number FROM ({near}) WHERE key = ? LIMIT ?"  # noqa: S608 - likewise
+    query = f"{SELECT} WHERE number IN ({numbers})"
+    rows = db.execute(query, (record.arrived_s, record.key, _LIKE + 1)).fetchall()
+    if len(rows) >= _FEW:
+        return tuple(map(from_row, rows))
+    at = record.arrived_s, record.key
+    return _chosen(db, f"{where} AND key = ?", at, _LIKE + 1, order=order)
 
 
 def _chosen(

@@ -190,8 +190,7 @@ class Desk:
             self._refuse(goes, Refusal.CROWDED if crowded else Refusal.FULL)
         if goes is waiter:
             return
-        if waiter.arrived_s == now_s:
-            waiter.crowd = self._crowd(waiter.request.key)
+        waiter.crowd = self._crowd(waiter.request.key)
         if choice is None:
             self._reckon(waiter)
             self._enter(waiter)

@@ -8,11 +8,14 @@ from router_fixtures import DONE, NDJSON, SSE, TOKEN, Backend, answer, chunk, po
 from ollama_fleet.history import Ending
 from ollama_fleet.router.dialect import Dialect
 from ollama_fleet.router.intake import Wanted, inference
+from ollama_fleet.state import Stage
 
 
 def run(coroutine):
     uvloop.run(asyncio.wait_for(coroutine, 30))
 
+
+TOGETHER_S = 0.3
 
 LAST = (
     b'{"model":"m","response":"","done":true,"total_duration":9000000000,'
@@ -123,6 +126,99 @@ def test_retries_are_told_apart_from_the_answer():
         assert (record.attempts, record.tried, record.instance) == (2, ("i0", "i1"), "i1")
         assert record.failures == ("UpstreamFailed",)
         assert (record.ending, record.status) == (Ending.COMPLETED, 200)
+
+    run(check())
+
+
+def test_a_record_says_what_the_attempts_that_failed_took():
+    """From its arrival to the last attempt, less what it waited for places."""
+
+    async def late_failure(_backend, _request, writer):
+        await asyncio.sleep(0.2)
+        writer.write(b"HTTP/1.1 500 Failed\r\nContent-Length: 2\r\n\r\n{}")
+        await writer.drain()
+
+    async def check():
+        async with Backend(late_failure) as bad, Backend(counted) as good, routed(bad, good) as one:
+            await one.exchange(post("/api/generate"))
+            (record,) = one.records
+        assert 0.2 <= record.failed_s <= record.total_s - record.queue_s
+
+    run(check())
+
+
+def test_a_record_says_whose_it_was_and_what_it_had_of_the_gpus():
+    """Two at once on one instance have half of it each; what they had adds up to its time."""
+
+    async def check():
+        gate = asyncio.Event()
+
+        async def held(_backend, _request, writer):
+            writer.write(NDJSON + chunk(TOKEN))
+            await writer.drain()
+            await gate.wait()
+            writer.write(chunk(LAST) + b"0\r\n\r\n")
+            await writer.drain()
+
+        async with Backend(held) as backend, routed(backend, slots=2) as router:
+            key = b"Authorization: Bearer secret\r\n"
+            asked = [
+                asyncio.create_task(router.exchange(post("/api/chat", extra=key))) for _ in "ab"
+            ]
+            while [r.stage for r in router.relay.on_their_way(0.0)] != [Stage.DECODE] * 2:
+                await asyncio.sleep(0.005)
+            await asyncio.sleep(TOGETHER_S)
+            gate.set()
+            await asyncio.gather(*asked)
+            first, second = router.records
+        assert first.tenant == second.tenant
+        assert first.tenant.startswith("key:")
+        assert 1.0 < first.busy < 2.01
+        assert 1.0 < second.busy < 2.01
+        had_s, took_s = first.gpu_s + second.gpu_s, first.total_s + second.total_s
+        assert TOGETHER_S <= had_s <= took_s - TOGETHER_S
+        assert first.energy_j is None, "nobody measured"
+
+    run(check())
+
+
+def test_a_record_says_what_a_request_met_that_had_to_wait():
+    async def check():
+        async with Backend(counted) as backend, routed(backend, slots=1) as router:
+            place = await router.relay._admission.admit(router_request())
+            with place:
+                asked = [asyncio.create_task(router.exchange(post("/api/chat"))) for _ in "ab"]
+                while router.state.waiting < 2:
+                    await asyncio.sleep(0.005)
+            await asyncio.gather(*asked)
+        met = [(r.instances_up, r.instances_full, r.waiting_before) for r in router.records]
+        assert met == [(1, 1, 0), (1, 1, 1)]
+
+    run(check())
+
+
+def test_a_record_says_how_long_the_client_kept_the_answer_waiting():
+    async def check():
+        async def much(_backend, _request, writer):
+            writer.write(NDJSON)
+            for _ in range(400):
+                writer.write(chunk(b'{"response":"' + b"x" * 65_000 + b'"}\n'))
+                await writer.drain()
+            writer.write(chunk(LAST) + b"0\r\n\r\n")
+            await writer.drain()
+
+        async with Backend(much) as backend, routed(backend, idle_s=30.0) as router:
+            reader, writer = await asyncio.open_connection("127.0.0.1", router.front.port)
+            writer.write(post("/api/generate"))
+            await reader.readuntil(b"\r\n\r\n")
+            await asyncio.sleep(1.0)
+            assert not router.records, "it has not all been sent"
+            while await reader.read(2**20):
+                pass
+            writer.close()
+            (record,) = router.records
+        assert 0.5 < record.stalled_s <= record.total_s
+        assert record.ending is Ending.COMPLETED
 
     run(check())
 

@@ -4,7 +4,7 @@ import stat
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_records import Clock, made
 
@@ -19,6 +19,7 @@ from ollama_fleet.history import (
     Usage,
     find,
     neighbours,
+    reader,
     recent,
     select,
     usage,
@@ -58,6 +59,13 @@ def keep(path, *some, bounds=WIDE, now_s=1_000.0):
         history.add(record)
     history.close()
     return history
+
+
+def put(path, records):
+    """Keep records without a thread."""
+    file = HistoryFile(path)
+    file.write(records)
+    file.close()
 
 
 def numbered(*numbers, **changes):
@@ -203,20 +211,22 @@ def is_wanted(record, wanted):
     )
 
 
+@settings(max_examples=40)
 @given(st.lists(kept, max_size=20), asked, st.integers(1, 20))
 def test_of_all_requests_those_are_chosen_that_are_wanted(tmp_path_factory, some, wanted, limit):
     """The last to arrive first; of those that arrived at once the last that ended."""
     path = tmp_path_factory.mktemp("chosen") / "history.db"
-    keep(path, *some)
+    put(path, some)
     found = [record for record in reversed(some) if is_wanted(record, wanted)]
     newest = sorted(found, key=lambda record: -record.arrived_s)
     assert list(select(path, wanted, limit)) == newest[:limit]
 
 
+@settings(max_examples=40)
 @given(st.lists(kept, max_size=20), asked, st.sets(st.sampled_from(By)))
 def test_totals_are_those_of_the_same_choice(tmp_path_factory, some, wanted, by):
     path = tmp_path_factory.mktemp("totals") / "history.db"
-    keep(path, *some)
+    put(path, some)
     ran = [record for record in some if is_wanted(record, wanted) and record.inference]
     found = usage(path, wanted, tuple(by))
     assert sum(one.requests for one in found) == len(ran)
@@ -272,7 +282,14 @@ def test_a_request_is_compared_with_those_for_its_model_before_it_and_behind(pat
     some = [made(id=f"r{n}", arrived_s=float(n)) for n in range(600)]
     keep(path, *some, made(id="x", key="other", arrived_s=300.0))
     found = neighbours(path, some[300])
-    assert {record.id for record in found} == {f"r{n}" for n in range(100, 501)} - {"r300"}
+    assert {record.id for record in found} == {f"r{n}" for n in range(100, 502)} - {"r300"}
+
+
+def test_requests_for_a_rare_model_are_found_however_far_away(path, monkeypatch):
+    monkeypatch.setattr(reader, "_NEAR", 5)
+    rare = [made(id=f"x{n}", key="rare", arrived_s=100.0 * n) for n in range(3)]
+    keep(path, *(made(id=f"r{n}", arrived_s=float(n)) for n in range(300)), *rare)
+    assert {record.id for record in neighbours(path, rare[1])} == {"x0", "x2"}
 
 
 def test_no_question_reads_rows_that_are_not_wanted(path):

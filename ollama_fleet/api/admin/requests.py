@@ -26,6 +26,7 @@ from ollama_fleet.history import By, Explanation, RequestRecord, Selection
 
 DEFAULT_REQUESTS: Final = 100
 MAX_REQUESTS: Final = 1000
+_HINT: Final = "only those that have ended are kept; `fleet history` lists them"
 
 
 class RequestCommands:
@@ -116,5 +117,6 @@ async def _told(read: Callable[[], object]) -> web.Response:
     except FleetError as error:
         return wire.refused(error)
     if found is None:
-        return web.json_response({"error": "there is no such request"}, status=404)
+        told = {"error": "there is no such request", "hint": _HINT}
+        return web.json_response(told, status=404)
     return web.Response(body=found, content_type="application/json")

@@ -32,8 +32,10 @@ def command(options: Options, **asked: Any) -> None:
     file of the last one. `fleet explain ID` tells more of each.
     """
     found = requests(options, query(**asked))
-    if options.output is Output.CSV:
-        click.echo(as_csv(found))
-        return
-    wide = options.output is Output.WIDE
-    emit(options, {"requests": found}, lambda: show_requests(found, wide=wide))
+
+    def show() -> str:
+        if options.output is Output.CSV:
+            return as_csv(found)
+        return show_requests(found, wide=options.output is Output.WIDE)
+
+    emit(options, {"requests": found}, show)

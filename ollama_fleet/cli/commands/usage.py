@@ -33,7 +33,5 @@ def command(options: Options, by: tuple[str, ...], **asked: Any) -> None:
     """
     apart = by or _BY[:2]
     found = usage(options, query(**asked), apart)
-    if options.output is Output.CSV:
-        click.echo(as_csv(found))
-        return
-    emit(options, {"usage": found}, lambda: show_usage(found, apart))
+    csv = options.output is Output.CSV
+    emit(options, {"usage": found}, lambda: as_csv(found) if csv else show_usage(found, apart))
