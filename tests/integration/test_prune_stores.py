@@ -113,6 +113,15 @@ def test_weights_that_an_instance_has_in_memory_stay_until_it_has_others(tmp_pat
     assert fleet.pruned() == {blob_file(tmp_path, b"old weights").name}
 
 
+def test_what_an_instance_of_somebody_elses_runs_stays_for_its_store_may_be_this_one(tmp_path):
+    digest = put_blob(tmp_path, b"run elsewhere")
+    fleet = Fleet(tmp_path, "http://localhost:11434")
+    other = fleet.state.instances["i1"]
+    fleet.state.set_stored(other, [StoredModel("m", "m", "d", 1, {}, blob=digest)])
+    fleet.state.set_resident(other, [ResidentModel("m", "m", 1, 1, "", {"digest": "d"})])
+    assert fleet.pruned() == set()
+
+
 def test_links_in_two_stores_go_together_and_their_bytes_count_once(tmp_path):
     one, two = tmp_path / "one", tmp_path / "two"
     put_blob(one, b"replaced")

@@ -162,8 +162,12 @@ class Pruning:
         return tuple(store for store in ours if store in meant)
 
     def _needed(self, store: str) -> frozenset[str]:
-        """Weights that instances have in memory, or may have, by no name that there is now."""
-        instances = self._places.of(store)
+        """Weights that instances have in memory, or may have, by whatever name.
+
+        Nobody knows where the store of one lies that is somebody else's: it may be this very one.
+        """
+        everyone = self._state.instances.values()
+        instances = [i for i in everyone if i.spec.store == store or i.spec.external]
         models = [m for i in instances for m in i.past.values() if m.weights in i.runners]
         models += [model for i in instances for _, model in listed(i).values() if model is not None]
         return frozenset(model.blob for model in models if model.blob)
