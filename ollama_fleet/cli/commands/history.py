@@ -23,7 +23,13 @@ from ollama_fleet.cli.waiting import Duration
 @choosing
 @click.option("--slow", type=Duration(), metavar="SECONDS", help="Only those that took so long.")
 @click.option("--errors", is_flag=True, help="Only what was refused, failed or broke off.")
-@click.option("--limit", type=click.IntRange(1, 1000), default=50, metavar="N", help="The last N.")
+@click.option(
+    "--limit",
+    type=click.IntRange(1, 1000),
+    default=50,
+    metavar="N",
+    help="The last N; 50 if not given.",
+)
 @pass_options
 def command(options: Options, **asked: Any) -> None:
     """List the requests that have ended, the last to arrive first.

@@ -106,6 +106,7 @@ class Journal(msgspec.Struct, eq=False):  # one per request: a fifth of a datacl
         body, crowd = request.body, self.crowd
         had = (*self.past, lease) if lease is not None else self.past
         last_s = lease.began_s if lease is not None else self.ended_s
+        busy = _busy(lease, self.ended_s)
         return RequestRecord(
             id=request.id,
             arrived_s=self.arrived_s,
@@ -145,9 +146,9 @@ class Journal(msgspec.Struct, eq=False):  # one per request: a fifth of a datacl
             waiting_before=crowd.waiting,
             stalled_s=self.stalled_s,
             failed_s=max(last_s - self.began_s - self.queue_s, 0.0) if self.past else 0.0,
-            busy=_busy(lease, self.ended_s),
+            busy=busy,
             gpu_s=self.loaded_gpu_s + sum(each.had_s * _gpus(each) for each in had),
-            energy_j=_energy_j(lease, self.ended_s, drawn_j),
+            energy_j=_energy_j(lease, self.ended_s, drawn_j, busy),
         )
 
 
@@ -163,9 +164,8 @@ def _busy(lease: Lease | None, ended_s: float) -> float:
     return max((ended_s - lease.at_work_s) / lease.had_s, 1.0)
 
 
-def _energy_j(lease: Lease | None, ended_s: float, drawn_j: Drawn) -> float | None:
+def _energy_j(lease: Lease | None, ended_s: float, drawn_j: Drawn, busy: float) -> float | None:
     """Its share of what its instance drew in its time there."""
-    busy = _busy(lease, ended_s)
     if lease is None or not busy:
         return None
     drawn = drawn_j(lease.instance.name, lease.at_work_s, ended_s)
