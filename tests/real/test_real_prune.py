@@ -55,6 +55,21 @@ def sell(shelf, name):
     shelf.put(MODEL, json.dumps(manifest, separators=(",", ":")).encode())
 
 
+def test_what_a_pull_replaces_may_go_and_would_have_gone_with_it(box, bare, tmp_path):
+    """An Ollama that may not prune keeps exactly that."""
+    stores = {said: tmp_path / said / "models" for said in ("0", "1")}  # OLLAMA_NOPRUNE
+    with registry(bare) as shelf:
+        for said, store in stores.items():
+            with served([box.ollama, "serve"], tmp_path, store, OLLAMA_NOPRUNE=said) as base:
+                for name in ("slow", "tiny"):
+                    sell(shelf, name)
+                    wanted = {"model": f"{shelf.host}/{MODEL}", "insecure": True, "stream": False}
+                    assert call(f"{base}/api/pull", wanted)["status"] == "success"
+    left = {file.name for file in prunable(look(stores["1"]), before_s=math.inf)}
+    assert left
+    assert files(stores["1"]) - left == files(stores["0"])
+
+
 class Prunings:
     """Prunings of all stores, one after another, while this is entered; what they took."""
 
