@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -62,7 +64,7 @@ class Reporting:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._stack.close()
-        await self._kept.write()
+        await self._kept.close()
 
     async def _look_at_disks(self) -> None:
         while True:
@@ -77,7 +79,9 @@ class _Kept:
 
     def __init__(self, path: Path, events: Events) -> None:
         self._path, self._events = path, events
-        self._pending: list[Event] = []
+        # One who follows the other: what is written last is what stands last in the file.
+        self._thread = ThreadPoolExecutor(1, "events")
+        self._pending: deque[Event] = deque(maxlen=LINES)  # where a disk hangs, memory is not full
         self._news = asyncio.Event()
         self._lines = 0
 
@@ -99,15 +103,24 @@ class _Kept:
     async def write(self) -> None:
         """Write what has not been written yet; from time to time all that is still kept."""
         self._news.clear()
-        events, self._pending = self._pending, []
-        anew = self._lines + len(events) > LINES
+        events = [*self._pending]
+        self._pending.clear()
+        anew = self._lines + len(events) >= LINES
         if anew:
             events, self._lines = [*self._events.after()], 0
         self._lines += len(events)
+        loop = asyncio.get_running_loop()
+        writing = loop.run_in_executor(self._thread, _write, self._path, events, anew)
         try:
-            await asyncio.shield(asyncio.to_thread(_write, self._path, events, anew))
+            await asyncio.shield(writing)
         except OSError as error:
+            self._lines = LINES  # a part may have been written: the next time it is done anew
             log.warning("events could not be kept: %s", error)
+
+    async def close(self) -> None:
+        """Write what is left, after what is being written."""
+        await self.write()
+        self._thread.shutdown()
 
     def _heard(self, event: Event) -> None:
         self._pending.append(event)
@@ -121,7 +134,7 @@ def _read(path: Path) -> bytes:
         return b""
 
 
-def _write(path: Path, events: Sequence[Event], anew: bool) -> None:  # noqa: FBT001 - the shape of to_thread
+def _write(path: Path, events: Sequence[Event], anew: bool) -> None:  # noqa: FBT001 - the shape of run_in_executor
     lines = encoded(events)
     if anew:
         new = path.with_suffix(".new")

@@ -149,12 +149,12 @@ class Events:
             unix_s=unix_s,
             kind=notice.kind,
             severity=notice.kind.severity,
-            text=notice.text,
+            text=str(_plain(notice.text)),
             instance=notice.instance,
             gpu=notice.gpu,
             model=notice.model,
             request=notice.request,
-            figures=notice.figures,
+            figures={name: _plain(value) for name, value in notice.figures.items()},
         )
         self._keep(event)
         for tell in tuple(self.on_event):
@@ -200,6 +200,11 @@ class Choice:
 def encoded(events: Iterable[Event]) -> bytes:
     """Events as lines of JSON."""
     return b"".join(msgspec.json.encode(event) + b"\n" for event in events)
+
+
+def _plain(value: float | str) -> float | str:
+    """A text that can be told: a folder's name need not be Unicode."""
+    return value.encode(errors="replace").decode() if isinstance(value, str) else value
 
 
 def decoded(lines: bytes) -> Iterator[Event]:

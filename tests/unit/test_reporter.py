@@ -224,6 +224,12 @@ def test_each_disk_is_asked_once_and_a_folder_that_is_not_there_yet_is_on_its_pa
     assert free[tmp_path.stat().st_dev][1] > 0
 
 
+def test_a_folder_that_cannot_be_looked_at_keeps_no_other_from_being_read(tmp_path):
+    assert [folder for folder, _ in read_free(["/" + "x" * 300, str(tmp_path)]).values()] == [
+        str(tmp_path)
+    ]
+
+
 # -- refusals --------------------------------------------------------------------------------------
 
 

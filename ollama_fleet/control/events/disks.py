@@ -40,11 +40,11 @@ def folders(state: State, *more: Path) -> tuple[str, ...]:
 
 
 def read_free(paths: Iterable[str]) -> dict[int, tuple[str, int]]:
-    """Ask the disks; a folder that is not there yet is on its parent's. Blocks."""
+    """Ask the disks that answer; a folder that is not there yet is on its parent's. Blocks."""
     found: dict[int, tuple[str, int]] = {}
     for path in paths:
-        place = next((p for p in (Path(path), *Path(path).parents) if p.exists()), Path("/"))
         with suppress(OSError):
+            place = next(p for p in (Path(path), *Path(path).parents) if p.exists())
             room = os.statvfs(place)
             found.setdefault(place.stat().st_dev, (path, room.f_bavail * room.f_frsize))
     return found
