@@ -202,3 +202,54 @@ def test_a_file_that_cannot_be_written_costs_what_would_be_remembered_not_the_fl
             assert [e.text for e in state.events.after()] == ["one"]
 
     run(check())
+
+
+def test_what_is_no_unicode_is_told_and_kept_like_all_else(tmp_path):
+    """A folder's name is bytes: what they are in a text cannot stand in JSON."""
+
+    async def check():
+        async with kept(tmp_path) as state:
+            state.notice(Notice(kind=BAD, text="\udcff left", figures={"folder": "/\udcff"}))
+            tell(state, "two")
+        async with kept(tmp_path) as state:
+            first, second = state.events.after()
+            assert (first.text, first.figures["folder"], second.text) == ("? left", "/?", "two")
+
+    run(check())
+
+
+def test_what_a_disk_did_not_take_is_written_as_soon_as_it_takes_something(tmp_path, monkeypatch):
+    """Also where it took a part: nothing is written behind a line that was cut."""
+    write = reporting._write
+
+    async def check():
+        file = tmp_path / "events.jsonl"
+        async with kept(tmp_path) as state:
+            tell(state, "one")
+            await until(file.exists, "the first")
+            monkeypatch.setattr(reporting, "_write", full)
+            tell(state, "two")
+            await until(lambda: file.read_bytes().endswith(b"{"), "a part of the second")
+            monkeypatch.setattr(reporting, "_write", write)
+            tell(state, "three")
+        async with kept(tmp_path) as state:
+            assert [e.text for e in state.events.after()] == ["one", "two", "three"]
+
+    def full(path, events, anew):
+        del events, anew
+        with path.open("ab") as there:
+            there.write(b"{")
+        raise OSError(28, "No space left on device")
+
+    run(check())
+
+
+def test_who_follows_what_came_after_an_event_misses_none(tmp_path):
+    async def check():
+        events = Events()
+        note(events, *[INFO] * 5)
+        async with served(tmp_path, events) as ask, ask(follow=1, after=1, limit=2) as answer:
+            told = [json.loads(await answer.content.readline())["number"] for _ in range(4)]
+        assert told == [2, 3, 4, 5]
+
+    run(check())

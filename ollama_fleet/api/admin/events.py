@@ -3,9 +3,9 @@
 GET /v1/events?after=N&limit=L&since=T&kind=K&instance=I   {"events": [...], "last": number}
 GET /v1/events?follow=1&...                                likewise, one per line, and those to come
 
-`after` is the number of an event: the first L later than it; without it the last L, at most 3,000.
-`since` is Unix time; `kind` and `instance` may be there several times. A stream ends when the fleet
-does.
+`after` is the number of an event: the first L later than it, in a stream all; without it the last
+L, at most 3,000. `since` is Unix time; `kind` and `instance` may be there several times. A stream
+ends when the fleet does.
 """
 
 import asyncio
@@ -63,9 +63,13 @@ class EventCommands:
 
         self._events.on_event.append(heard)
         try:
-            told = self._events.last
-            for event in wanted.of(self._events):
-                yield event
+            begun = told = self._events.last
+            if wanted.after is None:
+                for event in wanted.of(self._events):
+                    yield event
+            else:
+                told = wanted.after
+                news.set()
             while True:
                 await news.wait()
                 news.clear()
@@ -73,7 +77,7 @@ class EventCommands:
                     told = event.number
                     if wanted.choice.has(event):
                         yield event
-                    if event.kind is Kind.FLEET_STOPPED:
+                    if event.kind is Kind.FLEET_STOPPED and event.number > begun:
                         return
         finally:
             self._events.on_event.remove(heard)
