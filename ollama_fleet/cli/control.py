@@ -15,6 +15,7 @@ from ollama_fleet.directories import Directories
 from ollama_fleet.errors import Exit, FleetError, NotRunning
 
 ANSWER_TIMEOUT_S = 10.0  # for what a fleet answers from memory
+_HANGS = "`fleet logs fleet` shows what it does if it runs in the background"
 
 Document = Mapping[str, Any]
 ByStore = Mapping[str, Sequence[str]]
@@ -168,10 +169,9 @@ class Control:
                 "ask its owner, or set FLEET_STATE_DIR to run one of your own",
             ) from None
         except TimeoutError:
-            raise NoAnswer(
-                f"the fleet has not answered for {timeout_s:.3g} s",
-                "`fleet logs fleet` shows what it does if it runs in the background",
-            ) from None
+            raise NoAnswer(f"the fleet has not answered for {timeout_s:.3g} s", _HANGS) from None
+        except BlockingIOError:  # its socket is full of those that nobody has let in
+            raise NoAnswer("the fleet lets nobody in", _HANGS) from None
         except (ConnectionError, http.client.HTTPException):
             raise NotRunning("the fleet ended before it had answered") from None
         finally:
