@@ -92,8 +92,9 @@ class Fleet:
             await self.start()  # who starts again sweeps away what a killed one has left
         if self._process is not None:
             with suppress(ProcessLookupError):
-                self._process.send_signal(signal.SIGTERM)
-                self._process.send_signal(signal.SIGTERM)  # the second: do not wait for answers
+                for _ in range(2):  # the second: do not wait for answers
+                    if self._process.returncode is None:  # asyncio alone may ask whether it lives
+                        os.kill(self._process.pid, signal.SIGTERM)
             await asyncio.wait_for(self._process.wait(), _DOWN_S)
             self._process = None
 
