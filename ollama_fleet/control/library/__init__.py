@@ -3,7 +3,7 @@
 Reading order: jobs (one pull for all who want it), download (from the registry, once), loans (what
 need not be downloaded), returning (what is no model), losses (of the instance that does it), spread
 (to the other stores of this machine), remote (to instances elsewhere); places (who is meant by a
-store), plan and syncing (all stores made equal), verifying.
+store), plan and syncing (all stores made equal), verifying; pruning (what no model needs).
 """
 
 import asyncio
