@@ -39,7 +39,10 @@ def test_what_the_exporter_cannot_use_is_said_before_anything_runs(monkeypatch):
         make_tracing(TracingConfig(endpoint=HERE), {})
 
 
-def test_a_fleet_that_sends_traces_makes_them():
+def test_a_fleet_that_sends_traces_makes_them_and_lets_the_loop_have_its_turn(monkeypatch):
+    turns = []
+    monkeypatch.setattr(sys, "setswitchinterval", turns.append)
     tracing = make_tracing(TracingConfig(endpoint=HERE), {})
     tracing.spans.close()
     assert tracing.traces.begin((), 0.0).sampled
+    assert turns == [0.0005]

@@ -129,4 +129,4 @@ def test_bounds_come_from_the_environment_and_nonsense_is_passed_over():
         "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "many",
     }
     found = chosen(environ, endpoint=HERE)
-    assert (found.waiting, found.batch, found.pause_s) == (512, 512, 0.25)
+    assert (found.waiting, found.batch, found.pause_s) == (32, 32, 0.25)
