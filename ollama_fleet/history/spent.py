@@ -37,7 +37,7 @@ def spent(record: RequestRecord) -> Spent:
     reported = bool(record.reported_prefill_s or record.reported_decode_s)
     prefill_s, decode_s = record.reported_prefill_s, record.reported_decode_s
     load_s = record.load_s + record.reported_load_s
-    if not reported and record.inference:
+    if not reported and record.inference and record.status < 400:
         before_s = record.queue_s + record.failed_s + load_s
         prefill_s = max(_first_s(record, before_s) - before_s, 0.0)
         decode_s = max(record.total_s - before_s - prefill_s, 0.0)

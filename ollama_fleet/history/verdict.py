@@ -77,12 +77,17 @@ def _queued(record: RequestRecord, seconds: Spent, _usual: Sequence[Pace]) -> tu
     if not up:
         why = "no instance was ready for it when it came"
     elif full == up:
-        why = f"all {up} instances were full when it came" if up > 1 else "the instance was full"
+        why = f"{_all(up)} full when it came"
     else:
         why = f"{full} of {up} instances were full when it came, and waiting was cheaper"
     if record.waiting_before:
         why += f", and {record.waiting_before} requests waited before it"
     return Cause.QUEUE, f"waited in the queue for {_of(seconds.queue_s, record)}: {why}"
+
+
+def _all(up: int) -> str:
+    every = {1: "the one instance was", 2: "both instances were"}
+    return every.get(up, f"all {up} instances were")
 
 
 def _retried(record: RequestRecord, seconds: Spent, _usual: Sequence[Pace]) -> tuple[Cause, str]:

@@ -77,7 +77,7 @@ def test_a_request_that_waited_for_a_place_is_told_so(fleet):
     told = explained(fleet, "planted")
     assert told["cause"] == "queue", told["verdict"]
     assert told["verdict"].startswith("waited in the queue for ")
-    assert "all 2 instances were full when it came" in told["verdict"]
+    assert "both instances were full when it came" in told["verdict"]
     assert told["request"]["waiting_before"] >= slots - 1
 
 

@@ -73,6 +73,12 @@ def test_else_prefill_and_decode_are_told_apart_by_the_first_byte():
     assert spent(made(**whole, output_tokens=0)).prefill_s == 8.0, "an embedding is only read"
 
 
+def test_an_answer_that_refuses_was_neither_read_nor_written():
+    unsaid = {"reported_load_s": 0.0, "reported_prefill_s": 0.0, "reported_decode_s": 0.0}
+    found = spent(made(status=404, queue_s=1.0, total_s=3.0, **unsaid))
+    assert (found.queue_s, found.prefill_s, found.decode_s, found.other_s) == (1.0, 0.0, 0.0, 2.0)
+
+
 def test_what_the_client_kept_waiting_is_not_the_instances_time():
     found = spent(made(total_s=20.0, reported_decode_s=15.0, stalled_s=10.0))
     assert (found.client_s, found.decode_s) == (10.0, 5.0)
@@ -96,7 +102,8 @@ def test_a_queue_is_told_with_how_full_the_fleet_was():
     ("up", "full", "why"),
     [
         (0, 0, "no instance was ready"),
-        (1, 1, "the instance was full"),
+        (1, 1, "the one instance was full when it came"),
+        (2, 2, "both instances were full when it came"),
         (4, 2, "2 of 4 instances were full when it came, and waiting was cheaper"),
     ],
 )
