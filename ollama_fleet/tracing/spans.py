@@ -32,6 +32,7 @@ OPERATIONS: Final[Mapping[str, str]] = {
     "/v1/images/generations": "generate_content",
     "/v1/images/edits": "generate_content",
 }
+_MODEL_CHARS: Final = 200  # clients choose what they ask for
 _LOST: Final = (Ending.BROKEN, Ending.INCOMPLETE)
 
 
@@ -93,7 +94,7 @@ def _attempt(trace: Trace, record: RequestRecord, number: int) -> Span:
     offset_s = record.arrived_s - trace.began_s
     operation = OPERATIONS.get(record.route, "") if record.inference else ""
     return Span(
-        name=f"{operation} {record.model}" if operation else f"{record.method} {record.route}",
+        name=f"{operation} {_asked(record)}" if operation else f"{record.method} {record.route}",
         kind=Kind.CLIENT,
         trace_id=trace.trace_id,
         span_id=one.span_id,
@@ -154,7 +155,7 @@ def _of_model(record: RequestRecord, operation: str) -> dict[str, Value]:
     return {
         "gen_ai.operation.name": operation,
         "gen_ai.provider.name": PROVIDER,
-        "gen_ai.request.model": record.model,
+        "gen_ai.request.model": _asked(record),
         "gen_ai.request.stream": record.stream,
     }
 
@@ -200,11 +201,15 @@ def _first_byte(record: RequestRecord) -> tuple[tuple[str, int], ...]:
     return ((FIRST_BYTE, _ns(record.arrived_s + record.first_byte_s)),)
 
 
+def _asked(record: RequestRecord) -> str:
+    return record.model[:_MODEL_CHARS]
+
+
 def _shown(key: str) -> str:
     try:
         return str(ModelName.parse(key))
     except ValueError:
-        return key
+        return key[:_MODEL_CHARS]
 
 
 def _ns(unix_s: float) -> int:

@@ -198,6 +198,13 @@ def test_figures_that_nobody_reported_are_left_out():
     assert not left_out & set(attempt.attributes)
 
 
+def test_what_a_client_calls_a_model_is_bounded():
+    _, attempt = spans(traced(*ONCE), made(model="m" * 10_000, key="/" * 10_000))
+    assert attempt.name == f"chat {'m' * 200}"
+    models = [value for name, value in attempt.attributes.items() if name.endswith(".model")]
+    assert [len(model) for model in models] == [200, 200]
+
+
 def test_a_name_that_is_none_is_told_as_it_is():
     _, attempt = spans(traced(*ONCE), made(key="what/is/this/for/a/name"))
     assert attempt.attributes["gen_ai.response.model"] == "what/is/this/for/a/name"
