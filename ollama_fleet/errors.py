@@ -30,6 +30,11 @@ class FleetError(Exception):
         self.reason = reason
         self.hint = hint
 
+    @property
+    def told(self) -> str:
+        """As the command line tells it: the cause, and the way out."""
+        return f"{self.reason}; {self.hint}" if self.hint else self.reason
+
     def __str__(self) -> str:
         return f"{self.reason} ({self.hint})" if self.hint else self.reason
 
@@ -37,14 +42,15 @@ class FleetError(Exception):
 def nothing_called(
     what: str, names: Sequence[str], known: Iterable[str], there_are: str = ""
 ) -> FleetError:
-    """The error about names of which there is no `what`: with those that come nearest, else all.
+    """The error about names of which there is no `what`: with the one that is near, else with all.
 
     `there_are` says that in other words.
     """
     shown = {name.lower(): name for name in known}
-    near = {shown[at] for name in names for at in get_close_matches(name.lower(), shown, n=1)}
-    hint = f"did you mean {' or '.join(sorted(near))}?" if near else ""
-    hint = hint or there_are or f"there are {', '.join(shown.values()) or 'none'}"
+    near = {at for name in names for at in get_close_matches(name.lower(), shown, n=2)}
+    hint = there_are or f"there are {', '.join(shown.values()) or 'none'}"
+    if len(near) == 1:  # of gpu0 to gpu7 none is nearer to gpu9 than the others
+        hint = f"did you mean {shown[near.pop()]}?"
     return FleetError(f"no {what} is called {', '.join(names)}", hint)
 
 

@@ -29,7 +29,7 @@ def run(arguments: Sequence[str]) -> int:
     try:
         code = fleet.main(list(arguments), prog_name="fleet", standalone_mode=False)
     except FleetError as error:
-        _tell(error.reason, error.hint)
+        _tell(error.told)
         return error.exit_code
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
@@ -37,7 +37,7 @@ def run(arguments: Sequence[str]) -> int:
     except click.ClickException as error:
         from ollama_fleet.cli.mistakes import describe
 
-        _tell(*describe(error))
+        _tell(describe(error))
         return error.exit_code
     except click.Abort:  # Ctrl-C; whoever had something to say about it has said it
         return Exit.INTERRUPTED
@@ -47,9 +47,8 @@ def run(arguments: Sequence[str]) -> int:
     return code if isinstance(code, int) else Exit.OK
 
 
-def _tell(reason: str, hint: str = "") -> None:
-    """A line for each problem; the way out ends the last."""
-    for line in (f"{reason}; {hint}" if hint else reason).splitlines():
+def _tell(told: str) -> None:
+    for line in told.splitlines():
         click.echo(f"fleet: {line}", err=True)
 
 

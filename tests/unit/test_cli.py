@@ -135,6 +135,7 @@ def test_a_name_that_is_not_there_is_answered_with_the_nearest_or_with_all():
     known = ("gpu0", "gpu1", "attic")
     assert nothing_called("instance", ["Attik"], known).hint == "did you mean attic?"
     assert nothing_called("instance", ["nix"], known).hint == "there are gpu0, gpu1, attic"
+    assert nothing_called("instance", ["gpu9"], known).hint == "there are gpu0, gpu1, attic"
     assert nothing_called("instance", ["nix"], known, "see there").hint == "see there"
     assert nothing_called("instance", ["nix"], ()).hint == "there are none"
     both = nothing_called("instance", ["nix", "atic"], known)
@@ -175,6 +176,10 @@ def test_a_defect_is_not_hidden(monkeypatch):
         ("logs --xyzzy", "no option is called --xyzzy; `fleet logs --help` lists them"),
         ("rm", "missing argument 'MODEL…'; `fleet rm --help` says how"),
         ("pull", "name models, or say --all; `fleet pull --help` says how"),
+        (
+            "events --kind exti",
+            "invalid value for '--kind': no kind of event is called exti; docs/events.md lists them",
+        ),
         (
             "logs --tail -1",
             "invalid value for '--tail': -1 is not in the range x>=0; `fleet logs --help` says how",

@@ -16,7 +16,7 @@ from ollama_fleet.cli.printing import note, record_text
 from ollama_fleet.cli.table import clean
 from ollama_fleet.cli.waiting import Duration
 from ollama_fleet.directories import Directories
-from ollama_fleet.errors import NotRunning
+from ollama_fleet.errors import NotRunning, nothing_called
 
 _COLOURS: Final = {"warning": "yellow", "error": "red"}
 _KIND_WIDTH: Final = 19
@@ -27,6 +27,23 @@ def kind_names(_ctx: click.Context, _param: click.Parameter, incomplete: str) ->
     from ollama_fleet.state.events import Kind
 
     return [kind for kind in Kind if kind.startswith(incomplete)]
+
+
+class KindName(click.ParamType[str]):
+    """A kind of event; one that is not there is refused with the one that comes nearest."""
+
+    name = "kind"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str:
+        """Let it be, or fail with what may have been meant."""
+        from ollama_fleet.state.events import Kind
+
+        if value not in set(Kind):
+            error = nothing_called("kind of event", [str(value)], Kind, "docs/events.md lists them")
+            self.fail(error.told, param, ctx)
+        return str(value)
 
 
 @click.command(
@@ -41,7 +58,7 @@ def kind_names(_ctx: click.Context, _param: click.Parameter, incomplete: str) ->
 @click.option("-f", "--follow", is_flag=True, help="Go on with what happens from now on.")
 @click.option("--since", type=Duration(), metavar="DURATION", help="Only the last 10m, 2h, …")
 @click.option("--tail", type=click.IntRange(0, 3000), default=100, metavar="N", help="The last N.")
-@click.option("--kind", multiple=True, metavar="KIND", shell_complete=kind_names,
+@click.option("--kind", type=KindName(), multiple=True, metavar="KIND", shell_complete=kind_names,
               help="Only this kind; may be given several times.")  # fmt: skip
 @click.option("--instance", multiple=True, metavar="INSTANCE", shell_complete=instance_names,
               help="Only this instance; likewise.")  # fmt: skip

@@ -41,6 +41,9 @@ def command(options: Options, models: tuple[str, ...]) -> int:
         lambda: view.show(document, now_s=time.time(), width=width, wide=wide),
     )
     if models and not document["models"]:
-        click.echo(f"fleet: no model's name begins with {' or '.join(models)}", err=True)
+        click.echo(
+            f"fleet: no model's name begins with {' or '.join(models)}; `fleet list` shows all",
+            err=True,
+        )
         return Exit.FAILED
     return Exit.OK

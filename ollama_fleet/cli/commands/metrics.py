@@ -11,7 +11,7 @@ from ollama_fleet.cli.printing import emit
     "metrics",
     cls=Command,
     examples={
-        "fleet metrics | grep requests_in_flight": "a figure now",
+        "fleet metrics | grep requests_running": "a figure now",
         "fleet metrics -o json": "all of them for a program",
     },
 )

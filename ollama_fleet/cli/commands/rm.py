@@ -37,7 +37,7 @@ def command(options: Options, models: tuple[str, ...], force: bool) -> int:
             raise
         except FleetError as error:
             refused = True
-            click.echo(f"fleet: {error}", err=True)
+            click.echo(f"fleet: {error.told}", err=True)
         else:
             changes.append((f"removed {model}", {"model": model}, outcomes))
     code = report(options, changes)

@@ -146,6 +146,6 @@ def _ask(removals: Mapping[str, Sequence[str]]) -> None:
     count = sum(map(len, removals.values()))
     if not sys.stdin.isatty():
         raise click.UsageError(
-            f"{count} models would be removed: say --yes where nobody can answer"
+            f"{count} models would be removed; say --yes where nobody can answer"
         )
     click.confirm(f"Remove {count} models?", abort=True, err=True)
