@@ -51,6 +51,7 @@ _USED: Final = (
     Column("MEASURED", number=True),
 )
 _NESTED: Final = ("scores", "terms")  # what has no place in a row of CSV
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would carry out
 _HOME: Final = f"{DEFAULT_HOST}/{DEFAULT_NAMESPACE}/"
 
 
@@ -67,7 +68,10 @@ def show_usage(usage: Sequence[Document], by: Sequence[str]) -> str:
 
 
 def as_csv(documents: Sequence[Document]) -> str:
-    """A line for each under the names of the fields; lists are joined by blanks."""
+    """A line for each under the names of the fields; lists are joined by blanks.
+
+    Ids and names come from clients: one that a spreadsheet takes for a formula is quoted for it.
+    """
     text = io.StringIO()
     names = [name for name in documents[0] if name not in _NESTED] if documents else []
     writer = csv.DictWriter(text, names, extrasaction="ignore", lineterminator="\n")
@@ -140,4 +144,6 @@ def _used(one: Document) -> tuple[object, ...]:
 
 
 def _cell(value: object) -> object:
-    return " ".join(map(str, value)) if isinstance(value, list | tuple) else value
+    if isinstance(value, list | tuple):
+        value = " ".join(map(str, value))
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value

@@ -162,6 +162,6 @@ def _reading(path: Path) -> Iterator[sqlite3.Connection | None]:
 
 
 _WAY_OUT: Final = {
-    False: "`fleet up` brings the history of an older fleet up to date",
+    False: "`fleet up` brings an older fleet's up to date; a large one takes some seconds",
     True: "a newer fleet has written it: use that to read it",
 }

@@ -55,6 +55,13 @@ def test_csv_has_every_figure_and_no_scores():
     assert as_csv([]) == ""
 
 
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t"])
+def test_no_id_of_a_client_is_a_formula_in_a_spreadsheet(start):
+    (row,) = csv.DictReader(io.StringIO(as_csv(documents(made(id=f"{start}1+1", total_s=-1.0)))))
+    assert row["id"] == f"'{start}1+1"
+    assert row["total_s"] == "-1.0", "a number is one"
+
+
 def test_totals_stand_behind_what_they_are_of():
     one = Usage(
         tenant="key:1",

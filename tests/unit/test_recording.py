@@ -1,22 +1,26 @@
 import re
+from dataclasses import replace
 
-from fleet_fixtures import fleet
+from fleet_fixtures import fleet, spec
 from made_records import Clock, made
 from snapshot_fixtures import fleet as snapshot
 
 from ollama_fleet.config import Config
 from ollama_fleet.fleet.recording import Recording
+from ollama_fleet.gpu import Gpu, GpuReading, GpuSample, Vendor
 from ollama_fleet.history import recent
+from ollama_fleet.placement import Placement
+from ollama_fleet.state import State
 
 
-def recording(path, *, metrics=None, **keys):
+def recording(path, *, metrics=None, state=None, clock=None, **keys):
     config = Config(history=keys, metrics=metrics or {})
-    state, later = fleet("gpu0", models=("qwen3:8b",)), []
+    state, later = state or fleet("gpu0", models=("qwen3:8b",)), []
     one = Recording(
         state,
         path,
         config,
-        clock=Clock(),
+        clock=clock or Clock(),
         wall=Clock(),
         later=lambda _seconds, call: later.append(call),
     )
@@ -55,6 +59,27 @@ def test_a_model_that_no_store_has_is_counted_without_its_name(tmp_path):
     one.ended(Made(key="registry.ollama.ai/library/secret:8b"))
     one.close()
     assert counted(one) == ['{route="/api/chat",model="other",outcome="completed"} 1']
+
+
+def test_what_its_instance_drew_is_known_when_a_record_is_made(tmp_path):
+    """From what the state is told of the GPUs, whoever reads them."""
+
+    class Asks:
+        def record(self, drawn_j):
+            seen.append(drawn_j("gpu0", 1_000.5, 1_001.5))
+            return made()
+
+    seen = []
+    gpu = Gpu("a", 0, "some GPU", Vendor.NVIDIA, 24 * 2**30)
+    state = State(Placement((replace(spec("gpu0"), gpus=(gpu,)),)))
+    clock = Clock()
+    one = recording(tmp_path / "h.db", state=state, clock=clock)
+    for _ in range(3):
+        state.set_gpus(GpuSample((GpuReading("a", power_w=200.0),)))
+        clock.now_s += 1.0
+    one.ended(Asks())
+    one.close()
+    assert seen == [200.0]
 
 
 def test_a_fleet_that_keeps_none_counts_and_touches_no_file(tmp_path):
