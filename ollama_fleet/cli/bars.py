@@ -34,11 +34,14 @@ def bars(console: Console | None = None) -> Iterator[Callable[[str, Mapping[str,
 
         def report(model: str, record: Mapping[str, Any]) -> None:
             digest, total = record.get("digest"), record.get("total")
+            completed = record.get("completed")
             if isinstance(digest, str) and isinstance(total, int):
                 key = model, digest, str(record.get("target") or "")
                 if key not in tasks:
                     tasks[key] = progress.add_task(_layer(*key), total=total)
-                progress.update(tasks[key], completed=record.get("completed") or 0)
+                progress.update(
+                    tasks[key], completed=completed if isinstance(completed, int) else 0
+                )
                 return
             status = clean(str(record.get("status") or ""))
             if status and told.get(model) != status:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import threading
 
 import pytest
 from fleet_of_stores import state_over
@@ -49,6 +50,19 @@ def test_a_store_in_which_all_is_named_is_not_hashed(tmp_path, establish, monkey
     put_model(tmp_path, "m/latest", b"weights")
     monkeypatch.setattr(unnamed, "verify_blob", None)
     assert establish() == []
+
+
+def test_it_is_hashed_on_the_threads_of_copies(tmp_path, establish, monkeypatch):
+    """Those that all else shares would be kept waiting by a few large blobs."""
+    names = []
+
+    def verify(*_, **__):
+        names.append(threading.current_thread().name)
+
+    put_blob(tmp_path, b"left by a pull")
+    monkeypatch.setattr(unnamed, "verify_blob", verify)
+    establish()
+    assert [name.partition("_")[0] for name in names] == ["transfer"]
 
 
 def test_what_was_verified_is_hashed_again_only_if_it_has_changed(tmp_path, establish):

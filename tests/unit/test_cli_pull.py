@@ -1,11 +1,14 @@
 """What `fleet pull --all` prints at its end."""
 
 import json
+from io import StringIO
 
 import click
 import pytest
 from click.testing import CliRunner
+from rich.console import Console
 
+from ollama_fleet.cli.bars import bars
 from ollama_fleet.cli.commands import pull
 from ollama_fleet.errors import Exit
 
@@ -85,6 +88,16 @@ def test_only_for_those_that_are_named(monkeypatch):
         monkeypatch, {"status": "success"}, arguments=("--all", "--to", "a,g", "--insecure")
     )
     assert control.asked == (True, ["a", "g"])
+
+
+def test_figures_that_are_none_draw_a_bar_that_is_empty():
+    """As an instance elsewhere may tell them."""
+    out = StringIO()
+    layer = {"digest": "sha256:0123456789abcdef", "total": 10, "target": "far"}
+    with bars(Console(file=out, width=100, force_terminal=True)) as report:
+        for odd in ("4", None, [], {"a": 1}):
+            report("m", {**layer, "completed": odd})
+    assert "0/10 bytes" in click.unstyle(out.getvalue())
 
 
 @pytest.mark.parametrize("arguments", [(), ("--all", "m")])

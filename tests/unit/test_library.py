@@ -1,6 +1,7 @@
 """Pulls in virtual time: a scripted instance says its records when a test lets it."""
 
 import asyncio
+import gc
 
 import pytest
 from fleet_fixtures import fleet
@@ -115,6 +116,46 @@ def test_many_callers_share_one_download_and_all_see_its_end():
         assert all(s[-1] == "success" for s in seen)
         assert refreshed == ["/store"], "the stores are read again before anyone is told of success"
         assert not state.pulls
+
+    asyncio.run(run())
+
+
+def test_figures_that_are_none_are_passed_on_and_counted_as_nothing():
+    async def run():
+        state, registry = fleet("a"), Registry()
+        lib, _ = library(state, registry)
+        seen = []
+        task = asyncio.create_task(collect(lib.pull("m"), seen))
+        await settle()
+        registry.say(*({**LAYER, "completed": odd} for odd in ("4", None, [], {"a": 1})))
+        await settle()
+        (pull,) = state.pulls.values()
+        assert (pull.completed_bytes, pull.total_bytes) == (0, 10)
+        registry.say({"status": "success"})
+        await task
+        assert seen[-1] == "success"
+
+    asyncio.run(run())
+
+
+def test_nobody_has_to_hear_of_a_pull_that_fails_when_all_have_left():
+    async def run():
+        unheard = []
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, about: unheard.append(about))
+        registry = Registry()
+        lib, _ = library(fleet("a"), registry)
+        task = asyncio.create_task(collect(lib.pull("m"), []))
+        await settle()
+        registry.say(OllamaError("no", 500))
+        task.cancel()
+        await asyncio.wait([task])
+        await settle()
+        assert task.cancelled()
+        del task
+        gc.collect()
+        await settle()
+        assert unheard == []
+        assert not lib._jobs._jobs
 
     asyncio.run(run())
 
@@ -278,6 +319,7 @@ def test_what_was_removed_while_a_pull_ran_is_fetched_again_before_its_success_i
             mutations,
             offer=no_offer,
             disk_of=plenty,
+            model_of=not_there,
             trust=nothing_left,
         )
         seen = []
@@ -314,7 +356,14 @@ def test_downloads_at_once_do_not_count_on_the_same_room():
             return Client()
 
         mutations = Mutations(fleet("a"), lambda _store: asyncio.sleep(0))
-        lib = pulls.Library(mutations._state, client, mutations, offer=no_offer, disk_of=disk_of)
+        lib = pulls.Library(
+            mutations._state,
+            client,
+            mutations,
+            offer=no_offer,
+            disk_of=disk_of,
+            model_of=not_there,
+        )
         one, other = (asyncio.create_task(collect(lib.pull(n), [])) for n in registries)
         await settle()
         layer = {"status": "pulling", "total": 10 * GIB}

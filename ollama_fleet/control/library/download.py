@@ -138,7 +138,8 @@ class Downloads:
         digest, total_bytes = record.get("digest"), record.get("total")
         if not isinstance(digest, str) or not isinstance(total_bytes, int):
             return
-        rest_bytes = total_bytes - int(record.get("completed") or 0)
+        completed_bytes = record.get("completed")
+        rest_bytes = total_bytes - (completed_bytes if isinstance(completed_bytes, int) else 0)
         if digest in claim:
             claim.left(digest, rest_bytes)
             return

@@ -1,11 +1,11 @@
 """What earlier pulls have left in a store, put right before the next one builds on it."""
 
 import asyncio
-import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from ollama_fleet.control.library.jobs import Job
+from ollama_fleet.control.library.threaded import threaded
 from ollama_fleet.control.mutations import Mutations
 from ollama_fleet.control.stores.resuming import mend_downloads
 from ollama_fleet.control.stores.unnamed import Unnamed, find_unnamed, find_wrong, remove
@@ -33,11 +33,7 @@ class Trust:
         if not unnamed:
             return begun
         job.tell({"status": "checking what an earlier pull has left"})
-        stop = threading.Event()
-        try:
-            wrong = await asyncio.to_thread(find_wrong, folder, unnamed, stopped=stop.is_set)
-        finally:
-            stop.set()
+        wrong = await threaded(lambda stopped: find_wrong(folder, unnamed, stopped=stopped))
         if wrong:
             async with self._mutations.removing(store):
                 await asyncio.to_thread(remove, wrong)

@@ -64,7 +64,7 @@ def plan_transfer(
     """
     if target.holds(model):
         return None
-    gone = source.lacking(model.layers)
+    gone = frozenset(source.lacking(model.layers))
     layers = target.lacking(model.layers)
     near = {} if _one_disk(source, target) else _near(layers, target, sisters)
     lost = [layer.digest for layer in layers if layer in gone and layer.digest not in near]
