@@ -17,6 +17,12 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 NAMES = {page: str(page.relative_to(ROOT)) for page in PAGES}
 FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
+INCOMPLETE = (
+    click.exceptions.Exit,
+    click.exceptions.NoArgsIsHelpError,
+    click.MissingParameter,
+    click.BadOptionUsage,
+)
 INDEX = ROOT / "docs" / "README.md"
 
 
@@ -75,9 +81,14 @@ def commands(page: Path) -> Iterator[list[str]]:
     text = "".join([*typed, *blocks(page, "sh")]).replace("\\\n", " ")
     for line in re.sub(r"#.*?\s{3,}(?=fleet )", "\n", text).splitlines():
         if re.search(r"\bfleet ", line):
-            words = shlex.shlex(line, posix=True, punctuation_chars=True)
-            words.whitespace_split = True
-            yield from within(list(words))
+            yield from within(tokens(line))
+
+
+def tokens(line: str) -> list[str]:
+    """A line as a shell takes it apart, without its comment."""
+    lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
+    lexer.whitespace_split = True
+    return list(lexer)
 
 
 def within(words: list[str]) -> Iterator[list[str]]:
@@ -127,10 +138,24 @@ def test_a_command_that_there_is_not_is_seen():
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES.get)
 def test_every_command_that_is_mentioned_is_one(page):
-    """`fleet WORD` in the text names a command that there is."""
-    mentioned = set(re.findall(r"`fleet ([a-z]+)\b", prose(page)))
-    there = {name for name in mentioned if fleet.get_command(click.Context(fleet), name)}
-    assert mentioned == there
+    """Whatever stands in the text as `fleet …`, with options that there are, if not complete."""
+    said = re.findall(r"`(fleet [a-z]+(?: [^`…|[]+)?)`", prose(page).replace("\n", " "))
+    for words in (words for code in said for words in within(tokens(code))):
+        with suppress(*INCOMPLETE):
+            parse(words)
+
+
+# -- tests and files -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES.get)
+def test_every_test_and_file_that_is_named_is_there(page):
+    """A claim is held by the test that the manual names."""
+    text = page.read_text()
+    for path in re.findall(r"`((?:ollama_fleet|scripts|tests|deploy|docs)/[\w./-]*)", text):
+        assert (ROOT / path).exists()
+    for path, test in re.findall(r"`(tests/[\w/]+\.py)::(\w+)", text):
+        assert f"def {test}(" in (ROOT / path).read_text()
 
 
 # -- configurations --------------------------------------------------------------------------------
