@@ -64,6 +64,7 @@ class Dashboard(App[Outcome], inherit_bindings=False):
         self._now_unix_s = wall()
         self._tiles = Tiles(colour=colour)
         self._sheet: Sheet | None = None
+        self._turn = asyncio.Lock()  # one look at a time: a fleet may take long to answer
 
     def compose(self) -> ComposeResult:
         """All of it is one screen."""
@@ -80,15 +81,16 @@ class Dashboard(App[Outcome], inherit_bindings=False):
 
     async def _look(self) -> None:
         """Read the fleet, unless the reader holds the screen still, and draw."""
-        if not self.controls.paused:
-            try:
-                await asyncio.to_thread(self._watch.look, self.controls.tab, time.monotonic())
-            except Exception as error:  # noqa: BLE001 - told once the terminal is as it was
-                self.bug = error
-                self.exit(return_code=1)
-                return
-            self._now_unix_s = self._wall()
-        self._draw()
+        async with self._turn:
+            if not self.controls.paused:
+                try:
+                    await asyncio.to_thread(self._watch.look, self.controls.tab, time.monotonic())
+                except Exception as error:  # noqa: BLE001 - told once the terminal is as it was
+                    self.bug = error
+                    self.exit(return_code=1)
+                    return
+                self._now_unix_s = self._wall()
+            self._draw()
 
     def _draw(self) -> None:
         if self.size.width < 2 or self.size.height < 2:
@@ -173,8 +175,8 @@ class Dashboard(App[Outcome], inherit_bindings=False):
         other = controls.tab is not self.controls.tab
         self.controls = controls
         self._draw()
-        if other:
-            self.call_later(self._look)
+        if other:  # not by a message: no key would act until the fleet has answered
+            self.run_worker(self._look())
 
     def _restart(self, chosen: Restart) -> None:
         """On a thread of its own that nobody waits for: it ends when the last request there has."""

@@ -91,5 +91,5 @@ class Watch:
 
 
 def _started_anew(scene: Scene, started_s: float) -> Scene:
-    """Another fleet numbers its events anew."""
+    """A fleet that was started anew tells all of its events: it may not know those of before."""
     return scene if scene.snapshot.started_s == started_s else replace(scene, events=())

@@ -1,6 +1,7 @@
 """The interactive screen as Textual's pilot drives it, over a fleet that is made up."""
 
 import asyncio
+import threading
 from dataclasses import replace
 
 import pytest
@@ -227,6 +228,33 @@ def test_a_fleet_that_goes_away_is_told_and_waited_for():
         driven.source.away = False
         await driven.look()
         assert "waiting for it" not in driven.text
+
+    drive(steps)
+
+
+def test_keys_act_while_a_fleet_takes_long_to_answer_and_it_is_asked_one_thing_at_a_time():
+    async def steps(driven):
+        answers, asking, most = threading.Event(), 0, 0
+        snapshot = driven.source.snapshot
+
+        def slow():
+            nonlocal asking, most
+            asking += 1
+            most = max(most, asking)
+            answers.wait(30)
+            asking -= 1
+            return snapshot()
+
+        driven.source.snapshot = slow
+        try:
+            for tab in (Tab.REQUESTS, Tab.EVENTS, Tab.MODELS):
+                await driven.pilot.press(str(tab.value))
+                await until(driven, lambda tab=tab: driven.app.controls.tab is tab)
+            await until(driven, lambda: "LOADED" in driven.text)
+        finally:
+            answers.set()
+        await driven.look()
+        assert most == 1
 
     drive(steps)
 

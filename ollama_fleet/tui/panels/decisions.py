@@ -79,7 +79,7 @@ def _row(decision: Decision, view: View) -> Row:
         _seconds(decision.load_s, "magenta"),
         _seconds(decision.total_s, ""),
         Cell(count(decision.output_tokens), "dim", float(decision.output_tokens)),
-        Cell(decision.ending, "dim" if well else "red"),
+        Cell(clean(decision.ending), "dim" if well else "red"),
         Cell(_said(decision, view), "dim"),
     )
     return Row(cells, decision.instance)

@@ -23,13 +23,14 @@ class _Words:
 
     on_disk: str
     loading: str
+    reloading: str
     in_memory: str
     legend: str
 
 
-_LONG: Final = _Words("disk", "load", "{busy}/{slots}", "in memory: requests / slots")
+_LONG: Final = _Words("disk", "load", "reload", "{busy}/{slots}", "in memory: requests / slots")
 _SHORT: Final = _Words(
-    "d", "L", "{busy}", "number: in memory, its requests; L: loading; d: on disk"
+    "d", "L", "R", "{busy}", "number: in memory, its requests; L: loading; R: reloading; d: on disk"
 )
 _NAME_WIDTH: Final = 12  # cells of a model's name, at least
 
@@ -106,6 +107,8 @@ def _row(model: str, sites: Sequence[_Site], words: _Words, view: View) -> Row:
 
 def _cell(model: str, site: _Site, words: _Words, view: View) -> Cell:
     instance, row = site.instance, site.hot.get(model)
+    if model in instance.reloading:  # whatever is in memory is old: it gets no requests
+        return Cell(words.reloading, "cyan", 2.5)
     if row is not None:
         busy = instance.in_flight_by_model.get(model, 0)
         slots = instance.slots_by_model.get(model, instance.slots)
@@ -126,6 +129,8 @@ def _is_whole(row: Mapping[str, Any], instance: InstanceSnapshot) -> bool:
 
 
 def _told(model: str, instance: InstanceSnapshot, view: View) -> str:
+    if model in instance.reloading:
+        return "reloading: its weights were replaced, and it gets no requests until it has the new"
     row = _hot(instance).get(model)
     if row is None:
         if model in instance.loading:

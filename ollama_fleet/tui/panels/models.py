@@ -22,14 +22,23 @@ def trouble(instance: InstanceSnapshot) -> bool:
 
 
 def detail(instance: InstanceSnapshot, view: View, width: int) -> Text:
-    """The cause if there is trouble, else the resident models with their time to unload."""
+    """The cause if there is trouble, else what is reloading and in memory, until when."""
     if trouble(instance):
         style = "red" if instance.phase is Phase.FAILED else "yellow"
         return Text(view.glyphs.fit(view.glyphs.clean(instance.cause), width), style)
-    rows = [row for row in instance.resident if isinstance(row.get("name"), str)]
-    if not rows:
+    clean = view.glyphs.clean
+    models = [
+        Text(f"reloading {clean(name).removesuffix(':latest')}", "cyan")
+        for name in instance.reloading
+    ]
+    models += [
+        _model(instance, row, view)
+        for row in instance.resident
+        if isinstance(row.get("name"), str) and row["name"] not in instance.reloading
+    ]
+    if not models:
         return Text("no model in memory" if instance.phase is Phase.READY else "", "dim")
-    text = Text(f" {view.glyphs.dot} ", "dim").join(_model(instance, row, view) for row in rows)
+    text = Text(f" {view.glyphs.dot} ", "dim").join(models)
     if text.cell_len > width:
         room = max(0, width - len(view.glyphs.more))
         text.truncate(room, overflow="crop")
