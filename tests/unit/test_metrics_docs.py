@@ -42,7 +42,7 @@ def test_every_reason_is_explained():
 
 
 def test_a_picker_is_pointed_at_gauges_without_labels():
-    (block,) = (b for b in re.findall(r"```yaml\n(.*?)```", MANUAL, re.DOTALL) if "Spec" in b)
+    (block,) = (b for b in re.findall(r"```yml\n(.*?)```", MANUAL, re.DOTALL) if "Spec" in b)
     (engine,) = yaml.safe_load(block)["plugins"][1]["parameters"]["engineConfigs"]
     specs = {value for key, value in engine.items() if key.endswith("Spec")}
     gauges = {f.name for f in catalogue() if f.kind == "gauge" and not f.labels}
