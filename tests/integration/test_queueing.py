@@ -213,7 +213,7 @@ async def control_api(router, path):
     def unused(*_):
         raise AssertionError("nobody asks for this")
 
-    others = dict.fromkeys(("snapshot", "recent", "find", "pull", "restart", "down"), unused)
+    others = dict.fromkeys(("snapshot", "pull", "restart", "down"), unused)
     commands = Commands(waiting=router.admission.waiting, **others)
     connector = aiohttp.UnixConnector(str(path))
     async with (
