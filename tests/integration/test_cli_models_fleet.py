@@ -79,7 +79,7 @@ def test_a_copy_is_there_for_everyone_at_once_and_is_removed_alone(tiny):
     assert listed(tiny) == {"mine/small:1": on_disk, "tiny:latest": on_disk}
     done = tiny.run("rm", "mine/small:1", "nix", "tiny")
     assert (done.code, done.out) == (1, "removed mine/small:1\nremoved tiny\n")
-    assert done.err.startswith("fleet: no instance has a model nix")
+    assert done.err.startswith("fleet: no instance has a model nix; `fleet pull nix` downloads it")
     assert listed(tiny) == {}
 
 
@@ -103,7 +103,8 @@ def test_show_tells_what_a_model_is_and_where(tiny):
     assert document["details"]["quantization_level"] == "F16"
     assert [model["name"] for model in document["models"]] == ["tiny:latest"]
     done = tiny.run("show", "nix")
-    assert (done.code, done.err.splitlines()[0]) == (1, "fleet: no instance has a model nix")
+    told = "fleet: no instance has a model nix; `fleet pull nix` downloads it\n"
+    assert (done.code, done.err) == (1, told)
 
 
 def test_a_pull_that_runs_is_seen_in_the_list(tiny):

@@ -71,7 +71,8 @@ def command(
     except KeyboardInterrupt:
         note(options, "\ncancelled; what was downloaded is kept, the next pull goes on from there")
         raise
-    tell_leftovers(options, control)  # what a pull has replaced stays
+    if code == Exit.OK:
+        tell_leftovers(options, control)  # what a pull has replaced stays
     return code
 
 
