@@ -46,7 +46,8 @@ def test_list_has_the_columns_of_ollamas_list_and_one_per_instance(tiny):
     assert lines[1].split()[-2:] == ["disk", "disk"]
     assert tiny.run("ls", "TIN").out.splitlines()[1].split()[0] == "tiny:latest"
     done = tiny.run("list", "nix")
-    assert (done.code, done.err) == (1, "fleet: no model's name begins with nix; `fleet list` shows all\n")
+    told = "fleet: no model's name begins with nix; `fleet list` shows all\n"
+    assert (done.code, done.err) == (1, told)
 
 
 def test_a_model_is_loaded_and_unloaded_where_it_is_said(tiny):
