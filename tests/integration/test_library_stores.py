@@ -352,6 +352,45 @@ def test_a_failure_elsewhere_is_no_failure_for_who_did_not_ask_for_that_place(tm
     assert isinstance(other, OllamaError)
 
 
+def test_a_pull_that_comes_while_the_model_is_brought_from_a_store_asks_the_registry_too(tmp_path):
+    """Whether there is a later one, over the way that it was told to."""
+    fleet = box(tmp_path / "a", tmp_path / "b")
+    put_model(tmp_path / "b", "m/latest", WEIGHTS)
+    fleet.content = b"later" * 1000
+
+    async def all_of(records):
+        return [record async for record in records]
+
+    async def run():
+        asked = asyncio.Event()
+        bring = fleet.library._spread.bring
+
+        async def slowly(*transfer):
+            asked.set()
+            await pulled.wait()
+            await bring(*transfer)
+
+        fleet.library._spread.bring = slowly
+        pulled = asyncio.Event()
+        shared = asyncio.create_task(
+            all_of(fleet.library.share("m", str(tmp_path / "b"), [str(tmp_path / "a")]))
+        )
+        await asked.wait()
+        pulling = asyncio.create_task(
+            all_of(fleet.library.pull("http://registry.ollama.ai/library/m", True))
+        )
+        await asyncio.sleep(0)
+        pulled.set()
+        await asyncio.gather(shared, pulling)
+
+    asyncio.run(asyncio.wait_for(run(), 20))
+    assert [(name, insecure) for _, _, name, insecure in fleet.asked] == [
+        ("http://registry.ollama.ai/library/m", True)
+    ]
+    assert all(blob_file(tmp_path / s, fleet.content).exists() for s in "ab")
+    assert len({read_store(tmp_path / s).model(KEY).digest for s in "ab"}) == 1
+
+
 # -- damage --------------------------------------------------------------------------------------
 
 

@@ -141,17 +141,17 @@ class Library:
         await self._jobs.close()
 
     async def _run(self, job: Job) -> None:
-        done: set[str] = set()
+        done: dict[str, str] = {}  # from where, for that may change
         source = REGISTRY
-        while lacking := [s for s in job.targets if s not in done and s not in job.failures]:
+        while lacking := [s for s in job.unfailed() if done.get(s) != job.targets[s]]:
             downloading = [s for s in lacking if job.targets[s] == REGISTRY]
             if downloading and source == REGISTRY:
                 source = await self._downloaded(job, downloading)
-                done.add(source)
+                done[source] = REGISTRY
                 continue
-            done.update(lacking)
-            ways = [(job.targets[store] or source, store) for store in lacking]
-            await asyncio.gather(*(self._reach(job, origin, store) for origin, store in ways))
+            ways = {store: job.targets[store] for store in lacking}
+            done.update(ways)
+            await asyncio.gather(*(self._reach(job, ways[s] or source, s) for s in lacking))
         for record in self._afterwards(job.key):
             job.tell(record)
 

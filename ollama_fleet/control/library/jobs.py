@@ -35,6 +35,20 @@ class Job:
     watchers: set["asyncio.Queue[_Item]"] = field(default_factory=set)
     task: "asyncio.Task[None] | None" = None
 
+    def take_on(self, name: str, targets: Mapping[str, str], *, insecure: bool) -> None:
+        """Have the model brought to these, too; a download outranks what another store has."""
+        if "" in targets.values() and "" not in self.targets.values():
+            self.name, self.insecure = name, insecure  # what to call it, to a registry
+        for target, source in targets.items():
+            if not source and self.targets.get(target):
+                self.failures.pop(target, None)
+                self.targets[target] = source
+            self.targets.setdefault(target, source)
+
+    def unfailed(self) -> list[str]:
+        """The targets that are to have it and of which none has been given up."""
+        return [target for target in self.targets if target not in self.failures]
+
     def tell(self, record: Record) -> None:
         """Note a record and hand it to everyone."""
         digest = record.get("digest")
@@ -111,8 +125,7 @@ class Jobs:
         if job is None:
             job = self._jobs[key] = Job(key, name, insecure)
             job.task = asyncio.create_task(self._run(job), name=f"pull {name}")
-        for target, source in targets.items():
-            job.targets.setdefault(target, source)
+        job.take_on(name, targets, insecure=insecure)
         return job
 
     def _leave(self, job: Job, queue: "asyncio.Queue[_Item]") -> None:
