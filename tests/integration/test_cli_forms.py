@@ -109,6 +109,29 @@ def test_quiet_is_quiet(ran, line):
     assert ran(line, "-q").out == ""
 
 
+@pytest.mark.parametrize(
+    ("variables", "line", "coloured"),
+    [
+        ({}, "status", False),
+        ({"FORCE_COLOR": "1"}, "status", True),
+        ({"FORCE_COLOR": "1"}, "--no-color status", False),
+        ({"FORCE_COLOR": "1"}, "status --no-color", False),
+        ({"FORCE_COLOR": "1", "NO_COLOR": "1"}, "status", False),
+        ({"FORCE_COLOR": "1", "TERM": "dumb"}, "status", False),
+        ({"FORCE_COLOR": "1"}, "status -o json", False),
+    ],
+)
+def test_colours_are_for_terminals_and_for_who_forces_them(
+    ran, monkeypatch, variables, line, coloured
+):
+    for name in ("NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert ("\x1b" in ran(line).out) is coloured
+
+
 def test_no_command_is_forgotten():
     told = {line.split()[0] for line in (*ANSWERS, *STREAMS)}
     assert told | ELSEWHERE >= set(names())
