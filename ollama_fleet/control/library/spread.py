@@ -47,17 +47,14 @@ class Spread:
         Onto a disk it is copied once; the other stores there link to that copy, and wait for it.
         Raises StoreError. A cancelled one stops within a tenth of a second and keeps what it has.
         """
-        transfer = await self._plan(job, source, target)
+        transfer = await _plan(job, source, target)
         if transfer is None or transfer.way is not Way.COPY or transfer.disk is None:
             await self._carry(job, transfer, target)
             return
         async with job.turns.setdefault(transfer.disk.device, asyncio.Lock()):
-            transfer = await self._plan(job, source, target)  # meanwhile that disk may have it
+            sisters = [store for store in self._stores() if store not in (source, target)]
+            transfer = await _plan(job, source, target, sisters)  # their disk may have it now
             await self._carry(job, transfer, target)
-
-    async def _plan(self, job: Job, source: str, target: str) -> Transfer | None:
-        sisters = [Path(store) for store in self._stores() if store not in (source, target)]
-        return await asyncio.to_thread(_planned, job.key, Path(source), Path(target), sisters)
 
     async def _carry(self, job: Job, transfer: Transfer | None, target: str) -> None:
         if transfer is None:
@@ -88,6 +85,12 @@ class Spread:
 
             tell = telling(hear)
             await threaded(lambda stopped: _brought(transfer, stopped, tell))
+
+
+async def _plan(job: Job, source: str, target: str, sisters: Sequence[str] = ()) -> Transfer | None:
+    return await asyncio.to_thread(
+        _planned, job.key, Path(source), Path(target), [Path(sister) for sister in sisters]
+    )
 
 
 def _planned(key: str, source: Path, target: Path, sisters: Sequence[Path]) -> Transfer | None:
