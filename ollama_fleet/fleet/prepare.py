@@ -133,30 +133,29 @@ def _command(config: Config, environ: Mapping[str, str]) -> tuple[str, ...]:
     return (found, "serve") if found else ()
 
 
-def require_binary(plan: Prepared) -> None:
-    """Raise StartFailed if instances are to be started and there is no program for them."""
-    if not plan.argv and any(not spec.external for spec in plan.placement.instances):
+def require_startable(plan: Prepared) -> None:
+    """Raise StartFailed or PortTaken for what keeps instances of ours from being started."""
+    own = [spec for spec in plan.placement.instances if not spec.external]
+    if own and not plan.argv:
         raise StartFailed(
             f"the ollama binary {plan.config.ollama.binary!r} was not found",
             "install Ollama (https://ollama.com/download), set `ollama.binary` in fleet.yaml, "
             "or try a fleet without it: `fleet up --simulate`",
         )
+    wanted = () if plan.config.instance_ports == "auto" else own
+    for spec in wanted:
+        if not is_free(spec.host, spec.port):
+            raise PortTaken(
+                f"port {spec.port}, wanted for {spec.name}, is taken by {find_listener(spec.port)}",
+                "choose another `instance_ports`, or `auto`",
+            )
 
 
 def _ports(config: Config, claims: Claims) -> Iterator[int]:
-    """Ports for the instances, each free when it is drawn."""
+    """Ports for the instances; where they may be any, each is free when it is drawn."""
     if config.instance_ports == "auto":
         return claims.draw("127.0.0.1", FIRST_PORT)
-    return map(_must_be_free, range(config.instance_ports, 65536))
-
-
-def _must_be_free(port: int) -> int:
-    if not is_free("127.0.0.1", port):
-        raise PortTaken(
-            f"port {port}, wanted for an instance, is taken by {find_listener(port)}",
-            "choose another `instance_ports`, or `auto`",
-        )
-    return port
+    return iter(range(config.instance_ports, 65536))
 
 
 def _profile(name: str) -> Profile:

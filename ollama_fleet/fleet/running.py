@@ -39,7 +39,7 @@ from ollama_fleet.fleet.front import make_front
 from ollama_fleet.fleet.hold import hold
 from ollama_fleet.fleet.learning import Learned
 from ollama_fleet.fleet.loading import Loaders
-from ollama_fleet.fleet.prepare import Prepared, install_models, prepared, require_binary
+from ollama_fleet.fleet.prepare import Prepared, install_models, prepared, require_startable
 from ollama_fleet.fleet.process import leave_out_what_stays, new_loop, raise_file_limit
 from ollama_fleet.fleet.pulling import make_library
 from ollama_fleet.fleet.recording import Recording
@@ -89,7 +89,7 @@ async def _serve(
             "`fleet init` says what to do about Ollama's own service",
         )
     plan = await prepared(loaded, directories=directories, environ=environ, simulate=simulate)
-    require_binary(plan)
+    require_startable(plan)
     install_models(plan)
     tracing = make_tracing(plan.config.tracing, environ)
     async with AsyncExitStack() as stack:
