@@ -57,15 +57,13 @@ def find(path: Path, request_id: str) -> RequestRecord | None:
     with _reading(path) as db:
         if db is None:
             return None
-        exact = _one(db, "WHERE id = ? ORDER BY number DESC LIMIT 1", request_id)
-        if exact is not None:
-            return exact
-        if request_id == LAST:
+        if request_id == LAST:  # first: a client may call its requests so
             return _one(db, "ORDER BY number DESC LIMIT 1")
         if request_id == SLOWEST:
             slowest = f"SELECT number FROM requests INDEXED BY {BY_TENANT} ORDER BY total_s DESC"  # noqa: S608 - our own names
             return _one(db, f"WHERE number = ({slowest} LIMIT 1)")
-        return _begun(db, request_id)
+        exact = _one(db, "WHERE id = ? ORDER BY number DESC LIMIT 1", request_id)
+        return exact if exact is not None else _begun(db, request_id)
 
 
 def neighbours(path: Path, record: RequestRecord) -> tuple[RequestRecord, ...]:

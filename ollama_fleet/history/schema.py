@@ -83,6 +83,8 @@ SELECT = f"SELECT {_NAMES} FROM requests"  # noqa: S608 - our own names
 _MAX_CHARS = 512  # of one text: a model's name comes from a client, who may write a book
 _FIELDS = msgspec.structs.fields(RequestRecord)
 _TEXTS = tuple(n for n, field in enumerate(_FIELDS) if field.type is str)
+_INTEGERS = tuple(n for n, field in enumerate(_FIELDS) if field.type is int)
+_MOST = 2**63 - 1  # an integer of SQLite's: a client may announce a longer body
 _LISTS = tuple(COLUMNS.index(name) for name in ("tried", "failures", "terms", "scores"))
 _ENDING = COLUMNS.index("ending")
 
@@ -91,12 +93,15 @@ _decode = msgspec.json.decode
 
 
 def to_row(record: RequestRecord) -> Sequence[object]:
-    """The record as INSERT takes it: lists as JSON text, long texts cut."""
+    """The record as INSERT takes it: lists as JSON text, long texts and integers cut."""
     row: list[Any] = list(msgspec.structs.astuple(record))
     for n in _TEXTS:
         text = row[n]
         if len(text) > _MAX_CHARS or not text.isascii():
             row[n] = _clean(text)
+    for n in _INTEGERS:
+        if row[n] > _MOST:
+            row[n] = _MOST
     for n in _LISTS:
         row[n] = _encode(row[n]).decode()
     row[_ENDING] = str(record.ending)

@@ -74,7 +74,9 @@ def _reason(record: RequestRecord) -> str:
 
 def _queued(record: RequestRecord, seconds: Spent, _usual: Sequence[Pace]) -> tuple[Cause, str]:
     up, full = record.instances_up, record.instances_full
-    if not up:
+    if len(record.failures) == len(record.tried):  # so has no instance been its last
+        why = "no place came free for it"
+    elif not up:
         why = "no instance was ready for it when it came"
     elif full == up:
         why = f"{_all(up)} full when it came"

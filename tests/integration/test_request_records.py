@@ -5,7 +5,7 @@ import asyncio
 import uvloop
 from router_fixtures import DONE, NDJSON, SSE, TOKEN, Backend, answer, chunk, post, reset, routed
 
-from ollama_fleet.history import Ending
+from ollama_fleet.history import Ending, explain
 from ollama_fleet.router.dialect import Dialect
 from ollama_fleet.router.intake import Wanted, inference
 from ollama_fleet.state import Stage
@@ -193,6 +193,25 @@ def test_a_record_says_what_a_request_met_that_had_to_wait():
             await asyncio.gather(*asked)
         met = [(r.instances_up, r.instances_full, r.waiting_before) for r in router.records]
         assert met == [(1, 1, 0), (1, 1, 1)]
+
+    run(check())
+
+
+def test_who_leaves_the_queue_has_spent_its_time_there():
+    async def check():
+        async with Backend(counted) as backend, routed(backend, slots=1) as router:
+            with await router.relay._admission.admit(router_request()):
+                _reader, writer = await asyncio.open_connection("127.0.0.1", router.front.port)
+                writer.write(post("/api/chat"))
+                while not router.state.waiting:
+                    await asyncio.sleep(0.005)
+                writer.close()
+                while not router.records:
+                    await asyncio.sleep(0.005)
+            (record,) = router.records
+            assert (record.ending, record.attempts) == (Ending.CLIENT_GONE, 0)
+            assert 0 < record.queue_s <= record.total_s < record.queue_s + 0.5
+            assert "no place came free for it" in explain(record, ()).verdict
 
     run(check())
 

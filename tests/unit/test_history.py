@@ -161,7 +161,7 @@ def test_the_file_is_for_its_owner_alone(path, before):
 def test_a_batch_is_written_whole_or_not_at_all(path):
     file = HistoryFile(path)
     with pytest.raises(OverflowError):
-        file.write([made(), made(output_tokens=2**80)])
+        file.write([made(), made(output_tokens=-(2**80))])
     file.write([made(id="r2")])
     file.close()
     assert ids(path) == [2]
@@ -276,6 +276,17 @@ def test_the_beginning_of_an_id_is_enough_where_no_other_begins_so(path):
     assert raised.value.hint == "there are ab1, ab2"
     assert find(path, "last").id == "ab2"
     assert find(path, "slowest").id == "c%_"
+
+
+def test_no_client_decides_which_request_is_the_last_or_the_slowest(path):
+    keep(path, made(id="last"), made(id="slowest"), made(id="s", total_s=99.0), made(id="r"))
+    assert find(path, "last").id == "r"
+    assert find(path, "slowest").id == "s"
+
+
+def test_a_figure_beyond_sqlites_costs_no_other_record(path):
+    keep(path, made(id="a", request_bytes=2**64 - 1), made(id="b"))
+    assert [(r.id, r.request_bytes) for r in recent(path, 9)] == [("b", 1_500), ("a", 2**63 - 1)]
 
 
 def test_a_request_is_compared_with_those_for_its_model_before_it_and_behind(path):

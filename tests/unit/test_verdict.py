@@ -213,10 +213,13 @@ def test_what_came_to_nothing_is_told_by_its_reason():
 
 
 def test_of_a_client_that_left_it_is_told_what_it_waited_for():
-    left = made(ending=Ending.CLIENT_GONE, queue_s=9.0, total_s=9.0, instances_up=1)
+    left = made(ending=Ending.CLIENT_GONE, queue_s=9.0, total_s=9.0, instance="", tried=())
     cause, text = verdict(left)
     assert cause is Cause.QUEUE
-    assert text.startswith("the client left after 9.00 s; waited in the queue")
+    assert text == (
+        "the client left after 9.00 s; waited in the queue for 9.00 s of 9.00 s: "
+        "no place came free for it"
+    )
 
 
 # -- paces -------------------------------------------------------------------------------------

@@ -108,7 +108,12 @@ class Relay:
             since_s = self._clock()
             excluded = self._excluded(request, journal) if journal.tried else _NOBODY
             age_s = since_s - journal.began_s
-            with await self._admission.admit(request, excluded, age_s=age_s) as place:
+            try:
+                granted = await self._admission.admit(request, excluded, age_s=age_s)
+            except BaseException:  # refused, too late, or its client is gone: it has waited, too
+                journal.queue_s += self._clock() - since_s
+                raise
+            with granted as place:
                 journal.admitted(place, self._clock() - since_s)
                 try:
                     await self._attempt(place.lease, request, client, journal)
