@@ -36,8 +36,14 @@ class Pool:
         return None
 
     async def connect(self) -> Upstream:
-        """Open a connection. Raises ConnectFailed: nothing was sent."""
-        loop = asyncio.get_running_loop()
+        """Open a connection. Raises ConnectFailed: nothing was sent.
+
+        It takes the place of an idle one that its request may not use, as one that must not be sent
+        twice: else each of these would leave one more.
+        """
+        loop, spare = asyncio.get_running_loop(), self.idle()
+        if spare is not None:
+            spare.abort()
         context = ssl.create_default_context() if self._secure else None
         try:
             async with asyncio.timeout(self._timeout_s):
