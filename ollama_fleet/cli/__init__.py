@@ -41,7 +41,7 @@ def run(arguments: Sequence[str]) -> int:
         return error.exit_code
     except click.Abort:  # Ctrl-C; whoever had something to say about it has said it
         return Exit.INTERRUPTED
-    except OSError as error:
+    except (OSError, UnicodeEncodeError) as error:
         _tell(_about(error))
         return Exit.NOT_ALLOWED if isinstance(error, PermissionError) else Exit.FAILED
     return code if isinstance(code, int) else Exit.OK
@@ -52,7 +52,10 @@ def _tell(told: str) -> None:
         click.echo(f"fleet: {line}", err=True)
 
 
-def _about(error: OSError) -> str:
-    """Name the file and the cause, where the system tells them."""
+def _about(error: OSError | UnicodeEncodeError) -> str:
+    """Name the file, or the text, and the cause, where the system tells them."""
+    if isinstance(error, UnicodeEncodeError):
+        wrong = error.object[error.start : error.end]
+        return f"{wrong!a} cannot be written as {error.encoding}; was it typed in another encoding?"
     cause = error.strerror or str(error) or type(error).__name__
     return f"{error.filename}: {cause}" if error.filename else cause

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from ollama_fleet.cli.table import Column, clean, table
+from ollama_fleet.cli.table import Column, clean, printable, table
 from ollama_fleet.names import DEFAULT_HOST, DEFAULT_NAMESPACE
 
 Document = Mapping[str, Any]
@@ -51,7 +51,7 @@ _USED: Final = (
     Column("MEASURED", number=True),
 )
 _NESTED: Final = ("scores", "terms")  # what has no place in a row of CSV
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would carry out
+_FORMULA: Final = ("=", "+", "-", "@", "＝", "＋", "－", "＠")  # noqa: RUF001 - wide ones, too: what a spreadsheet would carry out
 _HOME: Final = f"{DEFAULT_HOST}/{DEFAULT_NAMESPACE}/"
 
 
@@ -70,7 +70,8 @@ def show_usage(usage: Sequence[Document], by: Sequence[str]) -> str:
 def as_csv(documents: Sequence[Document]) -> str:
     """A line for each under the names of the fields; lists are joined by blanks.
 
-    Ids and names come from clients: one that a spreadsheet takes for a formula is quoted for it.
+    Ids and names come from clients: one that a spreadsheet takes for a formula is quoted for it,
+    and nothing in one is obeyed by a terminal or ends the line.
     """
     text = io.StringIO()
     names = [name for name in documents[0] if name not in _NESTED] if documents else []
@@ -146,4 +147,7 @@ def _used(one: Document) -> tuple[object, ...]:
 def _cell(value: object) -> object:
     if isinstance(value, list | tuple):
         value = " ".join(map(str, value))
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+    if not isinstance(value, str):
+        return value
+    text = printable(value)
+    return f"'{text}" if text.lstrip().startswith(_FORMULA) else text

@@ -1,7 +1,9 @@
 """What becomes of a request's record: a row of the history, counts for Prometheus, a log line."""
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 from ollama_fleet.api.admin.lately import Lately
 from ollama_fleet.api.app import ROUTES
@@ -9,11 +11,15 @@ from ollama_fleet.config import Config
 from ollama_fleet.fleet.access import AccessLog
 from ollama_fleet.fleet.noticing import TOGETHER_S, Noticing
 from ollama_fleet.gpu import GpuSample
-from ollama_fleet.history import Bounds, Energy, History
+from ollama_fleet.history import Bounds, Energy, History, RequestRecord
 from ollama_fleet.metrics import Configured, Metrics
 from ollama_fleet.state import State
 from ollama_fleet.tracing import Traced
 from ollama_fleet.tracing.writer import SpanWriter
+
+_FAULT: Final = "what has ended is not recorded in full"
+
+log = logging.getLogger(__name__)
 
 
 class Recording:
@@ -76,19 +82,28 @@ class Recording:
 
     def _take(self) -> None:
         ended, self._ended = self._ended, []
-        records = [request.record(self._energy.drawn_j) for request in ended]
-        for record in records:
-            if self.metrics is not None:
-                self.metrics.observe(record)
-            self.lately.add(record)
+        records = [record for request in ended if (record := self._record(request)) is not None]
+        for look in (self._access.write, self._noticing.look):
+            try:
+                look(records)
+            except Exception:
+                log.exception(_FAULT)
+
+    def _record(self, request: Traced) -> RequestRecord | None:
+        """Its record, kept first and counted then; None where none can be made of it."""
+        record = None
+        try:
+            record = request.record(self._energy.drawn_j)
             if self._history is not None:
                 self._history.add(record)
-        if self._spans is not None:
-            self._spans.add(
-                (request.trace, record) for request, record in zip(ended, records, strict=True)
-            )
-        self._access.write(records)
-        self._noticing.look(records)
+            if self._spans is not None:
+                self._spans.add(((request.trace, record),))
+            self.lately.add(record)
+            if self.metrics is not None:
+                self.metrics.observe(record)
+        except Exception:
+            log.exception(_FAULT)
+        return record
 
     def _read(self, sample: GpuSample) -> None:
         now_s = self._clock()

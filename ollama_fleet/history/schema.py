@@ -100,8 +100,7 @@ def to_row(record: RequestRecord) -> Sequence[object]:
         if len(text) > _MAX_CHARS or not text.isascii():
             row[n] = _clean(text)
     for n in _INTEGERS:
-        if row[n] > _MOST:
-            row[n] = _MOST
+        row[n] = min(row[n], _MOST)
     for n in _LISTS:
         row[n] = _encode(row[n]).decode()
     row[_ENDING] = str(record.ending)

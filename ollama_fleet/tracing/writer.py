@@ -113,7 +113,14 @@ class SpanWriter:
     def _next(self, timeout_s: float | None) -> list[Span]:
         """The spans of one request; none of the one that only wakes. Raises Empty."""
         ended = self._queue.get(timeout=timeout_s) if timeout_s != 0 else self._queue.get_nowait()
-        return [] if ended is None else list(spans(*ended))
+        if ended is None:
+            return []
+        try:
+            return list(spans(*ended))
+        except Exception as error:  # noqa: BLE001 - whatever a request was, the next is traced
+            self._lost += 1 + len(ended[0].tries)
+            self._why = repr(error)
+            return []
 
     def _export(self, batch: list[Span]) -> None:
         try:

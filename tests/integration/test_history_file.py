@@ -225,6 +225,8 @@ def test_a_fleet_tells_what_became_of_its_requests_and_never_what_they_said(flee
     assert control(fleet, "/v1/requests/nobodys")[0] == 404
     assert control(fleet, "/v1/requests?limit=0")[0] == 400
     assert control(fleet, "/v1/requests?limit=many")[0] == 400
+    assert control(fleet, "/v1/requests?since=nan")[0] == 400
+    assert control(fleet, "/v1/usage?slow=long")[0] == 400
 
     status, page = control(fleet, "/metrics")
     found = {

@@ -55,11 +55,16 @@ def test_csv_has_every_figure_and_no_scores():
     assert as_csv([]) == ""
 
 
-@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t"])
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", " =", "＝"])  # noqa: RUF001 - a wide one
 def test_no_id_of_a_client_is_a_formula_in_a_spreadsheet(start):
     (row,) = csv.DictReader(io.StringIO(as_csv(documents(made(id=f"{start}1+1", total_s=-1.0)))))
     assert row["id"] == f"'{start}1+1"
     assert row["total_s"] == "-1.0", "a number is one"
+
+
+def test_csv_that_a_terminal_shows_commands_it_nothing_and_keeps_its_lines():
+    text = as_csv(documents(made(model="x\x1b[2J\x9b2Jy\r\nz", error="a\t=1")))
+    assert [line.isprintable() for line in text.split("\n")] == [True, True]
 
 
 def test_totals_stand_behind_what_they_are_of():
@@ -127,7 +132,7 @@ def test_a_moment_is_so_long_ago_or_a_date():
     assert at("90m", None, None) == pytest.approx(time.time() - 5_400, abs=5)
     assert at("2026-11-21", None, None) == datetime(2026, 11, 21).astimezone().timestamp()
     assert at("2026-11-21T08:30+00:00", None, None) == 1_795_249_800
-    for wrong in ("yesterday", "", "2026-13-01"):
+    for wrong in ("yesterday", "", "2026-13-01", "nan", "0001-01-01"):
         with pytest.raises(click.BadParameter, match="neither a time ago"):
             at(wrong, None, None)
 
@@ -170,6 +175,13 @@ def test_what_is_not_there_is_said(tmp_path, capsys):
     assert "there is no such request" in capsys.readouterr().err
     (tmp_path / "history.db").unlink()
     assert cli.run(["history"]) == Exit.NOT_RUNNING
+
+
+@pytest.mark.parametrize("words", [("explain", "\udcff"), ("history", "--model", "\udcff")])
+def test_what_is_no_unicode_is_an_error_in_one_line(words, capsys):
+    assert cli.run(words) == Exit.FAILED
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("fleet: '\\udcff' cannot be written as utf-8; ")
 
 
 def test_a_form_that_a_command_does_not_have_is_refused(capsys):

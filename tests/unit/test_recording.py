@@ -54,6 +54,29 @@ def test_a_request_that_ended_is_counted_and_kept(tmp_path):
     assert recent(one.path, 10) == (made(id="r1"),)
 
 
+def test_a_request_that_cannot_be_recorded_costs_no_other_its_record(tmp_path, caplog):
+    class Odd:
+        def record(self, _drawn_j):
+            raise ZeroDivisionError
+
+    one = recording(tmp_path / "h.db")
+    for request in (Made(id="r1"), Odd(), Made(id="r2")):
+        one.ended(request)
+    one.close()
+    assert [record.id for record in recent(one.path, 10)] == ["r2", "r1"]
+    assert [record.getMessage() for record in caplog.records if record.exc_info] == [
+        "what has ended is not recorded in full"
+    ]
+
+
+def test_a_request_that_cannot_be_counted_is_kept_all_the_same(tmp_path, monkeypatch):
+    one = recording(tmp_path / "h.db")
+    monkeypatch.setattr(one.metrics, "observe", lambda _record: 1 / 0)
+    one.ended(Made(id="r1"))
+    one.close()
+    assert [record.id for record in recent(one.path, 10)] == ["r1"]
+
+
 def test_a_model_that_no_store_has_is_counted_without_its_name(tmp_path):
     one = recording(tmp_path / "h.db")
     one.ended(Made(key="registry.ollama.ai/library/secret:8b"))

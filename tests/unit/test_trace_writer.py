@@ -96,6 +96,18 @@ def test_what_the_collector_does_not_take_is_counted_and_the_next_has_its_chance
     ]
 
 
+def test_a_request_of_which_no_spans_can_be_made_costs_no_other_its_own(caplog):
+    exporter = Exporter()
+    exporter.go.set()
+    one = writer(exporter)
+    good, (trace, record) = ended(1), ended(1)[0]
+    trace.tries[0].base_url = "http://[::1"
+    one.add([(trace, record), *good])
+    one.close(20)
+    assert (one.sent, one.dropped) == (2, 2)
+    assert "spans were dropped: ValueError" in caplog.records[0].getMessage()
+
+
 def test_the_end_does_not_wait_for_a_collector_that_hangs(caplog):
     exporter = Exporter()
     one = writer(exporter, batch=1)

@@ -12,6 +12,7 @@ An ID is a request's, or the beginning of one that no other begins with, or `las
 """
 
 import asyncio
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -80,19 +81,25 @@ class RequestCommands:
 
 def _wanted(request: web.Request) -> Selection:
     query = request.query
-    try:
-        numbers = {name: float(query.get(name, 0)) for name in ("since", "until", "slow")}
-    except ValueError:
-        raise web.HTTPBadRequest(text="since, until and slow are numbers") from None
     return Selection(
         model=query.get("model", ""),
         instance=query.get("instance", ""),
         tenant=query.get("tenant", ""),
-        since_s=numbers["since"],
-        until_s=numbers["until"],
-        slow_s=numbers["slow"],
+        since_s=_number(request, "since"),
+        until_s=_number(request, "until"),
+        slow_s=_number(request, "slow"),
         errors=query.get("errors", "") in ("1", "true"),
     )
+
+
+def _number(request: web.Request, name: str) -> float:
+    try:
+        number = float(request.query.get(name, 0))
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise web.HTTPBadRequest(text=f"{name} is a number")
+    return number
 
 
 def _limit(request: web.Request) -> int:
