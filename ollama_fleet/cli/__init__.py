@@ -17,6 +17,7 @@ from ollama_fleet.errors import Exit, FleetError
 
 def main() -> NoReturn:
     """Run the command line of this process and leave with its exit code."""
+    _open_what_is_closed()
     sys.exit(run(sys.argv[1:]))
 
 
@@ -45,6 +46,18 @@ def run(arguments: Sequence[str]) -> int:
         _tell(_about(error))
         return Exit.NOT_ALLOWED if isinstance(error, PermissionError) else Exit.FAILED
     return code if isinstance(code, int) else Exit.OK
+
+
+def _open_what_is_closed() -> None:
+    """Make of each standard stream that is closed (`2>&-`) one that nobody reads.
+
+    Else Python has none, and what is opened next, a socket say, would be what a child writes to.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            fd = os.open(os.devnull, os.O_RDWR)  # the lowest that is free: the stream's own
+            os.set_inheritable(fd, True)
+            setattr(sys, name, os.fdopen(fd, mode))
 
 
 def _tell(told: str) -> None:

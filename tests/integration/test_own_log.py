@@ -64,6 +64,17 @@ def test_a_pipe_that_nobody_reads_holds_nothing_up(cli):
                 os.close(fd)
 
 
+def test_a_fleet_runs_although_its_streams_are_closed(cli):
+    """As of `fleet up >&- 2>&-`: no socket or file of its own takes a stream's place."""
+    with cli.running(*cli.up, "--no-tui", preexec_fn=lambda: os.closerange(0, 3)) as process:
+        until(lambda: is_up(cli), "a fleet that is up", 40.0)
+        for fd in range(3):
+            assert Path(f"/proc/{process.pid}/fd/{fd}").readlink() == Path(os.devnull)
+        assert ask(cli)[0] == 404
+        assert cli.run("down").code == 0
+        assert process.wait(20) == 0
+
+
 def test_a_reader_that_is_gone_ends_nothing(cli):
     """Whatever read the log has died: lines are lost, requests are not."""
     read, write = os.pipe()
