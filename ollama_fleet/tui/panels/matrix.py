@@ -10,11 +10,10 @@ from rich.text import Text
 from ollama_fleet.state.snapshot import InstanceSnapshot
 from ollama_fleet.tui.panels.body import Body
 from ollama_fleet.tui.panels.fields import fields
-from ollama_fleet.tui.panels.models import time_to_unload
+from ollama_fleet.tui.panels.models import in_memory
 from ollama_fleet.tui.panels.table import Cell, Column, Row, table
 from ollama_fleet.tui.panels.view import View
 from ollama_fleet.tui.scene import Scene
-from ollama_fleet.units import show_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,11 +135,4 @@ def _told(model: str, instance: InstanceSnapshot, view: View) -> str:
         if model in instance.loading:
             return "being loaded"
         return "on disk" if model in instance.stored else "absent"
-    said = ["in memory"]
-    size, in_vram = row.get("size"), row.get("size_vram")
-    if isinstance(size, int) and isinstance(in_vram, int):
-        said.append(f"{show_bytes(size)}, {show_bytes(in_vram)} of it on the GPU")
-    goes = time_to_unload(row.get("expires_at"), view.now_unix_s, view.glyphs)
-    said += [f"unloads in {goes}"] if goes else []
-    busy = instance.in_flight_by_model.get(model, 0)
-    return ", ".join([*said, f"{busy} in flight"])
+    return f"in memory, {in_memory(instance, model, row, view)}"

@@ -10,7 +10,7 @@ from ollama_fleet.state.records import Health, Phase
 from ollama_fleet.state.snapshot import InstanceSnapshot
 from ollama_fleet.tui.panels.text import Glyphs
 from ollama_fleet.tui.panels.view import View
-from ollama_fleet.units import show_duration
+from ollama_fleet.units import show_bytes, show_duration
 
 _FOREVER_S = 10 * 365 * 86400  # Ollama writes a keep_alive without end as a time centuries ahead
 
@@ -63,6 +63,18 @@ def _remarks(
     # Ollama moves the time only when a model falls idle: one that has passed says that it works.
     if expires:
         yield expires, "dim"
+
+
+def in_memory(instance: InstanceSnapshot, model: str, row: Mapping[str, Any], view: View) -> str:
+    """A model that is there, in words: its size, until when, and what it has to do."""
+    said = []
+    size, in_vram = row.get("size"), row.get("size_vram")
+    if isinstance(size, int) and isinstance(in_vram, int):
+        said.append(f"{show_bytes(size)}, {show_bytes(in_vram)} of it on the GPU")
+    goes = time_to_unload(row.get("expires_at"), view.now_unix_s, view.glyphs)
+    said += [f"unloads in {goes}"] if goes else []
+    busy = instance.in_flight_by_model.get(model, 0)
+    return ", ".join([*said, f"{busy} in flight"])
 
 
 def time_to_unload(stamp: object, now_unix_s: float, glyphs: Glyphs) -> str:

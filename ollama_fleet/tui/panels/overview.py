@@ -10,12 +10,12 @@ from ollama_fleet.tui.panels import gpus as cards
 from ollama_fleet.tui.panels.body import Body
 from ollama_fleet.tui.panels.fields import fields, title
 from ollama_fleet.tui.panels.instances import instances
-from ollama_fleet.tui.panels.models import time_to_unload
+from ollama_fleet.tui.panels.models import in_memory
 from ollama_fleet.tui.panels.pulls import pulls
 from ollama_fleet.tui.panels.text import plural
 from ollama_fleet.tui.panels.view import View
 from ollama_fleet.tui.scene import Scene
-from ollama_fleet.units import show_bytes, show_duration
+from ollama_fleet.units import show_duration
 
 
 def overview(scene: Scene, view: View, room: int | None) -> Body:
@@ -80,15 +80,5 @@ def _told(instance: InstanceSnapshot, known: Sequence[GpuSnapshot]) -> Sequence[
 
 
 def _resident(instance: InstanceSnapshot, view: View) -> Sequence[tuple[str, str]]:
-    return [("", _line_of(row, instance, view)) for row in instance.resident]
-
-
-def _line_of(row: dict[str, object], instance: InstanceSnapshot, view: View) -> str:
-    name, size, in_vram = str(row.get("name")), row.get("size"), row.get("size_vram")
-    said = [name]
-    if isinstance(size, int) and isinstance(in_vram, int):
-        said.append(f"{show_bytes(size)}, {show_bytes(in_vram)} of it on the GPU")
-    goes = time_to_unload(row.get("expires_at"), view.now_unix_s, view.glyphs)
-    said += [f"unloads in {goes}"] if goes else []
-    busy = instance.in_flight_by_model.get(name, 0)
-    return ", ".join([*said, f"{busy} in flight"])
+    named = ((str(row.get("name")), row) for row in instance.resident)
+    return [("", f"{name}, {in_memory(instance, name, row, view)}") for name, row in named]
