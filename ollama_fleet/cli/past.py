@@ -1,6 +1,7 @@
 """What has become of requests: asked of the fleet that runs, else read from what one has left."""
 
 import json
+import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -41,9 +42,11 @@ class Moment(click.ParamType[float]):
         """Parse it, or fail with what can be written."""
         text = str(value)
         try:
-            return time.time() - abs(parse_duration(text))
+            ago_s = abs(parse_duration(text))
         except ValueError:
-            pass
+            ago_s = math.inf
+        if math.isfinite(ago_s):
+            return time.time() - ago_s
         try:
             return datetime.fromisoformat(text).astimezone().timestamp()
         except (ValueError, OverflowError):

@@ -132,7 +132,7 @@ def test_a_moment_is_so_long_ago_or_a_date():
     assert at("90m", None, None) == pytest.approx(time.time() - 5_400, abs=5)
     assert at("2026-11-21", None, None) == datetime(2026, 11, 21).astimezone().timestamp()
     assert at("2026-11-21T08:30+00:00", None, None) == 1_795_249_800
-    for wrong in ("yesterday", "", "2026-13-01", "nan", "0001-01-01"):
+    for wrong in ("yesterday", "", "2026-13-01", "nan", "1e400", "0001-01-01"):
         with pytest.raises(click.BadParameter, match="neither a time ago"):
             at(wrong, None, None)
 
@@ -164,6 +164,8 @@ def test_where_no_fleet_runs_its_file_is_read(capsys):
     assert told.err == "no fleet is running: this is what the last one has kept\n"
     assert cli.run(["explain", "slowest"]) == Exit.OK
     assert capsys.readouterr().out.startswith("request  r2  POST /api/chat\n")
+    assert cli.run(["usage", "--by", "tenant", "--by", "tenant"]) == Exit.OK
+    assert capsys.readouterr().out.startswith("TENANT  REQUESTS")
     assert cli.run(["usage", "--by", "tenant", "-o", "csv"]) == Exit.OK
     (row,) = csv.DictReader(io.StringIO(capsys.readouterr().out))
     assert (row["tenant"], row["requests"], row["energy_wh"]) == ("t", "3", "")

@@ -31,7 +31,7 @@ def command(options: Options, by: tuple[str, ...], **asked: Any) -> None:
     As far back as the history goes. docs/history.md says how GPU-seconds and energy are shared
     among requests that an instance works on at once.
     """
-    apart = by or _BY[:2]
+    apart = tuple(dict.fromkeys(by)) or _BY[:2]
     found = usage(options, query(**asked), apart)
     csv = options.output is Output.CSV
     emit(options, {"usage": found}, lambda: as_csv(found) if csv else show_usage(found, apart))
