@@ -89,6 +89,15 @@ def test_usual_requests_beyond_a_rate_are_counted_instead(lines):
     assert [vars(line).get("left_out") for line in lines[-2:]] == [1, None]
 
 
+def test_failures_take_no_later_lines_from_usual_requests(lines):
+    clock = Clock()
+    log = AccessLog("sampled", clock=clock)
+    log.write([made(ending=Ending.BROKEN)] * (10 * int(BURST)))
+    clock.now_s += 1 / RATE_PER_S
+    log.write([made()])
+    assert lines[-1].ending == "completed"
+
+
 def test_over_any_while_lines_of_usual_requests_keep_to_their_rate(lines):
     clock = Clock()
     log = AccessLog("sampled", clock=clock)

@@ -40,6 +40,19 @@ def test_a_request_is_in_the_stage_that_it_waits_in_and_has_been_since_that_bega
     assert (told.stage, told.stage_s, told.age_s, told.tokens) == (Stage.DECODE, 2.0, 12.0, 12)
 
 
+def test_who_waits_for_a_load_shares_it_with_those_who_wait_with_it():
+    state = fleet("gpu0", slots=2)
+    one, request = state.instances["gpu0"], asks(id="r1")
+    journal = Journal(request, "first", arrived_s=0.0, began_s=0.0)
+    leases = [state.lease(one, request.key) for _ in range(2)]
+    journal.admitted(Admitted(leases[0], UNDECIDED), 0.0)
+    journal.loaded(leases[0], 6.0)
+    assert (journal.record().load_s, journal.record().gpu_s) == (6.0, 3.0)
+    leases[1].release()
+    journal.loaded(leases[0], 4.0)
+    assert (journal.record().load_s, journal.record().gpu_s) == (10.0, 7.0)
+
+
 def test_what_runs_no_model_is_only_passing():
     state = fleet("gpu0")
     request = asks(slot=False)

@@ -183,6 +183,20 @@ def test_what_was_dropped_is_told_without_another_record():
     assert records.empty()
 
 
+def test_a_count_that_is_lost_itself_is_told_later_and_counts_no_record_twice():
+    """As where a disk takes lines again, then not the one that told of the others."""
+    records = SimpleQueue()
+    handler = BoundedHandler(records, most=1)
+    for n in range(4):
+        handler.handle(made(msg=str(n)))
+    records.get_nowait()
+    handler.tell()
+    handler.lost(records.get_nowait())
+    assert handler.dropped == 3
+    handler.tell()
+    assert records.get_nowait().dropped == 3
+
+
 def test_a_line_is_whole_however_little_is_taken_at_a_time():
     out = Kept(most=3)
     with logging_to(out, level=logging.INFO, lines=JsonLines()):

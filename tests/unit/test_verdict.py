@@ -68,6 +68,8 @@ def test_else_prefill_and_decode_are_told_apart_by_the_first_byte():
     found = spent(made(queue_s=1.0, first_byte_s=3.0, total_s=10.0, **unsaid))
     assert (found.queue_s, found.prefill_s, found.decode_s) == (1.0, 2.0, 7.0)
     assert not found.reported
+    again = spent(made(queue_s=1.0, failed_s=1.5, first_byte_s=3.0, total_s=10.0, **unsaid))
+    assert (again.failed_s, again.prefill_s, again.decode_s) == (1.5, 0.5, 7.0)
     whole = {**unsaid, "stream": False, "queue_s": 1.0, "first_byte_s": 9.0, "total_s": 10.0}
     assert spent(made(**whole)).decode_s == 9.0, "in one piece: it was mostly written"
     assert spent(made(**whole, output_tokens=0)).prefill_s == 8.0, "an embedding is only read"
