@@ -155,7 +155,7 @@ def _reading(path: Path) -> Iterator[sqlite3.Connection | None]:
             if version not in (0, VERSION):
                 raise FleetError(f"{path} is of another version", _WAY_OUT[version > VERSION])
             yield db if version else None
-    except (sqlite3.Error, msgspec.ValidationError) as error:
+    except (sqlite3.Error, msgspec.DecodeError) as error:
         raise FleetError(f"the history cannot be read: {error}", str(path)) from None
 
 

@@ -1,6 +1,8 @@
 """The tables of the history file, and how a record becomes a row and back. Pure."""
 
 from collections.abc import Sequence
+from math import isfinite
+from sys import float_info
 from typing import Any
 
 import msgspec
@@ -87,6 +89,8 @@ _INTEGERS = tuple(n for n, field in enumerate(_FIELDS) if field.type is int)
 _MOST = 2**63 - 1  # an integer of SQLite's: a client may announce a longer body
 _LISTS = tuple(COLUMNS.index(name) for name in ("tried", "failures", "terms", "scores"))
 _ENDING = COLUMNS.index("ending")
+_SCORES = COLUMNS.index("scores")
+_LARGEST = float_info.max
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.decode
@@ -103,12 +107,17 @@ def to_row(record: RequestRecord) -> Sequence[object]:
         row[n] = min(row[n], _MOST)
     for n in _LISTS:
         row[n] = _encode(row[n]).decode()
+    if "null" in row[_SCORES]:  # JSON has no infinity
+        finite = [
+            (name, [f if isfinite(f) else _LARGEST for f in fs]) for name, fs in record.scores
+        ]
+        row[_SCORES] = _encode(finite).decode()
     row[_ENDING] = str(record.ending)
     return row
 
 
 def from_row(row: Sequence[Any]) -> RequestRecord:
-    """The record of a row as SELECT gives it. Raises msgspec.ValidationError for a foreign one."""
+    """The record of a row as SELECT gives it. Raises msgspec.DecodeError for a foreign one."""
     fields = dict(zip(COLUMNS, row, strict=True))
     for n in _LISTS:
         fields[COLUMNS[n]] = _decode(row[n])

@@ -1,6 +1,7 @@
 import os
 import sqlite3
 import stat
+import sys
 
 import msgspec
 import pytest
@@ -282,6 +283,22 @@ def test_no_client_decides_which_request_is_the_last_or_the_slowest(path):
     keep(path, made(id="last"), made(id="slowest"), made(id="s", total_s=99.0), made(id="r"))
     assert find(path, "last").id == "r"
     assert find(path, "slowest").id == "s"
+
+
+def test_a_score_beyond_all_figures_is_kept_as_the_largest(path):
+    keep(path, made(scores=(("null", (float("inf"), 1.0)),)))
+    (record,) = recent(path, 1)
+    assert record.scores == (("null", (sys.float_info.max, 1.0)),)
+
+
+def test_a_row_that_is_no_record_is_an_error_that_says_so(path):
+    keep(path, made())
+    db = sqlite3.connect(path)
+    db.execute("UPDATE requests SET scores = 'nope'")
+    db.commit()
+    db.close()
+    with pytest.raises(FleetError, match="the history cannot be read"):
+        recent(path, 1)
 
 
 def test_a_figure_beyond_sqlites_costs_no_other_record(path):

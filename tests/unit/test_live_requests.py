@@ -53,6 +53,20 @@ def test_who_waits_for_a_load_shares_it_with_those_who_wait_with_it():
     assert (journal.record().load_s, journal.record().gpu_s) == (10.0, 7.0)
 
 
+def test_attempts_that_failed_took_what_no_queue_has_until_the_last_place():
+    state = fleet("gpu0", slots=2)
+    one, request = state.instances["gpu0"], asks(id="r1")
+    journal = Journal(request, "first", arrived_s=0.0, began_s=100.0)
+    for began_s, waited_s in ((101.0, 1.0), (110.0, 2.0)):
+        lease = state.lease(one, request.key)
+        state.began(lease, Work(), began_s)
+        journal.past += (journal.lease,) if journal.lease is not None else ()
+        journal.admitted(Admitted(lease, UNDECIDED), waited_s)
+    journal.ended_s = 120.0
+    record = journal.record()
+    assert (record.queue_s, record.failed_s, record.total_s) == (3.0, 7.0, 20.0)
+
+
 def test_what_runs_no_model_is_only_passing():
     state = fleet("gpu0")
     request = asks(slot=False)
