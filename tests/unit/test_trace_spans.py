@@ -54,6 +54,7 @@ def test_the_clients_span_is_the_parent_of_the_requests():
     request, attempt = spans(trace, made())
     assert (request.trace_id, request.parent_id, request.remote_parent) == (7, 9, True)
     assert not attempt.remote_parent
+    assert request.flags == attempt.flags == 1, "whoever reads them sees that both are sampled"
 
 
 def test_spans_stand_at_their_times():
