@@ -178,8 +178,10 @@ def test_a_defect_is_not_hidden(monkeypatch):
         ("pull", "name models, or say --all; `fleet pull --help` says how"),
         (
             "events --kind exti",
-            "invalid value for '--kind': no kind of event is called exti; "
-            "docs/events.md lists them",
+            (
+                "invalid value for '--kind': no kind of event is called exti; "
+                "docs/events.md lists them"
+            ),
         ),
         (
             "logs --tail -1",

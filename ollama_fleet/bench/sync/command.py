@@ -37,7 +37,8 @@ def add_to(benchmarks: "Subparsers") -> None:
     """Add the subcommand; its `run` takes the arguments and returns an exit code."""
     parser = benchmarks.add_parser("sync", help="one download for the whole fleet, case by case")
     parser.add_argument("--quick", action="store_true", help="small models, few repetitions")
-    parser.add_argument("--case", action="append", default=[], help="only those named so")
+    names = [case.__name__ for case in CASES]
+    parser.add_argument("--case", action="append", choices=names, default=[], help="only this one")
     parser.add_argument("-o", "--output", choices=("table", "json", "markdown"), default="table")
     parser.set_defaults(run=main)
 
