@@ -5,7 +5,7 @@ import urllib.request
 
 import pytest
 import yaml
-from cli_fixtures import Cli, Done
+from cli_fixtures import Cli, Done, until
 
 from ollama_fleet import cli as command_line
 from ollama_fleet.cli.manual import names
@@ -50,6 +50,7 @@ def fleet(tmp_path_factory):
             url, b'{"model": "tiny", "prompt": "hi"}', timeout=30
         ) as answer:
             assert answer.read()
+        until(lambda: cli.run("explain", "last").code == 0, "a record of the request")
         yield cli
     finally:
         cli.end()
