@@ -78,8 +78,9 @@ class Directories:
 
     @property
     def ports(self) -> Path:
-        """Claims on ports, shared by all fleets of this user."""
-        return Path(tempfile.gettempdir()) / f"ollama-fleet-{os.getuid()}" / "ports"
+        """Claims on ports, shared by all fleets of this user, whatever TMPDIR each was given."""
+        shared = Path("/tmp")  # noqa: S108 - in it a folder for this user alone
+        return shared / f"ollama-fleet-{os.getuid()}" / "ports"
 
     def create(self) -> None:
         """Make them, for this user alone."""

@@ -56,7 +56,7 @@ class Cli:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.state = folder / "state"
-        self.port, first = free_ports(4)
+        self.port, first = _ports(4)
         (folder / "box.yaml").write_text(PROFILE)
         self.environ = {
             **{k: v for k, v in os.environ.items() if not k.startswith(("FLEET_", "OLLAMA_"))},
@@ -123,7 +123,7 @@ def until(condition, what: str, timeout_s: float = 20.0):
     return value
 
 
-def free_ports(count: int) -> tuple[int, int]:
+def _ports(count: int) -> tuple[int, int]:
     """A port for the fleet and the first of some for its instances, all free and side by side.
 
     Below those that the kernel gives to clients, so that no connection takes one in between.

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-from cli_fixtures import free_ports
 
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "scripts" / "demo"
@@ -23,17 +22,9 @@ SETUP = ROOT / "scripts" / "setup"
 
 
 def environment(folder):
-    """No Ollama, no GPUs, no configuration: what every machine can do.
-
-    The instances' ports are given: claims on others lie where other tests' fleets do not look.
-    """
-    _, first = free_ports(5)
-    return {
-        "PATH": "/usr/bin:/bin",
-        "HOME": str(folder),
-        "TMPDIR": str(folder),
-        "PYTHON": sys.executable,
-        "FLEET_INSTANCE_PORTS": str(first),
+    """No Ollama, no GPUs, no configuration: what every machine can do."""
+    return {"PATH": "/usr/bin:/bin", "HOME": str(folder), "TMPDIR": str(folder)} | {
+        "PYTHON": sys.executable
     }
 
 

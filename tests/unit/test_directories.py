@@ -1,4 +1,5 @@
 import os
+import tempfile
 from pathlib import Path
 
 from hypothesis import given
@@ -28,3 +29,10 @@ def test_a_socket_path_is_never_too_long_and_always_the_same(text):
     found = Directories.find(environ)
     assert len(os.fsencode(found.socket)) <= MAX_SOCKET_PATH
     assert found == Directories.find(environ)
+
+
+def test_all_fleets_of_a_user_look_for_claims_on_ports_in_one_place(monkeypatch):
+    """Else two that were started with different TMPDIRs could draw the same port."""
+    found = Directories.find({"HOME": "/home/me", "FLEET_STATE_DIR": "/one"}).ports
+    monkeypatch.setattr(tempfile, "tempdir", "/elsewhere")
+    assert Directories.find({"HOME": "/home/you", "FLEET_STATE_DIR": "/two"}).ports == found
