@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ollama_fleet.bench.relay.contenders import free_port
+from ollama_fleet.bench.ports import free_port
 
 TARGET_MS = 100.0
 INSTANCES, SLOTS = 2, 25

@@ -19,7 +19,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from ollama_fleet.bench.relay.contenders import free_port, running
+from ollama_fleet.bench.ports import free_port
+from ollama_fleet.bench.relay.contenders import running
 from ollama_fleet.bench.relay.figures import Reading
 from ollama_fleet.bench.relay.machine import Cores, raise_file_limit
 from ollama_fleet.bench.relay.measure import measure

@@ -3,7 +3,6 @@
 import json
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -13,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any, Self
 
 from ollama_fleet.bench.demo.stage import Stage
+from ollama_fleet.bench.ports import free_port
 from ollama_fleet.errors import Exit, FleetError
 
 _START_TIMEOUT = "120s"
@@ -38,7 +38,7 @@ class TemporaryFleet:
         }
         self._directory = ""
         self._up: subprocess.Popen[bytes] | None = None
-        self.url = f"http://127.0.0.1:{_free_port()}"
+        self.url = f"http://127.0.0.1:{free_port()}"
 
     def __enter__(self) -> Self:
         try:
@@ -156,10 +156,3 @@ def _signals_held() -> Iterator[None]:
             signal.signal(number, handler)
     if came:
         signal.raise_signal(came[0])
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Self
 
+from ollama_fleet.bench.ports import free_port
 from ollama_fleet.bench.relay.machine import Cores, pinned
 from ollama_fleet.bench.relay.stamps import create_moments
 from ollama_fleet.bench.relay.wire import Asked, answer_body, request
@@ -225,12 +226,6 @@ def answers(port: int) -> bool:
     except OSError:
         return False
     return got.startswith(b"HTTP/1.1 200")
-
-
-def free_port() -> int:
-    """A port of loopback that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 def _environment(directory: Path) -> Mapping[str, str]:

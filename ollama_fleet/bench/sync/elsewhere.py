@@ -9,8 +9,8 @@ from typing import Final
 
 import aiohttp
 
+from ollama_fleet.bench.ports import free_port
 from ollama_fleet.bench.sync.fleet import last_of
-from ollama_fleet.bench.sync.processes import free_port
 from ollama_fleet.bench.sync.registry import Made
 from ollama_fleet.bench.sync.row import Row
 from ollama_fleet.bench.sync.stage import Setting, stage

@@ -14,7 +14,8 @@ from typing import Any, Final
 import aiohttp
 import yaml
 
-from ollama_fleet.bench.sync.processes import free_port, until
+from ollama_fleet.bench.ports import free_port
+from ollama_fleet.bench.sync.processes import until
 from ollama_fleet.directories import Directories
 from ollama_fleet.errors import FleetError
 

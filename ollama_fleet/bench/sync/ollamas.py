@@ -11,7 +11,8 @@ from pathlib import Path
 
 import aiohttp
 
-from ollama_fleet.bench.sync.processes import ended, free_port, until
+from ollama_fleet.bench.ports import free_port
+from ollama_fleet.bench.sync.processes import ended, until
 
 
 @dataclass(frozen=True, slots=True)

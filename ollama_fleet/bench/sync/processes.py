@@ -1,7 +1,6 @@
 """Processes that do not outlive the block that began them; and waiting for what they do."""
 
 import asyncio
-import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -39,11 +38,3 @@ async def until(condition: Callable[[], Awaitable[T]], what: str, timeout_s: flo
             raise FleetError(f"not within {timeout_s:g} s: {what}")
         await asyncio.sleep(_LOOK_S)
     return value
-
-
-def free_port() -> int:
-    """A port of this machine that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
