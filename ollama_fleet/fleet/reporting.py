@@ -84,6 +84,7 @@ class _Kept:
         self._pending: deque[Event] = deque(maxlen=LINES)  # where a disk hangs, memory is not full
         self._news = asyncio.Event()
         self._lines = 0
+        self._writing: asyncio.Task[None] | None = None
 
     async def restore(self) -> None:
         """Read those of earlier fleets, and keep what happens from now on."""
@@ -101,7 +102,16 @@ class _Kept:
             await self.write()
 
     async def write(self) -> None:
-        """Write what has not been written yet; from time to time all that is still kept."""
+        """Write what has not been written yet; from time to time all that is still kept.
+
+        One that is cancelled runs on, and the next one waits for how it ended.
+        """
+        self._writing = asyncio.create_task(self._write_after(self._writing))
+        await asyncio.shield(self._writing)
+
+    async def _write_after(self, earlier: asyncio.Task[None] | None) -> None:
+        if earlier is not None:
+            await earlier
         self._news.clear()
         events = [*self._pending]
         self._pending.clear()
@@ -110,9 +120,8 @@ class _Kept:
             events, self._lines = [*self._events.after()], 0
         self._lines += len(events)
         loop = asyncio.get_running_loop()
-        writing = loop.run_in_executor(self._thread, _write, self._path, events, anew)
         try:
-            await asyncio.shield(writing)
+            await loop.run_in_executor(self._thread, _write, self._path, events, anew)
         except OSError as error:
             self._lines = LINES  # a part may have been written: the next time it is done anew
             log.warning("events could not be kept: %s", error)

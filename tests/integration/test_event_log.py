@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -239,6 +240,35 @@ def test_what_a_disk_did_not_take_is_written_as_soon_as_it_takes_something(tmp_p
         del events, anew
         with path.open("ab") as there:
             there.write(b"{")
+        raise OSError(28, "No space left on device")
+
+    run(check())
+
+
+def test_a_write_that_fails_while_the_fleet_ends_is_made_good_by_the_last_one(
+    tmp_path, monkeypatch
+):
+    """The last one waits for how the one before it ended, though nobody else does any more."""
+    write, leave = reporting._write, threading.Event()
+
+    async def check():
+        file = tmp_path / "events.jsonl"
+        async with kept(tmp_path) as state:
+            tell(state, "one")
+            await until(file.exists, "the first")
+            monkeypatch.setattr(reporting, "_write", cut)
+            tell(state, "two")
+            await until(lambda: file.read_bytes().endswith(b"{"), "a part of the second")
+            monkeypatch.setattr(reporting, "_write", write)
+            asyncio.get_running_loop().call_later(0.1, leave.set)
+        async with kept(tmp_path) as state:
+            assert [e.text for e in state.events.after()] == ["one", "two"]
+
+    def cut(path, events, anew):
+        del events, anew
+        with path.open("ab") as there:
+            there.write(b"{")
+        leave.wait(20)
         raise OSError(28, "No space left on device")
 
     run(check())
