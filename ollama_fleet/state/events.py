@@ -55,6 +55,7 @@ class Kind(StrEnum):
     PULL_TARGET_FAILED = "pull_target_failed"
     SYNC_STARTED = "sync_started"
     SYNC_ENDED = "sync_ended"
+    SYNC_STOPPED = "sync_stopped"
     SYNC_FAILED = "sync_failed"
     MODEL_MISSING = "model_missing"
     DISK_LOW = "disk_low"

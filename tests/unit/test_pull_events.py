@@ -1,6 +1,7 @@
 """Pulls and syncs as events: each has a begin and one end, whatever becomes of it."""
 
 import asyncio
+from contextlib import aclosing
 
 import pytest
 from fleet_fixtures import fleet
@@ -119,3 +120,31 @@ def test_a_sync_passes_its_records_on_and_says_how_it_ended(records, end, text):
     assert [str(n.kind) for n in notices] == ["sync_started", end]
     assert notices[1].text.startswith(text)
     assert notices[1].figures["failed"] == (end == "sync_failed")
+
+
+def test_a_sync_that_its_caller_leaves_is_stopped_and_has_neither_ended_nor_failed():
+    state, notices = fleet("a"), []
+    state.on_notice.append(notices.append)
+    plan = SyncPlan(steps=(Step("m", "/b", "/a", How.LINK, 1),))
+
+    async def unending():
+        yield {"model": "m", "status": "copying"}
+        await asyncio.Event().wait()
+
+    async def left_between_records():
+        async with aclosing(told_sync(state, plan, unending())) as synced:
+            await anext(synced)
+
+    async def left_while_waiting():
+        synced = told_sync(state, plan, unending())
+        await anext(synced)
+        waiting = asyncio.ensure_future(anext(synced))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.wait((waiting,))
+
+    for leave in (left_between_records, left_while_waiting):
+        notices.clear()
+        asyncio.run(leave())
+        assert [str(n.kind) for n in notices] == ["sync_started", "sync_stopped"]
+        assert notices[1].figures == {"steps": 1, "removals": 0, "failed": 0}

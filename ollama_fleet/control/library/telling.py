@@ -57,11 +57,16 @@ async def told_sync(
             state.notice(Notice(kind=kind, text=text, figures=figures))
 
     tell(Kind.SYNC_STARTED, f"stores are made alike: {asked}")
-    async with aclosing(records) as coming:
-        async for record in coming:
-            if "error" in record:
-                failed.append(f"{record['model']}: {record['error']}")
-            yield record
+    try:
+        async with aclosing(records) as coming:
+            async for record in coming:
+                if "error" in record:
+                    failed.append(f"{record['model']}: {record['error']}")
+                yield record
+    except (asyncio.CancelledError, GeneratorExit):
+        text = "stores are no longer made alike; what was done stays done"
+        tell(Kind.SYNC_STOPPED, text, steps=steps, removals=removals, failed=len(failed))
+        raise
     figures = {"steps": steps, "removals": removals, "failed": len(failed)}
     if failed:
         text = f"stores could not all be made alike: {'; '.join(failed)}"
