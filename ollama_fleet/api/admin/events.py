@@ -17,6 +17,7 @@ from itertools import islice
 from aiohttp import web
 
 from ollama_fleet.api.admin import wire
+from ollama_fleet.errors import FleetError, nothing_called
 from ollama_fleet.state import Choice, Event, Events, Kind
 from ollama_fleet.state.events import MOST
 
@@ -48,7 +49,10 @@ class EventCommands:
         return (web.get("/v1/events", self._list),)
 
     async def _list(self, request: web.Request) -> web.StreamResponse:
-        wanted = _read(request)
+        try:
+            wanted = _read(request)
+        except FleetError as error:
+            return wire.refused(error)
         if request.query.get("follow", "") in ("1", "true"):
             return await wire.lines(request, self._followed(wanted))
         found = wanted.of(self._events)
@@ -95,5 +99,5 @@ def _read(request: web.Request) -> _Wanted:
         raise web.HTTPBadRequest(text=f"limit is a number from 0 to {MAX_EVENTS}")
     kinds = query.getall("kind", [])
     if unknown := [kind for kind in kinds if kind not in {*Kind}]:
-        raise web.HTTPBadRequest(text=f"no kind of event is called {', '.join(unknown)}")
+        raise nothing_called("kind of event", unknown, Kind, "docs/events.md lists them")
     return _Wanted(after, limit, Choice(kinds, query.getall("instance", []), since_s))

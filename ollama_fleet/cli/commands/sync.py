@@ -49,7 +49,8 @@ _COLUMNS = (
 @click.option(
     "--prune",
     is_flag=True,
-    help="Remove from our stores what nobody names or declares, after asking.",
+    help="Remove models from our stores that nobody names or declares, after asking. What no model "
+    "needs, `fleet prune` removes.",
 )
 @click.option("--verify", is_flag=True, help="Hash all blobs before; replace damaged ones.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
