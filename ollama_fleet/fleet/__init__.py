@@ -1,6 +1,6 @@
 """The composition root: a configuration becomes a running fleet. Start and stop on one screen."""
 
 from ollama_fleet.fleet.prepare import Prepared, prepare
-from ollama_fleet.fleet.running import run
+from ollama_fleet.fleet.serving import run
 
 __all__ = ["Prepared", "prepare", "run"]

@@ -1,18 +1,38 @@
 """The front of a running fleet: Ollama's API on the address that the configuration names."""
 
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from pathlib import Path
 from random import Random
 from time import time
 
 import psutil
 
 from ollama_fleet.api.app import Api
+from ollama_fleet.api.bodies import Limits
 from ollama_fleet.api.connection import Front
 from ollama_fleet.api.guests import Door, Origins, is_loopback
-from ollama_fleet.api.parts import Parts
+from ollama_fleet.api.parts import Parts, Pulls
 from ollama_fleet.api.visit import RequestIds
 from ollama_fleet.config import Config
+from ollama_fleet.control.mutations import Mutations
+from ollama_fleet.router.relay import Relay
+from ollama_fleet.state import State
+
+
+def make_parts(
+    config: Config,
+    state: State,
+    *,
+    relay: Relay,
+    mutations: Mutations,
+    library: Pulls,
+    unload: Callable[[str, str], Awaitable[None]],
+    spool: Path,
+) -> Parts:
+    """What its handlers work with; large bodies are kept in the folder `spool` meanwhile."""
+    limits = Limits(config.limits.body_bytes, config.limits.body_timeout_s, spool=spool)
+    return Parts(state, relay, mutations, limits, library, unload)
 
 
 def make_front(config: Config, parts: Parts, answered: Callable[[str, int], None]) -> Front:

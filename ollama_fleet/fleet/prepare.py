@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ollama_fleet.config import Config, GroupConfig, Loaded
+from ollama_fleet.config import Address, Config, GroupConfig, Loaded
 from ollama_fleet.control.ports import Claims, find_listener, is_free
 from ollama_fleet.control.stores import model_sizes
 from ollama_fleet.directories import Directories
@@ -149,6 +149,16 @@ def require_startable(plan: Prepared) -> None:
                 f"port {spec.port}, wanted for {spec.name}, is taken by {find_listener(spec.port)}",
                 "choose another `instance_ports`, or `auto`",
             )
+
+
+def require_free(listen: Address) -> None:
+    """Raise PortTaken, naming by whom, if the fleet cannot listen there."""
+    if listen.port and not is_free(listen.host, listen.port):
+        raise PortTaken(
+            f"{listen} is taken by {find_listener(listen.port)}",
+            "stop it, or listen elsewhere: --listen 127.0.0.1:PORT; "
+            "`fleet init` says what to do about Ollama's own service",
+        )
 
 
 def _ports(config: Config, claims: Claims) -> Iterator[int]:

@@ -1,102 +1,36 @@
 """A running fleet: everything is put together here, started in order and stopped in reverse."""
 
-import asyncio
-import logging
-import random
-import signal
 import time
-from collections.abc import Mapping, Sequence
+from asyncio import get_running_loop
 from contextlib import AsyncExitStack
-from pathlib import Path
-
-import uvloop
 
 from ollama_fleet.api.admin import Admin, Commands
-from ollama_fleet.api.admin.events import EventCommands
-from ollama_fleet.api.admin.live import LiveCommands
-from ollama_fleet.api.admin.models import ModelCommands
-from ollama_fleet.api.admin.prunings import PruneCommands
-from ollama_fleet.api.admin.requests import RequestCommands
-from ollama_fleet.api.admin.syncs import SyncCommands
-from ollama_fleet.api.bodies import Limits
-from ollama_fleet.api.connection import Front
-from ollama_fleet.api.parts import Parts
-from ollama_fleet.config import Loaded
 from ollama_fleet.control.cpu import CpuReadings
-from ollama_fleet.control.launcher import LocalLauncher, become_subreaper
-from ollama_fleet.control.library.pruning import Pruning
+from ollama_fleet.control.launcher import LocalLauncher
 from ollama_fleet.control.logs import ChildLogs
 from ollama_fleet.control.mutations import Mutations
-from ollama_fleet.control.orphans import sweep
-from ollama_fleet.control.ports import find_listener, is_free
 from ollama_fleet.control.prober import Prober
-from ollama_fleet.control.supervisor import Supervisor, start_all
 from ollama_fleet.directories import Directories
-from ollama_fleet.errors import CannotListen, Exit, PortTaken, nothing_called
+from ollama_fleet.errors import CannotListen
+from ollama_fleet.fleet.commands import command_routes
 from ollama_fleet.fleet.declared import Declared, declared
 from ollama_fleet.fleet.facts import make_facts
-from ollama_fleet.fleet.front import make_front
-from ollama_fleet.fleet.hold import hold
+from ollama_fleet.fleet.front import make_front, make_parts
 from ollama_fleet.fleet.learning import Learned
 from ollama_fleet.fleet.loading import Loaders
-from ollama_fleet.fleet.prepare import Prepared, install_models, prepared, require_startable
-from ollama_fleet.fleet.process import leave_out_what_stays, new_loop, raise_file_limit
+from ollama_fleet.fleet.prepare import Prepared
+from ollama_fleet.fleet.process import leave_out_what_stays
 from ollama_fleet.fleet.pulling import make_library
 from ollama_fleet.fleet.recording import Recording
 from ollama_fleet.fleet.reporting import Reporting
 from ollama_fleet.fleet.routing import make_admission, make_relay
-from ollama_fleet.fleet.tracing import Tracing, make_tracing
+from ollama_fleet.fleet.supervising import Supervising
+from ollama_fleet.fleet.telling import Told
+from ollama_fleet.fleet.tracing import Tracing
 from ollama_fleet.fleet.watching import watched
 from ollama_fleet.gpu import GpuSample
 from ollama_fleet.ollama import Ollama, new_session
 from ollama_fleet.state import FleetSnapshot, Instance, Kind, Notice, State, snapshot
-
-log = logging.getLogger(__name__)
-
-
-def run(
-    loaded: Loaded,
-    *,
-    directories: Directories,
-    environ: Mapping[str, str],
-    simulate: str | None = None,
-) -> int:
-    """Run a fleet in this process until it is told to stop.
-
-    Returns an exit code. Raises FleetError while nothing has been started yet.
-    """
-    directories.create()
-    raise_file_limit()
-    with hold(directories.lock):
-        uvloop.run(_serve(loaded, directories, environ, simulate), loop_factory=new_loop)
-    return Exit.OK
-
-
-async def _serve(
-    loaded: Loaded,
-    directories: Directories,
-    environ: Mapping[str, str],
-    simulate: str | None,
-) -> None:
-    become_subreaper()
-    for line in await sweep(directories.runs, grace_s=loaded.config.supervision.stop_timeout_s):
-        log.warning("left over from an earlier fleet: %s", line)
-    listen = loaded.config.listen
-    if listen.port and not is_free(listen.host, listen.port):
-        raise PortTaken(
-            f"{listen} is taken by {find_listener(listen.port)}",
-            "stop it, or listen elsewhere: --listen 127.0.0.1:PORT; "
-            "`fleet init` says what to do about Ollama's own service",
-        )
-    plan = await prepared(loaded, directories=directories, environ=environ, simulate=simulate)
-    require_startable(plan)
-    install_models(plan)
-    tracing = make_tracing(plan.config.tracing, environ)
-    async with AsyncExitStack() as stack:
-        fleet = Fleet(plan, directories, stack, tracing)
-        await fleet.start()
-        await fleet.until_told_to_stop()
-        await fleet.stop()
 
 
 class Fleet:
@@ -110,8 +44,7 @@ class Fleet:
         self._directories = directories
         self._stack = stack
         self._clock = time.monotonic
-        self._told = asyncio.Event()
-        self._now = asyncio.Event()
+        self._told = Told()
         self.state = State(plan.placement)
         self._session = new_session()
         self._prober = Prober(
@@ -140,7 +73,7 @@ class Fleet:
             config,
             clock=self._clock,
             wall=time.time,
-            later=asyncio.get_running_loop().call_later,
+            later=get_running_loop().call_later,
             spans=tracing.spans,
         )
         self._relay = make_relay(
@@ -151,9 +84,24 @@ class Fleet:
             traces=tracing.traces,
             clock=self._clock,
         )
-        self._front = self._make_front()
-        self._supervisors: dict[str, Supervisor] = {}
-        self._starting: asyncio.Task[None] | None = None
+        parts = make_parts(
+            config,
+            self.state,
+            relay=self._relay,
+            mutations=self._mutations,
+            library=self._library,
+            unload=self._loaders.preloads.release,
+            spool=directories.state,
+        )
+        self._front = make_front(config, parts, self._recording.answered)
+        self._supervising = Supervising(
+            plan,
+            self.state,
+            client=self._client,
+            runs=directories.runs,
+            clock=self._clock,
+            read_gpus=self._read_gpus,
+        )
         self._facts = make_facts(plan, self._clock())
 
     async def start(self) -> None:
@@ -176,25 +124,30 @@ class Fleet:
             snapshot=self.snapshot,
             waiting=self._admission.waiting,
             pull=self._library.pull,
-            restart=self.restart,
-            down=self._down,
+            restart=self._supervising.restart,
+            down=self._told.stop,
         )
         preloads, names = self._loaders.preloads, declared(plan.config)
-        models = ModelCommands(self.state, self._relay, self._mutations, preloads)
-        syncs = SyncCommands(self.state, self._library.syncs, names)
-        live = LiveCommands(self._relay, self._recording.lately, self._clock)
-        routes, socket = models.routes() + syncs.routes() + live.routes(), self._directories.socket
-        routes += EventCommands(self.state.events).routes()
-        routes += PruneCommands(Pruning(self.state, self._mutations, time.time)).routes()
-        routes += RequestCommands(self._recording.path).routes()
+        routes = command_routes(
+            self.state,
+            relay=self._relay,
+            mutations=self._mutations,
+            preloads=preloads,
+            library=self._library,
+            recording=self._recording,
+            declared=names,
+            clock=clock,
+        )
         watching = watched(plan.config, self.state, self._recording, self.snapshot, self._clock)
         routes += await stack.enter_async_context(watching)
-        await stack.enter_async_context(Admin(socket, self.state, commands, routes))
+        await stack.enter_async_context(
+            Admin(self._directories.socket, self.state, commands, routes)
+        )
         await stack.enter_async_context(self._prober)
         await stack.enter_async_context(self._loaders)
         await stack.enter_async_context(Declared(self.state, self._library.syncs, preloads, names))
-        self._supervise(LocalLauncher(logs))
-        self._listen_to_signals()
+        self._supervising.start(LocalLauncher(logs))
+        self._told.listen()
         leave_out_what_stays()
         self._tell(Kind.FLEET_STARTED, f"serves on {self._facts.listen}")
 
@@ -209,7 +162,7 @@ class Fleet:
 
     async def until_told_to_stop(self) -> None:
         """Wait for a signal or for `fleet down`."""
-        await self._told.wait()
+        await self._told.to_stop()
 
     async def stop(self) -> None:
         """Take nothing new, let running answers end within the drain time, stop the instances."""
@@ -218,10 +171,7 @@ class Fleet:
         await self._front.stop_accepting()
         self._admission.close()
         await self._library.close()  # an Ollama that is cancelled keeps what one that ends loses
-        if self._starting is not None:
-            self._starting.cancel()
-            await asyncio.gather(self._starting, return_exceptions=True)
-        await asyncio.gather(*(s.stop(now=self._now) for s in self._supervisors.values()))
+        await self._supervising.stop(self._told.now)
         self._tell(Kind.FLEET_STOPPED, "has stopped")
 
     def _tell(self, kind: Kind, text: str) -> None:
@@ -231,14 +181,6 @@ class Fleet:
         """The fleet as it is."""
         return snapshot(self.state, self._facts, self._clock())
 
-    async def restart(self, names: Sequence[str]) -> None:
-        """Restart instances one after another, each drained first; all of them if none is named."""
-        unknown = [name for name in names if name not in self._supervisors]
-        if unknown:
-            raise nothing_called("instance of ours", unknown, self._supervisors)
-        for name in names or tuple(self._supervisors):
-            await self._supervisors[name].restart()
-
     # -- parts ----------------------------------------------------------------------------------
 
     async def _read_gpus(self) -> GpuSample:
@@ -246,50 +188,3 @@ class Fleet:
 
     def _client(self, instance: Instance) -> Ollama:
         return Ollama(self._session, instance.spec.base_url)
-
-    def _make_front(self) -> Front:
-        config = self._plan.config
-        limits, spool = config.limits, self._directories.state
-        parts = Parts(
-            self.state,
-            self._relay,
-            self._mutations,
-            Limits(limits.body_bytes, limits.body_timeout_s, spool=spool),
-            self._library,
-            self._loaders.preloads.release,
-        )
-        return make_front(config, parts, self._recording.answered)
-
-    def _supervise(self, launcher: LocalLauncher) -> None:
-        rng = random.Random()  # noqa: S311 - spreads restarts, guards nothing
-        for instance in self.state.instances.values():
-            if not instance.spec.external:
-                self._supervisors[instance.name] = Supervisor(
-                    instance,
-                    state=self.state,
-                    launcher=launcher,
-                    argv=self._plan.argv,
-                    settings=self._plan.config.supervision,
-                    client=self._client,
-                    runs=self._directories.runs,
-                    clock=self._clock,
-                    rng=rng,
-                    read_gpus=self._read_gpus,
-                )
-        key_file = Path("~/.ollama/id_ed25519").expanduser()
-        self._starting = asyncio.create_task(
-            start_all(tuple(self._supervisors.values()), key_file), name="start"
-        )
-
-    def _listen_to_signals(self) -> None:
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._signalled)
-
-    def _signalled(self) -> None:
-        self._down(self._told.is_set())
-
-    def _down(self, now: bool) -> None:  # noqa: FBT001 - the shape of the callback
-        self._told.set()
-        if now:
-            self._now.set()

@@ -1,0 +1,59 @@
+"""From a configuration to a fleet that runs in this process, and to its end."""
+
+import logging
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+
+import uvloop
+
+from ollama_fleet.config import Loaded
+from ollama_fleet.control.launcher import become_subreaper
+from ollama_fleet.control.orphans import sweep
+from ollama_fleet.directories import Directories
+from ollama_fleet.errors import Exit
+from ollama_fleet.fleet.hold import hold
+from ollama_fleet.fleet.prepare import install_models, prepared, require_free, require_startable
+from ollama_fleet.fleet.process import new_loop, raise_file_limit
+from ollama_fleet.fleet.running import Fleet
+from ollama_fleet.fleet.tracing import make_tracing
+
+log = logging.getLogger(__name__)
+
+
+def run(
+    loaded: Loaded,
+    *,
+    directories: Directories,
+    environ: Mapping[str, str],
+    simulate: str | None = None,
+) -> int:
+    """Run a fleet in this process until it is told to stop.
+
+    Returns an exit code. Raises FleetError while nothing has been started yet.
+    """
+    directories.create()
+    raise_file_limit()
+    with hold(directories.lock):
+        uvloop.run(_serve(loaded, directories, environ, simulate), loop_factory=new_loop)
+    return Exit.OK
+
+
+async def _serve(
+    loaded: Loaded,
+    directories: Directories,
+    environ: Mapping[str, str],
+    simulate: str | None,
+) -> None:
+    become_subreaper()
+    for line in await sweep(directories.runs, grace_s=loaded.config.supervision.stop_timeout_s):
+        log.warning("left over from an earlier fleet: %s", line)
+    require_free(loaded.config.listen)
+    plan = await prepared(loaded, directories=directories, environ=environ, simulate=simulate)
+    require_startable(plan)
+    install_models(plan)
+    tracing = make_tracing(plan.config.tracing, environ)
+    async with AsyncExitStack() as stack:
+        fleet = Fleet(plan, directories, stack, tracing)
+        await fleet.start()
+        await fleet.until_told_to_stop()
+        await fleet.stop()

@@ -1,0 +1,75 @@
+"""The supervisors of a running fleet's own instances: started together, asked by name."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+
+from ollama_fleet.control.launcher import Launcher
+from ollama_fleet.control.supervisor import Client, Supervisor, start_all
+from ollama_fleet.errors import nothing_called
+from ollama_fleet.fleet.prepare import Prepared
+from ollama_fleet.gpu import GpuSample
+from ollama_fleet.state import Instance, State
+
+
+class Supervising:
+    """Runs the instances of a plan from `start` to `stop`; see `Supervisor` for what it is given.
+
+    External instances are nobody's to supervise.
+    """
+
+    def __init__(
+        self,
+        plan: Prepared,
+        state: State,
+        *,
+        client: Callable[[Instance], Client],
+        runs: Path,
+        clock: Callable[[], float],
+        read_gpus: Callable[[], Awaitable[GpuSample]],
+    ) -> None:
+        self._plan, self._state = plan, state
+        self._client, self._runs, self._clock, self._read_gpus = client, runs, clock, read_gpus
+        self._rng = random.Random()  # noqa: S311 - spreads restarts, guards nothing
+        self._supervisors: dict[str, Supervisor] = {}
+        self._starting: asyncio.Task[None] | None = None
+
+    def start(self, launcher: Launcher) -> None:
+        """Begin to start all of them."""
+        for instance in self._state.instances.values():
+            if not instance.spec.external:
+                self._supervisors[instance.name] = self._supervisor(instance, launcher)
+        key_file = Path("~/.ollama/id_ed25519").expanduser()
+        self._starting = asyncio.create_task(
+            start_all(tuple(self._supervisors.values()), key_file), name="start"
+        )
+
+    async def restart(self, names: Sequence[str]) -> None:
+        """Restart instances one after another, each drained first; all of them if none is named."""
+        unknown = [name for name in names if name not in self._supervisors]
+        if unknown:
+            raise nothing_called("instance of ours", unknown, self._supervisors)
+        for name in names or tuple(self._supervisors):
+            await self._supervisors[name].restart()
+
+    async def stop(self, now: asyncio.Event) -> None:
+        """Drain and stop all; setting `now` cuts the waiting short."""
+        if self._starting is not None:
+            self._starting.cancel()
+            await asyncio.gather(self._starting, return_exceptions=True)
+        await asyncio.gather(*(s.stop(now=now) for s in self._supervisors.values()))
+
+    def _supervisor(self, instance: Instance, launcher: Launcher) -> Supervisor:
+        return Supervisor(
+            instance,
+            state=self._state,
+            launcher=launcher,
+            argv=self._plan.argv,
+            settings=self._plan.config.supervision,
+            client=self._client,
+            runs=self._runs,
+            clock=self._clock,
+            rng=self._rng,
+            read_gpus=self._read_gpus,
+        )

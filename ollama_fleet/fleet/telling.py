@@ -1,0 +1,34 @@
+"""How a running fleet is told to stop: by signals and by `fleet down`; a second time, at once."""
+
+import asyncio
+import signal
+from typing import Final
+
+_STOPPING: Final = (signal.SIGINT, signal.SIGTERM)
+
+
+class Told:
+    """What a fleet has been told. `now` is set when nobody is to be waited for any more."""
+
+    def __init__(self) -> None:
+        self._to_stop = asyncio.Event()
+        self.now = asyncio.Event()
+
+    def listen(self) -> None:
+        """Hear signals, on the running loop."""
+        loop = asyncio.get_running_loop()
+        for number in _STOPPING:
+            loop.add_signal_handler(number, self._signalled)
+
+    async def to_stop(self) -> None:
+        """Return when it is told to stop."""
+        await self._to_stop.wait()
+
+    def stop(self, now: bool) -> None:  # noqa: FBT001 - the shape of the callback
+        """Tell it to stop."""
+        self._to_stop.set()
+        if now:
+            self.now.set()
+
+    def _signalled(self) -> None:
+        self.stop(self._to_stop.is_set())
