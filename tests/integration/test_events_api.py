@@ -26,10 +26,13 @@ def asked(path):
 
 @pytest.mark.parametrize("way", ["", "&follow=1"])
 def test_a_kind_of_event_that_is_not_there_is_answered_with_the_nearest(way):
-    status, told = asked(f"/v1/events?kind=cpu_fallbak{way}")
+    status, told = asked(f"/v1/events?kind=partial_ofload{way}")
     assert (status, told) == (
         409,
-        {"error": "no kind of event is called cpu_fallbak", "hint": "did you mean cpu_fallback?"},
+        {
+            "error": "no kind of event is called partial_ofload",
+            "hint": "did you mean partial_offload?",
+        },
     )
 
 
