@@ -67,17 +67,16 @@ def show_usage(usage: Sequence[Document], by: Sequence[str]) -> str:
     return table(columns, [(*_names(one, by), *_used(one)) for one in usage])
 
 
-def as_csv(documents: Sequence[Document]) -> str:
-    """A line for each under the names of the fields; lists are joined by blanks.
+def as_csv(documents: Sequence[Document], fields: Sequence[str]) -> str:
+    """A line with the names of the fields, then one for each; lists are joined by blanks.
 
     Ids and names come from clients: one that a spreadsheet takes for a formula is quoted for it,
     and nothing in one is obeyed by a terminal or ends the line.
     """
     text = io.StringIO()
-    names = [name for name in documents[0] if name not in _NESTED] if documents else []
+    names = [name for name in fields if name not in _NESTED]
     writer = csv.DictWriter(text, names, extrasaction="ignore", lineterminator="\n")
-    if names:
-        writer.writeheader()
+    writer.writeheader()
     for document in documents:
         writer.writerow({name: _cell(value) for name, value in document.items()})
     return text.getvalue().rstrip("\n")

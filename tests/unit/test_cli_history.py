@@ -16,7 +16,7 @@ from ollama_fleet.cli.ended import as_csv, show_requests, show_usage
 from ollama_fleet.cli.explaining import show_explanation
 from ollama_fleet.cli.past import Moment, query
 from ollama_fleet.errors import Exit
-from ollama_fleet.history import Bounds, Ending, History, Usage, explain
+from ollama_fleet.history import Bounds, Ending, History, RequestRecord, Usage, explain
 
 ADAPTIVE = ("load", "wait", "prefill", "decode", "others", "evict")
 
@@ -45,25 +45,28 @@ def test_a_name_that_a_client_wrote_commands_no_terminal():
     assert len(shown.splitlines()) == 2
 
 
+def csv_of(*records):
+    return as_csv(documents(*records), RequestRecord.__struct_fields__)
+
+
 def test_csv_has_every_figure_and_no_scores():
-    text = as_csv(documents(made(id='a,"b"', tried=("gpu0", "gpu1"))))
+    text = csv_of(made(id='a,"b"', tried=("gpu0", "gpu1")))
     (row,) = csv.DictReader(io.StringIO(text))
     assert row["id"] == 'a,"b"'
     assert row["tried"] == "gpu0 gpu1"
     assert float(row["total_s"]) == 4.75
     assert not {"scores", "terms"} & row.keys()
-    assert as_csv([]) == ""
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", " =", "＝"])  # noqa: RUF001 - a wide one
 def test_no_id_of_a_client_is_a_formula_in_a_spreadsheet(start):
-    (row,) = csv.DictReader(io.StringIO(as_csv(documents(made(id=f"{start}1+1", total_s=-1.0)))))
+    (row,) = csv.DictReader(io.StringIO(csv_of(made(id=f"{start}1+1", total_s=-1.0))))
     assert row["id"] == f"'{start}1+1"
     assert row["total_s"] == "-1.0", "a number is one"
 
 
 def test_csv_that_a_terminal_shows_commands_it_nothing_and_keeps_its_lines():
-    text = as_csv(documents(made(model="x\x1b[2J\x9b2Jy\r\nz", error="a\t=1")))
+    text = csv_of(made(model="x\x1b[2J\x9b2Jy\r\nz", error="a\t=1"))
     assert [line.isprintable() for line in text.split("\n")] == [True, True]
 
 
@@ -169,6 +172,18 @@ def test_where_no_fleet_runs_its_file_is_read(capsys):
     assert cli.run(["usage", "--by", "tenant", "-o", "csv"]) == Exit.OK
     (row,) = csv.DictReader(io.StringIO(capsys.readouterr().out))
     assert (row["tenant"], row["requests"], row["energy_wh"]) == ("t", "3", "")
+
+
+@pytest.mark.usefixtures("left")
+@pytest.mark.parametrize(("command", "column"), [("history", "total_s"), ("usage", "gpu_s")])
+def test_csv_of_nothing_is_its_header(command, column, capsys):
+    """A program that reads it finds the columns, whether there was anything or not."""
+    headers = []
+    for model in ("none-has-this", made().model):
+        assert cli.run([command, "--model", model, "-o", "csv"]) == Exit.OK
+        headers.append(capsys.readouterr().out.splitlines()[0])
+    assert headers[0] == headers[1]
+    assert column in headers[0].split(",")
 
 
 @pytest.mark.usefixtures("left")

@@ -41,7 +41,9 @@ def command(options: Options, **asked: Any) -> None:
 
     def show() -> str:
         if options.output is Output.CSV:
-            return as_csv(found)
+            from ollama_fleet.history import RequestRecord
+
+            return as_csv(found, RequestRecord.__struct_fields__)
         return show_requests(found, wide=options.output is Output.WIDE)
 
     emit(options, {"requests": found}, show)

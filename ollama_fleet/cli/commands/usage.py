@@ -33,5 +33,12 @@ def command(options: Options, by: tuple[str, ...], **asked: Any) -> None:
     """
     apart = tuple(dict.fromkeys(by)) or _BY[:2]
     found = usage(options, query(**asked), apart)
-    csv = options.output is Output.CSV
-    emit(options, {"usage": found}, lambda: as_csv(found) if csv else show_usage(found, apart))
+
+    def show() -> str:
+        if options.output is Output.CSV:
+            from ollama_fleet.history import Usage
+
+            return as_csv(found, Usage.__struct_fields__)
+        return show_usage(found, apart)
+
+    emit(options, {"usage": found}, show)
