@@ -37,7 +37,7 @@ def follow(options: Options, model: str, steps: Iterator[Step]) -> int:
 
 
 def describe(step: Step) -> str:
-    """A step in words: `gpu0: loaded in 3.2 s, from disk`."""
+    """A step in words: `gpu-0: loaded in 3.2 s, from disk`."""
     name, took = clean(step["instance"]), f"{step['seconds']:.1f} s"
     words = {
         "loading": "loading",

@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from ollama_fleet.gpu.discover import GpuReader, sources
 from ollama_fleet.placement import Placement, place
 from ollama_fleet.sim.hardware import SimulatedGpus
 from ollama_fleet.sim.ollama.catalogue import install_profile
-from ollama_fleet.sim.ollama.profile import Profile, load
+from ollama_fleet.sim.ollama.profile import Node, Profile, load
 from ollama_fleet.sim.ollama.store import Store
 
 FIRST_PORT = 11435  # the one behind Ollama's own
@@ -192,12 +192,16 @@ def _simulated(
         "groups": tuple(_with_store(group, stores[1]) for group in config.groups),
     }
     if loaded.path is None:
-        changes["groups"] = tuple(
-            GroupConfig(name=f"gpu{node.index}", gpus=(node.index,), num_parallel=node.slots)
-            for node in profile.nodes
-        )
+        changes["groups"] = tuple(_group_per_gpu(profile.nodes))
     hardware = directories.simulation / "gpus"
     return config.model_copy(update=changes), (SimulatedGpus(profile, hardware),)
+
+
+def _group_per_gpu(nodes: Sequence[Node]) -> Iterator[GroupConfig]:
+    """Each with its own slots; the instances are called as those of a real box without a file."""
+    for node in nodes:
+        name = "gpu" if len(nodes) == 1 else f"gpu-{node.index}"
+        yield GroupConfig(name=name, gpus=(node.index,), num_parallel=node.slots)
 
 
 def _with_store(group: GroupConfig, stores: Path) -> GroupConfig:

@@ -68,7 +68,7 @@ class Cli:
 
     @property
     def up(self) -> tuple[str, ...]:
-        """A simulated fleet of gpu0 and gpu1 on our port."""
+        """A simulated fleet of gpu-0 and gpu-1 on our port."""
         return ("up", "--simulate", "box.yaml", "--listen", f"127.0.0.1:{self.port}")
 
     def run(self, *arguments: str, timeout_s: float = WAIT_S, **environ: str) -> Done:

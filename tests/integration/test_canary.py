@@ -307,7 +307,7 @@ def test_keys_and_prompts_stand_in_nothing_that_a_fleet_writes(cli):
     written = {path: path.read_bytes() for path in cli.folder.rglob("*") if path.is_file()}
     for file in ("logs/fleet.log", "history.db"):  # or there would be nothing to be found
         assert b"seen-cut" in written[cli.state / file]
-    assert {"events.jsonl", "learned.json", "gpu0.log"} <= {path.name for path in written}
+    assert {"events.jsonl", "learned.json", "gpu-0.log"} <= {path.name for path in written}
     lines = [json.loads(line) for line in written[log].splitlines()]
     assert {line.get("ending") for line in lines} >= set(Ending), "each end there is was met"
     assert any(line.get("attempts", 0) > 1 for line in lines), "and a second attempt"

@@ -18,7 +18,7 @@ DONE = [
     ("fleet sta", "fleet status"),
     ("fleet -q show ti", "fleet -q show tiny:latest"),
     ("fleet show tiny:l", "fleet show tiny:latest"),
-    ("fleet restart gpu0 g", "fleet restart gpu0 gpu1"),
+    ("fleet restart gpu-0 g", "fleet restart gpu-0 gpu-1"),
     ("fleet load --on=gp", "fleet load --on=gpu"),
     ("fleet top --view dec", "fleet top --view decisions"),
     ("fleet logs --foll", "fleet logs --follow"),
@@ -27,7 +27,7 @@ DONE = [
 
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory):
-    """A fleet of gpu0 and gpu1 that has the model tiny."""
+    """A fleet of gpu-0 and gpu-1 that has the model tiny."""
     cli = Cli(tmp_path_factory.mktemp("completion"))
     try:
         done = cli.run(*cli.up, "--wait", "--wait-timeout", "50s")

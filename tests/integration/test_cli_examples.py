@@ -21,8 +21,8 @@ ORDER = (  # what takes a model away comes after what needs it
 ELSEWHERE = ("fleet events -f", "fleet logs -f", 'eval "$(fleet completion zsh)"')
 FLEET = """\
 groups:
-  - { name: gpu0, gpus: [0] }
-  - { name: gpu1, gpus: [1] }
+  - { name: gpu-0, gpus: [0] }
+  - { name: gpu-1, gpus: [1] }
 models:
   "qwen3:8b": {}
 """

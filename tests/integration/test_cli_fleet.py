@@ -158,24 +158,24 @@ def test_a_pull_can_be_cancelled(fleet):
 def test_restart_replaces_the_process_that_is_named_and_no_other(fleet):
     """One instance has another process and is ready again; the others are as they were."""
     before = {i["name"]: i["pid"] for i in fleet.status()["instances"]}
-    done = fleet.run("restart", "gpu1", "-o", "json")
+    done = fleet.run("restart", "gpu-1", "-o", "json")
     assert done.code == 0
-    assert json.loads(done.out) == {"schema_version": 1, "restarted": ["gpu1"], "failed": []}
+    assert json.loads(done.out) == {"schema_version": 1, "restarted": ["gpu-1"], "failed": []}
     instances = {i["name"]: i for i in fleet.status()["instances"]}
-    assert [name for name, pid in before.items() if instances[name]["pid"] != pid] == ["gpu1"]
-    assert (instances["gpu1"]["phase"], instances["gpu1"]["starts"]) == ("ready", 2)
+    assert [name for name, pid in before.items() if instances[name]["pid"] != pid] == ["gpu-1"]
+    assert (instances["gpu-1"]["phase"], instances["gpu-1"]["starts"]) == ("ready", 2)
     done = fleet.run("restart", "nix")
     assert done.code == 1
     assert "nix" in done.err
-    assert "gpu0, gpu1" in done.err
+    assert "gpu-0, gpu-1" in done.err
 
 
 def test_logs_are_followed_until_ctrl_c(fleet):
     """What an instance writes after `logs -f` has begun comes out at once."""
-    with fleet.running("logs", "-f", "--tail", "0", "gpu0") as process:
+    with fleet.running("logs", "-f", "--tail", "0", "gpu-0") as process:
         os.set_blocking(process.stdout.fileno(), False)
         # Written again and again, for we cannot see when following has begun.
-        log = fleet.state / "logs" / "gpu0.log"
+        log = fleet.state / "logs" / "gpu-0.log"
 
         def seen():
             with log.open("a") as file:
@@ -249,7 +249,7 @@ def terminal(cli):
 def test_on_a_terminal_up_shows_the_fleet_and_leaves_it_running(cli, terminal):
     """The screen follows the start; q then d gives the terminal back and the fleet goes on."""
     screen = terminal(*cli.up)
-    screen.until_it_shows("gpu1: ready")
+    screen.until_it_shows("gpu-1: ready")
     screen.until_it_shows("leave")
     screen.press("q")
     screen.until_it_shows(r"leave the fleet\?")
@@ -283,7 +283,7 @@ def test_top_prints_one_frame_without_a_terminal(fleet):
     """Where nobody can press a key there is one frame, with every instance."""
     done = fleet.run("top")
     assert done.code == 0
-    assert all(name in done.out for name in ("gpu0", "gpu1"))
+    assert all(name in done.out for name in ("gpu-0", "gpu-1"))
     assert "\x1b" not in done.out
     assert json.loads(fleet.run("top", "-o", "json").out)["schema_version"] == 1
 

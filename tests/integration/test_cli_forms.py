@@ -22,7 +22,7 @@ ANSWERS = {  # a document each
     "metrics": 0,
     "plan --simulate box.yaml": 0,
     "replay --requests 20 --layout box.yaml": 0,
-    "restart gpu0": 0,
+    "restart gpu-0": 0,
     "show tiny": 0,
     "status": 0,
     "stop tiny": 0,
@@ -39,7 +39,7 @@ ELSEWHERE = {  # tested where they change something, or no data of theirs
 
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory):
-    """A fleet of gpu0 and gpu1 that has the model tiny and has served a request."""
+    """A fleet of gpu-0 and gpu-1 that has the model tiny and has served a request."""
     cli = Cli(tmp_path_factory.mktemp("forms"))
     try:
         done = cli.run(*cli.up, "--wait", "--wait-timeout", "50s")

@@ -12,7 +12,7 @@ from cli_fixtures import Cli, until
 
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory):
-    """A simulated fleet of gpu0 and gpu1, which has the model tiny."""
+    """A simulated fleet of gpu-0 and gpu-1, which has the model tiny."""
     cli = Cli(tmp_path_factory.mktemp("fleet"))
     done = cli.run(*cli.up, "--wait", "--wait-timeout", "50s")
     assert done.code == 0, done.err
@@ -41,7 +41,7 @@ def listed(fleet):
 
 def test_list_has_the_columns_of_ollamas_list_and_one_per_instance(tiny):
     lines = tiny.run("list").out.splitlines()
-    assert lines[0].split() == ["NAME", "ID", "SIZE", "MODIFIED", "gpu0", "gpu1"]
+    assert lines[0].split() == ["NAME", "ID", "SIZE", "MODIFIED", "gpu-0", "gpu-1"]
     assert lines[1].startswith("tiny:latest  ")
     assert lines[1].split()[-2:] == ["disk", "disk"]
     assert tiny.run("ls", "TIN").out.splitlines()[1].split()[0] == "tiny:latest"
@@ -51,24 +51,24 @@ def test_list_has_the_columns_of_ollamas_list_and_one_per_instance(tiny):
 
 
 def test_a_model_is_loaded_and_unloaded_where_it_is_said(tiny):
-    done = tiny.run("load", "tiny", "--on", "gpu1")
+    done = tiny.run("load", "tiny", "--on", "gpu-1")
     assert done.code == 0, done.err
-    assert done.out.startswith("gpu1: loaded in ")
-    assert listed(tiny)["tiny:latest"] == {"gpu0": "on_disk", "gpu1": "resident"}
+    assert done.out.startswith("gpu-1: loaded in ")
+    assert listed(tiny)["tiny:latest"] == {"gpu-0": "on_disk", "gpu-1": "resident"}
     table = tiny.run("list").out.splitlines()
     assert table[1].split()[-2:] == ["disk", "gpu"]
     document = json.loads(tiny.run("load", "tiny", "-o", "json").out)
     steps = {each["instance"]: each["step"] for each in document["instances"]}
-    assert steps == {"gpu0": "loaded", "gpu1": "resident"}
-    done = tiny.run("stop", "tiny", "--on", "gpu0,gpu1")
+    assert steps == {"gpu-0": "loaded", "gpu-1": "resident"}
+    done = tiny.run("stop", "tiny", "--on", "gpu-0,gpu-1")
     assert (done.code, len(done.out.splitlines())) == (0, 2)
-    assert listed(tiny)["tiny:latest"] == {"gpu0": "on_disk", "gpu1": "on_disk"}
-    assert "gpu0: it was not in memory" in tiny.run("stop", "tiny").out
+    assert listed(tiny)["tiny:latest"] == {"gpu-0": "on_disk", "gpu-1": "on_disk"}
+    assert "gpu-0: it was not in memory" in tiny.run("stop", "tiny").out
 
 
 def test_what_cannot_be_loaded_is_named_and_fails(tiny):
-    done = tiny.run("load", "tiny", "--on", "gpu7")
-    assert (done.code, "gpu0, gpu1" in done.err) == (1, True)
+    done = tiny.run("load", "tiny", "--on", "gpu-7")
+    assert (done.code, "gpu-0, gpu-1" in done.err) == (1, True)
     done = tiny.run("load", "tinny")
     assert (done.code, "did you mean tiny:latest?" in done.err) == (1, True)
 
@@ -76,7 +76,7 @@ def test_what_cannot_be_loaded_is_named_and_fails(tiny):
 def test_a_copy_is_there_for_everyone_at_once_and_is_removed_alone(tiny):
     done = tiny.run("cp", "tiny", "mine/small:1")
     assert (done.code, done.out) == (0, "copied tiny to mine/small:1\n")
-    on_disk = {"gpu0": "on_disk", "gpu1": "on_disk"}
+    on_disk = {"gpu-0": "on_disk", "gpu-1": "on_disk"}
     assert listed(tiny) == {"mine/small:1": on_disk, "tiny:latest": on_disk}
     done = tiny.run("rm", "mine/small:1", "nix", "tiny")
     assert (done.code, done.out) == (1, "removed mine/small:1\nremoved tiny\n")
@@ -85,10 +85,10 @@ def test_a_copy_is_there_for_everyone_at_once_and_is_removed_alone(tiny):
 
 
 def test_a_model_in_memory_is_removed_only_by_force(tiny):
-    assert tiny.run("load", "-q", "tiny", "--on", "gpu0").code == 0
+    assert tiny.run("load", "-q", "tiny", "--on", "gpu-0").code == 0
     done = tiny.run("rm", "tiny")
     assert (done.code, done.out) == (1, "")
-    assert "tiny is in memory of gpu0" in done.err
+    assert "tiny is in memory of gpu-0" in done.err
     assert "tiny:latest" in listed(tiny)
     assert tiny.run("rm", "tiny", "--force").code == 0
     assert listed(tiny) == {}
@@ -97,7 +97,7 @@ def test_a_model_in_memory_is_removed_only_by_force(tiny):
 def test_show_tells_what_a_model_is_and_where(tiny):
     shown = tiny.run("show", "tiny").out
     assert "architecture        llama\n" in shown
-    assert shown.endswith("  Where\n    gpu0    disk\n    gpu1    disk\n")
+    assert shown.endswith("  Where\n    gpu-0    disk\n    gpu-1    disk\n")
     assert "\nFROM " in tiny.run("show", "tiny", "--modelfile").out
     assert "  Tensors\n" in tiny.run("show", "-v", "tiny").out
     document = json.loads(tiny.run("show", "tiny", "-o", "json").out)
@@ -111,7 +111,7 @@ def test_show_tells_what_a_model_is_and_where(tiny):
 def test_a_pull_that_runs_is_seen_in_the_list(tiny):
     with tiny.running("pull", "huge"):
         until(
-            lambda: listed(tiny).get("huge:latest") == {"gpu0": "partial", "gpu1": "partial"},
+            lambda: listed(tiny).get("huge:latest") == {"gpu-0": "partial", "gpu-1": "partial"},
             "both instances are getting it",
         )
         assert tiny.run("list", "huge").out.splitlines()[1].split()[-2] == "part"
@@ -125,7 +125,7 @@ def test_completion_offers_models_instances_and_groups(tiny):
         return [line.partition(",")[2] for line in done.out.split()]
 
     assert offered("fleet rm ti") == ["tiny:latest"]
-    assert offered("fleet load tiny --on gpu") == ["gpu0", "gpu1"]
+    assert offered("fleet load tiny --on gpu") == ["gpu-0", "gpu-1"]
 
 
 def test_a_narrow_terminal_sees_as_much_as_fits(tiny):

@@ -118,7 +118,7 @@ def test_on_a_terminal_the_dashboard_is_shown_while_the_load_runs(demo):
     shown, _, after = rest.partition(b"\x1b[?1049l")
     assert b"clients ask" in before
     assert b"SIMULATED" in shown
-    assert b"gpu3" in shown
+    assert b"gpu-3" in shown
     assert b"errors" not in shown
     assert b", 0 errors, " in after
 

@@ -130,7 +130,7 @@ def test_a_request_is_found_by_its_id_wherever_it_was(cli):
     (line,) = cli.run("logs", "fleet", "--grep", "mine:1").out.splitlines()
     told = json.loads(line)
     assert (told["event"], told["route"], told["status"]) == ("request", "/api/generate", 404)
-    assert told["instance"] in ("gpu0", "gpu1")
+    assert told["instance"] in ("gpu-0", "gpu-1")
     (line,) = cli.run("logs", "fleet", "--grep", "shut:1").out.splitlines()
     told = json.loads(line)
     assert (told["event"], told["level"], told["status"]) == ("answered here", "debug", 403)

@@ -51,7 +51,7 @@ class KindName(click.ParamType[str]):
     cls=Command,
     examples={
         "fleet events -f": "as they happen",
-        "fleet events --since 1h --instance gpu0": "what has happened to one instance",
+        "fleet events --since 1h --instance gpu-0": "what has happened to one instance",
         "fleet events -o json | jq -r .kind | sort | uniq -c": "how often each kind",
     },
 )

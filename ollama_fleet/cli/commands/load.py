@@ -14,7 +14,7 @@ from ollama_fleet.cli.steps import follow, places
     cls=Command,
     examples={
         "fleet load qwen3:8b": "wherever it is",
-        "fleet load --on gpu0,gpu1 qwen3:8b": "on two instances",
+        "fleet load --on gpu-0,gpu-1 qwen3:8b": "on two instances",
     },
 )
 @click.argument("model", shell_complete=model_names)

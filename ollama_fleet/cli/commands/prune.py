@@ -31,7 +31,7 @@ _COLUMNS: Final = (
     examples={
         "fleet prune --dry-run": "what could go, and how many bytes",
         "fleet prune": "from every store of ours, after a question",
-        "fleet prune --to gpu0 --older 168h --yes": "from one store, what is a week old",
+        "fleet prune --to gpu-0 --older 168h --yes": "from one store, what is a week old",
     },
 )
 @click.option(

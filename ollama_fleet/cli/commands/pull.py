@@ -29,7 +29,7 @@ _DIGEST_CHARS = 12  # of a model's digest, as Ollama shows
     cls=Command,
     examples={
         "fleet pull qwen3:8b llama3.1:8b": "two models, for every instance",
-        "fleet pull --to gpu0 mistral:7b": "for one instance only",
+        "fleet pull --to gpu-0 mistral:7b": "for one instance only",
         "fleet pull --all": "what is new of all that is there",
     },
 )

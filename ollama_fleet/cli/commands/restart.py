@@ -16,7 +16,7 @@ from ollama_fleet.errors import Exit
     cls=Command,
     examples={
         "fleet restart": "all of them, one after another",
-        "fleet restart gpu1": "one",
+        "fleet restart gpu-1": "one",
     },
 )
 @click.argument("instances", nargs=-1, metavar="[INSTANCE]…", shell_complete=instance_names)

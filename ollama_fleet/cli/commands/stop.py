@@ -13,7 +13,7 @@ from ollama_fleet.cli.steps import follow, places
     cls=Command,
     examples={
         "fleet stop qwen3:8b": "everywhere",
-        "fleet stop --on gpu1 qwen3:8b": "on one instance",
+        "fleet stop --on gpu-1 qwen3:8b": "on one instance",
     },
 )
 @click.argument("model", shell_complete=model_names)

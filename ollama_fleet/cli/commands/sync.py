@@ -32,7 +32,7 @@ _COLUMNS = (
     examples={
         "fleet sync --dry-run": "what would be done",
         "fleet sync": "what fleet.yaml declares, everywhere",
-        "fleet sync --from gpu0 qwen3:8b": "the version that gpu0 has, everywhere",
+        "fleet sync --from gpu-0 qwen3:8b": "the version that gpu-0 has, everywhere",
         "fleet sync --prune --verify --yes": "nothing else, and every blob hashed",
     },
 )
