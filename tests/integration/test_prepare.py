@@ -2,13 +2,16 @@
 
 import os
 import socket
+from importlib.resources import files
+from itertools import count
 
 import pytest
 
-from ollama_fleet.config import load
+from ollama_fleet.config import Config, load
 from ollama_fleet.directories import Directories
 from ollama_fleet.errors import PortTaken
 from ollama_fleet.fleet.prepare import prepare, require_startable
+from ollama_fleet.placement import place
 
 
 @pytest.fixture
@@ -30,3 +33,20 @@ def test_a_plan_may_name_ports_that_are_taken_a_start_may_not(tmp_path, taken_po
     assert [spec.port for spec in plan.placement.instances] == [taken_port]
     with pytest.raises(PortTaken, match=rf"port {taken_port}.*a.*is taken by pid {os.getpid()}"):
         require_startable(plan)
+
+
+@pytest.mark.parametrize("cards", [1, 2])
+def test_a_simulated_box_without_a_file_names_its_instances_as_a_real_one_does(tmp_path, cards):
+    """What was learned of them by name, and whatever names them, holds for both."""
+    two = (files("ollama_fleet.sim.profiles") / "2x24GB.yaml").read_text()
+    box = tmp_path / "box.yaml"
+    box.write_text(two if cards == 2 else two.replace("  - *card\n", ""))
+    environ = {"HOME": str(tmp_path), "FLEET_STATE_DIR": str(tmp_path / "state")}
+    loaded = load(None, environ=environ, cwd=tmp_path, overrides={})
+    directories = Directories.find(environ)
+    directories.create()
+    simulated = prepare(loaded, directories=directories, environ=environ, simulate=str(box))
+    real = place(Config(), simulated.inventory, ports=count(1), inherited={}, model_bytes={})
+    names = [spec.name for spec in simulated.placement.instances]
+    assert names == [spec.name for spec in real.instances]
+    assert len(names) == cards
