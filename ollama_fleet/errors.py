@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 from typing import ClassVar
 
 
@@ -18,6 +18,24 @@ class Exit(IntEnum):
     CONFIG = 78
     TIMEOUT = 124
     INTERRUPTED = 130
+
+
+class Limit(StrEnum):
+    """What clients run into, by the key of fleet.yaml that sets it."""
+
+    CONNECTIONS = "limits.connections"
+    CONNECTIONS_PER_ADDRESS = "limits.connections_per_address"
+    REQUESTS_PER_CLIENT = "limits.requests_per_client"
+    HEADER = "limits.header"
+    HEADER_TIMEOUT = "limits.header_timeout"
+    BODY = "limits.body"
+    BODY_TIMEOUT = "limits.body_timeout"
+    SPOOLED = "limits.spooled"
+    DISK_RESERVE = "limits.disk_reserve"
+    WRITE_TIMEOUT = "limits.write_timeout"
+    QUEUE = "queue.limit"
+    QUEUE_PER_TENANT = "queue.per_tenant"
+    QUEUE_TIMEOUT = "queue.timeout"
 
 
 class FleetError(Exception):
@@ -78,6 +96,12 @@ class PortTaken(FleetError):
 
 class CannotListen(FleetError):
     """The address is not ours to listen on."""
+
+    exit_code = Exit.CONFIG
+
+
+class CertificateError(FleetError):
+    """The certificate or its key cannot be used."""
 
     exit_code = Exit.CONFIG
 
@@ -152,6 +176,10 @@ class FirstByteTimeout(Failure):
     """Nothing came back within the deadline."""
 
     status = 504
+
+
+class InstanceHung(Failure):
+    """Nothing came back, and the instance was found to hang: its requests were broken off."""
 
 
 class StreamBroken(Failure):

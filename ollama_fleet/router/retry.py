@@ -7,6 +7,7 @@ from ollama_fleet.errors import (
     ConnectFailed,
     Failure,
     FirstByteTimeout,
+    InstanceHung,
     ModelMissing,
     Overloaded,
     UpstreamFailed,
@@ -29,7 +30,7 @@ def may_retry(failure: Failure, *, tries: int, others: int, active: int, retryin
     requests are in the fleet, `retrying` of them costly retries already. An instance that was
     lost is worth waiting for even where nobody else is left: it is being restarted.
     """
-    if isinstance(failure, ConnectFailed):
+    if isinstance(failure, (ConnectFailed, InstanceHung)):
         return others > 0 or tries < MAX_TRIES
     if isinstance(failure, ModelMissing):
         return others > 0

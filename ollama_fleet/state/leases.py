@@ -3,16 +3,30 @@
 import math
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import msgspec
 
+from ollama_fleet.errors import Failure
 from ollama_fleet.state.instance import Instance
 from ollama_fleet.state.records import Residency, Work
 from ollama_fleet.state.runner import Labour, Runner
 
 if TYPE_CHECKING:
     from ollama_fleet.state.store import State
+
+
+class Attempted(Protocol):
+    """What control may ask of the attempt that holds a lease."""
+
+    @property
+    def stalled(self) -> bool:
+        """Its client does not keep up, so that the instance has to wait, too."""
+        ...
+
+    def break_off(self, failure: Failure) -> None:
+        """Wait for its instance no longer: elsewhere, if nothing of an answer has come."""
+        ...
 
 
 class Lease(msgspec.Struct, eq=False):
@@ -30,6 +44,7 @@ class Lease(msgspec.Struct, eq=False):
     `had_s` is what the request has had of its instance, once it has ended.
     `cached_bytes` are those of its prompt that the instance's cache is expected to have, None if
     nothing is known of that. `notes` is for a strategy to keep what it reckons of the request.
+    `attempt` is the try at the instance, from the moment that it is made.
     """
 
     _state: "State"
@@ -51,6 +66,7 @@ class Lease(msgspec.Struct, eq=False):
     beside_s: float = 0.0
     cached_bytes: float | None = None
     notes: Any = None
+    attempt: Attempted | None = None
     _held: bool = True
 
     def __enter__(self) -> Self:

@@ -6,6 +6,7 @@ from ollama_fleet.errors import (
     ClientGone,
     ConnectFailed,
     FirstByteTimeout,
+    InstanceHung,
     ModelMissing,
     Overloaded,
     StreamBroken,
@@ -26,6 +27,7 @@ def test_after_a_byte_or_without_a_client_nothing_is_tried_again(failure, **situ
 @given(tries=counts, active=counts, retrying=counts, others=st.integers(1, 9))
 def test_a_dead_instances_work_moves_whatever_the_budget(**situation):
     assert may_retry(ConnectFailed("x"), **situation)
+    assert may_retry(InstanceHung("x"), **situation)
     assert may_retry(ModelMissing("x"), **situation)
 
 
@@ -34,7 +36,8 @@ def test_with_nobody_left_only_a_lost_connection_is_waited_for_and_not_for_ever(
     tries, active, retrying
 ):
     situation = {"tries": tries, "others": 0, "active": active, "retrying": retrying}
-    assert may_retry(ConnectFailed("x"), **situation) == (tries < MAX_TRIES)
+    for lost in (ConnectFailed("x"), InstanceHung("x")):
+        assert may_retry(lost, **situation) == (tries < MAX_TRIES)
     for failure in [ModelMissing("x"), *COSTLY]:
         assert not may_retry(failure, **situation)
 

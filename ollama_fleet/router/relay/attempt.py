@@ -39,6 +39,17 @@ class Attempt:
         self._journal = journal
         self._upstream: Upstream | None = None
         self.answered = False  # all of the answer has been passed on
+        lease.attempt = self
+
+    @property
+    def stalled(self) -> bool:
+        """Its client does not keep up, so that the instance has to wait, too."""
+        return self._upstream is not None and self._upstream.paused_s is not None
+
+    def break_off(self, failure: Failure) -> None:
+        """Wait for its instance no longer: elsewhere, if nothing of an answer has come."""
+        if self._upstream is not None:
+            self._upstream.expire(failure)
 
     def give_back(self) -> None:
         """Let go of the connection: kept if it may carry another request, else closed."""

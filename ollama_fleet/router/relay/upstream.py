@@ -40,7 +40,6 @@ class Upstream(asyncio.Protocol):
         "_left",
         "_loop",
         "_parsed",
-        "_paused_s",
         "_plain",
         "_scanner",
         "_sending",
@@ -49,6 +48,7 @@ class Upstream(asyncio.Protocol):
         "_writable",
         "answered",
         "last_data_s",
+        "paused_s",
         "reusable",
         "stalled_s",
         "whole",
@@ -67,7 +67,7 @@ class Upstream(asyncio.Protocol):
         self._plain = False  # nothing held, in between two chunks, framing passes on as it comes
         self._left: int | None = None
         self._done: asyncio.Future[End] | None = None
-        self._paused_s: float | None = None  # since when
+        self.paused_s: float | None = None  # since when
         self._writable: asyncio.Future[None] | None = None  # while the instance does not keep up
         self._sending = False
         self.answered = False
@@ -124,7 +124,7 @@ class Upstream(asyncio.Protocol):
             raise FirstByteTimeout(f"it took nothing of the body for {stall_s:g} s") from None
 
     def expire(self, failure: Failure) -> None:
-        """Give up on a head that has not come; its future fails with `failure`."""
+        """Give up on a head that has not come, with `failure`; on the rest if it has."""
         if self._head is not None and not self._head.done():
             self._head.set_exception(failure)
         self.abort()
@@ -153,14 +153,14 @@ class Upstream(asyncio.Protocol):
     def pause(self) -> None:
         """Read no more until `resume`, or the end: the client does not keep up."""
         if self._transport is not None and self._done is not None:
-            self._paused_s = self._clock()
+            self.paused_s = self._clock()
             self._transport.pause_reading()
 
     def resume(self) -> None:
         """Read on."""
-        if self._transport is not None and self._paused_s is not None:
-            self.stalled_s += self._clock() - self._paused_s
-            self._paused_s = None
+        if self._transport is not None and self.paused_s is not None:
+            self.stalled_s += self._clock() - self.paused_s
+            self.paused_s = None
             self._transport.resume_reading()
 
     def abort(self) -> None:
@@ -283,7 +283,7 @@ class Upstream(asyncio.Protocol):
 
     def _finish(self, end: End) -> None:
         done, self._done = self._done, None
-        if self._paused_s is not None:
+        if self.paused_s is not None:
             self.resume()  # a connection that goes back to the pool must hear its next answer
         keep = self._parsed is not None and self._parsed.keep_alive
         lost = self._transport is None
