@@ -11,8 +11,9 @@ from ollama_fleet.config import Config
 from ollama_fleet.fleet.access import AccessLog
 from ollama_fleet.fleet.noticing import TOGETHER_S, Noticing
 from ollama_fleet.gpu import GpuSample
-from ollama_fleet.history import Bounds, Energy, History, RequestRecord
-from ollama_fleet.metrics import Configured, Metrics
+from ollama_fleet.history import Bounds, Energy, History, HistoryApart, RequestRecord
+from ollama_fleet.log import dropped_lines
+from ollama_fleet.metrics import Configured, Metrics, Sources
 from ollama_fleet.state import State
 from ollama_fleet.tracing import Traced
 from ollama_fleet.tracing.writer import SpanWriter
@@ -51,15 +52,16 @@ class Recording:
         self._spans = spans
         self._ended: list[Traced] = []
         self._history = (
-            History(path, bounds, clock=clock, wall=wall) if bounds.max_requests else None
+            History(path, bounds, clock=clock, wall=wall, opened=HistoryApart)
+            if bounds.max_requests
+            else None
         )
         self.metrics: Metrics | None = None
         if config.metrics.enabled:
             self.metrics = Metrics(
                 known=lambda key: any(state.holders(key)),
                 routes=ROUTES,
-                history=self._history,
-                configured=Configured(wall()),
+                sources=Sources(Configured(wall()), dropped_lines, self._history, spans),
             )
         self._access = AccessLog(config.logs.access, clock=clock)
         self.lately = Lately(wall)

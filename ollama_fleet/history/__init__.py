@@ -1,10 +1,11 @@
 """The request record: one flat struct for each request that ended, and the file that keeps them.
 
-History.add -> queue -> thread -> HistoryFile (SQLite)        recent, select, find, usage -> own
-connections. What a record means: verdict.py, by where its seconds went (spent.py) and how fast
-others were (paces.py); energy.py is what its energy is reckoned from.
+History.add -> queue -> thread -> HistoryApart -> process -> HistoryFile (SQLite); recent, select,
+find, usage -> own connections. What a record means: verdict.py, by where its seconds went
+(spent.py) and how fast others were (paces.py); energy.py is what its energy is reckoned from.
 """
 
+from ollama_fleet.history.apart import HistoryApart
 from ollama_fleet.history.energy import Energy
 from ollama_fleet.history.file import Bounds
 from ollama_fleet.history.reader import find, neighbours, recent, select, usage
@@ -24,6 +25,7 @@ __all__ = [
     "Energy",
     "Explanation",
     "History",
+    "HistoryApart",
     "RequestRecord",
     "Selection",
     "Usage",

@@ -3,14 +3,14 @@
 import math
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ollama_fleet.history.record import RequestRecord
-from ollama_fleet.history.schema import APPLICATION_ID, INSERT, UPGRADES, VERSION, to_row
+from ollama_fleet.history.schema import APPLICATION_ID, INSERT, UPGRADES, VERSION, to_row, values_of
 
 _BUSY_S = 2.0  # how long somebody's sqlite3 shell may hold a lock before it counts as trouble
 _SLICE_PAGES = 256
@@ -60,9 +60,13 @@ class HistoryFile:
 
     def write(self, records: Sequence[RequestRecord]) -> None:
         """Add records, all or none."""
+        self.insert(map(values_of, records))
+
+    def insert(self, rows: Iterable[Sequence[Any]]) -> None:
+        """Add records by their values, all or none."""
         with _judged(), self._db:
             self._db.execute("BEGIN IMMEDIATE")
-            self._db.executemany(INSERT, map(to_row, records))
+            self._db.executemany(INSERT, map(to_row, rows))
 
     def prune(self, bounds: Bounds, now_s: float, limit: int) -> int:
         """Remove up to `limit` of the oldest records beyond the bounds; `now_s` is Unix time.

@@ -96,23 +96,34 @@ _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.decode
 
 
-def to_row(record: RequestRecord) -> Sequence[object]:
-    """The record as INSERT takes it: lists as JSON text, long texts and integers cut."""
-    row: list[Any] = list(msgspec.structs.astuple(record))
+def values_of(record: RequestRecord) -> tuple[Any, ...]:
+    """What a record holds, in the order of COLUMNS."""
+    return msgspec.structs.astuple(record)
+
+
+def storable(values: Sequence[Any]) -> list[Any]:
+    """Values that SQLite and MessagePack can express: long texts and integers cut."""
+    row = list(values)
     for n in _TEXTS:
         text = row[n]
         if len(text) > _MAX_CHARS or not text.isascii():
             row[n] = _clean(text)
     for n in _INTEGERS:
         row[n] = min(row[n], _MOST)
+    return row
+
+
+def to_row(values: Sequence[Any]) -> Sequence[object]:
+    """A record's values as INSERT takes them: storable, and lists as JSON text."""
+    row = storable(values)
     for n in _LISTS:
         row[n] = _encode(row[n]).decode()
     if "null" in row[_SCORES]:  # JSON has no infinity
         finite = [
-            (name, [f if isfinite(f) else _LARGEST for f in fs]) for name, fs in record.scores
+            (name, [f if isfinite(f) else _LARGEST for f in fs]) for name, fs in values[_SCORES]
         ]
         row[_SCORES] = _encode(finite).decode()
-    row[_ENDING] = str(record.ending)
+    row[_ENDING] = str(row[_ENDING])
     return row
 
 

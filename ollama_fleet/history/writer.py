@@ -9,6 +9,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Final
 
+from ollama_fleet.history.apart import Kept
 from ollama_fleet.history.file import Bounds, HistoryFile, Unusable, set_aside
 from ollama_fleet.history.record import RequestRecord
 
@@ -26,7 +27,8 @@ class History:
 
     No call but `close` waits for the disk. What the disk does not take is dropped and counted, and
     it is tried again every 30 s; a file that cannot be used is set aside (`….aside`) and a new one
-    begun. `clock` is monotonic, `wall` is Unix time, both in seconds.
+    begun. `clock` is monotonic, `wall` is Unix time, both in seconds; `opened` opens the file, in
+    this process or in one of its own.
     """
 
     def __init__(
@@ -36,8 +38,10 @@ class History:
         *,
         clock: Callable[[], float],
         wall: Callable[[], float],
+        opened: Callable[[Path], Kept] = HistoryFile,
     ) -> None:
         self._path = path
+        self._opened = opened
         self._bounds = bounds
         self._clock = clock
         self._wall = wall
@@ -45,7 +49,7 @@ class History:
         self._overflowed = 0  # counted by the caller's thread, the others by the writer's
         self._lost = 0
         self._written = 0
-        self._file: HistoryFile | None = None
+        self._file: Kept | None = None
         self._in_trouble = False
         self._retry_at_s = 0.0
         self._closing = threading.Event()
@@ -123,11 +127,11 @@ class History:
             log.warning("request records are kept again", extra={"dropped": self.dropped})
         return file.prune(self._bounds, self._wall(), max(_PRUNE_ROWS, 2 * count)) > 0
 
-    def _open_file(self) -> HistoryFile:
+    def _open_file(self) -> Kept:
         if self._file is not None and not self._file.is_in_place:
             self._close_file()  # somebody has removed it: go on in a new one
         if self._file is None:
-            self._file = HistoryFile(self._path)
+            self._file = self._opened(self._path)
         return self._file
 
     def _close_file(self) -> None:

@@ -1,6 +1,8 @@
 """The history on a disk: killed in the middle, full, removed, held up; and asked for."""
 
 import json
+import math
+import os
 import signal
 import socket
 import sqlite3
@@ -13,12 +15,14 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+import psutil
 import pytest
 from fleet_process import FleetProcess, call, until
 from made_records import Clock, made
 from prometheus_client.parser import text_string_to_metric_families
 
-from ollama_fleet.history import Bounds, History, recent
+from ollama_fleet.history import Bounds, History, HistoryApart, recent
+from ollama_fleet.history.file import HistoryFile, Unusable
 
 TESTS = Path(__file__).parents[1]
 WIDE = Bounds(max_requests=10**9, max_bytes=2**40, keep_s=10**9)
@@ -29,16 +33,22 @@ def path(tmp_path):
     return tmp_path / "history.db"
 
 
+@pytest.fixture(params=[HistoryFile, HistoryApart])
+def opened(request):
+    """The file in the hands of the same process, and of one of its own."""
+    return request.param
+
+
 @pytest.fixture
 def program(path):
     """Start a Python program that is given the path; it is killed at the end."""
     started = []
 
-    def start(text):
+    def start(text, *arguments):
         head = f"import sys; sys.path.insert(0, {str(TESTS)!r})\n"
         started.append(
             subprocess.Popen(
-                [sys.executable, "-c", head + textwrap.dedent(text), str(path)],
+                [sys.executable, "-c", head + textwrap.dedent(text), str(path), *arguments],
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
@@ -60,9 +70,11 @@ WRITES_FOR_EVER = """
     import itertools, time
     from pathlib import Path
     from made_records import Clock, made
-    from ollama_fleet.history import Bounds, History
+    from ollama_fleet.history import Bounds, History, HistoryApart
+    from ollama_fleet.history.file import HistoryFile
 
-    history = History(Path(sys.argv[1]), Bounds(10**9, 2**40, 1e9), clock=Clock(), wall=Clock())
+    wide, opened = Bounds(10**9, 2**40, 1e9), globals()[sys.argv[2]]
+    history = History(Path(sys.argv[1]), wide, clock=Clock(), wall=Clock(), opened=opened)
     for n in itertools.count():
         history.add(made(id=f"r{n}"))
         if n % 5 == 0:
@@ -70,15 +82,25 @@ WRITES_FOR_EVER = """
 """
 
 
-def test_a_process_that_is_killed_while_it_writes_leaves_a_whole_file(program, path):
+def writers(path):
+    """The processes that write this file for another."""
+    return [
+        process.pid
+        for process in psutil.process_iter(["cmdline"])
+        if {HistoryApart.__module__, str(path)} <= set(process.info["cmdline"] or ())
+    ]
+
+
+def test_a_process_that_is_killed_while_it_writes_leaves_a_whole_file(program, path, opened):
     """What it holds is what was added, in order, from the first to some last; and it goes on."""
     kept: list[int] = []
-    for _ in range(3):
-        process = program(WRITES_FOR_EVER)
+    for _ in range(2):
+        process = program(WRITES_FOR_EVER, opened.__name__)
         enough = len(kept) + 1_000
         until(lambda enough=enough: len(numbers(path)) > enough, what="the first records")
         process.send_signal(signal.SIGKILL)
         process.wait(10)
+        until(lambda: not writers(path), what="the end of its writer")
         db = sqlite3.connect(path)
         assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         db.close()
@@ -139,8 +161,8 @@ def test_a_full_disk_costs_records_and_nothing_else(program, path):
     assert len(recent(path, 10**6)) == 17
 
 
-def test_a_file_that_is_removed_while_it_is_open_is_begun_anew(path):
-    history = History(path, WIDE, clock=Clock(), wall=Clock())
+def test_a_file_that_is_removed_while_it_is_open_is_begun_anew(path, opened):
+    history = History(path, WIDE, clock=Clock(), wall=Clock(), opened=opened)
     history.add(made(id="r1"))
     until(lambda: history.written == 1)
     for part in path.parent.iterdir():
@@ -150,9 +172,9 @@ def test_a_file_that_is_removed_while_it_is_open_is_begun_anew(path):
     assert numbers(path) == [2]
 
 
-def test_nobody_waits_for_a_disk_that_does_not_answer(path):
+def test_nobody_waits_for_a_disk_that_does_not_answer(path, opened):
     """Neither who adds a record, nor, beyond its patience, who ends the fleet."""
-    history = History(path, WIDE, clock=Clock(), wall=Clock())
+    history = History(path, WIDE, clock=Clock(), wall=Clock(), opened=opened)
     history.add(made(id="r1"))
     until(lambda: history.written == 1)
     holder = sqlite3.connect(path, isolation_level=None)
@@ -163,6 +185,56 @@ def test_nobody_waits_for_a_disk_that_does_not_answer(path):
     history.close(timeout_s=0.2)
     assert time.monotonic() - began < 1.5  # the writer itself waits for the lock for two seconds
     holder.close()
+
+
+# -- a process of its own ------------------------------------------------------------------------
+
+
+def test_a_writer_of_its_own_keeps_what_one_of_ours_keeps(tmp_path):
+    """Also what a client wrote that no encoding has, and more than it is told in a piece."""
+    odd = made(id="r1", model="\ud800", request_bytes=2**70, scores=(("gpu0", (math.inf,)),))
+    records = [odd, *(made(id=f"r{n}") for n in range(2, 500))]
+    found = []
+    for opened in (HistoryFile, HistoryApart):
+        file = opened(tmp_path / opened.__name__)
+        file.write(records)
+        assert file.is_in_place
+        assert file.prune(Bounds(490, 2**40, 1e9), 0.0, 100) == 9
+        file.close()
+        found.append(recent(tmp_path / opened.__name__, 1000))
+    assert found[0] == found[1]
+    assert len(found[0]) == 490
+
+
+def test_a_writer_of_its_own_says_of_a_file_what_one_of_ours_says(path):
+    path.write_bytes(b"no history at all" * 100)
+    with pytest.raises(Unusable, match="not a database"):
+        HistoryApart(path)
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(OSError, match="unable to open"):
+        HistoryApart(path)
+    assert not writers(path)
+
+
+def test_a_writer_that_is_killed_costs_what_comes_before_the_next(path, caplog):
+    """It is said once, and counted."""
+    clock = Clock()
+    history = History(path, WIDE, clock=clock, wall=clock, opened=HistoryApart)
+    history.add(made(id="r1"))
+    until(lambda: history.written == 1)
+    (writer,) = writers(path)
+    os.kill(writer, signal.SIGKILL)
+    history.add(made(id="r2"))
+    until(lambda: history.dropped == 1)
+    clock.now_s += 31
+    history.add(made(id="r3"))
+    until(lambda: history.written == 2)
+    history.close()
+    assert numbers(path) == [3, 1]
+    assert not writers(path)
+    said = [record.getMessage().partition(":")[0] for record in caplog.records]
+    assert said == ["request records are dropped", "request records are kept again"]
 
 
 # -- through a whole fleet -----------------------------------------------------------------------

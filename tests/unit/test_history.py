@@ -27,7 +27,14 @@ from ollama_fleet.history import (
 )
 from ollama_fleet.history import file as history_file
 from ollama_fleet.history.file import HistoryFile, first_within, set_aside
-from ollama_fleet.history.schema import APPLICATION_ID, COLUMNS, UPGRADES, from_row, to_row
+from ollama_fleet.history.schema import (
+    APPLICATION_ID,
+    COLUMNS,
+    UPGRADES,
+    from_row,
+    to_row,
+    values_of,
+)
 from ollama_fleet.history.totals import question
 from ollama_fleet.history.writer import QUEUE_RECORDS
 
@@ -90,19 +97,19 @@ def test_a_new_file_has_a_column_for_every_field_of_a_record():
 
 @given(records)
 def test_a_row_gives_its_record_back(record):
-    assert from_row(to_row(record)) == record
+    assert from_row(to_row(values_of(record))) == record
 
 
 @given(records)
 def test_a_row_is_what_sqlite_takes(record):
     db = sqlite3.connect(":memory:")
     marks = ", ".join("?" * len(COLUMNS))
-    assert from_row(db.execute(f"SELECT {marks}", to_row(record)).fetchone()) == record
+    assert from_row(db.execute(f"SELECT {marks}", to_row(values_of(record))).fetchone()) == record
 
 
 def test_what_a_client_wrote_is_cut_and_made_writable():
     """A model's name may be a book, or half of a surrogate pair."""
-    kept = from_row(to_row(made(model="x" * 10_000, key="\ud800")))
+    kept = from_row(to_row(values_of(made(model="x" * 10_000, key="\ud800"))))
     assert kept.model == "x" * 511 + "…"
     assert kept.key == "?"
 
@@ -464,7 +471,7 @@ def test_a_file_with_scores_in_the_first_form_is_read_without_them(path):
     first = f"{UPGRADES[0]}; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 1"
     db.executescript(first)
     had = {row[1] for row in db.execute("PRAGMA table_info(requests)")}
-    values = zip(COLUMNS, to_row(made()), strict=True)
+    values = zip(COLUMNS, to_row(values_of(made())), strict=True)
     fields = {name: value for name, value in values if name in had}
     fields["scores"] = '[["gpu0", [1.0, [["in_flight", 1.0]]]]]'
     marks = ", ".join("?" * len(fields))
@@ -481,7 +488,7 @@ def test_a_file_of_the_second_version_is_brought_up_to_date(path):
     second = f"{UPGRADES[0]}; {UPGRADES[1]}; PRAGMA application_id = {APPLICATION_ID}"
     db.executescript(f"{second}; PRAGMA user_version = 2")
     had = {row[1] for row in db.execute("PRAGMA table_info(requests)")}
-    values = zip(COLUMNS, to_row(made()), strict=True)
+    values = zip(COLUMNS, to_row(values_of(made())), strict=True)
     fields = {name: value for name, value in values if name in had}
     with db:
         marks = ", ".join("?" * len(fields))
