@@ -6,14 +6,15 @@ from ollama_fleet.bench.overhead import BARE, LIMIT, WATCHED, chosen, rows, tabl
 from ollama_fleet.bench.relay.figures import Reading
 
 
-def reading(proxy, cpu_s, *, workload="W1 c=32", stream=False, answers=10_000):
+def reading(proxy, cpu_s, *, apart_s=0.0, workload="W1 c=32", stream=False, answers=10_000):
     return Reading(
         workload=workload,
         proxy=proxy,
         connections=32,
         stream=stream,
         window_s=1.0,
-        cpu_s=cpu_s,
+        cpu_s=cpu_s + apart_s,
+        own_s=cpu_s,
         answers=answers,
         records=1_000_000,
         ttft_ms=(),
@@ -49,6 +50,12 @@ def test_a_stream_is_counted_by_its_chunks_and_a_request_by_itself():
         ("W1 c=32", "10k requests", 4.0),
         ("W3", "1M chunks", 3.0),
     ]
+
+
+def test_the_writer_of_the_records_is_told_beside_the_router():
+    (row,) = rows([reading(BARE, 1.0), reading(WATCHED, 1.05, apart_s=0.3)])
+    assert (row.bare_s, row.watched_s, row.apart_s) == (1.0, 1.05, 0.3)
+    assert row.holds
 
 
 def test_what_costs_more_than_it_may_is_told():

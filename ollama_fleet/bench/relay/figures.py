@@ -12,8 +12,8 @@ from ollama_fleet.bench.relay.workloads import DIRECT, FLEET, ITER_ANY, NGINX
 class Reading:
     """One run: what passed in its window, what that used, and how its answers fared.
 
-    `memory_kib` is what the contender has grown by since it had warmed up; `foreign_cores` is how
-    much of the machine others had.
+    `own_s` is what of `cpu_s` the contender's first process had. `memory_kib` is what it has grown
+    by since it had warmed up; `foreign_cores` is how much of the machine others had.
     """
 
     workload: str
@@ -32,6 +32,7 @@ class Reading:
     altered: int
     reasons: tuple[str, ...]
     foreign_cores: float
+    own_s: float = 0.0
 
     @property
     def cpu_s_per_million_chunks(self) -> float | None:

@@ -50,10 +50,11 @@ def run(workload: Workload, contender: Contender, field: Field, cores: Cores) ->
         pids = tree(contender.pid) if contender.pid else []
         ours = [*pids, *tree(field.backend_pid), load.pid]
         begin = _next(load.stdout, Mark)
-        used_s, ours_s, all_s = cpu_s(pids), cpu_s(ours), busy_s()
+        own_s, used_s, ours_s, all_s = cpu_s(pids[:1]), cpu_s(pids), cpu_s(ours), busy_s()
         _next(load.stdout, Mark)
         held_kib = memory_kib(pids)
         end = _next(load.stdout, Mark)
+        own_s = cpu_s(pids[:1]) - own_s
         used_s, ours_s, all_s = cpu_s(pids) - used_s, cpu_s(ours) - ours_s, busy_s() - all_s
         result = _next(load.stdout, Result)
     window_s = end.at_s - begin.at_s
@@ -74,6 +75,7 @@ def run(workload: Workload, contender: Contender, field: Field, cores: Cores) ->
         altered=result.altered,
         reasons=result.reasons,
         foreign_cores=max(0.0, (all_s - ours_s) / window_s),
+        own_s=own_s,
     )
 
 
