@@ -10,9 +10,9 @@ from contextlib import contextmanager
 
 from ollama_fleet.log.hooks import python_logs
 from ollama_fleet.log.lines import JsonLines, PrettyLines
-from ollama_fleet.log.writer import Descriptor, Outlet, Writer
+from ollama_fleet.log.writer import BoundedHandler, Descriptor, Outlet, Writer
 
-__all__ = ["Descriptor", "JsonLines", "Outlet", "PrettyLines", "logging_to"]
+__all__ = ["Descriptor", "JsonLines", "Outlet", "PrettyLines", "dropped_lines", "logging_to"]
 
 
 @contextmanager
@@ -33,3 +33,9 @@ def logging_to(outlet: Outlet, *, level: int, lines: logging.Formatter) -> Itera
         root.removeHandler(writer.handler)
         root.setLevel(before)
         writer.close()
+
+
+def dropped_lines() -> int:
+    """How many lines were lost of what is being logged to, since that began."""
+    handlers = logging.getLogger().handlers
+    return sum(h.dropped for h in handlers if isinstance(h, BoundedHandler))

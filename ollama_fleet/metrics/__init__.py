@@ -5,6 +5,7 @@ labels and reasons (what stands in labels), requests (what one adds), gauges, ex
 """
 
 from ollama_fleet.metrics.exposition import Metrics, Page
+from ollama_fleet.metrics.gauges import Sources
 from ollama_fleet.metrics.readings import Configured, Disk
 
-__all__ = ["Configured", "Disk", "Metrics", "Page"]
+__all__ = ["Configured", "Disk", "Metrics", "Page", "Sources"]

@@ -1,18 +1,18 @@
 """All metrics at one moment, in the format that the asker accepts, a piece at a time."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from prometheus_client import ProcessCollector
 from prometheus_client.metrics_core import Metric
 
-from ollama_fleet.history import History, RequestRecord
+from ollama_fleet.history import RequestRecord
 from ollama_fleet.metrics import gauges
 from ollama_fleet.metrics.families import Families
 from ollama_fleet.metrics.gauges import Sources
 from ollama_fleet.metrics.labels import ModelLabels, RouteLabels
-from ollama_fleet.metrics.readings import Configured, Disk
+from ollama_fleet.metrics.readings import Disk
 from ollama_fleet.metrics.requests import RequestCounts
 from ollama_fleet.metrics.text import COUNTER, Family, Form, form_for, number, start
 from ollama_fleet.state import Event, FleetSnapshot, Kind
@@ -22,6 +22,8 @@ _OUTCOMES: Final = {
     Kind.PULL_FAILED: "failed",
     Kind.PULL_STOPPED: "stopped",
 }
+
+_EJECTIONS: Final = (Kind.INSTANCE_UNHEALTHY, Kind.INSTANCE_EJECTED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +37,8 @@ class Page:
 class Metrics:
     """Counts requests, and shows the counts with what a snapshot shows. No state is global.
 
-    `known` says whether any store has a model, by its key; `routes` is the route table;
-    `configured` is what became of the configuration.
+    `known` says whether any store has a model, by its key; `routes` is the route table; `sources`
+    is what is read when the page is.
     """
 
     def __init__(
@@ -44,15 +46,13 @@ class Metrics:
         *,
         known: Callable[[str], bool],
         routes: Iterable[str],
-        history: History | None,
-        configured: Configured,
+        sources: Sources,
     ) -> None:
         self._process = ProcessCollector(registry=None)
         self._families = Families()
         self._models = ModelLabels(known)
         self._requests = RequestCounts(self._families, self._models, RouteLabels(routes))
-        self._history = history
-        self._configured = configured
+        self._sources = sources
         self._families.events.begin((kind, kind.severity) for kind in Kind)
         self._families.pulls.begin((outcome,) for outcome in _OUTCOMES.values())
         self._families.pulled.begin([()])
@@ -69,7 +69,7 @@ class Metrics:
         """Count an event."""
         families = self._families
         families.events.of[event.kind, event.severity].value += 1
-        if event.kind is Kind.INSTANCE_UNHEALTHY:
+        if event.kind in _EJECTIONS:
             families.ejections.of[event.instance,].value += 1
         outcome = _OUTCOMES.get(event.kind)
         if outcome is not None:
@@ -86,7 +86,7 @@ class Metrics:
         Counts go on between the pieces; within a series they agree.
         """
         form = form_for(accept)
-        sources = Sources(self._configured, self._history, disks)
+        sources = replace(self._sources, disks=disks)
         return Page(form.content_type, self._pieces(fleet, sources, form))
 
     def _pieces(self, fleet: FleetSnapshot, sources: Sources, form: Form) -> Iterator[str]:

@@ -15,11 +15,14 @@ from ollama_fleet.metrics.readings import (
     HISTORY,
     INSTANCE_GPU,
     INSTANCES,
+    LOG,
     MEMORY,
     RESIDENT,
+    SPANS,
     Configured,
     Disk,
     Reading,
+    Spans,
 )
 from ollama_fleet.metrics.text import Family, Form, number, start
 from ollama_fleet.names import canonical
@@ -42,6 +45,8 @@ def families() -> Iterator[Family]:
     yield from (reading.family() for reading in FLEET)
     yield from (reading.family() for reading in CONFIG)
     yield from (reading.family() for reading in HISTORY)
+    yield from (reading.family() for reading in SPANS)
+    yield from (reading.family() for reading in LOG)
     yield from (reading.family("instance") for reading in INSTANCES)
     yield from (reading.family("gpu_uuid") for reading in GPUS)
     yield from (reading.family("store") for reading in DISKS)
@@ -50,10 +55,12 @@ def families() -> Iterator[Family]:
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """What there is to be read besides the fleet."""
+    """What there is to be read besides the fleet; `log_dropped` counts lines that were lost."""
 
     configured: Configured
+    log_dropped: Callable[[], int]
     history: History | None = None
+    spans: Spans | None = None
     disks: Sequence[Disk] = ()
 
 
@@ -73,6 +80,8 @@ def _shown(fleet: FleetSnapshot, sources: Sources, model_label: Callable[[str], 
     yield from _read(GPUS, fleet.gpus, "gpu_uuid")
     yield from _read(DISKS, sources.disks, "store")
     yield from _read(HISTORY, [sources.history] if sources.history is not None else [])
+    yield from _read(SPANS, [sources.spans] if sources.spans is not None else [])
+    yield from _read(LOG, [sources.log_dropped])
     yield from _residency(fleet, model_label)
     yield INSTANCE_GPU, (((i.name, uuid), 1) for i in fleet.instances for uuid in i.gpus)
 

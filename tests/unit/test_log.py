@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ollama_fleet.errors import FleetError
-from ollama_fleet.log import Descriptor, JsonLines, PrettyLines, logging_to
+from ollama_fleet.log import Descriptor, JsonLines, PrettyLines, dropped_lines, logging_to
 from ollama_fleet.log.faults import in_words
 from ollama_fleet.log.writer import BoundedHandler, Writer
 
@@ -168,6 +168,20 @@ def test_a_full_queue_drops_counts_and_tells():
     told = records.get_nowait()
     assert kept == ["0", "1"]
     assert (told.dropped, records.get_nowait().msg, handler.dropped) == (3, "later", 3)
+
+
+def test_lost_lines_of_what_is_logged_to_are_counted_and_of_nothing_else():
+    handler, apart = (BoundedHandler(SimpleQueue(), most=1) for _ in range(2))
+    root = logging.getLogger()
+    root.addHandler(handler)
+    try:
+        before = dropped_lines()
+        for _ in range(3):
+            handler.handle(made(msg="m"))
+            apart.handle(made(msg="m"))
+        assert dropped_lines() - before == 2
+    finally:
+        root.removeHandler(handler)
 
 
 def test_what_was_dropped_is_told_without_another_record():

@@ -1,4 +1,5 @@
 import re
+from typing import NamedTuple
 
 import pytest
 from hypothesis import given
@@ -11,7 +12,7 @@ from snapshot_fixtures import fleet, gpu, instance, row
 
 from ollama_fleet.api.app import ROUTES
 from ollama_fleet.history import Bounds, Ending, History
-from ollama_fleet.metrics import Configured, Disk, Metrics
+from ollama_fleet.metrics import Configured, Disk, Metrics, Sources
 from ollama_fleet.metrics.catalogue import catalogue
 from ollama_fleet.metrics.labels import MAX_MODELS, NONE, OTHER, ModelLabels, RouteLabels, as_cause
 from ollama_fleet.metrics.reasons import ONLY_ONE, RETRIED, SCORE, TIE, reason
@@ -30,12 +31,16 @@ NOT_BASE_UNITS = re.compile(
 )
 
 
+class SpanCounts(NamedTuple):
+    sent: int
+    dropped: int
+
+
 def made_metrics(history=None, models=None):
     return Metrics(
         known=models or (lambda key: key.startswith("reg")),
         routes=ROUTES,
-        history=history,
-        configured=Configured(read_at_s=1_795_000_000.5),
+        sources=Sources(Configured(1_795_000_000.5), lambda: 7, history, SpanCounts(5, 2)),
     )
 
 
@@ -534,6 +539,19 @@ def test_a_reading_that_the_driver_does_not_give_is_not_shown(metrics):
     shown = fleet(2, gpus=(gpu(0, power_w=None), gpu(1)))
     assert samples(metrics, "gpu_power_watts", shown) == {("GPU-1",): 100}
     assert samples(metrics, "gpu_utilization_ratio", shown) == {("GPU-0",): 0.25, ("GPU-1",): 0.25}
+
+
+def test_what_traces_and_log_have_lost_is_counted(full):
+    assert samples(full, "trace_spans_total") == {(): 5}
+    assert samples(full, "trace_dropped_spans_total") == {(): 2}
+    assert samples(full, "log_dropped_lines_total") == {(): 7}
+
+
+def test_a_fleet_without_traces_has_no_count_of_spans():
+    metrics = Metrics(
+        known=bool, routes=ROUTES, sources=Sources(Configured(0.0), log_dropped=lambda: 0)
+    )
+    assert samples(metrics, "trace_spans_total") == {}
 
 
 def test_the_history_says_what_it_kept(full):
