@@ -14,7 +14,6 @@ from typing import Final
 
 from aiohttp import web
 
-from ollama_fleet.api import merged
 from ollama_fleet.api.connection import Answer, FrontRequest
 from ollama_fleet.api.guests import Door
 from ollama_fleet.metrics import Disk, Page
@@ -75,7 +74,8 @@ class Watching:
         if path == "/healthz":
             return 200, b'{"ok": true}', _JSON
         if path == "/readyz":
-            ready = merged.live(self._state) and not self._state.stopping
+            up = self._state.instances.values()
+            ready = any(i.in_rotation for i in up) and not self._state.stopping
             return (200, b'{"ok": true}', _JSON) if ready else (503, b'{"ok": false}', _JSON)
         return 404, b"404 page not found", "text/plain; charset=utf-8"
 

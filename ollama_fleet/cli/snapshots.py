@@ -25,7 +25,7 @@ def is_failed(instance: Instance) -> bool:
 
 
 def is_ready(instance: Instance) -> bool:
-    """It takes requests."""
+    """It is up and answers."""
     return bool(instance["phase"] == "ready" and instance["health"] != "unhealthy")
 
 
@@ -36,9 +36,12 @@ def is_troubled(instance: Instance) -> bool:
 
 
 def state_of(instance: Instance) -> str:
-    """Its phase in a word; `unhealthy` where it runs and does not answer."""
-    unhealthy = instance["phase"] == "ready" and instance["health"] == "unhealthy"
-    return "unhealthy" if unhealthy else str(instance["phase"])
+    """Its phase in a word; of one that runs also `unhealthy` (no answer) and `drained`."""
+    if instance["phase"] != "ready":
+        return str(instance["phase"])
+    if instance["health"] == "unhealthy":
+        return "unhealthy"
+    return "drained" if instance.get("drain") is not None else "ready"
 
 
 def describe_trouble(instance: Instance) -> str:

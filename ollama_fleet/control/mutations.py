@@ -95,16 +95,16 @@ class Mutations:
         return tuple(compress(stores, there))
 
     def designated(self, store: str, tried: Collection[str] = ()) -> Instance | None:
-        """The instance that changes a store: the first that is up and not among the `tried`.
+        """The instance that changes a store: the first in rotation and not among the `tried`.
 
-        It is the same as long as it is up, so that a create finds what was uploaded for it, and two
+        It is the same as long as it is so, so that a create finds what was uploaded for it, and two
         downloads of one blob share it.
         """
         sharers = (i for i in self._state.instances.values() if i.spec.store == store)
-        return next((i for i in sharers if i.healthy and i.name not in tried), None)
+        return next((i for i in sharers if i.in_rotation and i.name not in tried), None)
 
     def hands(self, store: str) -> frozenset[str]:
-        """Who may be given a change: the designated one; while none is up, whoever is so first."""
+        """Who may be given a change: the designated one; while there is none, who is so first."""
         chosen = self.designated(store)
         if chosen is not None:
             return frozenset((chosen.name,))

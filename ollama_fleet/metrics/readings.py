@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Generic, Protocol, TypeVar
+from typing import Final, Generic, TypeVar
 
 from ollama_fleet.history import History
 from ollama_fleet.metrics.families import NAMESPACE
 from ollama_fleet.metrics.text import COUNTER, GAUGE, Family
-from ollama_fleet.state import FleetSnapshot, Health, Phase
+from ollama_fleet.state import FleetSnapshot
 from ollama_fleet.state.snapshot import GpuSnapshot, InstanceSnapshot
 
 T = TypeVar("T")
@@ -40,25 +40,12 @@ class Disk:
     size_bytes: int
 
 
-class Spans(Protocol):
-    """Where the spans of traces go: how many the collector has taken, how many nobody has."""
-
-    @property
-    def sent(self) -> int: ...  # noqa: D102 - said above
-    @property
-    def dropped(self) -> int: ...  # noqa: D102 - said above
-
-
 @dataclass(frozen=True, slots=True)
 class Configured:
     """What became of the configuration that was read last; `read_at_s` is Unix time."""
 
     read_at_s: float
     taken: bool = True
-
-
-def _healthy(instance: InstanceSnapshot) -> bool:
-    return instance.phase is Phase.READY and instance.health is not Health.UNHEALTHY
 
 
 def _busy_share(instance: InstanceSnapshot) -> float:
@@ -68,16 +55,18 @@ def _busy_share(instance: InstanceSnapshot) -> float:
 
 def _fleets_busy_share(fleet: FleetSnapshot) -> float:
     """Of the slots that can be had now; all are taken where there are none."""
-    healthy = [instance for instance in fleet.instances if _healthy(instance)]
-    slots = sum(instance.slots for instance in healthy)
-    return min(1.0, sum(i.in_flight for i in healthy) / slots) if slots else 1.0
+    given = [instance for instance in fleet.instances if instance.in_rotation]
+    slots = sum(instance.slots for instance in given)
+    return min(1.0, sum(i.in_flight for i in given) / slots) if slots else 1.0
 
 
 FLEET: Final[tuple[Reading[FleetSnapshot], ...]] = (
     Reading("build_info", "The version of the fleet.", lambda _: 1, ("version",)),
     Reading("uptime_seconds", "Time since the fleet began.", lambda f: f.now_s - f.started_s),
     Reading(
-        "ready", "1 while an instance can take requests.", lambda f: any(map(_healthy, f.instances))
+        "ready",
+        "1 while an instance can take requests.",
+        lambda f: any(i.in_rotation for i in f.instances),
     ),
     Reading("queued_requests", "Requests that wait in the router.", lambda f: f.waiting),
     Reading(
@@ -111,7 +100,12 @@ FLEET: Final[tuple[Reading[FleetSnapshot], ...]] = (
 INSTANCES: Final[tuple[Reading[InstanceSnapshot], ...]] = (
     Reading("instance_info", "What an instance is.", lambda _: 1, ("group", "version", "external")),
     Reading("instance_phase", "1 for the phase of an instance's life.", lambda _: 1, ("phase",)),
-    Reading("instance_healthy", "1 for an instance that takes requests.", _healthy),
+    Reading("instance_healthy", "1 for an instance that is up and answers.", lambda i: i.healthy),
+    Reading(
+        "instance_drained",
+        "1 for an instance that was taken out of rotation.",
+        lambda i: i.drain is not None,
+    ),
     Reading("instance_starts_total", "Starts of an instance's process.", lambda i: i.starts),
     Reading(
         "instance_restarts_total",
@@ -159,23 +153,6 @@ HISTORY: Final[tuple[Reading[History], ...]] = (
         "history_dropped_records_total",
         "Request records lost: too many at once, or the disk took none.",
         lambda h: h.dropped,
-    ),
-)
-
-SPANS: Final[tuple[Reading[Spans], ...]] = (
-    Reading("trace_spans_total", "Spans of traces that the collector has taken.", lambda s: s.sent),
-    Reading(
-        "trace_dropped_spans_total",
-        "Spans lost: too many at once, or the collector took none.",
-        lambda s: s.dropped,
-    ),
-)
-
-LOG: Final[tuple[Reading[Callable[[], int]], ...]] = (
-    Reading(
-        "log_dropped_lines_total",
-        "Lines of the fleet's own log lost: whoever reads it does not keep up.",
-        lambda dropped: dropped(),
     ),
 )
 

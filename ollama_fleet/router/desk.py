@@ -224,7 +224,7 @@ class Desk:
     def _advance(self, instance: Instance, weights: str, now_s: float) -> None:
         """Start the first in line for these weights, if there is a slot."""
         line = self._room.lines.get((instance.name, weights))
-        if line and instance.healthy:
+        if line and instance.in_rotation:
             for waiter in tuple(starters(line.values(), instance, weights)):
                 self._give(waiter, instance, waiter.scores, now_s)
 

@@ -49,11 +49,11 @@ class View(Protocol):
         ...
 
     def ready(self, key: str) -> Sequence[Instance]:
-        """The healthy instances that may be given a request for a model."""
+        """The instances in rotation that may be given a request for a model."""
         ...
 
     def free(self, key: str, profile: Profile) -> Sequence[Instance]:
-        """The healthy instances with that model in memory under that profile, and a free slot."""
+        """Those in rotation with that model in memory under that profile, and a free slot."""
         ...
 
     def residents(self, weights: str) -> Mapping[str, Instance]:

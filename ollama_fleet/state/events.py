@@ -39,6 +39,8 @@ class Kind(StrEnum):
     INSTANCE_READMITTED = "instance_readmitted"
     INSTANCE_DRAINING = "instance_draining"
     INSTANCE_STOPPED = "instance_stopped"
+    INSTANCE_DRAINED = "instance_drained"
+    INSTANCE_UNDRAINED = "instance_undrained"
     VRAM_HELD = "vram_held"
     MODEL_LOADED = "model_loaded"
     MODEL_UNLOADED = "model_unloaded"

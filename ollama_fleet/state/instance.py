@@ -32,6 +32,7 @@ class Instance:
     phase_since_s: float = 0.0
     health: Health = Health.UNKNOWN
     cause: str = ""
+    drain: str | None = None  # why it was taken out of rotation; None: it is in
     log_tail: tuple[str, ...] = ()
     pid: int = 0
     starts: int = 0
@@ -75,8 +76,13 @@ class Instance:
 
     @property
     def healthy(self) -> bool:
-        """It is up, takes requests, and no probe says otherwise."""
+        """It is up, and no probe says otherwise."""
         return self.phase is Phase.READY and self.health is not Health.UNHEALTHY
+
+    @property
+    def in_rotation(self) -> bool:
+        """It is healthy, and nobody has taken it out: it may be given requests."""
+        return self.healthy and self.drain is None
 
     @property
     def loading(self) -> bool:

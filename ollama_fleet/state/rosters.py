@@ -56,7 +56,7 @@ class Rosters:
         return _of(self._holders, key)
 
     def ready(self, key: str) -> Sequence[Instance]:
-        """The healthy instances that may be given a request for a model.
+        """The instances in rotation that may be given a request for a model.
 
         Those that hold it; anyone where nobody is known to.
         """
@@ -71,7 +71,7 @@ class Rosters:
         return [i for i in self._up.instances if i.name in allowed]
 
     def free(self, key: str, profile: Profile) -> Sequence[Instance]:
-        """The healthy instances that could start a request for that model at once.
+        """The instances in rotation that could start a request for that model at once.
 
         They have it in memory under that profile and a slot for it that is free.
         """
@@ -100,12 +100,12 @@ class Rosters:
             _leave(self._ready, key, instance)
         for key in now - before:
             _join(self._holders, key, instance)
-            if instance.healthy and self._given(instance, key):
+            if instance.in_rotation and self._given(instance, key):
                 _join(self._ready, key, instance)
 
     def health(self, instance: Instance) -> None:
-        """It has become healthy, or is so no more; or other models are being reloaded there."""
-        up = instance.healthy
+        """It is in rotation now, or is so no more; or other models are being reloaded there."""
+        up = instance.in_rotation
         (self._up.add if up else self._up.remove)(instance)
         for key in instance.stored:
             change = _join if up and self._given(instance, key) else _leave
@@ -168,7 +168,7 @@ def _free_profile(instance: Instance, weights: str) -> Profile | None:
     runner = instance.runners.get(weights)
     if runner is None or not runner.resident or runner.in_flight >= runner.slots:
         return None
-    return runner.profile if instance.healthy else None
+    return runner.profile if instance.in_rotation else None
 
 
 def _of(rosters: Mapping[_Key, Roster], key: _Key) -> Sequence[Instance]:

@@ -15,6 +15,7 @@ class InstanceSnapshot:
     """One instance at one moment, for screens and scripts.
 
     `reloading` names the models that it is given no requests for until it has their new weights.
+    `drain` is why it was taken out of rotation, None where it is in.
     `slots_by_model` names the models of which it is given another number at once than configured,
     `in_flight_by_model` those of which it has requests, `loading` those on their way into memory.
     """
@@ -44,6 +45,17 @@ class InstanceSnapshot:
     in_flight_by_model: dict[str, int] = field(default_factory=dict)
     loading: tuple[str, ...] = ()
     reloading: tuple[str, ...] = ()
+    drain: str | None = None
+
+    @property
+    def healthy(self) -> bool:
+        """It is up, and no probe says otherwise."""
+        return self.phase is Phase.READY and self.health is not Health.UNHEALTHY
+
+    @property
+    def in_rotation(self) -> bool:
+        """It may be given requests."""
+        return self.healthy and self.drain is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +162,7 @@ def _instance(instance: Instance, now_s: float) -> InstanceSnapshot:
             for name in _names(instance, weights)
         ),
         reloading=tuple(m.name for m in instance.stored.values() if m.key in instance.reloading),
+        drain=instance.drain,
     )
 
 

@@ -1,16 +1,17 @@
 """The store itself: leases and counts from the router, phases and models from control."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
 from ollama_fleet.errors import ClientGone, Failure, ModelMissing
 from ollama_fleet.gpu import GpuSample
 from ollama_fleet.placement import Placement
 from ollama_fleet.state import memory
 from ollama_fleet.state.demand import Demand
-from ollama_fleet.state.events import Events, Notice
+from ollama_fleet.state.events import Events
 from ollama_fleet.state.instance import Instance
 from ollama_fleet.state.leases import Lease
+from ollama_fleet.state.listeners import Listeners
 from ollama_fleet.state.records import (
     Completed,
     Health,
@@ -27,20 +28,15 @@ from ollama_fleet.state.rosters import Rosters
 from ollama_fleet.state.want import Want
 
 
-class State:
-    """All instances of the fleet, and who wants to know when something changed.
+class State(Listeners):
+    """All instances of the fleet; see `Listeners` for who is told when something changed.
 
-    `on_change`: the fleet is not what it was (a phase, a health, a store); `on_phase`: an
-    instance's phase was published. `on_began` and `on_release`: a lease has begun, has
-    ended; `on_outcome`: an attempt has.
-    `on_want` and `on_load`: something is to be loaded; that has come to its end. `on_health` and
-    `on_memory` are given what was before, `on_gpus` a reading, `on_notice` what has just happened:
-    control makes `events` of it, which remembers.
     Which instances may be asked (`holders`, `ready`, `free`, `residents`, `may_serve`) is looked up
     in the rosters.
     """
 
     def __init__(self, placement: Placement) -> None:
+        super().__init__()
         self.instances: dict[str, Instance] = {
             spec.name: Instance(spec, number) for number, spec in enumerate(placement.instances)
         }
@@ -50,17 +46,6 @@ class State:
         self.stopping = False
         self.gpu_sample = GpuSample()
         self.demand = Demand()
-        self.on_change: list[Callable[[], None]] = []
-        self.on_phase: list[Callable[[Instance], None]] = []
-        self.on_began: list[Callable[[Lease], None]] = []
-        self.on_release: list[Callable[[Lease], None]] = []
-        self.on_outcome: list[Callable[[Lease, Completed | Failure], None]] = []
-        self.on_want: list[Callable[[Want], None]] = []
-        self.on_load: list[Callable[[Want, Failure | None], None]] = []
-        self.on_health: list[Callable[[Instance, Health], None]] = []
-        self.on_memory: list[Callable[[Instance, Sequence[ResidentModel]], None]] = []
-        self.on_gpus: list[Callable[[GpuSample], None]] = []
-        self.on_notice: list[Callable[[Notice], None]] = []
         self.events = Events()
         self._rosters = rosters = Rosters(placement.routes)
         self.holders, self.ready, self.free = rosters.holders, rosters.ready, rosters.free
@@ -228,6 +213,24 @@ class State:
                 tell(instance, before)
             self.changed()
 
+    def drain(self, instance: Instance, reason: str) -> None:
+        """Take it out of rotation, saying why: what it has goes on, nothing new is given to it."""
+        self._set_drain(instance, reason)
+
+    def undrain(self, instance: Instance) -> None:
+        """Put it back into rotation."""
+        self._set_drain(instance, None)
+
+    def _set_drain(self, instance: Instance, reason: str | None) -> None:
+        before = instance.drain
+        if before == reason:
+            return
+        instance.drain = reason
+        self._rosters.health(instance)
+        for tell in self.on_drain:
+            tell(instance, before)
+        self.changed()
+
     def set_stored(self, instance: Instance, models: Iterable[StoredModel]) -> None:
         """Publish which models an instance's store holds."""
         stored = {m.key: m for m in models}
@@ -286,13 +289,3 @@ class State:
             self._rosters.loads(instance, weights)
         for tell in self.on_load:
             tell(want, failure)
-
-    def notice(self, notice: Notice) -> None:
-        """Say what has just happened, to whoever keeps account of it."""
-        for tell in self.on_notice:
-            tell(notice)
-
-    def changed(self) -> None:
-        """Tell everyone who asked that the fleet is not what it was."""
-        for tell in self.on_change:
-            tell()

@@ -12,7 +12,7 @@ from ollama_fleet.units import show_duration
 
 _COLOURS = {
     "ready": "green", "starting": "yellow", "draining": "yellow", "stopping": "yellow",
-    "backoff": "red", "failed": "red", "unhealthy": "red",
+    "backoff": "red", "failed": "red", "unhealthy": "red", "drained": "yellow",
 }  # fmt: skip
 _COLUMNS = (
     Column("INSTANCE"),
@@ -61,6 +61,11 @@ def show(snapshot: snapshots.Snapshot, *, wide: bool) -> str:
         for i in snapshot["instances"]
         if i["cause"] and not snapshots.is_ready(i)
     ]
+    drains = [
+        f"{i['name']} is given no requests: {clean(i['drain'])}"
+        for i in snapshot["instances"]
+        if i.get("drain") is not None
+    ]
     pulls = [_pull(pull) for pull in snapshot["pulls"]]
     reloads = [
         f"reloading {clean(model)} on {i['name']}: its weights were replaced"
@@ -71,6 +76,7 @@ def show(snapshot: snapshots.Snapshot, *, wide: bool) -> str:
     columns = _COLUMNS + _WIDE if wide else _COLUMNS
     remarks = [
         *whys,
+        *drains,
         *pulls,
         *reloads,
         *gpu_error,

@@ -58,6 +58,7 @@ class Reporter:
         state.events.on_event.append(write)
         state.on_phase.append(self._phase)
         state.on_health.append(self._health)
+        state.on_drain.append(self._drain)
         state.on_memory.append(self._memory)
         state.on_load.append(self._load)
         state.on_gpus.append(self._read)
@@ -71,6 +72,7 @@ class Reporter:
         state.events.on_event.remove(write)
         state.on_phase.remove(self._phase)
         state.on_health.remove(self._health)
+        state.on_drain.remove(self._drain)
         state.on_memory.remove(self._memory)
         state.on_load.remove(self._load)
         state.on_gpus.remove(self._read)
@@ -87,6 +89,9 @@ class Reporter:
 
     def _health(self, instance: Instance, before: Health) -> None:
         self._all(phases.of_health(instance, before))
+
+    def _drain(self, instance: Instance, _before: str | None) -> None:
+        self._all(phases.of_drain(instance))
 
     def _memory(self, instance: Instance, before: Iterable[ResidentModel]) -> None:
         self._all(memory.changes(instance, before, self._wall()))

@@ -81,5 +81,17 @@ def of_health(instance: Instance, before: Health) -> Iterator[Notice]:
         yield Notice(kind=Kind.INSTANCE_READMITTED, text=text, instance=name)
 
 
+def of_drain(instance: Instance) -> Iterator[Notice]:
+    """Its having been taken out of rotation, or put back."""
+    name, left = instance.name, instance.in_flight
+    if instance.drain is None:
+        text = "is given requests again"
+        yield Notice(kind=Kind.INSTANCE_UNDRAINED, text=text, instance=name)
+    else:
+        text = f"is given no new requests ({instance.drain}); {left} are in flight"
+        figures: dict[str, float | str] = {"reason": instance.drain, "in_flight": left}
+        yield Notice(kind=Kind.INSTANCE_DRAINED, text=text, instance=name, figures=figures)
+
+
 def _nth(number: int) -> str:
     return _NTH.get(number, f"{number}th")

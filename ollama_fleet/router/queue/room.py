@@ -129,8 +129,8 @@ class WaitingRoom:
     def stranded(self, view: View) -> list[Waiter]:
         """Those in line for what their instance will not give them any more.
 
-        It is not up, or reloads the model, or turned out not to have it while others do, or now has
-        other weights by that name: who ends there then lets nobody of this line in.
+        It is not in rotation, or reloads the model, or turned out not to have it while others do,
+        or now has other weights by that name: who ends there then lets nobody of this line in.
         """
         waiters = (waiter for line in self.lines.values() for waiter in line)
         return [w for w in waiters if w.bound is not None and not _serves(w, w.bound, view)]
@@ -140,5 +140,5 @@ def _serves(waiter: Waiter, instance: Instance, view: View) -> bool:
     request = waiter.request
     has_it = request.key in instance.stored or not view.holders(request.key)
     needs = instance.residency(request.key, request.profile)
-    taken = instance.healthy and request.key not in instance.reloading
+    taken = instance.in_rotation and request.key not in instance.reloading
     return taken and has_it and needs == waiter.residency

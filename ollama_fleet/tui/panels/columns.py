@@ -205,6 +205,8 @@ def _state(sight: Sight) -> Text:
     instance = sight.instance
     if instance.phase is Phase.READY and instance.health is Health.UNHEALTHY:
         return Text("unhealthy", "bold yellow")
+    if instance.healthy and instance.drain is not None:
+        return Text("drained", "bold yellow")
     return Text(instance.phase.value, _PHASE_STYLES[instance.phase])
 
 

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Sequence
 
 from rich.text import Text
 
-from ollama_fleet.state.records import Health, Phase
 from ollama_fleet.state.snapshot import FleetSnapshot
 from ollama_fleet.tui.panels.text import count, left, plural
 from ollama_fleet.tui.panels.view import View
@@ -63,7 +62,7 @@ def _badges(snapshot: FleetSnapshot, view: View) -> Sequence[tuple[str, str]]:
 
 def _figures(scene: Scene, view: View) -> Text:
     snapshot, instances = scene.snapshot, scene.snapshot.instances
-    ready = sum(i.phase is Phase.READY and i.health is not Health.UNHEALTHY for i in instances)
+    ready = sum(i.in_rotation for i in instances)
     in_flight = sum(i.in_flight for i in instances)
     failures = sum(i.failures for i in instances)
     rate = scene.rates.total

@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.text import Text
 
-from ollama_fleet.state.records import Health, Phase
+from ollama_fleet.state.records import Phase
 from ollama_fleet.state.snapshot import InstanceSnapshot
 from ollama_fleet.tui.panels.text import Glyphs
 from ollama_fleet.tui.panels.view import View
@@ -17,8 +17,7 @@ _FOREVER_S = 10 * 365 * 86400  # Ollama writes a keep_alive without end as a tim
 
 def trouble(instance: InstanceSnapshot) -> bool:
     """Whether there is a cause to tell: it does not serve, or its probes fail."""
-    well = instance.phase is Phase.READY and instance.health is not Health.UNHEALTHY
-    return bool(instance.cause) and not well
+    return bool(instance.cause) and not instance.healthy
 
 
 def detail(instance: InstanceSnapshot, view: View, width: int) -> Text:
@@ -27,7 +26,10 @@ def detail(instance: InstanceSnapshot, view: View, width: int) -> Text:
         style = "red" if instance.phase is Phase.FAILED else "yellow"
         return Text(view.glyphs.fit(view.glyphs.clean(instance.cause), width), style)
     clean = view.glyphs.clean
-    models = [
+    models = (
+        [Text(f"drained: {clean(instance.drain)}", "yellow")] if instance.drain is not None else []
+    )
+    models += [
         Text(f"reloading {clean(name).removesuffix(':latest')}", "cyan")
         for name in instance.reloading
     ]

@@ -67,6 +67,7 @@ def _told(instance: InstanceSnapshot, known: Sequence[GpuSnapshot]) -> Sequence[
     state = f"{instance.phase} for {show_duration(instance.phase_s)}, {instance.health}"
     told = [("instance", f"{instance.name}, group {instance.group}"), ("state", state)]
     told += [("cause", instance.cause)] if instance.cause else []
+    told += [("drained", instance.drain)] if instance.drain is not None else []
     told += [
         ("URL", instance.url),
         ("Ollama", instance.version or "not known yet"),
