@@ -19,6 +19,7 @@ from ollama_fleet.sim.ollama.jobs import Event, Job, Kind, QueueFullError
 from ollama_fleet.sim.ollama.log import log_loaded
 from ollama_fleet.sim.ollama.machine import Machine
 from ollama_fleet.sim.ollama.runners import Runners
+from ollama_fleet.sim.ollama.wire.spoiled import Harm, Spoiled
 
 NOT_LOADED = 'tensor "output.weight" offset+size (2000000) exceeds file size (1000000)'
 
@@ -199,19 +200,9 @@ class Engine:
                 raise QueueFullError
             case FaultKind.LOAD_FAILURE:
                 raise RunFailedError(NOT_LOADED)
-            case FaultKind.REPETITION if job.answer and fault.after_tokens < job.answer.tokens:
-                said = max(fault.after_tokens, 1)
-                return replace(job, answer=replace(job.answer, tokens=said, unended=True))
-            case FaultKind.SLOW:
-                return replace(job, slow=fault.factor)
-            case FaultKind.HANG:
-                return replace(job, stalls_after=fault.after_tokens)
-            case FaultKind.CPU_FALLBACK:
-                return replace(job, on_cpu=True)
             case FaultKind.CRASH | FaultKind.RUNNER_DEATH:
                 self._strikes[job.id] = fault
-                return replace(job, stalls_after=fault.after_tokens)  # no token comes before it
-        return job
+        return _changed(fault, job)
 
     def _happened(self, events: list[Event]) -> None:
         changed = self.machine.busy != self._busy
@@ -264,3 +255,21 @@ class Engine:
     def _tick(self) -> None:
         self._timer = None
         self._happened(self.machine.advance(self.clock()))
+
+
+def _changed(fault: Fault, job: Job) -> Job:
+    """The job as a fault leaves it."""
+    match fault.kind:
+        case FaultKind.REPETITION if job.answer and fault.after_tokens < job.answer.tokens:
+            said = max(fault.after_tokens, 1)
+            return replace(job, answer=replace(job.answer, tokens=said, unended=True))
+        case FaultKind.SLOW:
+            return replace(job, slow=fault.factor)
+        case FaultKind.HANG | FaultKind.CRASH | FaultKind.RUNNER_DEATH:
+            return replace(job, stalls_after=fault.after_tokens)  # no token comes before it
+        case FaultKind.CPU_FALLBACK:
+            return replace(job, on_cpu=True)
+        case FaultKind.CUT | FaultKind.RESET | FaultKind.JUNK:
+            harm = Harm(fault.kind.value)
+            return replace(job, spoiled=Spoiled(harm, after_chunks=fault.after_tokens))
+    return job

@@ -36,6 +36,7 @@ class Settings:
     seed: str
     hardware: Path | None
     faults: str | None
+    journal: Path | None
     runners: bool
     overridden: tuple[tuple[str, str], ...]
 
@@ -84,6 +85,7 @@ def read(environment: Mapping[str, str], *, find_gpus: bool = True) -> Settings:
         seed=text("OLLAMA_SIM_SEED") or "0",
         hardware=Path(hardware) if (hardware := text("OLLAMA_SIM_HARDWARE")) else None,
         faults=environment.get("OLLAMA_SIM_FAULTS"),
+        journal=Path(journal) if (journal := text("OLLAMA_SIM_JOURNAL")) else None,
         runners=_flag(text("OLLAMA_SIM_RUNNER")),
         overridden=overridden,
     )

@@ -15,6 +15,12 @@
     start_failure the program ends with exit code 1 before it listens
     start_delay   `seconds` (1) between listening and the first answer
     ignore_term   SIGTERM and SIGINT do nothing
+    cut           the connection ends after `after_tokens` of an answer (0: before its first byte),
+                  one in a single piece in its middle: its framing is never complete
+    reset         the same with a reset instead of an end
+    junk          bytes that are no HTTP come at that place, then an end
+    lies          /api/ps and /api/tags tell what is not so, or what is no JSON, or a megabyte
+    flood         prints 100 MB/s for `seconds` (1), from when POST /sim/faults sets it
 
 Keys of all kinds: `model` limits a fault to one model, `times` to so many requests. Example:
 `hang:after_tokens=5;model=x;times=1 | slow:factor=4`. OLLAMA_SIM_FAULTS sets them at the start,
@@ -42,6 +48,14 @@ class FaultKind(Enum):
     START_FAILURE = "start_failure"
     START_DELAY = "start_delay"
     IGNORE_TERM = "ignore_term"
+    CUT = "cut"
+    RESET = "reset"
+    JUNK = "junk"
+    LIES = "lies"
+    FLOOD = "flood"
+
+
+_LASTING = {FaultKind.START_DELAY, FaultKind.FLOOD}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +75,7 @@ class Fault:
             "times": "" if self.times is None else str(self.times),
             "after_tokens": str(self.after_tokens or ""),
             "factor": f"{self.factor:g}" if self.kind is FaultKind.SLOW else "",
-            "seconds": f"{self.seconds:g}" if self.kind is FaultKind.START_DELAY else "",
+            "seconds": f"{self.seconds:g}" if self.kind in _LASTING else "",
         }
         text = ";".join(f"{key}={value}" for key, value in keys.items() if value)
         return f"{self.kind.value}:{text}" if text else self.kind.value

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from ollama_fleet.sim.ollama.residency import Resident, RunnerOptions, Weights
 from ollama_fleet.sim.ollama.slots import Slot
 from ollama_fleet.sim.ollama.text import Answer
+from ollama_fleet.sim.ollama.wire.spoiled import Spoiled
 
 RUNNER_DIED = "an error was encountered while running the model: unexpected EOF"
 RUNNER_GONE = "llama runner process no longer running: -1 "
@@ -34,7 +35,8 @@ class Limits:
 class Job:
     """What one request asks. Without `answer` it ends with its prompt, without that when loaded.
 
-    `slow` multiplies its times; after `stalls_after` tokens it stands still, holding its slot.
+    `slow` multiplies its times; after `stalls_after` tokens it stands still, holding its slot;
+    `spoiled` is what befalls its answer on the wire.
     """
 
     id: int
@@ -47,6 +49,7 @@ class Job:
     slow: float = 1.0
     stalls_after: int | None = None
     on_cpu: bool = False
+    spoiled: Spoiled | None = None
 
 
 class Kind(Enum):

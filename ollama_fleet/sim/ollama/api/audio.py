@@ -26,7 +26,7 @@ async def transcriptions(exchange: Exchange, service: Service) -> None:
         raise ApiError(400, "audio file is empty", early=True)
     ask = chat(model, [("user", _PROMPT)])
     planned = plan(service, ask, find(service, ask))
-    with start(service, planned, service.engine.clock()) as run:
+    with start(exchange, service, planned) as run:
         await finished(run)
     assert run.job.answer is not None
     text = run.job.answer.text()

@@ -24,7 +24,8 @@ async def embed(exchange: Exchange, service: Service) -> None:
     """POST /api/embed."""
     fields = await schemas.read(exchange, schemas.EMBED)
     texts = _texts(fields)
-    run, vectors = await _embed(service, fields, texts, truncate=fields.get("truncate", True))
+    truncate = fields.get("truncate", True)
+    run, vectors = await _embed(exchange, service, fields, texts, truncate=truncate)
     answer: dict[str, Any] = {"model": fields["model"], "embeddings": vectors}
     if texts:
         answer |= {k: v for k, v in figures(run).items() if k not in _NOT_FOR_EMBED}
@@ -40,7 +41,7 @@ async def embeddings(exchange: Exchange, service: Service) -> None:
     if asked != asked.lower():
         raise ApiError(404, NOT_FOUND.format(asked))
     texts = [fields["prompt"]] if fields.get("prompt") else []
-    _, vectors = await _embed(service, fields, texts, truncate=True)
+    _, vectors = await _embed(exchange, service, fields, texts, truncate=True)
     # This one is not normalised in Ollama.
     scaled = [[x * 7.5 for x in vector] for vector in vectors]
     exchange.send(200, encode({"embedding": scaled[0] if scaled else []}), JSON)
@@ -54,7 +55,7 @@ async def v1_embeddings(exchange: Exchange, service: Service) -> None:
         raise ApiError(400, _FORMS.format(form), early=True)
     if not fields.get("input"):
         raise ApiError(400, "invalid input", early=True)
-    run, vectors = await _embed(service, fields, _texts(fields), truncate=True)
+    run, vectors = await _embed(exchange, service, fields, _texts(fields), truncate=True)
     packed = form.lower() == "base64"
     tokens = len(run.job.prompt)
     answer = {
@@ -85,7 +86,12 @@ def _texts(fields: dict[str, Any]) -> list[str]:
 
 
 async def _embed(
-    service: Service, fields: dict[str, Any], texts: list[str], *, truncate: bool
+    exchange: Exchange,
+    service: Service,
+    fields: dict[str, Any],
+    texts: list[str],
+    *,
+    truncate: bool,
 ) -> tuple[Run, list[list[float]]]:
     ask = Ask(
         model=fields.get("model", ""),
@@ -97,7 +103,7 @@ async def _embed(
     )
     planned, width = embed_plan(service, ask, [tokenise(text) for text in texts])
     width = min(fields.get("dimensions") or width, width)
-    with start(service, planned, service.engine.clock()) as run:
+    with start(exchange, service, planned) as run:
         await finished(run)
     # Only the runner knows, so the model has been loaded by then.
     if not truncate and any(len(tokenise(text)) > planned.job.options.num_ctx for text in texts):

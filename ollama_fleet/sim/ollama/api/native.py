@@ -183,6 +183,6 @@ async def _serve(exchange: Exchange, service: Service, ask: Ask, dialect: Native
     if ask.text is not None:
         await answer(exchange, service, planned, dialect)
         return
-    with start(service, planned, service.engine.clock()) as run:
+    with start(exchange, service, planned) as run:
         await finished(run)
     exchange.send(200, dialect.bare("load"), JSON)

@@ -1,7 +1,9 @@
 """The route table, and what happens around every handler: redirects, refusals, errors."""
 
+import itertools
 import posixpath
 from collections.abc import Callable, Coroutine
+from functools import partial
 from html import escape
 from typing import Any
 from urllib.parse import quote
@@ -12,6 +14,7 @@ from ollama_fleet.sim.ollama.api import (
     cloud,
     embed,
     errors,
+    lies,
     manage,
     native,
     openai,
@@ -21,6 +24,8 @@ from ollama_fleet.sim.ollama.api import (
     switch,
 )
 from ollama_fleet.sim.ollama.api.service import ApiError, Service
+from ollama_fleet.sim.ollama.faults import FaultKind
+from ollama_fleet.sim.ollama.journal import Journal
 from ollama_fleet.sim.ollama.wire.exchange import TEXT, Exchange
 
 Endpoint = Callable[[Exchange, Service], Coroutine[Any, Any, None]]
@@ -60,6 +65,7 @@ SIMULATION_ROUTES: dict[str, dict[str, Endpoint]] = {
     "/sim/faults": {"GET": switch.show_faults, "POST": switch.set_faults},
 }
 _METHODS = ("HEAD", "GET", "POST", "DELETE")
+_TOLD = {"/api/ps", "/api/tags"}  # where the fault `lies` is told
 
 
 class Routes:
@@ -71,6 +77,9 @@ class Routes:
         self._table = ROUTES
         if service.settings.faults is not None:
             self._table = ROUTES | SIMULATION_ROUTES
+        journal = service.settings.journal
+        self._journal = Journal(journal) if journal is not None else None
+        self._lies = itertools.count()
 
     async def handle(self, exchange: Exchange) -> None:
         """Answer a request."""
@@ -93,6 +102,12 @@ class Routes:
             await self._run(exchange, endpoints[head.method])
 
     async def _run(self, exchange: Exchange, endpoint: Endpoint) -> None:
+        head, faults = exchange.head, self._service.faults
+        if head.path in _TOLD and faults.standing(FaultKind.LIES) is not None:
+            lies.tell(exchange, self._service, next(self._lies))
+            return
+        if self._journal is not None and (request_id := head.headers.get("x-request-id")):
+            exchange.begins = partial(self._journal.answered, request_id)
         try:
             await endpoint(exchange, self._service)
         except ApiError as error:

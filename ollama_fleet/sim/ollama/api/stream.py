@@ -46,19 +46,21 @@ class Dialect(Protocol):
         ...
 
 
-def start(service: Service, plan: Plan, opened: float) -> Run:
+def start(exchange: Exchange, service: Service, plan: Plan) -> Run:
     """Submit a plan. Raises ApiError 503, 500."""
     try:
-        return service.engine.start(plan.job, opened)
+        run = service.engine.start(plan.job, service.engine.clock())
     except QueueFullError:
         raise ApiError(503, BUSY) from None
     except RunFailedError as error:
         raise ApiError(500, str(error)) from None
+    exchange.spoiled = run.job.spoiled
+    return run
 
 
 async def answer(exchange: Exchange, service: Service, plan: Plan, dialect: Dialect) -> None:
     """Run a plan that has an answer, and send it. Raises ApiError before the first byte."""
-    with start(service, plan, service.engine.clock()) as run:
+    with start(exchange, service, plan) as run:
         if plan.ask.stream:
             await _stream(exchange, run, dialect)
         else:

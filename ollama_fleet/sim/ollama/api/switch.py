@@ -1,7 +1,8 @@
 """/sim/faults: the script of faults, read and replaced while the program runs."""
 
+from ollama_fleet.sim.ollama import flood
 from ollama_fleet.sim.ollama.api.service import ApiError, Service
-from ollama_fleet.sim.ollama.faults import parse
+from ollama_fleet.sim.ollama.faults import FaultKind, parse
 from ollama_fleet.sim.ollama.wire.exchange import Exchange
 
 _TEXT = "text/plain; charset=utf-8"
@@ -19,4 +20,6 @@ async def set_faults(exchange: Exchange, service: Service) -> None:
         service.faults.replace(parse(text))
     except ValueError as error:
         raise ApiError(400, str(error)) from None
+    if (fault := service.faults.standing(FaultKind.FLOOD)) is not None:
+        flood.begin(fault.seconds)
     exchange.send(200, str(service.faults).encode(), _TEXT)

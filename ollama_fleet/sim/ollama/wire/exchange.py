@@ -1,17 +1,22 @@
 """One request and its answer."""
 
 import asyncio
+import socket
+import struct
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from http import HTTPStatus
 
 from ollama_fleet.sim.ollama.wire.body import Body
 from ollama_fleet.sim.ollama.wire.head import Head
+from ollama_fleet.sim.ollama.wire.spoiled import Harm, Spoiled
 
 CHUNKED_FROM_BYTES = 2048  # Go knows the length of a shorter answer before it sends the head
 JSON = "application/json; charset=utf-8"
 NDJSON = "application/x-ndjson"
 TEXT = "text/plain"
+_JUNK = b"\x16\x03\x01 neither a head nor a chunk\r\n\r\n"
+_RESET = struct.pack("ii", 1, 0)  # SO_LINGER: no time to say goodbye
 
 Header = tuple[str, str]
 
@@ -28,11 +33,15 @@ class Exchange:
         self.common_headers: list[Header] = []  # for whatever answer there will be
         self.started = False
         self.close = not head.keep_alive
+        self.spoiled: Spoiled | None = None  # what befalls the answer
+        self.begins: Callable[[], None] = lambda: None  # called when its first byte is sent
         self._body = body
         self._transport = transport
         self._arrived = asyncio.Event()
         self._resumed: asyncio.Future[None] | None = None  # while the socket takes no more
         self._chunked = False
+        self._chunks = 0
+        self._struck = False
 
     # Called by the connection.
 
@@ -81,7 +90,8 @@ class Exchange:
             return
         self._start(status, known, len(body) if len(body) < CHUNKED_FROM_BYTES else -1)
         if self.head.method != "HEAD":
-            self._transport.write(body)
+            self._send(body[: len(body) // 2] if self.spoiled else body)
+            self._strike()
 
     def bare(self, status: int) -> None:
         """Send a head that says nothing about a body."""
@@ -93,15 +103,16 @@ class Exchange:
 
     def chunk(self, data: bytes) -> None:
         """Send one chunk."""
-        if self._chunked:
-            self._transport.write(b"%x\r\n%b\r\n" % (len(data), data))
-        else:
-            self._transport.write(data)
+        self._send(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
+        self._chunks += 1
+        if self.spoiled is not None and self._chunks >= self.spoiled.after_chunks:
+            self._strike()
 
     def end(self) -> None:
         """End an answer in chunks."""
+        self._strike()  # of a spoiled answer that was shorter than it was to become
         if self._chunked:
-            self._transport.write(b"0\r\n\r\n")
+            self._send(b"0\r\n\r\n")
 
     async def drained(self) -> None:
         """Wait while the client is too slow for what is sent."""
@@ -125,7 +136,29 @@ class Exchange:
             given = [header for header in given if header[0] != "Connection"]
         lines = [f"HTTP/1.{self.head.minor} {status} {_reason(status)}"]
         lines += [f"{name}: {value}" for name, value in (*given, *own)]
-        self._transport.write("\r\n".join([*lines, "", ""]).encode("latin-1"))
+        if self.spoiled is not None and not self.spoiled.after_chunks:
+            self._strike()
+            return
+        self._send("\r\n".join([*lines, "", ""]).encode("latin-1"))
+        self.begins()
+
+    def _send(self, data: bytes) -> None:
+        if not self._struck:
+            self._transport.write(data)
+
+    def _strike(self) -> None:
+        """Do to the answer what befalls it, if anything does; nothing more of it is sent."""
+        if self.spoiled is None or self._struck:
+            return
+        self._struck = True
+        if self.spoiled.harm is Harm.RESET:
+            sock: socket.socket = self._transport.get_extra_info("socket")
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            self._transport.abort()
+            return
+        if self.spoiled.harm is Harm.JUNK:
+            self._transport.write(_JUNK)
+        self._transport.close()
 
 
 def _date(second: int) -> str:
