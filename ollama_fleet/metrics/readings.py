@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
 from ollama_fleet.history import History
 from ollama_fleet.metrics.families import NAMESPACE
@@ -38,6 +38,15 @@ class Disk:
     path: str
     free_bytes: int
     size_bytes: int
+
+
+class Spans(Protocol):
+    """Where the spans of traces go: how many the collector has taken, how many nobody has."""
+
+    @property
+    def sent(self) -> int: ...  # noqa: D102 - said above
+    @property
+    def dropped(self) -> int: ...  # noqa: D102 - said above
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +162,23 @@ HISTORY: Final[tuple[Reading[History], ...]] = (
         "history_dropped_records_total",
         "Request records lost: too many at once, or the disk took none.",
         lambda h: h.dropped,
+    ),
+)
+
+SPANS: Final[tuple[Reading[Spans], ...]] = (
+    Reading("trace_spans_total", "Spans of traces that the collector has taken.", lambda s: s.sent),
+    Reading(
+        "trace_dropped_spans_total",
+        "Spans lost: too many at once, or the collector took none.",
+        lambda s: s.dropped,
+    ),
+)
+
+LOG: Final[tuple[Reading[Callable[[], int]], ...]] = (
+    Reading(
+        "log_dropped_lines_total",
+        "Lines of the fleet's own log lost: whoever reads it does not keep up.",
+        lambda dropped: dropped(),
     ),
 )
 
