@@ -7,13 +7,13 @@ Importing this package costs the import of pydantic; nothing else in the program
 
 from ollama_fleet.config.address import Address
 from ollama_fleet.config.json_schema import schema
+from ollama_fleet.config.limits import LimitsConfig
 from ollama_fleet.config.loading import Loaded, load
 from ollama_fleet.config.records import Config
 from ollama_fleet.config.sections import (
     ExternalConfig,
     GroupConfig,
     HistoryConfig,
-    LimitsConfig,
     LogsConfig,
     MetricsConfig,
     ModelConfig,

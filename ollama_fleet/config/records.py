@@ -10,13 +10,13 @@ from pydantic_core import PydanticCustomError
 from ollama_fleet.config.address import Address
 from ollama_fleet.config.conflicts import conflicts
 from ollama_fleet.config.kinds import AddressText, InstancePorts, ModelText, OriginText
+from ollama_fleet.config.limits import LimitsConfig
 from ollama_fleet.config.paths import show_path
 from ollama_fleet.config.problems import MAX_PROBLEMS
 from ollama_fleet.config.sections import (
     ExternalConfig,
     GroupConfig,
     HistoryConfig,
-    LimitsConfig,
     LogsConfig,
     MetricsConfig,
     ModelConfig,
@@ -71,7 +71,7 @@ class Config(Record):
     queue: QueueConfig = Field(default_factory=QueueConfig)
     """Requests that wait in the router for a free slot."""
     limits: LimitsConfig = Field(default_factory=LimitsConfig)
-    """What a client may send, and how long each side may take."""
+    """What clients may send, hold open and take up, and how long each side may take."""
     supervision: SupervisionConfig = Field(default_factory=SupervisionConfig)
     """How instances are started, watched, restarted and stopped."""
     history: HistoryConfig = Field(default_factory=HistoryConfig)

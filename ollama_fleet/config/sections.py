@@ -114,23 +114,6 @@ class QueueConfig(Record):
     """How long one may wait; then it is answered 503."""
 
 
-class LimitsConfig(Record):
-    """What a client may send, and how long each side may take."""
-
-    body_bytes: Size = Field(256 * 2**20, alias="body")
-    """The largest request body; a larger one is answered 413."""
-    header_timeout_s: Duration = Field(10.0, alias="header_timeout")
-    """Time for a client to send the head of a request."""
-    body_timeout_s: Duration = Field(30.0, alias="body_timeout")
-    """Time for a client to send more of a body that has stalled."""
-    connect_timeout_s: Duration = Field(2.0, alias="connect_timeout")
-    """Time for an instance to accept a connection."""
-    first_byte_timeout_s: Duration = Field(600.0, alias="first_byte_timeout")
-    """Time for an instance to begin its answer, the load of a model included."""
-    idle_timeout_s: Duration = Field(120.0, alias="idle_timeout")
-    """Time for an instance to send more of an answer that it has begun."""
-
-
 class SupervisionConfig(Record):
     """How instances are started, watched, restarted and stopped."""
 

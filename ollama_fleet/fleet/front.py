@@ -16,6 +16,7 @@ from ollama_fleet.api.parts import Parts, Pulls
 from ollama_fleet.api.visit import RequestIds
 from ollama_fleet.config import Config
 from ollama_fleet.control.mutations import Mutations
+from ollama_fleet.fleet.limiting import make_bounds, make_crowd
 from ollama_fleet.router.relay import Relay
 from ollama_fleet.state import State
 
@@ -49,8 +50,9 @@ def make_front(config: Config, parts: Parts, answered: Callable[[str, int], None
         api.handle,
         config.listen.host,
         config.listen.port,
-        header_timeout_s=config.limits.header_timeout_s,
+        bounds=make_bounds(config.limits),
         drain_s=config.supervision.drain_timeout_s,
+        crowd=make_crowd(config, len(parts.state.instances)),
     )
 
 

@@ -16,6 +16,7 @@ from ollama_fleet.api.watching import Watching
 from ollama_fleet.config import Address, Config
 from ollama_fleet.errors import CannotListen
 from ollama_fleet.fleet.front import own_addresses
+from ollama_fleet.fleet.limiting import make_bounds
 from ollama_fleet.fleet.recording import Recording
 from ollama_fleet.metrics import Disk, Metrics, Page
 from ollama_fleet.state import FleetSnapshot, State
@@ -84,7 +85,7 @@ async def _listening(config: Config, address: Address, watching: Watching) -> As
         watching.guarded(door),
         address.host,
         address.port,
-        header_timeout_s=config.limits.header_timeout_s,
+        bounds=make_bounds(config.limits),
         drain_s=_DRAIN_S,
     )
     try:

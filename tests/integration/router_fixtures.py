@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 from ollama_fleet.api.app import Api
 from ollama_fleet.api.bodies import Limits
-from ollama_fleet.api.connection import Front
+from ollama_fleet.api.connection import Bounds, Front
 from ollama_fleet.api.guests import Door, Origins
 from ollama_fleet.api.parts import Parts
 from ollama_fleet.api.visit import RequestIds
@@ -241,7 +241,9 @@ async def routed(
     limits, library = Limits(body_bytes, 1.0), SimpleNamespace(pull=pull, share=share)
     parts = Parts(state, relay, Mutations(state, refresh), limits, library, unload)
     api = Api(parts, Door(Origins(), frozenset({"x"})), RequestIds(0.0, 0))
-    async with Front(api.handle, "127.0.0.1", 0, header_timeout_s=1.0, drain_s=1.0) as front:
+    async with Front(
+        api.handle, "127.0.0.1", 0, bounds=Bounds(header_timeout_s=1.0), drain_s=1.0
+    ) as front:
         try:
             router = Router(state, front)
             router.unloaded = unloaded

@@ -16,7 +16,7 @@ from router_fixtures import answer, routed
 
 from ollama_fleet.api import bodies
 from ollama_fleet.api.bodies import BadBody, Limits, Reading
-from ollama_fleet.api.connection import Answer, Front
+from ollama_fleet.api.connection import Answer, Bounds, Front
 from ollama_fleet.router.body import Body
 
 MIB = 2**20
@@ -86,7 +86,9 @@ def told(held, digests, files):
 @asynccontextmanager
 async def holding(reading=PLAIN, *, body_bytes=64 * MIB, timeout_s=5.0, spool=None):
     place = Holding(Limits(body_bytes, timeout_s, spool), reading)
-    async with Front(place.handle, "127.0.0.1", 0, header_timeout_s=5.0, drain_s=1.0) as front:
+    async with Front(
+        place.handle, "127.0.0.1", 0, bounds=Bounds(header_timeout_s=5.0), drain_s=1.0
+    ) as front:
         place.port = front.port
         yield place
 
@@ -443,7 +445,9 @@ async def digest_of(body):
 @asynccontextmanager
 async def passing():
     place = Passing()
-    async with Front(place.handle, "127.0.0.1", 0, header_timeout_s=5.0, drain_s=1.0) as front:
+    async with Front(
+        place.handle, "127.0.0.1", 0, bounds=Bounds(header_timeout_s=5.0), drain_s=1.0
+    ) as front:
         place.port = front.port
         yield place
 

@@ -10,8 +10,7 @@ import uvloop
 from aiohttp import http_parser
 from router_fixtures import DONE, TOKEN, Backend, answer, chunk, post, routed, stream
 
-from ollama_fleet.api.connection import Answer, Front
-from ollama_fleet.api.connection.heads import MAX_HEAD_BYTES
+from ollama_fleet.api.connection import Answer, Bounds, Front
 from ollama_fleet.api.connection.protocol import FrontConnection
 from ollama_fleet.api.connection.wire import MAX_WAITING
 
@@ -242,7 +241,7 @@ def test_a_head_without_end_is_refused_before_it_is_all_there():
             writer.write(request(b'{"model":"m"}'))
             await read_answer(reader)
             field = b"X: " + b"y" * 1000 + b"\r\n"
-            writer.write(b"POST /api/chat HTTP/1.1\r\n" + field * (MAX_HEAD_BYTES // 1000 + 2))
+            writer.write(b"POST /api/chat HTTP/1.1\r\n" + field * (Bounds().head_bytes // 1000 + 2))
             async with asyncio.timeout(5):
                 raw = await reader.read()
             assert raw.startswith(b"HTTP/1.1 431 "), (
@@ -334,7 +333,7 @@ def test_an_idle_connection_is_closed_in_the_end():
         return Answer(200, b"hello")
 
     async def check():
-        limits = {"header_timeout_s": 10.0, "drain_s": 1.0, "idle_timeout_s": 0.2}
+        limits = {"bounds": Bounds(idle_timeout_s=0.2), "drain_s": 1.0}
         async with Front(hello, "127.0.0.1", 0, **limits) as front:
             reader, writer = await asyncio.open_connection("127.0.0.1", front.port)
             writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -350,7 +349,9 @@ def test_a_fault_of_ours_is_said_as_gin_says_it_and_logged(caplog):
         raise ZeroDivisionError
 
     async def check():
-        async with Front(faulty, "127.0.0.1", 0, header_timeout_s=1.0, drain_s=1.0) as front:
+        async with Front(
+            faulty, "127.0.0.1", 0, bounds=Bounds(header_timeout_s=1.0), drain_s=1.0
+        ) as front:
             reader, writer = await asyncio.open_connection("127.0.0.1", front.port)
             writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
             async with asyncio.timeout(5):
@@ -367,7 +368,7 @@ def test_a_fault_of_ours_is_said_as_gin_says_it_and_logged(caplog):
 @asynccontextmanager
 async def served(handler, **limits):
     """A connection to a front with this handler."""
-    limits = {"header_timeout_s": 5.0, "drain_s": 5.0, **limits}
+    limits = {"bounds": Bounds(header_timeout_s=5.0), "drain_s": 5.0, **limits}
     async with Front(handler, "127.0.0.1", 0, **limits) as front:
         reader, writer = await asyncio.open_connection("127.0.0.1", front.port)
         async with asyncio.timeout(10):
@@ -436,7 +437,7 @@ def test_a_request_under_way_at_the_end_gets_its_body_and_its_answer():
         return Answer(200, await asked.body.read())
 
     async def check():
-        limits = {"header_timeout_s": 5.0, "drain_s": 5.0}
+        limits = {"bounds": Bounds(header_timeout_s=5.0), "drain_s": 5.0}
         async with asyncio.timeout(10), Front(echo, "127.0.0.1", 0, **limits) as front:
             reader, writer = await asyncio.open_connection("127.0.0.1", front.port)
             idle, idle_writer = await asyncio.open_connection("127.0.0.1", front.port)
@@ -456,7 +457,7 @@ def test_a_request_under_way_at_the_end_gets_its_body_and_its_answer():
 
 async def ended_while(handler, begun, then):
     """What a client gets whose request is under way at the end, and who then does that."""
-    limits = {"header_timeout_s": 5.0, "drain_s": 5.0}
+    limits = {"bounds": Bounds(header_timeout_s=5.0), "drain_s": 5.0}
     async with asyncio.timeout(10), Front(handler, "127.0.0.1", 0, **limits) as front:
         reader, writer = await asyncio.open_connection("127.0.0.1", front.port)
         idle, idle_writer = await asyncio.open_connection("127.0.0.1", front.port)

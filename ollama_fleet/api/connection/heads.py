@@ -6,34 +6,39 @@ refuses most of those; it takes the ones below. The words are those of Go's serv
 
 import re
 from dataclasses import dataclass
+from http import HTTPStatus
 from itertools import chain
 
 from aiohttp.hdrs import HOST, TRANSFER_ENCODING
 
 from ollama_fleet.api.connection.request import FrontRequest
 
-MAX_LINE_BYTES = 8190  # of a request line, and of a header: what nginx takes by default
-MAX_HEADERS = 100
-MAX_HEAD_BYTES = 32 * 1024  # as far as its sender chose them
-
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a connection ends: the status, and the text where the standard phrase is not enough."""
+    """Why a connection ends: the status, and the text where the standard phrase is not enough.
+
+    A text without a phrase is an error as Ollama's clients read it, who may try again in a second.
+    """
 
     status: int
-    phrase: str
+    phrase: str = ""
     text: str = ""
 
     @property
     def raw(self) -> bytes:
         """The whole answer. Its body ends with the connection."""
-        text = self.text or f"{self.status} {self.phrase}"
+        phrase = self.phrase or HTTPStatus(self.status).phrase
+        text, fields = self.text or f"{self.status} {phrase}", _TEXT
+        if not self.phrase:
+            text, fields = f'{{"error":"{text}"}}', _ERROR
         return (
-            f"HTTP/1.1 {self.status} {self.phrase}\r\n"
-            "Content-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n"
-            f"{text}"
+            f"HTTP/1.1 {self.status} {phrase}\r\n{fields}Connection: close\r\n\r\n{text}"
         ).encode()
+
+
+_TEXT = "Content-Type: text/plain; charset=utf-8\r\n"
+_ERROR = "Content-Type: application/json; charset=utf-8\r\nRetry-After: 1\r\n"
 
 
 MALFORMED = Refusal(400, "Bad Request")
@@ -42,20 +47,25 @@ BAD_EXPECTATION = Refusal(417, "Expectation Failed")
 TOO_LARGE = Refusal(431, "Request Header Fields Too Large")
 UNKNOWN_CODING = Refusal(501, "Not Implemented", "Unsupported transfer encoding")
 UNKNOWN_VERSION = Refusal(505, "HTTP Version Not Supported: unsupported protocol version")
+FULL = Refusal(503, text="server busy, please try again: too many connections are open")
+CROWDED = Refusal(429, text="too many connections from this address")
 
 _HOST = re.compile(r"[A-Za-z0-9!$%&'()*+,\-.:;=\[\]_~]*")
 _TOKEN_END = re.compile("[ ,\t]")
 _OLD, _CURRENT = (1, 0), (1, 1)
 
 
-def refusal(request: FrontRequest) -> Refusal | None:
-    """Why a request whose head was parsed must not be served; None if it may be."""
+def refusal(request: FrontRequest, head_bytes: int) -> Refusal | None:
+    """Why a request whose head was parsed must not be served; None if it may be.
+
+    Its head may have `head_bytes`, as far as its sender chose them.
+    """
     target, version, headers = request.target, request.version, request.headers
     if version not in (_CURRENT, _OLD):
         return UNKNOWN_VERSION
     fields = request.raw_headers
     chosen_bytes = len(target) + sum(map(len, chain.from_iterable(fields))) + 4 * len(fields)
-    if chosen_bytes > MAX_HEAD_BYTES:
+    if chosen_bytes > head_bytes:
         return TOO_LARGE
     if not target.startswith("/") and (request.method, target) != ("OPTIONS", "*"):
         return MALFORMED  # a whole URL or an authority: this is no proxy

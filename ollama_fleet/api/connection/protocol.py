@@ -3,8 +3,6 @@
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from aiohttp.streams import StreamReader
@@ -14,33 +12,21 @@ from ollama_fleet.api.connection.answers import Answer
 from ollama_fleet.api.connection.deadline import Deadline
 from ollama_fleet.api.connection.departure import Departure
 from ollama_fleet.api.connection.heads import (
+    CROWDED,
+    FULL,
     MALFORMED,
-    MAX_HEAD_BYTES,
     TOO_LARGE,
     Refusal,
     refusal,
 )
 from ollama_fleet.api.connection.request import BrokenBody, FrontRequest
+from ollama_fleet.api.connection.serving import Serving
 from ollama_fleet.api.connection.wire import MAX_WAITING, Wire
+from ollama_fleet.errors import Limit
 
 LINGER_S = 5.0  # for a client to send the rest of a body, or to close behind the last answer
 
-Handler = Callable[[FrontRequest], Awaitable[Answer | Refusal | None]]
-
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Serving:
-    """What connections have in common: who answers, in which time heads must come, who is open.
-
-    The handler returns None where it has written its answer itself.
-    """
-
-    handler: Handler
-    header_timeout_s: float
-    idle_timeout_s: float
-    connections: "set[FrontConnection]" = field(default_factory=set)
 
 
 class FrontConnection(Wire):
@@ -64,7 +50,7 @@ class FrontConnection(Wire):
     )
 
     def __init__(self, serving: Serving, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(loop)
+        super().__init__(loop, serving.bounds, lambda: serving.refused(Limit.WRITE_TIMEOUT))
         self._serving = serving
         self.remote = ""
         self._waiting: deque[FrontRequest | Refusal] = deque()
@@ -86,14 +72,21 @@ class FrontConnection(Wire):
         tcp_keepalive(self.transport)
         peer = transport.get_extra_info("peername")
         self.remote = str(peer[0]) if peer else ""  # a client may have left already
-        self._serving.connections.add(self)
-        self._task = self._loop.create_task(self._serve())
-        self._deadline.give(self._serving.header_timeout_s)
+        over = self._serving.admit(self)
+        if over is not None and not over.is_told:
+            self.abort()
+        elif over is not None:
+            self._hang_up(FULL if over.limit is Limit.CONNECTIONS else CROWDED)
+        else:
+            self._task = self._loop.create_task(self._serve())
+            self._deadline.give(self._serving.bounds.header_timeout_s)
 
     def data_received(self, data: bytes) -> None:
         """Give a later head its time from its first byte, and each its bounds."""
         if self._deaf:
             return
+        if self._serving.idle:
+            self._serving.idle.pop(self, None)
         known, rest = len(self._waiting), data
         while self._take(rest) and len(self._waiting) < MAX_WAITING:
             rest = b""
@@ -126,11 +119,11 @@ class FrontConnection(Wire):
     def _bound_head(self, size_bytes: int) -> None:
         """Part of a head has come."""
         self._head_bytes += size_bytes
-        if self._head_bytes > MAX_HEAD_BYTES:
+        if self._head_bytes > self._serving.bounds.head_bytes:
             self._hang_up(TOO_LARGE)
         elif not self._head_began:
             self._head_began = True
-            self._deadline.give(self._serving.header_timeout_s)
+            self._deadline.give(self._serving.bounds.header_timeout_s)
 
     def _misread(self, fault: HttpProcessingError) -> Refusal:
         """How to refuse what is no request; if it stands in a body, who reads that is told.
@@ -194,10 +187,16 @@ class FrontConnection(Wire):
                 self._current = None
                 if self.is_closing:
                     return
-                self._deadline.give(self._serving.idle_timeout_s)
+                self._rest()
         except BaseException:  # it is cancelled, or there is a fault: nobody else would close it
             self.close()
             raise
+
+    def _rest(self) -> None:
+        """Nothing is owed; the next request has its time to begin."""
+        if not self._waiting and not self._head_bytes:
+            self._serving.idle[self] = None
+        self._deadline.give(self._serving.bounds.idle_timeout_s)
 
     def _refill(self) -> None:
         """Parse the requests that have come already; read on if there are no more of them."""
@@ -208,7 +207,8 @@ class FrontConnection(Wire):
     async def _answer(self, request: FrontRequest) -> None:
         """Answer a request, and make way for the next one, if there may be one."""
         try:
-            answer = refusal(request) or await self._serving.handler(request)
+            bad = refusal(request, self._serving.bounds.head_bytes)
+            answer = bad or await self._serving.handler(request)
         except Exception:
             log.exception("a handler failed")
             request.is_last = True
@@ -249,6 +249,8 @@ class FrontConnection(Wire):
 
     def _hang_up(self, refusal: Refusal) -> None:
         """Say why, and that it was the last word."""
+        if refusal.status == TOO_LARGE.status:
+            self._serving.refused(Limit.HEADER)
         self.send(refusal.raw)
         self._take_leave()
 
@@ -271,7 +273,7 @@ class FrontConnection(Wire):
         if self._on_pause is not None:
             self._on_pause()
         self.flow(None, None)
-        self._serving.connections.discard(self)
+        self._serving.dismiss(self)
         self.is_closing = self._deaf = True
         self._current = self._newest = None
         self._waiting.clear()
@@ -284,4 +286,6 @@ class FrontConnection(Wire):
 
     def _expire(self) -> None:
         if self._is_idle:
+            if self._head_began and not self.is_closing:
+                self._serving.refused(Limit.HEADER_TIMEOUT)
             self.close()

@@ -1,11 +1,16 @@
 """The listening side: every connection it opens, and how it lets them end."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Self
 
-from ollama_fleet.api.connection.protocol import LINGER_S, FrontConnection, Handler, Serving
+from ollama_fleet.api.connection.bounds import Bounds
+from ollama_fleet.api.connection.crowd import Crowd
+from ollama_fleet.api.connection.protocol import LINGER_S, FrontConnection
+from ollama_fleet.api.connection.serving import Handler, Serving
+from ollama_fleet.errors import Limit
 
-IDLE_TIMEOUT_S = 75.0  # nginx's; a client's pool should give up an idle connection before we do
+DEFAULT = Bounds()
 _BACKLOG = 128
 
 
@@ -13,7 +18,8 @@ class Front:
     """Asks `handler` for answers: `async with` it to serve on every address of `host`:`port`.
 
     A client that leaves cancels its handler. At the end idle connections are closed at once, and
-    requests under way have `drain_s` seconds to end.
+    requests under way have `drain_s` seconds to end. `crowd` says how many connections there may
+    be, `refused` is told of each limit that a client has run into.
     """
 
     def __init__(
@@ -22,11 +28,12 @@ class Front:
         host: str,
         port: int,
         *,
-        header_timeout_s: float,
         drain_s: float,
-        idle_timeout_s: float = IDLE_TIMEOUT_S,
+        bounds: Bounds = DEFAULT,
+        crowd: Crowd | None = None,
+        refused: Callable[[Limit], None] = lambda _limit: None,
     ) -> None:
-        self._serving = Serving(handler, header_timeout_s, idle_timeout_s)
+        self._serving = Serving(handler, bounds, crowd or Crowd(), refused)
         self._drain_s = drain_s
         self._host = host
         self._port = port

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http import HttpRequestParser
 
-from ollama_fleet.api.connection.heads import MAX_HEADERS, MAX_LINE_BYTES
+from ollama_fleet.api.connection.bounds import Bounds
 from ollama_fleet.api.connection.request import BrokenBody
+from ollama_fleet.api.connection.stuck import Stuck, hold_little
 
 MAX_WAITING = 32  # requests that are parsed while the one before them is answered
 BODY_BUFFER_BYTES = 256 * 1024  # of a body nobody has read yet; beyond twice that nothing is read
@@ -16,17 +17,30 @@ BODY_BUFFER_BYTES = 256 * 1024  # of a body nobody has read yet; beyond twice th
 class Wire(BaseProtocol):
     """A client's socket, and aiohttp's parser of what comes."""
 
-    __slots__ = ("_answering", "_deaf", "_on_pause", "_on_resume", "is_closing")
+    __slots__ = ("_answering", "_deaf", "_on_pause", "_on_resume", "_stuck", "is_closing")
 
     _parser: HttpRequestParser
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(loop, _parser(self, loop))
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, bounds: Bounds, cut: Callable[[], None]
+    ) -> None:
+        super().__init__(loop, _parser(self, loop, bounds))
+        self._stuck = Stuck(loop, bounds.write_timeout_s, cut)
         self._answering = False  # bytes of the answer to the current request have gone out
         self._deaf = False  # what comes is not listened to
         self.is_closing = False  # no further request is taken
         self._on_pause: Callable[[], None] | None = None
         self._on_resume: Callable[[], None] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Bound what the kernel takes off our hands for a client that reads nothing."""
+        super().connection_made(transport)
+        hold_little(transport)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Nothing is waited for any more."""
+        self._stuck.let()
+        super().connection_lost(exc)
 
     def send(self, data: bytes) -> None:
         """Send bytes of the answer to the current request; who is gone gets none."""
@@ -48,12 +62,16 @@ class Wire(BaseProtocol):
     def pause_writing(self) -> None:
         """The client does not keep up."""
         super().pause_writing()
+        if self.transport is not None:
+            self._stuck.watch(self.transport)
         if self._on_pause is not None:
             self._on_pause()
 
     def resume_writing(self) -> None:
         """It does again."""
         super().resume_writing()
+        if self.transport is not None:  # one that is closing has to get rid of all of it
+            self._stuck.let()
         if self._on_resume is not None:
             self._on_resume()
 
@@ -67,6 +85,8 @@ class Wire(BaseProtocol):
         self.is_closing = self._deaf = True
         transport, self.transport = self.transport, None
         if transport is not None:
+            if transport.get_write_buffer_size():
+                self._stuck.watch(transport)
             transport.close()
 
     def abort(self) -> None:
@@ -77,14 +97,14 @@ class Wire(BaseProtocol):
             transport.abort()
 
 
-def _parser(wire: Wire, loop: asyncio.AbstractEventLoop) -> HttpRequestParser:
+def _parser(wire: Wire, loop: asyncio.AbstractEventLoop, bounds: Bounds) -> HttpRequestParser:
     return HttpRequestParser(
         wire,
         loop,
         BODY_BUFFER_BYTES,
-        max_line_size=MAX_LINE_BYTES,
-        max_field_size=MAX_LINE_BYTES,
-        max_headers=MAX_HEADERS,
+        max_line_size=bounds.line_bytes,
+        max_field_size=bounds.line_bytes,
+        max_headers=bounds.headers,
         payload_exception=BrokenBody,
         auto_decompress=False,
         max_msg_queue_size=1,  # it stops behind each: an error takes along what it has in hand

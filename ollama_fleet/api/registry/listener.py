@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
-from ollama_fleet.api.connection import Answer, Front, FrontRequest
+from ollama_fleet.api.connection import Answer, Bounds, Front, FrontRequest
 from ollama_fleet.api.registry.asked import asked_for, part_of
 from ollama_fleet.api.registry.offers import Offer, Offers
 from ollama_fleet.api.registry.reach import own_address
@@ -68,7 +68,7 @@ class Registry:
                     self._answer,
                     self._host,
                     self._port,
-                    header_timeout_s=HEADER_TIMEOUT_S,
+                    bounds=Bounds(header_timeout_s=HEADER_TIMEOUT_S),
                     drain_s=DRAIN_S,
                 )
                 try:

@@ -1,0 +1,71 @@
+"""How many connections are open, and of whom: who may come in besides. Pure."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import IPv6Address
+from typing import Final
+
+from ollama_fleet.errors import Limit
+
+TOLD: Final = 32  # beyond a limit are told so; the rest find themselves cut off
+
+_SITE_BITS: Final = 64  # of an IPv6 address, whose owner chooses the others at will
+
+
+@dataclass(frozen=True, slots=True)
+class Over:
+    """A connection too many. `is_told`: there is room to say so first."""
+
+    limit: Limit
+    is_told: bool
+
+
+def anyone(_address: str) -> int | None:
+    """No address has a limit of its own."""
+    return None
+
+
+class Crowd:
+    """Counts connections: `most` in all, and of an address as many as `most_of` says, if any.
+
+    Every connection that comes is counted until it goes, those that are turned away too.
+    """
+
+    __slots__ = ("_most", "_most_of", "_of", "open")
+
+    def __init__(
+        self, most: float = math.inf, most_of: Callable[[str], int | None] = anyone
+    ) -> None:
+        self.open = 0
+        self._most = most
+        self._most_of = most_of
+        self._of: dict[str, int] = {}
+
+    def enter(self, address: str) -> Over | None:
+        """A connection comes; why it cannot stay, if so."""
+        site = _site(address)
+        count = self._of[site] = self._of.get(site, 0) + 1
+        self.open += 1
+        most = self._most_of(address)
+        if most is not None and count > most:
+            return Over(Limit.CONNECTIONS_PER_ADDRESS, count <= most + TOLD)
+        if self.open > self._most:
+            return Over(Limit.CONNECTIONS, self.open <= self._most + TOLD)
+        return None
+
+    def leave(self, address: str) -> None:
+        """A connection of that address has gone."""
+        site = _site(address)
+        self.open -= 1
+        self._of[site] -= 1
+        if not self._of[site]:
+            del self._of[site]
+
+
+def _site(address: str) -> str:
+    """Whose address it is: of IPv6 a network, for one owner has all that is in it."""
+    if ":" not in address:
+        return address
+    whole = int(IPv6Address(address.partition("%")[0]))
+    return f"{whole >> _SITE_BITS:x}::"

@@ -1,0 +1,47 @@
+"""The limits of a configuration, as the front keeps them."""
+
+import resource
+from collections.abc import Callable
+from typing import Final
+
+from ollama_fleet.api.connection import Bounds, Crowd
+from ollama_fleet.api.guests import is_loopback
+from ollama_fleet.config import Config, LimitsConfig
+from ollama_fleet.config.limits import connections_within
+
+OTHERS: Final = 1024  # connections and requests of an address elsewhere, where nothing says more
+
+
+def make_bounds(limits: LimitsConfig) -> Bounds:
+    """What each connection must keep to."""
+    return Bounds(
+        header_timeout_s=limits.header_timeout_s,
+        idle_timeout_s=limits.keepalive_timeout_s,
+        write_timeout_s=limits.write_timeout_s,
+        head_bytes=limits.header_bytes,
+        line_bytes=limits.line_bytes,
+        headers=limits.headers,
+    )
+
+
+def make_crowd(
+    config: Config, instances: int, is_trusted: Callable[[str], bool] = lambda _: False
+) -> Crowd:
+    """How many connections there may be; a proxy that `is_trusted` may have any number of them."""
+    limits = config.limits
+    most = limits.connections or connections_within(files_at_once(), instances)
+    of_address = of_each(limits.connections_per_address)
+    return Crowd(most, lambda address: None if is_trusted(address) else of_address(address))
+
+
+def of_each(most: int | None) -> Callable[[str], int | None]:
+    """How many of something an address may have at once: `most`, if that is set."""
+    if most is not None:
+        return lambda _address: most
+    return lambda address: None if is_loopback(address) else OTHERS
+
+
+def files_at_once() -> int | None:
+    """How many files this process may have open; None for any number."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return None if soft == resource.RLIM_INFINITY else soft
