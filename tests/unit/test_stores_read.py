@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import time
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -167,6 +168,32 @@ def test_a_stub_without_layers_is_a_model(tmp_path):
     put_model(tmp_path, "x/cloud").write_text('{"config":{"digest":"","size":0},"layers":null}')
     found = read_store(tmp_path)
     assert [(each.name, each.layers) for each in found.models] == [("x:cloud", ())]
+
+
+def test_a_manifest_that_has_not_changed_is_not_read_again(tmp_path, monkeypatch):
+    """One that took its place is, though it has the same name, size and time."""
+    file = put_model(tmp_path, "a/latest", b"one")
+    other = put_model(tmp_path / "elsewhere", "a/latest", b"two")
+    now_ns = time.time_ns() + 60 * 10**9
+    monkeypatch.setattr(time, "time_ns", lambda: now_ns)
+    (first,), (again,) = (read_store(tmp_path).models for _ in range(2))
+    assert again is first
+    before = file.stat()
+    os.utime(other, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert other.stat().st_size == before.st_size
+    other.replace(file)
+    (found,) = read_store(tmp_path).models
+    assert (found.modified_ns, found.digest == first.digest) == (before.st_mtime_ns, False)
+
+
+def test_a_manifest_that_was_written_just_now_is_read_again(tmp_path, monkeypatch):
+    """Ollama writes in place: after a second write within a tick of the clock it looks the same."""
+    file = put_model(tmp_path, "a/latest", b"weights")
+    now_ns = file.stat().st_ctime_ns + 10**9
+    monkeypatch.setattr(time, "time_ns", lambda: now_ns)
+    (first,), (again,) = (read_store(tmp_path).models for _ in range(2))
+    assert again == first
+    assert again is not first
 
 
 def test_hundreds_of_models_are_read_without_reading_blobs(tmp_path):

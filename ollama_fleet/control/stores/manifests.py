@@ -3,7 +3,10 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +17,8 @@ from ollama_fleet.names import ModelName, is_passing, manifest_path, shown_name
 from ollama_fleet.state import StoredModel
 
 _LARGEST_BYTES: Final = 16 * 2**20
+_KNOWN: Final = 8192  # manifests that are kept in mind, 2 kB each
+_SETTLED_NS: Final = 3_000_000_000  # some file systems count times in two seconds
 _UNREADABLE: Final = (
     OSError,
     ValueError,
@@ -29,22 +34,14 @@ def read_manifests(store: Path) -> tuple[tuple[Manifest, ...], tuple[str, ...]]:
 
     Names that are there for the time of a pull are no models.
     """
-    found, unreadable = read_all_manifests(store)
+    found, unreadable = _read_each(store, _unless_known)
     lasting = [manifest for manifest in found if not is_passing(manifest.key)]
     return tuple(sorted(lasting, key=lambda manifest: manifest.key)), unreadable
 
 
 def read_all_manifests(store: Path) -> tuple[tuple[Manifest, ...], tuple[str, ...]]:
-    """Likewise those of passing names: what they name is in use."""
-    found: list[Manifest] = []
-    unreadable: list[str] = []
-    root = layout.manifests(store)
-    for path in _files(root, unreadable):
-        try:
-            found.append(_manifest(root, path))
-        except _UNREADABLE as error:
-            unreadable.append(f"{path}: {_reason(error)}")
-    return tuple(found), tuple(unreadable)
+    """Likewise those of passing names, each file anew: what they name is in use."""
+    return _read_each(store, _anew)
 
 
 def has_model(store: Path, key: str) -> bool:
@@ -55,13 +52,14 @@ def has_model(store: Path, key: str) -> bool:
 def path_of(store: Path, key: str) -> Path | None:
     """The file of the manifest of that key, whatever is in it; None if there is none."""
     root = layout.manifests(store)
-    return next((path for path in _files(root, []) if _key(root, path) == key), None)
+    paths = (Path(file.path) for file in _files(root, []))
+    return next((path for path in paths if _key(root, path) == key), None)
 
 
 def is_model(store: Path, path: Path) -> bool:
     """Whether a manifest names blobs, as one of a model does. Raises OSError."""
     try:
-        return bool(_manifest(layout.manifests(store), path).layers)
+        return bool(_anew(str(layout.manifests(store)), str(path), path.stat()).layers)
     except OSError:
         raise
     except _UNREADABLE:
@@ -94,23 +92,38 @@ def weights(store: Path, models: Iterable[StoredModel]) -> dict[str, Weights]:
     return found
 
 
-def _files(root: Path, unreadable: list[str]) -> Iterable[Path]:
+def _read_each(
+    store: Path, read: Callable[[str, str, os.stat_result], Manifest]
+) -> tuple[tuple[Manifest, ...], tuple[str, ...]]:
+    found: list[Manifest] = []
+    unreadable: list[str] = []
+    root = layout.manifests(store)
+    for file in _files(root, unreadable):
+        try:
+            found.append(read(str(root), file.path, file.stat()))
+        except _UNREADABLE as error:
+            unreadable.append(f"{file.path}: {_reason(error)}")
+    return tuple(found), tuple(unreadable)
+
+
+def _files(root: Path, unreadable: list[str]) -> Iterable[os.DirEntry[str]]:
     """All files four levels down, in order; folders that cannot be listed are told of."""
-    folders = [root]
+    folders = [str(root)]
     for _ in range(3):
-        folders = [f for folder in folders for f in _entries(folder, unreadable, folders=True)]
-    return [f for folder in folders for f in _entries(folder, unreadable, folders=False)]
+        folders = [f.path for each in folders for f in _entries(each, unreadable, folders=True)]
+    return [file for each in folders for file in _entries(each, unreadable, folders=False)]
 
 
-def _entries(folder: Path, unreadable: list[str], *, folders: bool) -> list[Path]:
+def _entries(folder: str, unreadable: list[str], *, folders: bool) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
-            return sorted(Path(entry.path) for entry in entries if entry.is_dir() is folders)
+            wanted = [entry for entry in entries if entry.is_dir() is folders]
     except FileNotFoundError:
         return []  # no store yet, or a model that was just removed
     except OSError as error:
         unreadable.append(f"{folder}: {_reason(error)}")
         return []
+    return sorted(wanted, key=attrgetter("name"))
 
 
 def _key(root: Path, path: Path) -> str:
@@ -122,11 +135,31 @@ def _key(root: Path, path: Path) -> str:
         return ""
 
 
-def _manifest(root: Path, path: Path) -> Manifest:
-    """Read one. Raises one of _UNREADABLE."""
-    modified_ns = path.stat().st_mtime_ns  # before the content: rather too old than too new
+def _unless_known(root: str, path: str, stat: os.stat_result) -> Manifest:
+    """Read one, unless it is the very file that was read before. Raises one of _UNREADABLE.
+
+    A file is known by its times, which tell two writes apart when some time lies between them:
+    what was written just now is read anew.
+    """
+    if time.time_ns() - stat.st_ctime_ns < _SETTLED_NS:
+        return _anew(root, path, stat)
+    stamp = stat.st_dev, stat.st_ino, stat.st_size, stat.st_ctime_ns
+    return _known(root, path, stat.st_mtime_ns, stamp)
+
+
+def _anew(root: str, path: str, stat: os.stat_result) -> Manifest:
+    """Read one; `stat` was before, so that its time is rather too old than too new. Likewise."""
+    return _manifest(root, path, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=_KNOWN)
+def _known(root: str, path: str, modified_ns: int, _stamp: tuple[int, ...]) -> Manifest:
+    return _manifest(root, path, modified_ns)
+
+
+def _manifest(root: str, path: str, modified_ns: int) -> Manifest:
     content = _read(path)
-    host, namespace, model, tag = path.relative_to(root).parts
+    host, namespace, model, tag = path.removeprefix(f"{root}/").split("/")
     key = ModelName.parse(f"{host}/{namespace}/{model}:{tag}").key
     parsed = json.loads(content)
     named = [*(parsed["layers"] or ()), parsed["config"]]
@@ -165,7 +198,7 @@ def _weights(store: Path, content: bytes) -> Weights:
     return of_manifest(manifest, params if isinstance(params, dict) else {})
 
 
-def _read(path: Path) -> bytes:
+def _read(path: str | Path) -> bytes:
     """A small file; of a large one so much that it is no JSON."""
-    with path.open("rb") as file:
+    with open(path, "rb") as file:  # noqa: PTH123 - a store may have thousands: no Path for each
         return file.read(_LARGEST_BYTES)

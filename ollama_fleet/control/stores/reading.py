@@ -18,13 +18,12 @@ def read_store(path: Path) -> Store:
     blobs: dict[str, int] = {}
     parts: defaultdict[str, list[Path]] = defaultdict(list)
     for entry in _scan(layout.blobs(path), troubles):
-        partial = layout.PARTIAL.fullmatch(entry.name)
-        if partial is not None:
-            parts[partial[1]].append(Path(entry.path))
-        elif layout.BLOB.fullmatch(entry.name):
+        if layout.BLOB.fullmatch(entry.name):
             size_bytes = _size_bytes(entry)
             if size_bytes is not None:
                 blobs[layout.digest_of(entry.name)] = size_bytes
+        elif partial := layout.PARTIAL.fullmatch(entry.name):
+            parts[partial[1]].append(Path(entry.path))
     theirs = (_download(name, paths) for name, paths in sorted(parts.items()))
     return Store(
         path=path,
