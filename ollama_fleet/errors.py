@@ -157,7 +157,14 @@ class Failure(Exception):
 
 
 class ConnectFailed(Failure):
-    """No connection, or it was lost before anything came back: nothing was answered."""
+    """No connection, or it was lost before anything came back: nothing was answered.
+
+    `sent` is False where there was none: the instance knows nothing of the request.
+    """
+
+    def __init__(self, reason: str = "", *, sent: bool = True) -> None:
+        super().__init__(reason)
+        self.sent = sent
 
 
 class Overloaded(Failure):

@@ -30,18 +30,19 @@ def is_ready(instance: Instance) -> bool:
 
 
 def is_troubled(instance: Instance) -> bool:
-    """It should take requests and does not: given up, crashed and waiting, or silent."""
-    unhealthy = instance["phase"] == "ready" and instance["health"] == "unhealthy"
-    return unhealthy or instance["phase"] in {"failed", "backoff"}
+    """It should take requests and does not: given up, crashed and waiting, silent, or ejected."""
+    return state_of(instance) in {"failed", "backoff", "unhealthy", "ejected"}
 
 
 def state_of(instance: Instance) -> str:
-    """Its phase in a word; of one that runs also `unhealthy` (no answer) and `drained`."""
+    """Its phase in a word; of one that runs also `unhealthy` (no answer), `drained`, `ejected`."""
     if instance["phase"] != "ready":
         return str(instance["phase"])
     if instance["health"] == "unhealthy":
         return "unhealthy"
-    return "drained" if instance.get("drain") is not None else "ready"
+    if instance.get("drain") is not None:
+        return "drained"
+    return "ejected" if instance.get("ejected_s") else "ready"
 
 
 def describe_trouble(instance: Instance) -> str:

@@ -6,6 +6,7 @@ Importing this package costs the import of pydantic; nothing else in the program
 """
 
 from ollama_fleet.config.address import Address
+from ollama_fleet.config.health import HealthConfig
 from ollama_fleet.config.json_schema import schema
 from ollama_fleet.config.limits import LimitsConfig
 from ollama_fleet.config.loading import Loaded, load
@@ -31,6 +32,7 @@ __all__ = [
     "Config",
     "ExternalConfig",
     "GroupConfig",
+    "HealthConfig",
     "HistoryConfig",
     "LimitsConfig",
     "Loaded",

@@ -9,6 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from ollama_fleet.config.address import Address
 from ollama_fleet.config.conflicts import conflicts
+from ollama_fleet.config.health import HealthConfig
 from ollama_fleet.config.kinds import AddressText, InstancePorts, ModelText, OriginText
 from ollama_fleet.config.limits import LimitsConfig
 from ollama_fleet.config.paths import show_path
@@ -72,6 +73,8 @@ class Config(Record):
     """Requests that wait in the router for a free slot."""
     limits: LimitsConfig = Field(default_factory=LimitsConfig)
     """What clients may send, hold open and take up, and how long each side may take."""
+    health: HealthConfig = Field(default_factory=HealthConfig)
+    """What becomes of an instance that fails requests, and of these requests."""
     supervision: SupervisionConfig = Field(default_factory=SupervisionConfig)
     """How instances are started, watched, restarted and stopped."""
     history: HistoryConfig = Field(default_factory=HistoryConfig)

@@ -8,6 +8,7 @@ from typing import Final
 from ollama_fleet.api.admin.lately import Lately
 from ollama_fleet.api.app import ROUTES
 from ollama_fleet.config import Config
+from ollama_fleet.errors import Failure
 from ollama_fleet.fleet.access import AccessLog
 from ollama_fleet.fleet.noticing import TOGETHER_S, Noticing
 from ollama_fleet.gpu import GpuSample
@@ -75,6 +76,11 @@ class Recording:
         """Count an answer that no instance gave."""
         if self.metrics is not None:
             self.metrics.answered(route, status)
+
+    def over_budget(self, failure: Failure) -> None:
+        """Count a failure for which the budget did not allow another try."""
+        if self.metrics is not None:
+            self.metrics.over_budget(type(failure).__name__)
 
     def ended(self, request: Traced) -> None:
         """Count a request, and keep its record, soon."""

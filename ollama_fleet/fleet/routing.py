@@ -1,10 +1,12 @@
 """Where requests go: the strategy the configuration names, the waiting room, and the relay."""
 
+import asyncio
 import random
 import time
 from collections.abc import Callable
 
 from ollama_fleet.config import Config
+from ollama_fleet.control.passive import PassiveHealth
 from ollama_fleet.fleet.learning import Learned
 from ollama_fleet.fleet.recording import Recording
 from ollama_fleet.fleet.strategies import make_strategy
@@ -12,6 +14,7 @@ from ollama_fleet.router.admission import Admission
 from ollama_fleet.router.costs import Costs
 from ollama_fleet.router.loading import Loading
 from ollama_fleet.router.relay import Relay, Timeouts
+from ollama_fleet.router.retry import Budget
 from ollama_fleet.router.strategies import Expectations, Tools
 from ollama_fleet.state import State
 from ollama_fleet.tracing import Traces
@@ -63,7 +66,15 @@ def make_relay(
             idle_s=limits.idle_timeout_s,
         ),
         on_end=recording.ended,
+        on_over_budget=recording.over_budget,
+        budget=Budget(config.health.retry_share, config.health.retry_least),
         clock=clock,
         wall=time.time,
         traces=traces,
     )
+
+
+def make_passive(config: Config, state: State, clock: Callable[[], float]) -> PassiveHealth:
+    """What leaves out instances that fail requests. `clock` gives monotonic seconds."""
+    later = asyncio.get_running_loop().call_later
+    return PassiveHealth(state, config.health, clock=clock, later=later)

@@ -23,7 +23,7 @@ from ollama_fleet.fleet.process import leave_out_what_stays
 from ollama_fleet.fleet.pulling import make_library
 from ollama_fleet.fleet.recording import Recording
 from ollama_fleet.fleet.reporting import Reporting
-from ollama_fleet.fleet.routing import make_admission, make_relay
+from ollama_fleet.fleet.routing import make_admission, make_passive, make_relay
 from ollama_fleet.fleet.supervising import Supervising
 from ollama_fleet.fleet.telling import Told
 from ollama_fleet.fleet.tracing import Tracing
@@ -143,6 +143,7 @@ class Fleet:
         await stack.enter_async_context(
             Admin(self._directories.socket, self.state, commands, routes)
         )
+        stack.enter_context(make_passive(plan.config, self.state, clock))
         await stack.enter_async_context(self._prober)
         await stack.enter_async_context(self._loaders)
         await stack.enter_async_context(Declared(self.state, self._library.syncs, preloads, names))

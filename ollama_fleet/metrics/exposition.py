@@ -11,7 +11,7 @@ from ollama_fleet.history import RequestRecord
 from ollama_fleet.metrics import gauges
 from ollama_fleet.metrics.families import Families
 from ollama_fleet.metrics.gauges import Sources
-from ollama_fleet.metrics.labels import ModelLabels, RouteLabels
+from ollama_fleet.metrics.labels import ModelLabels, RouteLabels, as_cause
 from ollama_fleet.metrics.readings import Disk
 from ollama_fleet.metrics.requests import RequestCounts
 from ollama_fleet.metrics.text import COUNTER, Family, Form, form_for, number, start
@@ -64,6 +64,10 @@ class Metrics:
     def answered(self, route: str, status: int) -> None:
         """Count an answer that no instance gave; `route` is as the route table has it, or ""."""
         self._requests.answered(route, status)
+
+    def over_budget(self, failure: str) -> None:
+        """Count a failure, by its name, for which the budget did not allow another try."""
+        self._families.over_budget.of[as_cause(failure),].value += 1
 
     def happened(self, event: Event) -> None:
         """Count an event."""

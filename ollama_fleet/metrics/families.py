@@ -40,6 +40,11 @@ class Families:
             *("instance", "outcome"),
         )
         self.retries = self._counters("retries_total", "Tries after one that failed.", "cause")
+        self.over_budget = self._counters(
+            "retries_over_budget_total",
+            "Failures for which there was no other try, the budget being used up.",
+            "cause",
+        )
         self.decisions = self._counters(
             "decisions_total",
             "Places given to requests: the term of the score that spoke for the place.",
@@ -60,7 +65,7 @@ class Families:
         self.events = self._counters("events_total", "What has happened.", "kind", "severity")
         self.ejections = self._counters(
             "instance_ejections_total",
-            "Times that an instance did not answer and was given no requests.",
+            "Times that an instance failed requests, or probes, and was given none.",
             "instance",
         )
         self.pulls = self._counters("pulls_total", "Pulls of models that are over.", "outcome")

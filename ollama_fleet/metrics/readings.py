@@ -115,6 +115,11 @@ INSTANCES: Final[tuple[Reading[InstanceSnapshot], ...]] = (
         "1 for an instance that was taken out of rotation.",
         lambda i: i.drain is not None,
     ),
+    Reading(
+        "instance_ejected",
+        "1 for an instance that has failed requests and is given none for a while.",
+        lambda i: i.ejected_s > 0,
+    ),
     Reading("instance_starts_total", "Starts of an instance's process.", lambda i: i.starts),
     Reading(
         "instance_restarts_total",

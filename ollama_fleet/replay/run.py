@@ -238,7 +238,7 @@ class _Replay:
         fate, waiter = attempt.fate, attempt.waiter
         tried = waiter.excluded | {attempt.lease.instance.name}
         others = candidates(waiter.request, self.state, tried)
-        if not may_retry(failure, tries=fate.tries, others=len(others), active=1, retrying=0):
+        if not may_retry(failure, tries=fate.tries, others=len(others)):
             self._over(fate, refused=type(failure).__name__)
             return
         self._ask(fate, self._waiter(fate, tried if others else frozenset()))

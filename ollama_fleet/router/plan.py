@@ -4,6 +4,7 @@ It runs at arrival, when a slot comes free, when a waiter leaves and when the fl
 actions are carried out in order, with nothing awaited in between (admission.py).
 """
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -113,6 +114,11 @@ class _Ledger(msgspec.Struct):
             if places is None or places.in_flight < places.slots:
                 return False
         return True
+
+    def busy(self, instance: Instance) -> int:
+        """How many requests it has, those that this plan has put there included."""
+        ahead = self.ahead.get(instance.name)
+        return instance.in_flight + (ahead.count if ahead is not None else 0)
 
     def warm(self, request: Request, instance: Instance) -> bool:
         """Whether it could start there now, the model being in memory."""
@@ -224,7 +230,8 @@ class _Planning(msgspec.Struct):
 
     def _best(self, waiter: Waiter, asked: Sequence[Instance]) -> Choose:
         request, ledger, strategy, view = waiter.request, self.ledger, self.strategy, self.view
-        now_s, plans, pool = self.now_s, ledger.ahead, asked
+        now_s, plans = self.now_s, ledger.ahead
+        pool = asked = self._not_rushed(request, asked)
         aware = request.slot and strategy.model_aware
         if aware and not strategy.weighs_loads:
             pool = [i for i in pool if ledger.warm(request, i)] or pool
@@ -237,6 +244,19 @@ class _Planning(msgspec.Struct):
         starts = needs is None or ledger.open(instance, needs, first=bool(waiter.excluded))
         self.last = choice = Choose(waiter, instance, needs, scores, starts)
         return choice
+
+    def _not_rushed(self, request: Request, asked: Sequence[Instance]) -> Sequence[Instance]:
+        """Those that have not more than their share while they are only just back.
+
+        Everybody, where of those that have been there longer none could start it at once.
+        """
+        rotation, now_s = self.view.rotation, self.now_s
+        if rotation.settled(now_s) or not request.slot:
+            return asked
+        shares = {i: rotation.share(i, now_s) for i in asked}
+        spared = [i for i in asked if self.ledger.busy(i) < shares[i]]
+        others = (i for i in spared if shares[i] == math.inf)
+        return spared if any(self.ledger.warm(request, i) for i in others) else asked
 
     def _suited(self, waiter: Waiter, asked: Sequence[Instance]) -> Sequence[Instance]:
         """Those where nobody has to load the weights anew for it, if there are any."""

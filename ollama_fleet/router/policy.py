@@ -15,7 +15,7 @@ import msgspec
 
 from ollama_fleet.gpu import GpuSample
 from ollama_fleet.router.intake import Request
-from ollama_fleet.state import Demand, Instance, Lease, Profile
+from ollama_fleet.state import Demand, Instance, Lease, Profile, Rotation
 
 if TYPE_CHECKING:
     from random import Random
@@ -42,6 +42,11 @@ class View(Protocol):
     @property
     def demand(self) -> Demand:
         """How often each model is asked for."""
+        ...
+
+    @property
+    def rotation(self) -> Rotation:
+        """Who is ejected, and who is only just back."""
         ...
 
     def holders(self, key: str) -> Sequence[Instance]:
@@ -110,9 +115,14 @@ def candidates(request: Request, view: View, excluded: frozenset[str]) -> list[I
 
 
 def ready(request: Request, view: View, excluded: frozenset[str]) -> Sequence[Instance]:
-    """Everybody who may be given the request now or when a slot frees."""
+    """Everybody who may be given the request now or when a slot frees.
+
+    The ejected are, where nobody else is.
+    """
     pool = view.ready(request.key)
-    return list(_allowed(request, pool, excluded)) if excluded or request.only else pool
+    if excluded or request.only:
+        pool = list(_allowed(request, pool, excluded))
+    return view.rotation.kept(pool)
 
 
 def eligible(
@@ -253,6 +263,7 @@ def _sample(
     """Who could start it at once, up to a limit, and some of all: more would not choose better."""
     residency = pool[0].residency(request.key, request.profile) if request.slot else None
     free = view.free(request.key, residency.profile) if residency is not None else ()
+    free = view.rotation.without(free)
     if len(free) > FREE_ASKED:
         free = rng.choices(free, k=FREE_ASKED)
     if excluded or request.only:

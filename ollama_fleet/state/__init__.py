@@ -21,6 +21,7 @@ from ollama_fleet.state.records import (
     StoredModel,
     Work,
 )
+from ollama_fleet.state.rotation import Ejection, Rotation
 from ollama_fleet.state.runner import Labour, Runner, Slots
 from ollama_fleet.state.snapshot import FleetFacts, FleetSnapshot, snapshot
 from ollama_fleet.state.store import State
@@ -32,6 +33,7 @@ __all__ = [
     "Decision",
     "Decisions",
     "Demand",
+    "Ejection",
     "Event",
     "Events",
     "FleetFacts",
@@ -50,6 +52,7 @@ __all__ = [
     "Pull",
     "Residency",
     "ResidentModel",
+    "Rotation",
     "Runner",
     "Served",
     "Severity",

@@ -36,6 +36,7 @@ class Kind(StrEnum):
     INSTANCE_BACKOFF = "instance_backoff"
     INSTANCE_FAILED = "instance_failed"
     INSTANCE_UNHEALTHY = "instance_unhealthy"
+    INSTANCE_EJECTED = "instance_ejected"
     INSTANCE_READMITTED = "instance_readmitted"
     INSTANCE_DRAINING = "instance_draining"
     INSTANCE_STOPPED = "instance_stopped"
@@ -85,6 +86,7 @@ _WARNINGS: Final = frozenset(
         Kind.INSTANCE_EXITED,
         Kind.INSTANCE_BACKOFF,
         Kind.INSTANCE_UNHEALTHY,
+        Kind.INSTANCE_EJECTED,
         Kind.VRAM_HELD,
         Kind.MODEL_LOAD_FAILED,
         Kind.MODEL_RELOAD_FAILED,

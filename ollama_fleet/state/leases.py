@@ -44,7 +44,9 @@ class Lease(msgspec.Struct, eq=False):
     `had_s` is what the request has had of its instance, once it has ended.
     `cached_bytes` are those of its prompt that the instance's cache is expected to have, None if
     nothing is known of that. `notes` is for a strategy to keep what it reckons of the request.
-    `attempt` is the try at the instance, from the moment that it is made.
+    `attempt` is the try at the instance, from the moment that it is made. `after` are the leases
+    that the request had before; `doubt` is how this one's failed, where the instance may not be to
+    blame.
     """
 
     _state: "State"
@@ -67,6 +69,8 @@ class Lease(msgspec.Struct, eq=False):
     cached_bytes: float | None = None
     notes: Any = None
     attempt: Attempted | None = None
+    after: "tuple[Lease, ...]" = ()
+    doubt: str = ""
     _held: bool = True
 
     def __enter__(self) -> Self:

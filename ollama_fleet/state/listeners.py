@@ -16,7 +16,7 @@ class Listeners:
 
     `on_change`: the fleet is not what it was (a phase, a health, a store); `on_phase`: an
     instance's phase was published. `on_began` and `on_release`: a lease has begun, has
-    ended; `on_outcome`: an attempt has.
+    ended; `on_answer`: an answer that is no error has begun; `on_outcome`: an attempt has ended.
     `on_want` and `on_load`: something is to be loaded; that has come to its end. `on_health` and
     `on_memory` are given what was before, `on_drain` the reason that an instance had for being out
     of rotation, `on_gpus` a reading, `on_notice` what has just happened: control makes `events` of
@@ -28,6 +28,7 @@ class Listeners:
         self.on_phase: list[Callable[[Instance], None]] = []
         self.on_began: list[Callable[[Lease], None]] = []
         self.on_release: list[Callable[[Lease], None]] = []
+        self.on_answer: list[Callable[[Lease], None]] = []
         self.on_outcome: list[Callable[[Lease, Completed | Failure], None]] = []
         self.on_want: list[Callable[[Want], None]] = []
         self.on_load: list[Callable[[Want, Failure | None], None]] = []

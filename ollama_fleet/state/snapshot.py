@@ -7,6 +7,7 @@ from typing import Any
 from ollama_fleet.gpu import Gpu, GpuReading
 from ollama_fleet.state.instance import Instance
 from ollama_fleet.state.records import Health, Phase, Pull
+from ollama_fleet.state.rotation import Ejection
 from ollama_fleet.state.store import State
 
 
@@ -15,7 +16,8 @@ class InstanceSnapshot:
     """One instance at one moment, for screens and scripts.
 
     `reloading` names the models that it is given no requests for until it has their new weights.
-    `drain` is why it was taken out of rotation, None where it is in.
+    `drain` is why it was taken out of rotation, None where it is in; `ejected` why it is left out
+    for having failed requests, "" where it is not, and for how long (`ejected_s`).
     `slots_by_model` names the models of which it is given another number at once than configured,
     `in_flight_by_model` those of which it has requests, `loading` those on their way into memory.
     """
@@ -46,6 +48,8 @@ class InstanceSnapshot:
     loading: tuple[str, ...] = ()
     reloading: tuple[str, ...] = ()
     drain: str | None = None
+    ejected: str = ""
+    ejected_s: float = 0.0
 
     @property
     def healthy(self) -> bool:
@@ -117,7 +121,9 @@ def snapshot(state: State, facts: FleetFacts, now_s: float) -> FleetSnapshot:
         simulated=facts.simulated,
         stopping=state.stopping,
         waiting=state.waiting,
-        instances=tuple(_instance(i, now_s) for i in state.instances.values()),
+        instances=tuple(
+            _instance(i, state.rotation.ejected.get(i), now_s) for i in state.instances.values()
+        ),
         gpus=tuple(_gpu(g, readings.get(g.uuid)) for g in facts.gpus),
         gpu_error=state.gpu_sample.error,
         pulls=tuple(state.pulls.values()),
@@ -125,7 +131,7 @@ def snapshot(state: State, facts: FleetFacts, now_s: float) -> FleetSnapshot:
     )
 
 
-def _instance(instance: Instance, now_s: float) -> InstanceSnapshot:
+def _instance(instance: Instance, ejection: Ejection | None, now_s: float) -> InstanceSnapshot:
     spec = instance.spec
     return InstanceSnapshot(
         name=spec.name,
@@ -163,6 +169,8 @@ def _instance(instance: Instance, now_s: float) -> InstanceSnapshot:
         ),
         reloading=tuple(m.name for m in instance.stored.values() if m.key in instance.reloading),
         drain=instance.drain,
+        ejected=ejection.cause if ejection is not None else "",
+        ejected_s=max(0.0, ejection.until_s - now_s) if ejection is not None else 0.0,
     )
 
 

@@ -25,6 +25,7 @@ from ollama_fleet.state.records import (
     Work,
 )
 from ollama_fleet.state.rosters import Rosters
+from ollama_fleet.state.rotation import Rotation
 from ollama_fleet.state.want import Want
 
 
@@ -46,6 +47,7 @@ class State(Listeners):
         self.stopping = False
         self.gpu_sample = GpuSample()
         self.demand = Demand()
+        self.rotation = Rotation(self.changed)
         self.events = Events()
         self._rosters = rosters = Rosters(placement.routes)
         self.holders, self.ready, self.free = rosters.holders, rosters.ready, rosters.free
@@ -122,8 +124,10 @@ class State(Listeners):
             instance.runners[residency.weights].waiting -= 1
             instance.unask(residency)
 
-    def progress(self, lease: Lease, tokens: Callable[[], int], now_s: float) -> None:
-        """Say that its answer has begun, and where its tokens are counted.
+    def progress(
+        self, lease: Lease, tokens: Callable[[], int], now_s: float, *, status: int = 200
+    ) -> None:
+        """Say that its answer has begun, with which status, and where its tokens are counted.
 
         Nothing more is done for each of them.
         """
@@ -134,6 +138,9 @@ class State(Listeners):
         if lease.work.stream:
             lease.busy_s = lease.instance.labour.slot_s(now_s)
         lease.instance.counters.add(tokens)
+        if status < 400:
+            for tell in self.on_answer:
+                tell(lease)
 
     def outcome(self, lease: Lease, outcome: Completed | Failure) -> None:
         """Say how an attempt ended. A client that left is nobody's failure."""

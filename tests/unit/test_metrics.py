@@ -61,8 +61,9 @@ def full(tmp_path):
     metrics = made_metrics(history)
     metrics.observe(made(attempts=2, tried=("a", "gpu0"), failures=("Overloaded",)))
     metrics.answered("/api/tags", 200)
+    metrics.over_budget("UpstreamFailed")
     metrics.lagged(0.002)
-    for kind in (Kind.INSTANCE_UNHEALTHY, Kind.PULL_ENDED):
+    for kind in (Kind.INSTANCE_UNHEALTHY, Kind.INSTANCE_EJECTED, Kind.PULL_ENDED):
         metrics.happened(event(kind, instance="gpu0"))
     return metrics
 

@@ -13,6 +13,7 @@ from ollama_fleet.units import show_duration
 _COLOURS = {
     "ready": "green", "starting": "yellow", "draining": "yellow", "stopping": "yellow",
     "backoff": "red", "failed": "red", "unhealthy": "red", "drained": "yellow",
+    "ejected": "red",
 }  # fmt: skip
 _COLUMNS = (
     Column("INSTANCE"),
@@ -61,6 +62,12 @@ def show(snapshot: snapshots.Snapshot, *, wide: bool) -> str:
         for i in snapshot["instances"]
         if i["cause"] and not snapshots.is_ready(i)
     ]
+    ejections = [
+        f"{i['name']} has failed requests and gets none for {show_duration(i['ejected_s'])}: "
+        f"{clean(i['ejected'])}"
+        for i in snapshot["instances"]
+        if i.get("ejected_s")
+    ]
     drains = [
         f"{i['name']} is given no requests: {clean(i['drain'])}"
         for i in snapshot["instances"]
@@ -77,6 +84,7 @@ def show(snapshot: snapshots.Snapshot, *, wide: bool) -> str:
     remarks = [
         *whys,
         *drains,
+        *ejections,
         *pulls,
         *reloads,
         *gpu_error,

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from ollama_fleet.router.fairness import Charge, Flow, Shares
 from ollama_fleet.router.intake import Priority
-from ollama_fleet.router.policy import View
+from ollama_fleet.router.policy import View, ready
 from ollama_fleet.router.queue.line import Line
 from ollama_fleet.router.queue.waiter import Waiter
 from ollama_fleet.state import Instance, Residency
@@ -141,4 +141,6 @@ def _serves(waiter: Waiter, instance: Instance, view: View) -> bool:
     has_it = request.key in instance.stored or not view.holders(request.key)
     needs = instance.residency(request.key, request.profile)
     taken = instance.in_rotation and request.key not in instance.reloading
+    if instance in view.rotation.ejected:
+        taken = taken and instance in ready(request, view, waiter.excluded)
     return taken and has_it and needs == waiter.residency

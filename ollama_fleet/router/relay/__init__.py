@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from ollama_fleet.errors import ClientGone, Failure, FirstByteTimeout
+from ollama_fleet.errors import ClientGone, ConnectFailed, Failure, FirstByteTimeout
 from ollama_fleet.router.admission import Admission
 from ollama_fleet.router.intake import Request
 from ollama_fleet.router.loading import Loading
@@ -19,19 +19,21 @@ from ollama_fleet.router.relay.journal import Journal
 from ollama_fleet.router.relay.live import live
 from ollama_fleet.router.relay.pool import Pool
 from ollama_fleet.router.relay.watch import Timeouts, Watch
-from ollama_fleet.router.retry import is_costly, may_retry
+from ollama_fleet.router.retry import Budget, is_costly, may_retry, pause_s
 from ollama_fleet.state import Lease, LiveRequest, State
 from ollama_fleet.tracing import Traces
 
 __all__ = ["Client", "Relay", "Timeouts"]
 
 _NOBODY: Final[frozenset[str]] = frozenset()
+_BUDGET: Final = Budget()
 
 
 class Relay:
     """Serves requests: each ends exactly once, as an answer, as an error, or with its client.
 
-    `on_end` is given each request that has ended, for its record. `clock` gives monotonic seconds
+    `on_end` is given each request that has ended, for its record, `on_over_budget` each failure
+    for which `budget` did not allow another try. `clock` gives monotonic seconds
     (the loop's own has whole milliseconds), `wall` Unix time; `traces` makes each request's trace,
     where that is wanted.
     """
@@ -44,6 +46,8 @@ class Relay:
         timeouts: Timeouts,
         *,
         on_end: Callable[[Journal], None],
+        on_over_budget: Callable[[Failure], None] = lambda _: None,
+        budget: Budget = _BUDGET,
         clock: Callable[[], float],
         wall: Callable[[], float],
         traces: Traces | None = None,
@@ -54,6 +58,8 @@ class Relay:
         self._loading = loading
         self._watch = Watch(timeouts, clock)
         self._on_end = on_end
+        self._on_over_budget = on_over_budget
+        self._budget = budget
         self._traces = traces
         self._wall = wall
         self._clock = clock
@@ -115,20 +121,28 @@ class Relay:
                 raise
             with granted as place:
                 journal.admitted(place, self._clock() - since_s)
+                place.lease.after = journal.past
                 try:
                     await self._attempt(place.lease, request, client, journal)
                 except Failure as failure:
                     self._state.outcome(place.lease, failure)
                     if not self._may_retry(failure, request, journal):
                         raise
-                    journal.past += (place.lease,)
-                    journal.lease = None
-                    journal.failures += (type(failure).__name__,)
-                    if is_costly(failure):
-                        journal.costly += 1
-                        self._retrying += 1
+                    self._note(failure, place.lease, journal)
                 else:
                     return
+            if not self._others(request, journal):
+                await asyncio.sleep(pause_s(journal.repeats))
+
+    def _note(self, failure: Failure, lease: Lease, journal: Journal) -> None:
+        """An attempt has failed, and there is to be another."""
+        journal.past += (lease,)
+        journal.lease = None
+        journal.failures += (type(failure).__name__,)
+        journal.unsent += isinstance(failure, ConnectFailed) and not failure.sent
+        if is_costly(failure):
+            journal.costly += 1
+            self._retrying += 1
 
     async def _attempt(
         self, lease: Lease, request: Request, client: Client, journal: Journal
@@ -177,13 +191,15 @@ class Relay:
     def _may_retry(self, failure: Failure, request: Request, journal: Journal) -> bool:
         if journal.status or (journal.sent and not _may_be_sent_again(request)):
             return False
-        return may_retry(
-            failure,
-            tries=len(journal.tried),
-            others=self._others(request, journal),
-            active=len(self._active),
-            retrying=self._retrying,
-        )
+        others = self._others(request, journal)
+        tries, repeats = journal.given, journal.repeats
+        if not may_retry(failure, tries=tries, others=others, repeats=repeats):
+            return False
+        active, retrying = len(self._active), self._retrying
+        if not is_costly(failure) or self._budget.allows(active=active, retrying=retrying):
+            return True
+        self._on_over_budget(failure)
+        return False
 
 
 def _may_be_sent_again(request: Request) -> bool:

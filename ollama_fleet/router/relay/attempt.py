@@ -91,7 +91,7 @@ class Attempt:
         upstream, request, lease = self._upstream, self._request, self._lease
         assert upstream is not None
         exchange = Exchange(request.dialect, head, client)
-        state.progress(lease, exchange.tokens, upstream.last_data_s)
+        state.progress(lease, exchange.tokens, upstream.last_data_s, status=head.status)
         self._journal.answering(head.status, exchange, upstream.last_data_s)
         client.start(head, _ours(lease.instance, request, self._journal))
         done = upstream.receive(

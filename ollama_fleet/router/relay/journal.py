@@ -19,9 +19,10 @@ class Journal(msgspec.Struct, eq=False):  # one per request: a fifth of a datacl
 
     `began_s` and `ended_s` are moments, `queue_s`, `load_s` and `first_byte_s` how long it took.
     `costly` counts the retries that use up the budget; `sent` says that the request, or part of
-    it, was given to an instance. `lease` is the place that it holds now, if it has one; `past` are
-    those where it has failed. `crowd` is what it found, had it to wait; `stalled_s` how long the
-    client kept the answer waiting; `loaded_gpu_s` its share of the load that it waited for.
+    it, was given to an instance; `unsent` counts the tries of which that is not true. `lease` is
+    the place that it holds now, if it has one; `past` are those where it has failed. `crowd` is
+    what it found, had it to wait; `stalled_s` how long the client kept the answer waiting;
+    `loaded_gpu_s` its share of the load that it waited for.
     """
 
     request: Request
@@ -32,6 +33,7 @@ class Journal(msgspec.Struct, eq=False):  # one per request: a fifth of a datacl
     failures: tuple[str, ...] = ()  # those that were tried elsewhere, by name
     costly: int = 0
     sent: bool = False
+    unsent: int = 0
     waited: bool = False
     queue_s: float = 0.0
     load_s: float = 0.0
@@ -55,6 +57,16 @@ class Journal(msgspec.Struct, eq=False):  # one per request: a fifth of a datacl
     def excluded(self) -> frozenset[str]:
         """The instances that have had the request."""
         return frozenset(self.tried)
+
+    @property
+    def given(self) -> int:
+        """How many times an instance was given it."""
+        return len(self.tried) - self.unsent
+
+    @property
+    def repeats(self) -> int:
+        """How many times an instance was asked that had been asked before."""
+        return len(self.tried) - len(self.excluded)
 
     def admitted(self, place: Admitted, waited_s: float) -> None:
         """One more attempt, after waiting for it."""

@@ -51,9 +51,10 @@ class Pool:
                     lambda: Upstream(loop, self._clock), self._host, self._port, ssl=context
                 )
         except TimeoutError:
-            raise ConnectFailed(f"no connection within {self._timeout_s:g} s") from None
+            late = f"no connection within {self._timeout_s:g} s"
+            raise ConnectFailed(late, sent=False) from None
         except OSError as error:
-            raise ConnectFailed(str(error)) from None
+            raise ConnectFailed(str(error), sent=False) from None
         return protocol
 
     def give_back(self, connection: Upstream) -> None:

@@ -207,6 +207,8 @@ def _state(sight: Sight) -> Text:
         return Text("unhealthy", "bold yellow")
     if instance.healthy and instance.drain is not None:
         return Text("drained", "bold yellow")
+    if instance.healthy and instance.ejected_s:
+        return Text("ejected", "bold yellow")
     return Text(instance.phase.value, _PHASE_STYLES[instance.phase])
 
 
