@@ -55,6 +55,18 @@ class Control:
         with self._asked("POST", "/v1/restart", {"instances": list(instances)}, None) as response:
             response.read()
 
+    def drain(self, instances: Sequence[str], *, reason: str, force: bool) -> Sequence[str]:
+        """Take instances, named themselves or by groups, out of rotation; their names."""
+        wanted = {"instances": list(instances), "reason": reason, "force": force}
+        answer = self._document("POST", "/v1/drain", wanted, ANSWER_TIMEOUT_S)
+        return list(answer["drained"])
+
+    def undrain(self, instances: Sequence[str]) -> Sequence[str]:
+        """Put them back; likewise."""
+        wanted = {"instances": list(instances)}
+        answer = self._document("POST", "/v1/undrain", wanted, ANSWER_TIMEOUT_S)
+        return list(answer["undrained"])
+
     def down(self, *, now: bool) -> None:
         """Tell the fleet to stop; returns when it has begun to."""
         with self._asked("POST", "/v1/down", {"now": now}, ANSWER_TIMEOUT_S) as response:

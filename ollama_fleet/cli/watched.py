@@ -58,3 +58,11 @@ class Watched:
     def restart(self, instance: str) -> None:
         """Restart an instance once its requests have ended; returns when that is done."""
         self._control.restart([instance])
+
+    def drain(self, instance: str) -> None:
+        """Have nothing new given to it, unless it is the last."""
+        self._control.drain([instance], reason="", force=False)
+
+    def undrain(self, instance: str) -> None:
+        """Have requests given to it again."""
+        self._control.undrain([instance])

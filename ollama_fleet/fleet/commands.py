@@ -5,6 +5,7 @@ from time import time
 
 from aiohttp import web
 
+from ollama_fleet.api.admin.drains import DrainCommands
 from ollama_fleet.api.admin.events import EventCommands
 from ollama_fleet.api.admin.live import LiveCommands
 from ollama_fleet.api.admin.models import ModelCommands
@@ -31,11 +32,12 @@ def command_routes(
     declared: Sequence[str],
     clock: Callable[[], float],
 ) -> tuple[web.RouteDef, ...]:
-    """The routes about models, syncs, requests and events. `declared` are the declared models."""
+    """The routes of all parts but the first. `declared` are the models that fleet.yaml names."""
     return (
         *ModelCommands(state, relay, mutations, preloads).routes(),
         *SyncCommands(state, library.syncs, declared).routes(),
         *LiveCommands(relay, recording.lately, clock).routes(),
+        *DrainCommands(state).routes(),
         *EventCommands(state.events).routes(),
         *PruneCommands(Pruning(state, mutations, time)).routes(),
         *RequestCommands(recording.path).routes(),

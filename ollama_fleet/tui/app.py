@@ -18,7 +18,17 @@ from textual import events
 from textual.app import App, ComposeResult
 
 from ollama_fleet.errors import FleetError
-from ollama_fleet.tui.keys import INTERRUPT, Controls, May, Outcome, Restart, choose, press, switch
+from ollama_fleet.tui.keys import (
+    INTERRUPT,
+    Act,
+    Controls,
+    May,
+    Order,
+    Outcome,
+    choose,
+    press,
+    switch,
+)
 from ollama_fleet.tui.panels import Glyphs, Sheet, View, screen
 from ollama_fleet.tui.scene import Scene
 from ollama_fleet.tui.source import Source
@@ -166,8 +176,8 @@ class Dashboard(App[Outcome], inherit_bindings=False):
         after = press(self.controls, key, self._sheet, self._may)
         if isinstance(after, Outcome):
             self.exit(after)
-        elif isinstance(after, Restart):
-            self._restart(after)
+        elif isinstance(after, Order):
+            self._order(after)
         else:
             self._go_on(after)
 
@@ -178,16 +188,19 @@ class Dashboard(App[Outcome], inherit_bindings=False):
         if other:  # not by a message: no key would act until the fleet has answered
             self.run_worker(self._look())
 
-    def _restart(self, chosen: Restart) -> None:
-        """On a thread of its own that nobody waits for: it ends when the last request there has."""
-        self._go_on(chosen.controls)
-        name = chosen.instance
-        Thread(target=self._restart_now, args=(name,), name=f"restart {name}", daemon=True).start()
+    def _order(self, order: Order) -> None:
+        """On a thread of its own that nobody waits for: a restart waits for the last request."""
+        self._go_on(order.controls)
+        act, name = order.act, order.instance
+        label = f"{act.name.lower()} {name}"
+        Thread(target=self._carry_out, args=(act, name), name=label, daemon=True).start()
 
-    def _restart_now(self, instance: str) -> None:
+    def _carry_out(self, act: Act, instance: str) -> None:
+        source = self._watch.source
+        calls = {Act.RESTART: source.restart, Act.DRAIN: source.drain, Act.UNDRAIN: source.undrain}
         try:
-            self._watch.source.restart(instance)
-            said = f"{instance} was restarted"
+            calls[act](instance)
+            said = f"{instance} {act.value}"
         except FleetError as error:
             said = f"{instance}: {error.reason}"
         with suppress(RuntimeError):  # the reader has left

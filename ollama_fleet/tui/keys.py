@@ -25,10 +25,19 @@ class Outcome(Enum):
     STOPPED = "stopped"  # the reader chose to stop the fleet
 
 
-@dataclass(frozen=True, slots=True)
-class Restart:
-    """The reader chose to restart an instance; the controls from then on."""
+class Act(Enum):
+    """What can be done to an instance; its value is how that is told."""
 
+    RESTART = "was restarted"
+    DRAIN = "is given no new requests"
+    UNDRAIN = "is given requests again"
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """The reader chose to have something done to an instance; the controls from then on."""
+
+    act: Act
     instance: str
     controls: "Controls"
 
@@ -56,22 +65,17 @@ class Controls:
     notice: str = ""
 
 
-After = Controls | Restart | Outcome
+After = Controls | Order | Outcome
 
 
 def press(controls: Controls, key: str, sheet: Sheet, may: May) -> After:
     """What comes after a key; one that means nothing changes nothing but an old notice.
 
-    Leaving asks first where the fleet can be stopped from here, and so does a restart.
+    Leaving asks first where the fleet can be stopped from here, and so do a restart and a drain.
     """
     controls = replace(controls, notice="")
-    match controls.mode:
-        case Mode.ASKING:
-            return _answer(controls, key)
-        case Mode.CONFIRM:
-            return _confirm(controls, key)
-        case Mode.FILTER:
-            return _type(controls, key)
+    if (reply := _REPLIES.get(controls.mode)) is not None:
+        return reply(controls, key)
     if key in ("q", INTERRUPT):
         return replace(controls, mode=Mode.ASKING) if may.stop else Outcome.LEFT
     if controls.mode is Mode.FLEET and (act := _ACTS.get(key)) is not None:
@@ -138,16 +142,25 @@ def _open(controls: Controls, sheet: Sheet, _may: May) -> Controls:
 
 
 def _ask_to_restart(controls: Controls, sheet: Sheet, may: May) -> Controls:
+    return _ask(controls, sheet, may, Mode.CONFIRM)
+
+
+def _ask_to_drain(controls: Controls, sheet: Sheet, may: May) -> Controls:
+    return _ask(controls, sheet, may, Mode.DRAIN)
+
+
+def _ask(controls: Controls, sheet: Sheet, may: May, mode: Mode) -> Controls:
     if not may.change:
-        return replace(controls, notice="read-only: nothing is restarted from here")
+        what = "restarted" if mode is Mode.CONFIRM else "drained"
+        return replace(controls, notice=f"read-only: nothing is {what} from here")
     about = sheet.body.about
     if not about:
         return replace(controls, notice="choose a row that is about an instance first")
-    return replace(controls, mode=Mode.CONFIRM, subject=about)
+    return replace(controls, mode=mode, subject=about)
 
 
 _ACTS: Final[Mapping[str, Callable[[Controls, Sheet, May], Controls]]] = MappingProxyType(
-    {"/": _filter, "s": _sort, ENTER: _open, "r": _ask_to_restart}
+    {"/": _filter, "s": _sort, ENTER: _open, "r": _ask_to_restart, "d": _ask_to_drain}
 )
 
 
@@ -155,7 +168,18 @@ def _confirm(controls: Controls, key: str) -> After:
     if key == "y":
         told = f"{controls.subject} restarts when its requests have ended"
         after = replace(controls, mode=Mode.FLEET, notice=told)
-        return Restart(controls.subject, after)
+        return Order(Act.RESTART, controls.subject, after)
+    return _leave(controls, key)
+
+
+def _drain(controls: Controls, key: str) -> After:
+    if key in ("y", "u"):
+        act = Act.DRAIN if key == "y" else Act.UNDRAIN
+        return Order(act, controls.subject, replace(controls, mode=Mode.FLEET))
+    return _leave(controls, key)
+
+
+def _leave(controls: Controls, key: str) -> Controls:
     leaves = key in (ESCAPE, "n", "q", INTERRUPT)
     return replace(controls, mode=Mode.FLEET) if leaves else controls
 
@@ -185,3 +209,8 @@ def _answer(controls: Controls, key: str) -> Controls | Outcome:
     if key == "s":
         return Outcome.STOPPED
     return replace(controls, mode=Mode.FLEET) if key in (ESCAPE, "q") else controls
+
+
+_REPLIES: Final[Mapping[Mode, Callable[[Controls, str], After]]] = MappingProxyType(
+    {Mode.ASKING: _answer, Mode.CONFIRM: _confirm, Mode.DRAIN: _drain, Mode.FILTER: _type}
+)

@@ -1,4 +1,4 @@
-"""Where the dashboard reads a fleet, and the one thing that it can have it do."""
+"""Where the dashboard reads a fleet, and what it can have it do."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -31,4 +31,12 @@ class Source(Protocol):
 
     def restart(self, instance: str) -> None:
         """Restart an instance once its requests have ended; returns when that is done."""
+        ...
+
+    def drain(self, instance: str) -> None:
+        """Have nothing new given to it, unless it is the last."""
+        ...
+
+    def undrain(self, instance: str) -> None:
+        """Have requests given to it again."""
         ...

@@ -24,7 +24,7 @@ class Source:
         self.made = made
         self.away = False
         self.asked = []
-        self.restarted = []
+        self.restarted, self.drains = [], []
         self.refuses = ""
 
     def snapshot(self):
@@ -48,6 +48,12 @@ class Source:
     def log_lines(self):
         lines, self.made = self.made.lines, replace(self.made, lines=())
         return [(line.instance, line.text) for line in lines]
+
+    def drain(self, instance):
+        self.drains.append(("drain", instance))
+
+    def undrain(self, instance):
+        self.drains.append(("undrain", instance))
 
     def restart(self, instance):
         if self.refuses:
@@ -161,6 +167,19 @@ def test_a_restart_is_confirmed_and_told():
     drive(steps)
 
 
+def test_a_drain_and_its_end_are_confirmed_and_told():
+    async def steps(driven):
+        await driven.press("down", "d")
+        assert "give gpu1 no new requests?" in driven.lines[-1]
+        await driven.press("y")
+        await until(driven, lambda: "gpu1 is given no new requests" in driven.lines[-1])
+        await driven.press("d", "u")
+        await until(driven, lambda: "gpu1 is given requests again" in driven.lines[-1])
+        assert driven.source.drains == [("drain", "gpu1"), ("undrain", "gpu1")]
+
+    drive(steps)
+
+
 def test_a_restart_that_is_refused_says_why():
     async def steps(driven):
         driven.source.refuses = "someone else runs it"
@@ -173,6 +192,7 @@ def test_a_restart_that_is_refused_says_why():
 def test_who_may_only_read_has_no_key_for_a_restart():
     async def steps(driven):
         assert "restart" not in driven.lines[-1]
+        assert "drain" not in driven.lines[-1]
         await driven.press("r")
         assert driven.lines[-1].startswith("read-only")
         await driven.press("y")

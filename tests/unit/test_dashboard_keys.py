@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from scene_fixtures import NOW_UNIX_S, scene
 
-from ollama_fleet.tui.keys import Controls, May, Outcome, Restart, choose, press, switch
+from ollama_fleet.tui.keys import Act, Controls, May, Order, Outcome, choose, press, switch
 from ollama_fleet.tui.panels import Mode, Tab, View, screen
 
 MADE = scene(4, requests=30)
@@ -46,7 +46,7 @@ def pressed(*keys, controls=None, stop=False, change=True):
         ("qs", True, Outcome.STOPPED),
         ("qx?", True, Controls(mode=Mode.ASKING)),
         (("q", "escape"), True, Controls()),
-        ("d", True, Controls()),
+        ("n", True, Controls()),
         ("?", False, Controls(mode=Mode.HELP)),
         ("??", False, Controls()),
         (("?", "escape"), False, Controls()),
@@ -81,10 +81,22 @@ def test_a_restart_is_of_the_chosen_instance_and_needs_a_yes():
     assert pressed("escape", controls=asked).mode is Mode.FLEET
     assert pressed("x", controls=asked) == replace(asked, notice="")
     done = pressed("y", controls=asked)
-    assert isinstance(done, Restart)
-    assert done.instance == "gpu1"
+    assert isinstance(done, Order)
+    assert (done.act, done.instance) == (Act.RESTART, "gpu1")
     assert done.controls.mode is Mode.FLEET
     assert "gpu1 restarts" in done.controls.notice
+
+
+def test_a_drain_is_of_the_chosen_instance_and_needs_a_yes_as_does_its_end():
+    asked = pressed("down", "d")
+    assert (asked.mode, asked.subject) == (Mode.DRAIN, "gpu1")
+    assert pressed("escape", controls=asked).mode is Mode.FLEET
+    assert pressed("d", controls=asked) == replace(asked, notice="")
+    for key, act in (("y", Act.DRAIN), ("u", Act.UNDRAIN)):
+        done = pressed(key, controls=asked)
+        assert isinstance(done, Order)
+        assert (done.act, done.instance) == (act, "gpu1")
+        assert done.controls.mode is Mode.FLEET
 
 
 def test_a_row_of_another_view_stands_for_its_instance():
@@ -100,6 +112,7 @@ def test_who_may_only_read_restarts_nothing_and_is_told_why():
     assert after.mode is Mode.FLEET
     assert after.notice.startswith("read-only")
     assert pressed("x", controls=after).notice == ""
+    assert pressed("d", change=False).notice == "read-only: nothing is drained from here"
 
 
 def test_a_choice_sticks_to_its_row_when_rows_are_sorted_anew():

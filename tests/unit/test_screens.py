@@ -63,7 +63,7 @@ def test_all_of_a_row_is_what_was_looked_at(tab):
 
 def test_the_help_explains_every_key_and_fits_the_smallest_screen():
     found = text(scene(4), view(mode=Mode.HELP))
-    for key in ("q, Ctrl-C", "1-6", "up down", "/ ", "s ", "r ", "space"):
+    for key in ("q, Ctrl-C", "1-6", "up down", "/ ", "s ", "r ", "d ", "space"):
         assert key in found
     same_as("help", found)
 

@@ -29,6 +29,8 @@ SECTIONS: Final[Mapping[str, Mapping[str, str]]] = {
         "events": "Print what has happened to the fleet.",
         "metrics": "Print the figures that Prometheus scrapes.",
         "restart": "Restart instances, one after another.",
+        "drain": "Take instances out of rotation.",
+        "undrain": "Put instances back into rotation.",
     },
     "Look back": {
         "history": "List the requests that have ended.",

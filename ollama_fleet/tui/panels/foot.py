@@ -19,6 +19,7 @@ _FLEET: Final[Keys] = (
     ("/", "filter"),
     ("s", "sort"),
     ("r", "restart"),
+    ("d", "drain"),
     ("1-6", "views"),
 )
 _KEYS: Final[Mapping[Mode, Keys]] = MappingProxyType(
@@ -28,6 +29,7 @@ _KEYS: Final[Mapping[Mode, Keys]] = MappingProxyType(
         Mode.HELP: (("q", "leave"), ("?", "back")),
         Mode.FILTER: (("enter", "keep it"), ("esc", "show everything")),
         Mode.CONFIRM: (("y", "restart"), ("esc", "leave it")),
+        Mode.DRAIN: (("y", "drain"), ("u", "undrain"), ("esc", "leave it")),
         Mode.ASKING: (
             ("d", "detach: it goes on running"),
             ("s", "stop the fleet"),
@@ -42,12 +44,13 @@ _HELP: Final = (
     ("/", "show only rows that have some words (and, after a !, lack others)"),
     ("s", "sort by the next column; after the last one, as they come"),
     ("r", "restart the chosen row's instance, its requests first, if you say y"),
+    ("d", "take it out of rotation (y), or put it back (u): its requests go on"),
     ("space", "hold the screen still, and go on"),
     ("", ""),
     ("GPU", "index of its GPUs; cpu: it has none; ext: someone else runs it"),
     ("UTIL VRAM", "of its GPUs, whoever uses them"),
     ("STATE", "starting, ready, draining, stopping, backoff (pause before"),
-    ("", "a restart), failed (given up), stopped; unhealthy: probes fail"),
+    ("", "a restart), failed (given up), stopped, unhealthy (silent), drained"),
     ("BUSY WAIT", "requests it works on, of how many per model; those that wait for it"),
     ("TOK/S", "tokens per second over the last three seconds"),
     ("TTFT P95", "time to the first token of streams in five minutes: median, 95 %"),
@@ -63,7 +66,7 @@ def foot(view: View) -> Text:
     keys = (
         Text.assemble((key, "bold cyan"), f" {what}")
         for key, what in _KEYS[view.mode]
-        if not (view.readonly and what == "restart")
+        if not (view.readonly and what in ("restart", "drain"))
     )
     return cropped(line.append(Text("  ").join(keys)), view.width)
 
@@ -75,6 +78,8 @@ def _said(view: View) -> str:
         return "leave the fleet?  "
     if view.mode is Mode.CONFIRM:
         return f"restart {clean(view.subject)}? its requests end first  "
+    if view.mode is Mode.DRAIN:
+        return f"give {clean(view.subject)} no new requests?  "
     if view.mode is Mode.FILTER:
         return f"/{clean(view.words)}_  "
     return f"{clean(view.notice)}  " if view.notice else ""

@@ -30,6 +30,7 @@ class Mode(Enum):
     HELP = "help"
     FILTER = "filter"  # typing what rows must have
     CONFIRM = "confirm"  # the question whether to restart an instance
+    DRAIN = "drain"  # the question whether to take it out of rotation, or to put it back
     ASKING = "asking"  # the question whether to detach or to stop
 
 

@@ -1,0 +1,27 @@
+"""`fleet undrain`: put instances back into rotation."""
+
+import click
+
+from ollama_fleet.cli.completing import place_names
+from ollama_fleet.cli.control import running
+from ollama_fleet.cli.options import Command, Options, pass_options
+from ollama_fleet.cli.printing import emit
+
+
+@click.command(
+    "undrain",
+    cls=Command,
+    examples={
+        "fleet undrain gpu1": "give it requests again",
+        "fleet undrain big": "all instances of a group",
+    },
+)
+@click.argument("instances", nargs=-1, required=True, shell_complete=place_names)
+@pass_options
+def command(options: Options, instances: tuple[str, ...]) -> None:
+    """Put drained instances or groups back into rotation.
+
+    Whyever they are out of it: by `fleet drain`, or because the fleet has drained them itself.
+    """
+    undrained = running().undrain(instances)
+    emit(options, {"undrained": undrained}, lambda: f"undrained: {', '.join(undrained)}")
