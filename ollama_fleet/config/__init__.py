@@ -26,6 +26,7 @@ from ollama_fleet.config.sections import (
 )
 from ollama_fleet.config.settings import Settings
 from ollama_fleet.config.showing import show
+from ollama_fleet.config.tls import TlsConfig
 
 __all__ = [
     "Address",
@@ -44,6 +45,7 @@ __all__ = [
     "RoutingConfig",
     "Settings",
     "SupervisionConfig",
+    "TlsConfig",
     "TracingConfig",
     "load",
     "schema",

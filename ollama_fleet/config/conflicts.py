@@ -20,6 +20,7 @@ def conflicts(tree: object) -> Iterator[Problem]:
     if not isinstance(tree, Mapping):
         return
     yield from _open_listen(tree)
+    yield from _half_a_pair(tree)
     yield from _repeated_names(tree)
     yield from _shared_gpus(tree)
     yield from _second_auto(tree)
@@ -48,6 +49,15 @@ def _listens(tree: Mapping[str, object]) -> Iterator[tuple[KeyPath, str]]:
     figures = _mapping(tree.get("metrics")).get("listen")
     if figures is not None:
         yield ("metrics", "listen"), str(figures)
+
+
+def _half_a_pair(tree: Mapping[str, object]) -> Iterator[Problem]:
+    tls = _mapping(tree.get("tls"))
+    there = [key for key in ("cert", "key") if tls.get(key) is not None]
+    if len(there) == 1:
+        missing = "key" if there == ["cert"] else "cert"
+        hint = f"set tls.{missing}, or remove both"
+        yield Problem(("tls", there[0]), f"is of no use without tls.{missing}", hint, on_key=True)
 
 
 def _repeated_names(tree: Mapping[str, object]) -> Iterator[Problem]:

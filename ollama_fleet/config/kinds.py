@@ -25,6 +25,7 @@ from ollama_fleet.config.scalars import (
     read_instance_ports,
     read_model,
     read_name,
+    read_network,
     read_origin,
     read_registry,
     read_seconds,
@@ -57,7 +58,7 @@ def _located_program(text: str, info: ValidationInfo) -> str:
     return _located(text, info) if "/" in text else text
 
 
-def _located_folder(path: Path, info: ValidationInfo) -> Path:
+def _located_path(path: Path, info: ValidationInfo) -> Path:
     return Path(_located(str(path), info))
 
 
@@ -176,7 +177,19 @@ Program = Annotated[str, AfterValidator(filled_text), AfterValidator(_located_pr
 Folder = Annotated[
     Path,
     BeforeValidator(_filled),
-    AfterValidator(_located_folder),
+    AfterValidator(_located_path),
     PlainSerializer(str, when_used="json"),
     WithJsonSchema({"type": "string", "examples": ["~/.ollama/models"]}),
+]
+PemFile = Annotated[
+    Path,
+    BeforeValidator(_filled),
+    AfterValidator(_located_path),
+    PlainSerializer(str, when_used="json"),
+    WithJsonSchema({"type": "string", "examples": ["/etc/ollama-fleet/fleet.pem"]}),
+]
+Network = Annotated[
+    str,
+    AfterValidator(read_network),
+    WithJsonSchema({"type": "string", "examples": ["10.0.0.0/8", "192.168.1.7", "fd00::/8"]}),
 ]

@@ -26,6 +26,8 @@ from ollama_fleet.errors import ConfigError
 
 DEFAULT = "default"
 
+_PATHS = (("ollama", "binary"), ("ollama", "models"), ("tls", "cert"), ("tls", "key"))
+
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
@@ -95,8 +97,8 @@ def _context(
 ) -> Mapping[str, object]:
     """What paths are relative to: the folder of the file that says them, else the current one."""
     bases = {"store": file.parent if file else cwd}
-    for key in ("binary", "models"):
-        origin = layers.origins.get(("ollama", key))
+    for section, key in _PATHS:
+        origin = layers.origins.get((section, key))
         bases[key] = file.parent if file and origin and origin.key else cwd
     return {"home": home_of(environ), "bases": bases}
 

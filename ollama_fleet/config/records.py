@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 from ollama_fleet.config.address import Address
 from ollama_fleet.config.conflicts import conflicts
 from ollama_fleet.config.health import HealthConfig
-from ollama_fleet.config.kinds import AddressText, InstancePorts, ModelText, OriginText
+from ollama_fleet.config.kinds import AddressText, InstancePorts, ModelText, Network, OriginText
 from ollama_fleet.config.limits import LimitsConfig
 from ollama_fleet.config.paths import show_path
 from ollama_fleet.config.problems import MAX_PROBLEMS
@@ -29,6 +29,7 @@ from ollama_fleet.config.sections import (
     TracingConfig,
 )
 from ollama_fleet.config.settings import SHIPPED, Record, Settings, over_shipped
+from ollama_fleet.config.tls import TlsConfig
 
 CONFLICT = "conflict"
 
@@ -47,6 +48,10 @@ class Config(Record):
     origins: tuple[OriginText, ...] = ()
     """Web pages that may call besides this machine's: origins, one `*` in each for any text.
     OLLAMA_ORIGINS sets it where no file does."""
+    tls: TlsConfig = Field(default_factory=TlsConfig)
+    """A certificate, with which the fleet speaks HTTPS instead of HTTP."""
+    trusted_proxies: tuple[Network, ...] = ()
+    """Addresses and networks of proxies before the fleet: theirs alone is the word on who asks."""
     ollama: OllamaConfig = Field(default_factory=OllamaConfig)
     """The Ollama that the fleet runs."""
     instance_ports: InstancePorts = "auto"

@@ -4,6 +4,7 @@ Values arrive as text from a file, a variable and a flag alike, and as themselve
 kind says how it is read, how it is written back without loss, and what an editor may expect.
 """
 
+import ipaddress
 import math
 import re
 from typing import Literal
@@ -200,6 +201,14 @@ def read_registry(text: str) -> str:
     if host != "*" and not _REGISTRY.fullmatch(host):
         raise _refusal(text, "is not a host such as registry.ollama.ai, hf.co or 10.0.0.5:5000")
     return host
+
+
+def read_network(text: str) -> str:
+    """Return an address, or a network of them, as `10.0.0.0/8`."""
+    try:
+        return str(ipaddress.ip_network(filled_text(text).strip(), strict=False))
+    except ValueError:
+        raise _refusal(text, "is not an address or a network such as 10.0.0.0/8") from None
 
 
 def show_value(value: object) -> str:

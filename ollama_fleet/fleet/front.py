@@ -10,9 +10,10 @@ import psutil
 
 from ollama_fleet.api.app import Api
 from ollama_fleet.api.bodies import Limits
-from ollama_fleet.api.connection import Front
+from ollama_fleet.api.connection import Front, Tls
 from ollama_fleet.api.guests import Door, Origins, is_loopback
 from ollama_fleet.api.parts import Parts, Pulls
+from ollama_fleet.api.proxies import Proxies
 from ollama_fleet.api.visit import RequestIds
 from ollama_fleet.config import Config
 from ollama_fleet.control.mutations import Mutations
@@ -36,7 +37,9 @@ def make_parts(
     return Parts(state, relay, mutations, limits, library, unload)
 
 
-def make_front(config: Config, parts: Parts, answered: Callable[[str, int], None]) -> Front:
+def make_front(
+    config: Config, parts: Parts, answered: Callable[[str, int], None], tls: Tls | None = None
+) -> Front:
     """Put it together; it listens when it is entered. `answered` is the Api's."""
     hostnames = frozenset((socket.gethostname().lower(),))
     door = Door(
@@ -44,6 +47,7 @@ def make_front(config: Config, parts: Parts, answered: Callable[[str, int], None
         hostnames if is_loopback(config.listen.host) else None,
         own_addresses,
     )
+    proxies = Proxies(config.trusted_proxies)
     salt = Random().getrandbits(32)  # noqa: S311 - tells two starts in one second apart, no more
     api = Api(parts, door, RequestIds(time(), salt), answered=answered)
     return Front(
@@ -52,7 +56,9 @@ def make_front(config: Config, parts: Parts, answered: Callable[[str, int], None
         config.listen.port,
         bounds=make_bounds(config.limits),
         drain_s=config.supervision.drain_timeout_s,
-        crowd=make_crowd(config, len(parts.state.instances)),
+        crowd=make_crowd(config, len(parts.state.instances), proxies.__contains__),
+        tls=tls,
+        client_of=proxies.client,
     )
 
 

@@ -12,6 +12,7 @@ from ollama_fleet.control.mutations import Mutations
 from ollama_fleet.control.prober import Prober
 from ollama_fleet.directories import Directories
 from ollama_fleet.errors import CannotListen
+from ollama_fleet.fleet.certificate import Certificate
 from ollama_fleet.fleet.commands import command_routes
 from ollama_fleet.fleet.declared import Declared, declared
 from ollama_fleet.fleet.facts import make_facts
@@ -37,7 +38,12 @@ class Fleet:
     """The parts of one running fleet and their order."""
 
     def __init__(
-        self, plan: Prepared, directories: Directories, stack: AsyncExitStack, tracing: Tracing
+        self,
+        plan: Prepared,
+        directories: Directories,
+        stack: AsyncExitStack,
+        tracing: Tracing,
+        certificate: Certificate | None = None,
     ) -> None:
         config = plan.config
         self._plan = plan
@@ -93,7 +99,9 @@ class Fleet:
             unload=self._loaders.preloads.release,
             spool=directories.state,
         )
-        self._front = make_front(config, parts, self._recording.answered)
+        self._certificate = certificate
+        self._tls = certificate.context if certificate else None
+        self._front = make_front(config, parts, self._recording.answered, self._tls)
         self._supervising = Supervising(
             plan,
             self.state,
@@ -118,6 +126,8 @@ class Fleet:
         logs = ChildLogs(self._directories.logs, plan.config.logs.max_bytes, plan.config.logs.keep)
         stack.callback(logs.close)
         stack.callback(self._recording.close)
+        if self._certificate:
+            await stack.enter_async_context(self._certificate.watched(self.state.notice))
         await self._open_front()
         stack.callback(self._relay.close)
         commands = Commands(
@@ -138,7 +148,9 @@ class Fleet:
             declared=names,
             clock=clock,
         )
-        watching = watched(plan.config, self.state, self._recording, self.snapshot, self._clock)
+        watching = watched(
+            plan.config, self.state, self._recording, self.snapshot, self._clock, tls=self._tls
+        )
         routes += await stack.enter_async_context(watching)
         await stack.enter_async_context(
             Admin(self._directories.socket, self.state, commands, routes)

@@ -11,6 +11,7 @@ from ollama_fleet.control.launcher import become_subreaper
 from ollama_fleet.control.orphans import sweep
 from ollama_fleet.directories import Directories
 from ollama_fleet.errors import Exit
+from ollama_fleet.fleet.certificate import Certificate
 from ollama_fleet.fleet.hold import hold
 from ollama_fleet.fleet.prepare import install_models, prepared, require_free, require_startable
 from ollama_fleet.fleet.process import new_loop, raise_file_limit
@@ -48,12 +49,13 @@ async def _serve(
     for line in await sweep(directories.runs, grace_s=loaded.config.supervision.stop_timeout_s):
         log.warning("left over from an earlier fleet: %s", line)
     require_free(loaded.config.listen)
+    certificate = Certificate.of(loaded.config.tls)
     plan = await prepared(loaded, directories=directories, environ=environ, simulate=simulate)
     require_startable(plan)
     install_models(plan)
     tracing = make_tracing(plan.config.tracing, environ)
     async with AsyncExitStack() as stack:
-        fleet = Fleet(plan, directories, stack, tracing)
+        fleet = Fleet(plan, directories, stack, tracing, certificate)
         await fleet.start()
         await fleet.until_told_to_stop()
         await fleet.stop()

@@ -9,7 +9,7 @@ from typing import Final
 
 from aiohttp import web
 
-from ollama_fleet.api.connection import Front
+from ollama_fleet.api.connection import Front, Tls
 from ollama_fleet.api.disks import Disks
 from ollama_fleet.api.guests import Door, Origins
 from ollama_fleet.api.watching import Watching
@@ -34,10 +34,13 @@ async def watched(
     recording: Recording,
     snapshot: Callable[[], FleetSnapshot],
     clock: Callable[[], float],
+    *,
+    tls: Tls | None = None,
 ) -> AsyncIterator[tuple[web.RouteDef, ...]]:
     """Count what happens, and listen where the configuration says so, while the block runs.
 
-    The routes are those for the control API. Raises CannotListen.
+    With `tls` it speaks TLS there, as the front does. The routes are those for the control API.
+    Raises CannotListen.
     """
     metrics = recording.metrics
 
@@ -51,7 +54,8 @@ async def watched(
         if metrics is not None:
             await stack.enter_async_context(_counting(state, metrics, clock))
         if config.metrics.listen is not None:
-            await stack.enter_async_context(_listening(config, config.metrics.listen, watching))
+            address = config.metrics.listen
+            await stack.enter_async_context(_listening(config, address, watching, tls))
         yield watching.routes()
 
 
@@ -77,7 +81,9 @@ async def _look(metrics: Metrics, clock: Callable[[], float]) -> None:
 
 
 @asynccontextmanager
-async def _listening(config: Config, address: Address, watching: Watching) -> AsyncIterator[None]:
+async def _listening(
+    config: Config, address: Address, watching: Watching, tls: Tls | None
+) -> AsyncIterator[None]:
     """Answer on an address of its own, whose guests are judged as those of the front are."""
     hostnames = frozenset((socket.gethostname().lower(),))
     door = Door(Origins(), hostnames if address.is_loopback else None, own_addresses)
@@ -87,6 +93,7 @@ async def _listening(config: Config, address: Address, watching: Watching) -> As
         address.port,
         bounds=make_bounds(config.limits),
         drain_s=_DRAIN_S,
+        tls=tls,
     )
     try:
         await front.__aenter__()

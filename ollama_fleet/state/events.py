@@ -71,6 +71,8 @@ class Kind(StrEnum):
     REFUSALS_OVER = "refusals_over"
     ANOMALY = "anomaly"
     ANOMALY_OVER = "anomaly_over"
+    CERTIFICATE_RENEWED = "certificate_renewed"
+    CERTIFICATE_REFUSED = "certificate_refused"
 
     @property
     def severity(self) -> Severity:
@@ -99,6 +101,7 @@ _WARNINGS: Final = frozenset(
         Kind.GPU_HOT,
         Kind.REQUESTS_REFUSED,
         Kind.ANOMALY,
+        Kind.CERTIFICATE_REFUSED,
     )
 )
 

@@ -7,7 +7,7 @@ import socket
 import struct
 import time
 from contextlib import asynccontextmanager
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 
 from ollama_fleet.api.app import Api
 from ollama_fleet.api.bodies import Limits
@@ -182,6 +182,7 @@ async def routed(
     pull=None,
     share=nobody_else,
     traces=None,
+    front_options=MappingProxyType({}),
     **timeouts,
 ):
     """A router over backends, each an instance `i0`, `i1`… that holds the model `m`.
@@ -241,9 +242,9 @@ async def routed(
     limits, library = Limits(body_bytes, 1.0), SimpleNamespace(pull=pull, share=share)
     parts = Parts(state, relay, Mutations(state, refresh), limits, library, unload)
     api = Api(parts, Door(Origins(), frozenset({"x"})), RequestIds(0.0, 0))
-    async with Front(
-        api.handle, "127.0.0.1", 0, bounds=Bounds(header_timeout_s=1.0), drain_s=1.0
-    ) as front:
+    bounds = Bounds(header_timeout_s=1.0)
+    front = Front(api.handle, "127.0.0.1", 0, bounds=bounds, drain_s=1.0, **front_options)
+    async with front:
         try:
             router = Router(state, front)
             router.unloaded = unloaded

@@ -7,7 +7,8 @@ tests/integration/test_connection.py is the contract. In reading order: request 
 (what is refused, and in which words), bounds (what a connection must keep to), crowd (how many
 there may be), serving (what connections have in common), wire (the socket), stuck (a client that
 reads nothing), protocol (one client's connection), deadline, departure (a client that sends no
-more), answers (our own), stream (a relayed one), server (the listening side).
+more), answers (our own), stream (a relayed one), server (the listening side), secured
+(the same with TLS).
 """
 
 from ollama_fleet.api.connection.answers import Answer, StreamAnswer
@@ -15,6 +16,7 @@ from ollama_fleet.api.connection.bounds import Bounds
 from ollama_fleet.api.connection.crowd import Crowd
 from ollama_fleet.api.connection.heads import MALFORMED, Refusal
 from ollama_fleet.api.connection.request import BrokenBody, FrontRequest
+from ollama_fleet.api.connection.secured import Tls
 from ollama_fleet.api.connection.server import Front
 from ollama_fleet.api.connection.serving import Handler
 from ollama_fleet.api.connection.stream import ClientStream
@@ -31,4 +33,5 @@ __all__ = [
     "Handler",
     "Refusal",
     "StreamAnswer",
+    "Tls",
 ]

@@ -110,7 +110,8 @@ class FrontConnection(Wire):
             return False
         for message, body in messages:
             self._head_began, self._head_bytes = False, 0
-            self._newest = newest = FrontRequest(message, body, self)
+            client = self._serving.client_of(self.remote, message.headers)
+            self._newest = newest = FrontRequest(message, body, self, client)
             self._waiting.append(newest)
         if newest is None or self._deaf:
             return False
@@ -144,6 +145,8 @@ class FrontConnection(Wire):
         whole = newest is None or newest.body.is_eof()
         if self.transport is None or self._is_idle or self._answering or not whole:
             return False
+        if not self.transport.can_write_eof():
+            return False  # with TLS both halves end together
         self._client_ended = True
         if self._current is not None:
             self._ask(self._current)
@@ -257,11 +260,12 @@ class FrontConnection(Wire):
     def _take_leave(self) -> None:
         """Close our half, and read on without listening until the client closes the other.
 
-        To close both while bytes are unread would be a reset, which takes the answer with it.
+        To close both while bytes are unread would be a reset, which takes the answer with it. TLS
+        has a last word of its own, behind which it reads on.
         """
         self.is_closing = self._deaf = True
         self._waiting.clear()
-        if self._client_ended:
+        if self._client_ended or (self.transport and not self.transport.can_write_eof()):
             self.close()
         elif self.transport is not None and not self.transport.is_closing():
             self.transport.write_eof()

@@ -21,9 +21,10 @@ class FrontRequest:
     """A request, from its head to the end of its answer.
 
     `target` is what the client wrote behind the method, `headers` finds them as HTTP does,
-    `raw_headers` are as they came; `remote` is the client's address. `at_end` is called when the
-    answer is over, whichever way. `is_last`: none may follow on its connection.
-    `is_modern`: its client speaks HTTP/1.1, and so knows chunks and interim answers.
+    `raw_headers` are as they came; `remote` is the client's address, by the word of a trusted proxy
+    if that is connected. `at_end` is called when the answer is over, whichever way. `is_last`: none
+    may follow on its connection. `is_modern`: its client speaks HTTP/1.1, and so knows chunks and
+    interim answers.
     """
 
     __slots__ = (
@@ -42,7 +43,11 @@ class FrontRequest:
     )
 
     def __init__(
-        self, message: RawRequestMessage, body: StreamReader, connection: "FrontConnection"
+        self,
+        message: RawRequestMessage,
+        body: StreamReader,
+        connection: "FrontConnection",
+        remote: str,
     ) -> None:
         self.method = message.method
         self.target = message.path
@@ -53,7 +58,7 @@ class FrontRequest:
         self.expects = message.headers.get(EXPECT)
         self.body = body
         self.connection = connection
-        self.remote = connection.remote
+        self.remote = remote
         self.at_end: Callable[[], None] | None = None
         # After a request to change protocols the parser drops what came behind it in the same
         # packet; after a body in chunks it makes its trailers headers of the next request.

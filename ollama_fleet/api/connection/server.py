@@ -7,7 +7,8 @@ from typing import Self
 from ollama_fleet.api.connection.bounds import Bounds
 from ollama_fleet.api.connection.crowd import Crowd
 from ollama_fleet.api.connection.protocol import LINGER_S, FrontConnection
-from ollama_fleet.api.connection.serving import Handler, Serving
+from ollama_fleet.api.connection.secured import SecuredListener, Tls, listening
+from ollama_fleet.api.connection.serving import ClientOf, Handler, Serving
 from ollama_fleet.errors import Limit
 
 DEFAULT = Bounds()
@@ -19,7 +20,8 @@ class Front:
 
     A client that leaves cancels its handler. At the end idle connections are closed at once, and
     requests under way have `drain_s` seconds to end. `crowd` says how many connections there may
-    be, `refused` is told of each limit that a client has run into.
+    be, `refused` is told of each limit that a client has run into. With `tls` it speaks TLS;
+    `client_of` finds the address of who asks (Serving).
     """
 
     def __init__(
@@ -32,18 +34,29 @@ class Front:
         bounds: Bounds = DEFAULT,
         crowd: Crowd | None = None,
         refused: Callable[[Limit], None] = lambda _limit: None,
+        tls: Tls | None = None,
+        client_of: ClientOf = lambda peer, _headers: peer,
     ) -> None:
-        self._serving = Serving(handler, bounds, crowd or Crowd(), refused)
+        self._serving = Serving(handler, bounds, crowd or Crowd(), refused, client_of)
         self._drain_s = drain_s
         self._host = host
         self._port = port
-        self._server: asyncio.Server | None = None
+        self._tls = tls
+        self._server: asyncio.Server | SecuredListener | None = None
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(
-            lambda: FrontConnection(self._serving, loop), self._host, self._port, backlog=_BACKLOG
-        )
+
+        def made() -> FrontConnection:
+            return FrontConnection(self._serving, loop)
+
+        if self._tls is None:
+            create = loop.create_server
+            self._server = await create(made, self._host, self._port, backlog=_BACKLOG)
+        else:
+            sockets = await listening(self._host, self._port, _BACKLOG)
+            handshake_s = self._serving.bounds.header_timeout_s
+            self._server = SecuredListener(made, self._tls, sockets, handshake_s=handshake_s)
         self._port = int(self._server.sockets[0].getsockname()[1])
         return self
 

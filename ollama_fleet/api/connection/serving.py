@@ -4,6 +4,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from multidict import CIMultiDictProxy
+
 from ollama_fleet.api.connection.answers import Answer
 from ollama_fleet.api.connection.bounds import Bounds
 from ollama_fleet.api.connection.crowd import Crowd, Over
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from ollama_fleet.api.connection.protocol import FrontConnection
 
 Handler = Callable[[FrontRequest], Awaitable[Answer | Refusal | None]]
+ClientOf = Callable[[str, CIMultiDictProxy[str]], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +25,8 @@ class Serving:
     """Who answers, what connections must keep to, how many there may be, who is open.
 
     The handler returns None where it has written its answer itself. `refused` is told of every
-    limit that a client has run into here. `idle` are connections that nothing has come on since
+    limit that a client has run into here. `client_of` finds who asks, given the address that is
+    connected and a request's headers. `idle` are connections that nothing has come on since
     the last answer, the one that has been so for longest first.
     """
 
@@ -30,6 +34,7 @@ class Serving:
     bounds: Bounds
     crowd: Crowd
     refused: Callable[[Limit], None]
+    client_of: ClientOf
     connections: "set[FrontConnection]" = field(default_factory=set)
     idle: "dict[FrontConnection, None]" = field(default_factory=dict)
 

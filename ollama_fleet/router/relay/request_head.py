@@ -22,6 +22,13 @@ _NOT_FORWARDED = frozenset(
         b"access-control-request-method",
         b"access-control-request-headers",
         b"x-request-id",
+        b"forwarded",  # who asks is the fleet's to know; Ollama would believe it
+        b"x-forwarded-for",
+        b"x-forwarded-host",
+        b"x-forwarded-port",
+        b"x-forwarded-proto",
+        b"x-forwarded-server",
+        b"x-real-ip",
     )
 )
 

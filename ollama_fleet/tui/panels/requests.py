@@ -44,7 +44,7 @@ _STYLES: Final[Mapping[Stage, str]] = MappingProxyType(
 def requests(scene: Scene, view: View, room: int | None) -> Body:
     """A line for each, the oldest first."""
     things = {request.id: request for request in scene.live.requests}
-    empty = f"no request is on its way; clients find the fleet at http://{scene.snapshot.listen}"
+    empty = f"no request is on its way; clients find the fleet at {_url(scene)}"
     clean = view.glyphs.clean
     return table(_COLUMNS, things, lambda r: _row(r, clean), view, room, empty=clean(empty))
 
@@ -88,6 +88,11 @@ def _row(request: LiveRequest, clean: Callable[[str], str]) -> Row:
         Cell(clean(request.id)),
     )
     return Row(cells, request.instance)
+
+
+def _url(scene: Scene) -> str:
+    listen = scene.snapshot.listen
+    return listen if "://" in listen else f"http://{listen}"
 
 
 def _rate(request: LiveRequest) -> float | None:

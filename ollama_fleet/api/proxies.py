@@ -1,0 +1,91 @@
+"""Who asks, where proxies stand before the fleet: their word is taken, nobody else's. Pure.
+
+Anyone can write X-Forwarded-For; what its right end says was written by the proxy that is
+connected, and so on leftwards as long as that names proxies that are trusted, too.
+"""
+
+import ipaddress
+import re
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import Final
+
+from multidict import CIMultiDictProxy, istr
+
+FORWARDED_FOR: Final = istr("X-Forwarded-For")
+FORWARDED: Final = istr("Forwarded")
+
+_MOST_HOPS: Final = 32
+_NODE: Final = re.compile(r'(?:^|;)\s*for\s*=\s*"?([^";]*)', re.IGNORECASE)
+_PORT: Final = re.compile(r":[0-9_]+$")
+
+
+class Proxies:
+    """The proxies that are trusted: addresses and networks, as `10.0.0.0/8`."""
+
+    def __init__(self, networks: Iterable[str] = ()) -> None:
+        self._networks = tuple(map(ipaddress.ip_network, networks))
+        self._trusted = lru_cache(256)(self._is_trusted)
+
+    def __contains__(self, address: str) -> bool:
+        return bool(self._networks) and self._trusted(address)
+
+    def client(self, peer: str, headers: CIMultiDictProxy[str]) -> str:
+        """The address of who asks: the first from the right that is no proxy of ours.
+
+        A word that is no address ends the way: who wrote it is all that is known. So do two headers
+        that name different clients, for one of them a proxy may have passed on unread.
+        """
+        if peer not in self:
+            return peer
+        found = {
+            self._walked(peer, nodes)
+            for nodes in (_listed(headers), _forwarded(headers))
+            if nodes is not None
+        }
+        return found.pop() if len(found) == 1 else peer
+
+    def _walked(self, peer: str, nodes: Sequence[str]) -> str:
+        address = peer
+        for node in reversed(nodes[-_MOST_HOPS:]):
+            before = _address(node) if address in self else ""
+            if not before:
+                break
+            address = before
+        return address
+
+    def _is_trusted(self, address: str) -> bool:
+        try:
+            found = ipaddress.ip_address(_address(address))
+        except ValueError:
+            return False
+        return any(found.version == net.version and found in net for net in self._networks)
+
+
+def _listed(headers: CIMultiDictProxy[str]) -> Sequence[str] | None:
+    lines = headers.getall(FORWARDED_FOR, None)
+    return None if lines is None else ",".join(lines).split(",")
+
+
+def _forwarded(headers: CIMultiDictProxy[str]) -> Sequence[str] | None:
+    lines = headers.getall(FORWARDED, None)
+    if lines is None:
+        return None
+    nodes = (_NODE.search(element.strip()) for element in ",".join(lines).split(","))
+    return [node[1] if node else "" for node in nodes]
+
+
+@lru_cache(1024)
+def _address(node: str) -> str:
+    """The address that a node is written as, with a port or without; "" if it is none."""
+    text = node.strip()
+    if text.startswith("["):
+        text = _PORT.sub("", text)[1:-1]
+    elif text.count(":") == 1:
+        text = _PORT.sub("", text)
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return ""
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return str(mapped or address)

@@ -1,0 +1,286 @@
+"""The front with TLS: the same bytes, the same back-pressure, the same ends as without."""
+
+import asyncio
+import contextlib
+import socket
+import ssl
+
+import pytest
+import uvloop
+from certificates import Authority, openssl
+from router_fixtures import DONE, NDJSON, TOKEN, Backend, chunk, post, routed, stream
+
+from ollama_fleet.errors import CertificateError, Exit
+from ollama_fleet.fleet.certificate import Certificate, Pair, read_pair
+from ollama_fleet.state import Kind
+
+HOST = b"Host: x\r\n"
+
+
+def run(coroutine):
+    return uvloop.run(coroutine)
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory):
+    return Authority(tmp_path_factory.mktemp("ca"))
+
+
+@pytest.fixture
+def pair(authority, tmp_path):
+    made = Pair(tmp_path / "fleet.pem", tmp_path / "fleet.key")
+    authority.issue(made.cert, made.key)
+    return made
+
+
+@pytest.fixture
+def secured(authority, pair):
+    """A router behind TLS, and how to connect to it."""
+
+    @contextlib.asynccontextmanager
+    async def make(*backends, **options):
+        certificate = Certificate(pair)
+        tls = {"tls": certificate.context}
+        async with routed(*backends, front_options=tls, **options) as router:
+            router.connect = lambda: connected(router.front.port, authority.file)
+            router.certificate = certificate
+            yield router
+
+    return make
+
+
+async def connected(port, authority):
+    trusting = ssl.create_default_context(cafile=authority)
+    return await asyncio.open_connection("127.0.0.1", port, ssl=trusting)
+
+
+async def exchanged(router, raw):
+    """All that comes back until the router closes."""
+    reader, writer = await router.connect()
+    try:
+        async with asyncio.timeout(20):
+            writer.write(raw)
+            return await reader.read()
+    finally:
+        writer.close()
+
+
+def test_a_stream_passes_byte_for_byte(secured):
+    async def check():
+        async with Backend(stream) as backend, secured(backend) as router:
+            head, _, body = (await exchanged(router, post("/api/generate"))).partition(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+            assert body == chunk(TOKEN) + chunk(TOKEN) + chunk(DONE) + b"0\r\n\r\n"
+
+    run(check())
+
+
+def test_a_connection_is_kept_for_the_next_request(secured):
+    async def check():
+        async with Backend(stream) as backend, secured(backend) as router:
+            reader, writer = await router.connect()
+            kept = post("/api/generate").replace(b"Connection: close\r\n", b"")
+            for _ in range(3):
+                writer.write(kept)
+                async with asyncio.timeout(20):
+                    assert (await reader.readuntil(b"\r\n0\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+            writer.close()
+
+    run(check())
+
+
+def test_a_client_that_does_not_read_stops_the_upstream_not_the_router(secured):
+    """Nor is a byte lost when it reads at last."""
+    piece, count = chunk(b"x" * 65536), 400
+
+    async def much(backend, _request, writer):
+        writer.write(NDJSON)
+        for sent in range(count):
+            backend.sent = sent
+            writer.write(piece)
+            await writer.drain()
+        writer.write(chunk(DONE) + b"0\r\n\r\n")
+
+    async def check():
+        async with Backend(much) as backend, secured(backend) as router:
+            reader, writer = await router.connect()
+            writer.transport.pause_reading()
+            writer.write(post("/api/generate"))
+            before = -1
+            async with asyncio.timeout(20):
+                while before != (before := getattr(backend, "sent", -1)) or before < 0:
+                    await asyncio.sleep(0.3)
+            assert before < count - 1, "the instance is held up, too"
+            writer.transport.resume_reading()
+            async with asyncio.timeout(30):
+                answer = await reader.read()
+            assert answer.partition(b"\r\n\r\n")[2] == piece * count + chunk(DONE) + b"0\r\n\r\n"
+            writer.close()
+
+    run(check())
+
+
+@pytest.mark.parametrize("politely", [True, False])
+def test_a_client_that_leaves_closes_the_upstream(secured, politely):
+    async def slow(_backend, _request, writer):
+        writer.write(NDJSON + chunk(TOKEN))
+        await asyncio.Event().wait()
+
+    async def check():
+        async with Backend(slow) as backend, secured(backend) as router:
+            reader, writer = await router.connect()
+            writer.write(post("/api/generate"))
+            async with asyncio.timeout(20):
+                await reader.readuntil(TOKEN)
+                writer.close() if politely else writer.transport.abort()
+                await backend.closed.wait()
+                while router.state.instances["i0"].in_flight:
+                    await asyncio.sleep(0.01)
+
+    run(check())
+
+
+def test_an_answer_that_breaks_off_is_never_whole(secured):
+    """The end that TLS has of its own does not come, nor is there as much as was announced."""
+
+    async def cut(_backend, _request, writer):
+        kind = b"Content-Type: application/json\r\n"
+        writer.write(b"HTTP/1.1 200 OK\r\n" + kind + b"Content-Length: 100\r\n\r\n{")
+        await writer.drain()
+        writer.transport.abort()
+
+    async def check():
+        async with Backend(cut) as backend, secured(backend) as router:
+            asked = post("/api/generate", b'{"model":"m","stream":false}')
+            with contextlib.suppress(ConnectionError, ssl.SSLError):
+                head, _, body = (await exchanged(router, asked)).partition(b"\r\n\r\n")
+                assert head.startswith(b"HTTP/1.1 5") or body in {b"", b"{"}
+
+    run(check())
+
+
+def test_a_refusal_arrives_though_its_body_was_not_read(secured):
+    async def check():
+        async with Backend(stream) as backend, secured(backend, body_bytes=1000) as router:
+            head = b"POST /api/chat HTTP/1.1\r\n" + HOST + b"Content-Length: 500000\r\n\r\n"
+            assert (await exchanged(router, head + b"x" * 500_000)).startswith(b"HTTP/1.1 413 ")
+            twice = b"POST /api/chat HTTP/1.1\r\n" + HOST * 2 + b"\r\n" + post("/api/chat")
+            assert (await exchanged(router, twice)).startswith(b"HTTP/1.1 400 ")
+            assert not backend.requests
+
+    run(check())
+
+
+def test_plain_http_is_told_that_this_is_https(secured):
+    async def check():
+        async with Backend(stream) as backend, secured(backend) as router:
+            answer = await router.exchange(post("/api/chat"))
+            assert answer.startswith(b"HTTP/1.1 400 ")
+            assert b"HTTP request to an HTTPS server" in answer
+            assert not backend.requests
+
+    run(check())
+
+
+@pytest.mark.parametrize("sent", [b"", b"\x16\x03", b"\x16\x03\x01\x00\x05aaaaaaaa"])
+def test_who_does_not_shake_hands_is_closed_and_nobody_waits_for_it(secured, sent, caplog):
+    async def check():
+        loop = asyncio.get_running_loop()
+        async with Backend(stream) as backend, secured(backend) as router:
+            with socket.create_connection(("127.0.0.1", router.front.port)) as connection:
+                connection.setblocking(False)
+                connection.send(sent)
+                answer = await exchanged(router, post("/api/generate"))
+                assert answer.startswith(b"HTTP/1.1 200 ")
+                async with asyncio.timeout(20):
+                    with contextlib.suppress(ConnectionError):
+                        while await loop.sock_recv(connection, 1000):
+                            pass
+
+    run(check())
+    assert not caplog.records, "anyone can do that, as often as he likes"
+
+
+def test_what_is_older_than_tls_1_2_is_not_spoken(pair):
+    context = read_pair(pair)
+    assert context.minimum_version is ssl.TLSVersion.TLSv1_2
+
+
+async def shown(router):
+    """The name in the certificate that who connects now is shown."""
+    _, writer = await router.connect()
+    subject = dict(field for (field,) in writer.get_extra_info("peercert")["subject"])
+    writer.close()
+    return subject["commonName"]
+
+
+async def until_told(notices, kind):
+    async with asyncio.timeout(20):
+        while kind not in [notice.kind for notice in notices]:
+            await asyncio.sleep(0.01)
+
+
+def test_a_renewed_certificate_is_shown_to_who_connects_next(secured, authority, pair):
+    """Connections from before go on; a pair that is broken changes nothing and is told of."""
+
+    async def check():
+        notices = []
+        async with (
+            Backend(stream) as backend,
+            secured(backend) as router,
+            router.certificate.watched(notices.append, look_s=0.02),
+        ):
+            reader, writer = await router.connect()
+            assert await shown(router) == "localhost"
+            whole = pair.key.read_bytes()
+            pair.key.write_bytes(whole[: len(whole) // 2])
+            await until_told(notices, Kind.CERTIFICATE_REFUSED)
+            assert await shown(router) == "localhost"
+            authority.issue(pair.cert, pair.key, name="renewed")
+            await until_told(notices, Kind.CERTIFICATE_RENEWED)
+            assert await shown(router) == "renewed"
+            writer.write(post("/api/generate"))
+            async with asyncio.timeout(20):
+                assert (await reader.read()).startswith(b"HTTP/1.1 200 ")
+            writer.close()
+
+    run(check())
+
+
+def damage(authority, pair, how):
+    if how == "missing":
+        pair.cert.unlink()
+    elif how == "empty":
+        pair.key.write_text("")
+    elif how == "swapped":
+        cert, key = pair.cert.read_bytes(), pair.key.read_bytes()
+        pair.cert.write_bytes(key)
+        pair.key.write_bytes(cert)
+    elif how == "another's key":
+        authority.issue(pair.cert.with_name("other.pem"), pair.key)
+    elif how == "cut":
+        pair.cert.write_bytes(pair.cert.read_bytes()[:200])
+    elif how == "a passphrase":
+        sealed = pair.key.with_name("sealed.key")
+        openssl("pkey", "-in", pair.key, "-aes256", "-passout", "pass:secret", "-out", sealed)
+        sealed.replace(pair.key)
+
+
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        ("missing", "fleet.pem cannot be read: No such file or directory"),
+        ("empty", "fleet.key holds no private key"),
+        ("swapped", "fleet.pem holds no certificate"),
+        ("another's key", "fleet.key does not belong to the certificate"),
+        ("cut", "cannot be used: "),
+        ("a passphrase", "fleet.key is protected by a passphrase"),
+    ],
+)
+def test_a_pair_that_cannot_be_used_is_refused_in_words(authority, pair, how, words):
+    damage(authority, pair, how)
+    with pytest.raises(CertificateError) as refused:
+        Certificate(pair)
+    assert words in refused.value.reason
+    assert refused.value.hint
+    assert refused.value.exit_code == Exit.CONFIG
