@@ -14,6 +14,7 @@ from ollama_fleet.history.spent import Spent, spent
 _SLOW: Final = 1.5  # times as long as on others, to be called slow
 _TELLING: Final = 3  # requests that an instance must have had for it to be compared with
 _SHARED: Final = 1.5  # requests at once, to be called shared
+_COLD_S: Final = 0.1  # an Ollama that has the model in memory says some milliseconds
 
 
 class Cause(StrEnum):
@@ -100,6 +101,9 @@ def _retried(record: RequestRecord, seconds: Spent, _usual: Sequence[Pace]) -> t
 
 
 def _loaded(record: RequestRecord, seconds: Spent, _usual: Sequence[Pace]) -> tuple[Cause, str]:
+    if seconds.load_s < _COLD_S:
+        was = f"{record.model} was in memory of {record.instance}"
+        return Cause.ELSEWHERE, f"nothing took long: {_s(record.total_s)} in all, and {was}"
     cold = f"cold load of {record.model} on {record.instance}"
     had = _had_it(record)
     ready = f"; {', '.join(had)} had it in memory, and would have taken longer" if had else ""

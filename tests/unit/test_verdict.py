@@ -130,6 +130,14 @@ def test_a_load_that_only_the_instance_tells_of_is_a_load():
     assert verdict(made(reported_load_s=9.0, total_s=12.0))[0] is Cause.LOAD
 
 
+def test_milliseconds_that_an_instance_takes_to_come_to_its_model_are_no_cold_load():
+    brief = {"queue_s": 0.0, "reported_prefill_s": 0.001, "reported_decode_s": 0.001}
+    assert verdict(made(reported_load_s=0.005, total_s=0.008, first_byte_s=0.007, **brief)) == (
+        Cause.ELSEWHERE,
+        "nothing took long: 0.01 s in all, and Qwen3:8b was in memory of gpu0",
+    )
+
+
 def test_a_slow_node_is_told_by_what_others_do():
     slow = made(output_tokens=100, reported_decode_s=10.0, total_s=11.0, queue_s=0.0)
     assert verdict(slow, *others("gpu1", 50.0), *others("gpu2", 40.0)) == (
