@@ -1,4 +1,4 @@
-"""Long runs whose figures prove that nothing leaks: `scripts/soak restarts|cancel|smuggling`."""
+"""Long runs whose figures prove what holds: `scripts/soak restarts|cancel|smuggling|chaos`."""
 
 import argparse
 import asyncio
@@ -20,6 +20,9 @@ from pathlib import Path
 import uvloop
 
 from ollama_fleet.bench import cancel
+from ollama_fleet.bench.chaos import command as chaos
+from ollama_fleet.bench.chaos.report import table
+from ollama_fleet.bench.chaos.schedule import Fault
 from ollama_fleet.bench.smuggling import command as smuggling
 from ollama_fleet.config import SupervisionConfig
 from ollama_fleet.control.launcher import LocalLauncher, become_subreaper
@@ -179,6 +182,18 @@ def show(report: Report | cancel.Report | smuggling.Report, output: str) -> None
         print(f"{name.replace('_', ' '):20} {value}")
 
 
+def soak_chaos(options: argparse.Namespace) -> int:
+    """Run a fleet through chaos; 1 if an invariant does not hold."""
+    seconds = options.minutes * 60
+    found = chaos.run(chaos.Plan(seconds, options.seed, options.clients, options.faults))
+    print(json.dumps(found.document()) if options.output == "json" else table(found))
+    return 0 if found.holds else 1
+
+
+def _faults(text: str) -> tuple[Fault, ...]:
+    return tuple(Fault(name) for name in text.split(","))
+
+
 def main() -> int:
     """Run one soak; 1 if it does not hold."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -194,7 +209,15 @@ def main() -> int:
     bent.add_argument("--cases", type=int, default=10_000)
     bent.add_argument("--seed", type=int, default=1)
     bent.add_argument("-o", "--output", choices=["table", "json"], default="table")
+    broken = commands.add_parser("chaos", help="a fleet under load while all goes wrong")
+    broken.add_argument("--minutes", type=float, default=30.0)
+    broken.add_argument("--seed", type=int, default=1)
+    broken.add_argument("--clients", type=int, default=chaos.CLIENTS)
+    broken.add_argument("--faults", type=_faults, default=tuple(Fault), metavar="KIND,KIND")
+    broken.add_argument("-o", "--output", choices=["table", "json"], default="table")
     options = parser.parse_args()
+    if options.command == "chaos":
+        return soak_chaos(options)
     logging.disable(logging.WARNING)  # the kills are meant
     report: Report | cancel.Report | smuggling.Report
     if options.command == "cancel":

@@ -105,4 +105,4 @@ def test_the_journal_has_a_line_for_each_answer_that_began(sim, tmp_path):
     (line,) = (tmp_path / "journal").read_text().splitlines()
     row = json.loads(line)
     assert (row["id"], row["pid"]) == ("one", sim.process.pid)
-    assert before_s < row["at_s"] < time.monotonic()
+    assert before_s < row["came_s"] < time.monotonic()

@@ -8,6 +8,7 @@ import asyncio
 import json
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from ollama_fleet.sim.ollama.machine import Machine
@@ -61,5 +62,6 @@ class UsageFiles:
             }
             path = self._paths[node.uuid]
             temporary = path.with_suffix(".tmp")
-            temporary.write_text(json.dumps(usage))
-            temporary.replace(path)
+            with suppress(OSError):  # on a full disk the readings stand still, nothing else
+                temporary.write_text(json.dumps(usage))
+                temporary.replace(path)

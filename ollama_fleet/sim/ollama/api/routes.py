@@ -2,6 +2,7 @@
 
 import itertools
 import posixpath
+import time
 from collections.abc import Callable, Coroutine
 from functools import partial
 from html import escape
@@ -107,7 +108,7 @@ class Routes:
             lies.tell(exchange, self._service, next(self._lies))
             return
         if self._journal is not None and (request_id := head.headers.get("x-request-id")):
-            exchange.begins = partial(self._journal.answered, request_id)
+            exchange.begins = partial(self._journal.answered, request_id, time.monotonic())
         try:
             await endpoint(exchange, self._service)
         except ApiError as error:

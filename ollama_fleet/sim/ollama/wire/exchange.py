@@ -34,7 +34,7 @@ class Exchange:
         self.started = False
         self.close = not head.keep_alive
         self.spoiled: Spoiled | None = None  # what befalls the answer
-        self.begins: Callable[[], None] = lambda: None  # called when its first byte is sent
+        self.begins: Callable[[], None] = lambda: None  # called before its first byte is sent
         self._body = body
         self._transport = transport
         self._arrived = asyncio.Event()
@@ -139,8 +139,8 @@ class Exchange:
         if self.spoiled is not None and not self.spoiled.after_chunks:
             self._strike()
             return
-        self._send("\r\n".join([*lines, "", ""]).encode("latin-1"))
         self.begins()
+        self._send("\r\n".join([*lines, "", ""]).encode("latin-1"))
 
     def _send(self, data: bytes) -> None:
         if not self._struck:

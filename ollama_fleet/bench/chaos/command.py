@@ -1,0 +1,118 @@
+"""`scripts/soak chaos`: one run, from a fleet that starts to one that has ended."""
+
+import asyncio
+import os
+import time
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+import uvloop
+
+from ollama_fleet.bench.chaos.asks import asks
+from ollama_fleet.bench.chaos.clients import keep_asking, learn, new_session
+from ollama_fleet.bench.chaos.fleet import INSTANCES, ChaosFleet, chaos_fleet
+from ollama_fleet.bench.chaos.report import Aftermath, Report, report
+from ollama_fleet.bench.chaos.schedule import Fault, schedule
+from ollama_fleet.bench.chaos.striking import Striker
+from ollama_fleet.bench.chaos.verdict import Judged, worked_twice
+from ollama_fleet.bench.chaos.watching import (
+    Sample,
+    loop_lag_p99_ms,
+    open_fds,
+    slope_mib_per_min,
+    watch,
+)
+
+CLIENTS: Final = 48
+_WARM_UP_S: Final = 2.0  # until connections are open that will be kept
+_LULL: Final = 0.1  # of the run, without new faults: the fleet comes back under load
+_SETTLE_LIMIT_S: Final = 20.0
+_LOOK_S: Final = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a run has seen while the fleet ran."""
+
+    judged: list[Judged]
+    striker: Striker
+    samples: list[Sample]
+    settled_s: float | None
+    fds_grown: int
+    lag_ms: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be done: for so long, from this seed, with so many clients, with these faults."""
+
+    seconds: float
+    seed: int = 1
+    clients: int = CLIENTS
+    faults: tuple[Fault, ...] = tuple(Fault)
+
+
+def run(plan: Plan) -> Report:
+    """One run. Raises FleetError if the fleet does not start, or not again."""
+    with chaos_fleet(os.environ) as fleet:
+        found = uvloop.run(_trial(fleet, plan))
+        judged = [*found.judged, *worked_twice(found.judged, fleet.attempts())]
+        unretrieved, folder_processes = fleet.unretrieved(), fleet.processes
+    aftermath = Aftermath(
+        settled_s=found.settled_s,
+        unretrieved=unretrieved,
+        fds_grown=found.fds_grown,
+        processes_left=len(folder_processes()),
+        rss_slope_mib_per_min=slope_mib_per_min(found.samples),
+        loop_lag_p99_ms=found.lag_ms,
+    )
+    return report(
+        judged,
+        aftermath,
+        seed=plan.seed,
+        seconds=plan.seconds,
+        faults=found.striker.struck,
+        skipped=found.striker.skipped,
+    )
+
+
+async def _trial(fleet: ChaosFleet, plan: Plan) -> Found:
+    async with new_session() as session:
+        rows: list[dict[str, Any]] = (await fleet.status())["instances"]
+        expected = await learn(session, [row["url"] for row in rows])
+    judged: list[Judged] = []
+    ask = partial(
+        keep_asking,
+        fleet.url,
+        asks(plan.seed),
+        expected,
+        clients=plan.clients,
+        heard=judged.append,
+    )
+    await ask(until_s=time.monotonic() + _WARM_UP_S)
+    await _settled(fleet)
+    fds = open_fds(fleet.pid())
+    samples: list[Sample] = []
+    striker, start_s = Striker(fleet), time.monotonic()
+    watching = asyncio.create_task(watch(fleet, samples))
+    async with asyncio.TaskGroup() as group:
+        strikes = schedule(plan.seed, plan.seconds * (1 - _LULL), INSTANCES, plan.faults)
+        group.create_task(striker.carry_out(strikes, start_s))
+        group.create_task(ask(until_s=start_s + plan.seconds))
+    settled_s = await _settled(fleet)
+    watching.cancel()
+    lag_ms = loop_lag_p99_ms(await fleet.metrics())
+    grown = open_fds(fleet.pid()) - fds
+    return Found(judged, striker, samples, settled_s, grown, lag_ms)
+
+
+async def _settled(fleet: ChaosFleet) -> float | None:
+    """How long requests were in flight or waiting when all clients had gone; None: for good."""
+    began_s = time.monotonic()
+    while (passed_s := time.monotonic() - began_s) < _SETTLE_LIMIT_S:
+        status = await fleet.status()
+        if not status["waiting"] and not any(row["in_flight"] for row in status["instances"]):
+            return round(passed_s, 2)
+        await asyncio.sleep(_LOOK_S)
+    return None

@@ -1,0 +1,185 @@
+"""Does to a running fleet what the schedule says."""
+
+import asyncio
+import os
+import resource
+import signal
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from typing import Any, Final
+
+import aiohttp
+import psutil
+
+from ollama_fleet.bench.chaos.fleet import ChaosFleet
+from ollama_fleet.bench.chaos.schedule import Fault, Strike
+from ollama_fleet.errors import Exit
+
+Instance = Mapping[str, Any]  # a row of the fleet's snapshot
+
+_PATIENCE_S: Final = 10.0  # for a fleet that is being started again, and an instance to strike
+_LOOK_S: Final = 0.1
+
+
+class Striker:
+    """Strikes, and counts what has struck; `skipped` says of a fault why it could not.
+
+    An instance that does not run when its fault is due is waited for; in vain, if it takes long.
+    """
+
+    def __init__(self, fleet: ChaosFleet) -> None:
+        self._fleet = fleet
+        self._up = asyncio.Event()
+        self._up.set()
+        self.struck: Counter[str] = Counter()
+        self.skipped: dict[str, str] = {}
+
+    async def carry_out(self, strikes: tuple[Strike, ...], start_s: float) -> None:
+        """Strike at the right moments of the monotonic clock; return when all is lifted again."""
+        async with asyncio.TaskGroup() as group:
+            for strike in strikes:
+                await asyncio.sleep(max(0.0, start_s + strike.at_s - time.monotonic()))
+                group.create_task(self._strike(strike))
+
+    async def _strike(self, strike: Strike) -> None:
+        if strike.fault is Fault.KILL_FLEET:
+            await self._kill_fleet()
+            self.struck[strike.fault.value] += 1
+            return
+        try:
+            instance = await self._victim(strike.instance)
+            if instance is not None and await self._do(strike, instance):
+                self.struck[strike.fault.value] += 1
+        except (OSError, aiohttp.ClientError, TimeoutError, psutil.Error):
+            return  # what was to be struck has died meanwhile: another fault was there first
+
+    async def _do(self, strike: Strike, instance: Instance) -> bool:
+        if strike.script:
+            await self._scripted(strike, instance)
+            return True
+        return await self._means[strike.fault](strike, instance)
+
+    @property
+    def _means(self) -> Mapping[Fault, Callable[[Strike, Instance], Awaitable[bool]]]:
+        return {
+            Fault.KILL_SERVER: self._kill_server,
+            Fault.KILL_GROUP: self._kill_group,
+            Fault.KILL_RUNNER: self._kill_runner,
+            Fault.STOP: self._stop,
+            Fault.DISK_FULL: self._fill_disk,
+            Fault.STORE_FULL: self._fill_store,
+            Fault.RESTART: self._restart,
+            Fault.DRAIN: self._drain,
+            Fault.RELOAD: self._reload,
+        }
+
+    # -- whom ------------------------------------------------------------------------------------
+
+    async def _victim(self, number: int) -> Instance | None:
+        """The instance of that number, once it runs; None if it does not in time."""
+        until_s = time.monotonic() + _PATIENCE_S
+        while time.monotonic() < until_s:
+            async with asyncio.timeout(_PATIENCE_S):
+                await self._up.wait()
+            with suppress(OSError, aiohttp.ClientError):
+                rows = (await self._fleet.status())["instances"]
+                row: Instance = rows[number % len(rows)]
+                if row["pid"]:
+                    return row
+            await asyncio.sleep(_LOOK_S)
+        return None
+
+    # -- signals -----------------------------------------------------------------------------------
+
+    async def _kill_server(self, _strike: Strike, instance: Instance) -> bool:
+        os.kill(instance["pid"], signal.SIGKILL)
+        return True
+
+    async def _kill_group(self, _strike: Strike, instance: Instance) -> bool:
+        os.killpg(instance["pid"], signal.SIGKILL)
+        return True
+
+    async def _kill_runner(self, _strike: Strike, instance: Instance) -> bool:
+        runners = psutil.Process(instance["pid"]).children()
+        for runner in runners:
+            runner.kill()
+        return bool(runners)
+
+    async def _stop(self, strike: Strike, instance: Instance) -> bool:
+        process = os.pidfd_open(instance["pid"])
+        try:
+            signal.pidfd_send_signal(process, signal.SIGSTOP)
+            await asyncio.sleep(strike.lasts_s)
+            with suppress(ProcessLookupError):  # the fleet has ended it, as it should
+                signal.pidfd_send_signal(process, signal.SIGCONT)
+        finally:
+            os.close(process)
+        return True
+
+    async def _kill_fleet(self) -> None:
+        self._up.clear()
+        await self._fleet.kill()
+        await self._fleet.start_again()
+        self._up.set()
+
+    # -- what the simulated Ollama does to itself --------------------------------------------------
+
+    async def _scripted(self, strike: Strike, instance: Instance) -> None:
+        await _set_faults(instance["url"], strike.script)
+        await asyncio.sleep(strike.lasts_s)
+        with suppress(OSError, aiohttp.ClientError, TimeoutError):  # a new process has no script
+            await _set_faults(instance["url"], "")
+
+    # -- disks: a process that may not make files longer meets what it would on a full one ---------
+
+    async def _fill_disk(self, strike: Strike, _instance: Instance) -> bool:
+        return await self._fill(self._fleet.pid(), strike.lasts_s)
+
+    async def _fill_store(self, strike: Strike, instance: Instance) -> bool:
+        return await self._fill(instance["pid"], strike.lasts_s)
+
+    async def _fill(self, pid: int, lasts_s: float) -> bool:
+        _limit_files(pid, 0)
+        await asyncio.sleep(lasts_s)
+        with suppress(OSError, psutil.Error):
+            for child in psutil.Process(pid).children(recursive=True):
+                _limit_files(child.pid, resource.RLIM_INFINITY)  # it has inherited the limit
+            _limit_files(pid, resource.RLIM_INFINITY)
+        return True
+
+    # -- what an administrator does ----------------------------------------------------------------
+
+    async def _restart(self, strike: Strike, instance: Instance) -> bool:
+        return await self._command(strike, "restart", instance["name"])
+
+    async def _reload(self, strike: Strike, _instance: Instance) -> bool:
+        return await self._command(strike, "reload")
+
+    async def _drain(self, strike: Strike, instance: Instance) -> bool:
+        drained = await self._command(strike, "drain", instance["name"])
+        await asyncio.sleep(strike.lasts_s)
+        return await self._command(strike, "undrain", instance["name"]) and drained
+
+    async def _command(self, strike: Strike, *arguments: str) -> bool:
+        """Whether there is such a command; what it came to is not asked while all is in turmoil."""
+        code, _ = await self._fleet.command(*arguments)
+        if code == Exit.USAGE:
+            self.skipped[strike.fault.value] = f"`fleet {arguments[0]}` is not a command"
+        return code != Exit.USAGE
+
+
+async def _set_faults(instance_url: str, script: str) -> None:
+    timeout = aiohttp.ClientTimeout(total=5)
+    async with (
+        aiohttp.ClientSession(timeout=timeout) as session,
+        session.post(f"{instance_url}/sim/faults", data=script) as answer,
+    ):
+        answer.raise_for_status()
+
+
+def _limit_files(pid: int, size_bytes: int) -> None:
+    """How long the process may make a file. Raises OSError."""
+    _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (size_bytes, hard))

@@ -1,0 +1,76 @@
+"""The pulse of the fleet's process: memory, file descriptors, how late its loop is."""
+
+import asyncio
+import math
+import re
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+
+import psutil
+
+from ollama_fleet.bench.chaos.fleet import ChaosFleet
+
+_EVERY_S: Final = 1.0
+_SETTLING_S: Final = 60.0  # of a process: what it makes once and keeps is no leak
+_LEAST_S: Final = 120.0  # of samples: over less a slope says nothing
+_MIB: Final = 2**20
+_LAG: Final = re.compile(
+    r'^ollama_fleet_event_loop_lag_seconds_bucket\{le="([^"]+)"\} (\S+)$', re.MULTILINE
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What a process held at a moment of the monotonic clock."""
+
+    pid: int
+    at_s: float
+    rss_bytes: int
+
+
+async def watch(fleet: ChaosFleet, samples: list[Sample]) -> None:
+    """Take samples until cancelled."""
+    while True:
+        pid = fleet.pid()
+        with suppress(psutil.Error):
+            samples.append(Sample(pid, time.monotonic(), psutil.Process(pid).memory_info().rss))
+        await asyncio.sleep(_EVERY_S)
+
+
+def slope_mib_per_min(samples: Sequence[Sample]) -> float | None:
+    """How fast the last process has grown once it had settled: least squares, MiB per minute.
+
+    None where it was watched for too short a time.
+    """
+    last = [sample for sample in samples if sample.pid == samples[-1].pid]
+    steady = [s for s in last if s.at_s >= last[0].at_s + _SETTLING_S]
+    if not steady or steady[-1].at_s - steady[0].at_s < _LEAST_S:
+        return None
+    mean_s = sum(s.at_s for s in steady) / len(steady)
+    mean_bytes = sum(s.rss_bytes for s in steady) / len(steady)
+    covariance = sum((s.at_s - mean_s) * (s.rss_bytes - mean_bytes) for s in steady)
+    variance = sum((s.at_s - mean_s) ** 2 for s in steady)
+    return round(covariance / variance * 60 / _MIB, 3)
+
+
+def loop_lag_p99_ms(page: str) -> float | None:
+    """What 99 % of the loop's timers were late by at most, to a bucket's bound; by the metrics.
+
+    None of a fleet that has counted none.
+    """
+    buckets = [(float(bound), float(count)) for bound, count in _LAG.findall(page)]
+    total = max((count for _, count in buckets), default=0.0)
+    if not total:
+        return None
+    bound = next(bound for bound, count in buckets if count >= 0.99 * total)
+    return math.inf if math.isinf(bound) else round(bound * 1000, 1)
+
+
+def open_fds(pid: int) -> int:
+    """File descriptors of a process; 0 of one that is gone."""
+    with suppress(psutil.Error):
+        return int(psutil.Process(pid).num_fds())
+    return 0
