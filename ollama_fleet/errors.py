@@ -149,10 +149,12 @@ class Failure(Exception):
     """An attempt at an instance that did not complete.
 
     `status` is what a client is told where nothing of an answer has been sent; `retry_after_s`,
-    where that is known, when it should try again.
+    where that is known, when it should try again; `limit` is what its client has run into, if that
+    is why.
     """
 
     status: ClassVar[int] = 502
+    limit: ClassVar[Limit | None] = None
     retry_after_s: float = 0.0
 
 

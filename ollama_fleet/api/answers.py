@@ -8,6 +8,7 @@ from http import HTTPStatus
 import msgspec
 
 from ollama_fleet.api.connection import Answer
+from ollama_fleet.api.underway import TooMany
 from ollama_fleet.errors import Failure, FirstByteTimeout
 from ollama_fleet.router.admission import (
     DeadlineUnmet,
@@ -90,7 +91,7 @@ def _told(reason: Failure) -> str:
         return BUSY
     if isinstance(reason, QueueTimeout | DeadlineUnmet | NobodyLeft):
         return f"server busy, please try again: {reason}"
-    if isinstance(reason, TenantLimit):
+    if isinstance(reason, TenantLimit | TooMany):
         return f"too many requests: {reason}"
     if isinstance(reason, FirstByteTimeout):
         return str(reason)

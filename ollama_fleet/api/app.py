@@ -7,6 +7,7 @@ anything is asked, then the Origin is judged, then the Host, then the route is l
 
 import logging
 from collections.abc import Callable, Collection, Mapping
+from http import HTTPStatus
 from typing import Final
 
 from aiohttp.hdrs import HOST, ORIGIN
@@ -26,7 +27,7 @@ from ollama_fleet.api.paths import (
     locate,
 )
 from ollama_fleet.api.visit import REQUEST_ID, RequestIds, Visit
-from ollama_fleet.errors import Failure
+from ollama_fleet.errors import Failure, Limit
 from ollama_fleet.router.intake import BadHeader
 
 log = logging.getLogger(__name__)
@@ -73,16 +74,32 @@ class Api:
         if route is None or welcome.status:
             return self._ours(visit, _turned_away(welcome.status, () if route else methods))
         try:
-            answer = await route(self._parts, visit)
+            answer = await self._counted(visit, route)
         except Failure as failure:  # who relays ends an answer that it has begun
+            self._met(failure.limit)
             if visit.client.started:
                 return None
             answer = answers.failure(visit.dialect, failure, request_id=visit.id)
         except Exception as error:  # noqa: BLE001 - what is a fault is logged
+            self._met(error.limit if isinstance(error, BadBody) else None)
             answer = _excuse(visit, error)
             if visit.client.started:
                 visit.client.reset()  # nothing may stand behind half of an answer
         return None if answer is None else self._ours(visit, answer)
+
+    async def _counted(self, visit: Visit, route: Route) -> Answer | None:
+        """Have a request answered that its client may have under way besides its others."""
+        client, under_way = visit.request.remote, self._parts.under_way
+        under_way.begin(client)
+        try:
+            return await route(self._parts, visit)
+        finally:
+            under_way.end(client)
+
+    def _met(self, limit: Limit | None) -> None:
+        """Count a client that has run into a limit, if that is what it was."""
+        if limit is not None:
+            self._parts.refused(limit)
 
     def _ours(self, visit: Visit, answer: Answer) -> Answer:
         self._answered(visit.place.path, answer.status)
@@ -110,7 +127,8 @@ def _excuse(visit: Visit, error: Exception) -> Answer:
     if isinstance(error, BadHeader):
         return answers.error(visit.dialect, 400, str(error), request_id=visit.id)
     if isinstance(error, BadBody):
-        return answers.error(visit.dialect, error.status, str(error), request_id=visit.id)
+        later = answers.LATER if error.status == HTTPStatus.SERVICE_UNAVAILABLE else None
+        return answers.error(visit.dialect, error.status, str(error), later, request_id=visit.id)
     log.error("a request failed", exc_info=error, extra=_about(visit))
     return answers.empty(500)  # as gin says it of a panic
 

@@ -1,13 +1,15 @@
 """What the front's handlers work with, put together once."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from ollama_fleet.api.bodies import Limits
 from ollama_fleet.api.connection import Answer
+from ollama_fleet.api.underway import UnderWay
 from ollama_fleet.api.visit import Visit
 from ollama_fleet.control.mutations import Mutations
+from ollama_fleet.errors import Limit
 from ollama_fleet.router.relay import Relay
 from ollama_fleet.state import State
 
@@ -30,7 +32,8 @@ class Pulls(Protocol):
 class Parts:
     """The fleet as the front sees it.
 
-    `unload(key, name)` unloads a model everywhere.
+    `unload(key, name)` unloads a model everywhere. `under_way` counts each client's requests;
+    `refused` is told of the limits that they run into.
     """
 
     state: State
@@ -39,6 +42,8 @@ class Parts:
     limits: Limits
     library: Pulls
     unload: Callable[[str, str], Awaitable[None]]
+    under_way: UnderWay = field(default_factory=UnderWay)
+    refused: Callable[[Limit], None] = lambda _limit: None
 
 
 # None: it has written its answer itself.

@@ -9,7 +9,6 @@ from time import time
 import psutil
 
 from ollama_fleet.api.app import Api
-from ollama_fleet.api.bodies import Limits
 from ollama_fleet.api.connection import Front, Tls
 from ollama_fleet.api.guests import Door, Origins, is_loopback
 from ollama_fleet.api.parts import Parts, Pulls
@@ -17,7 +16,8 @@ from ollama_fleet.api.proxies import Proxies
 from ollama_fleet.api.visit import RequestIds
 from ollama_fleet.config import Config
 from ollama_fleet.control.mutations import Mutations
-from ollama_fleet.fleet.limiting import make_bounds, make_crowd
+from ollama_fleet.errors import Limit
+from ollama_fleet.fleet.limiting import make_bounds, make_crowd, make_limits, make_under_way
 from ollama_fleet.router.relay import Relay
 from ollama_fleet.state import State
 
@@ -31,10 +31,17 @@ def make_parts(
     library: Pulls,
     unload: Callable[[str, str], Awaitable[None]],
     spool: Path,
+    refused: Callable[[Limit], None],
 ) -> Parts:
-    """What its handlers work with; large bodies are kept in the folder `spool` meanwhile."""
-    limits = Limits(config.limits.body_bytes, config.limits.body_timeout_s, spool=spool)
-    return Parts(state, relay, mutations, limits, library, unload)
+    """What its handlers work with; large bodies are kept in the folder `spool` meanwhile.
+
+    `refused` is told of every limit that a client has run into.
+    """
+    limits = make_limits(config.limits, spool)
+    under_way = make_under_way(config, Proxies(config.trusted_proxies).__contains__)
+    return Parts(
+        state, relay, mutations, limits, library, unload, under_way=under_way, refused=refused
+    )
 
 
 def make_front(
@@ -57,6 +64,7 @@ def make_front(
         bounds=make_bounds(config.limits),
         drain_s=config.supervision.drain_timeout_s,
         crowd=make_crowd(config, len(parts.state.instances), proxies.__contains__),
+        refused=parts.refused,
         tls=tls,
         client_of=proxies.client,
     )

@@ -2,10 +2,13 @@
 
 import resource
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
+from ollama_fleet.api.bodies import Limits, Room
 from ollama_fleet.api.connection import Bounds, Crowd
 from ollama_fleet.api.guests import is_loopback
+from ollama_fleet.api.underway import UnderWay
 from ollama_fleet.config import Config, LimitsConfig
 from ollama_fleet.config.limits import connections_within
 
@@ -24,6 +27,19 @@ def make_bounds(limits: LimitsConfig) -> Bounds:
     )
 
 
+def make_limits(limits: LimitsConfig, spool: Path) -> Limits:
+    """What bodies must keep to, the large ones of which are kept in the folder `spool`."""
+    return Limits(
+        limits.body_bytes,
+        limits.body_timeout_s,
+        spool,
+        rate_bytes_per_s=limits.body_rate_bytes_per_s,
+        memory=Room(limits.buffered_bytes),
+        disk=Room(limits.spooled_bytes),
+        reserve_bytes=limits.disk_reserve_bytes,
+    )
+
+
 def make_crowd(
     config: Config, instances: int, is_trusted: Callable[[str], bool] = lambda _: False
 ) -> Crowd:
@@ -32,6 +48,12 @@ def make_crowd(
     most = limits.connections or connections_within(files_at_once(), instances)
     of_address = of_each(limits.connections_per_address)
     return Crowd(most, lambda address: None if is_trusted(address) else of_address(address))
+
+
+def make_under_way(config: Config, is_trusted: Callable[[str], bool]) -> UnderWay:
+    """How many requests a client may have; likewise."""
+    of_client = of_each(config.limits.requests_per_client)
+    return UnderWay(lambda client: None if is_trusted(client) else of_client(client))
 
 
 def of_each(most: int | None) -> Callable[[str], int | None]:

@@ -8,7 +8,7 @@ from typing import Final
 from ollama_fleet.api.admin.lately import Lately
 from ollama_fleet.api.app import ROUTES
 from ollama_fleet.config import Config
-from ollama_fleet.errors import Failure
+from ollama_fleet.errors import Failure, Limit
 from ollama_fleet.fleet.access import AccessLog
 from ollama_fleet.fleet.noticing import TOGETHER_S, Noticing
 from ollama_fleet.gpu import GpuSample
@@ -81,6 +81,11 @@ class Recording:
         """Count a failure for which the budget did not allow another try."""
         if self.metrics is not None:
             self.metrics.over_budget(type(failure).__name__)
+
+    def refused(self, limit: Limit) -> None:
+        """Count a client that has run into a limit."""
+        if self.metrics is not None:
+            self.metrics.refused(limit)
 
     def ended(self, request: Traced) -> None:
         """Count a request, and keep its record, soon."""

@@ -98,6 +98,7 @@ class Fleet:
             library=self._library,
             unload=self._loaders.preloads.release,
             spool=directories.state,
+            refused=self._recording.refused,
         )
         self._certificate = certificate
         self._tls = certificate.context if certificate else None

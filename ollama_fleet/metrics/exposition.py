@@ -7,6 +7,7 @@ from typing import Final
 from prometheus_client import ProcessCollector
 from prometheus_client.metrics_core import Metric
 
+from ollama_fleet.errors import Limit
 from ollama_fleet.history import RequestRecord
 from ollama_fleet.metrics import gauges
 from ollama_fleet.metrics.families import Families
@@ -54,6 +55,7 @@ class Metrics:
         self._requests = RequestCounts(self._families, self._models, RouteLabels(routes))
         self._sources = sources
         self._families.events.begin((kind, kind.severity) for kind in Kind)
+        self._families.limits.begin((limit,) for limit in Limit)
         self._families.pulls.begin((outcome,) for outcome in _OUTCOMES.values())
         self._families.pulled.begin([()])
 
@@ -68,6 +70,10 @@ class Metrics:
     def over_budget(self, failure: str) -> None:
         """Count a failure, by its name, for which the budget did not allow another try."""
         self._families.over_budget.of[as_cause(failure),].value += 1
+
+    def refused(self, limit: Limit) -> None:
+        """Count a client that has run into a limit."""
+        self._families.limits.of[limit,].value += 1
 
     def happened(self, event: Event) -> None:
         """Count an event."""

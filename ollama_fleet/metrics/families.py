@@ -40,6 +40,11 @@ class Families:
             *("instance", "outcome"),
         )
         self.retries = self._counters("retries_total", "Tries after one that failed.", "cause")
+        self.limits = self._counters(
+            "limit_refusals_total",
+            "Clients that were refused or cut off, by the key of the limit they ran into.",
+            "limit",
+        )
         self.over_budget = self._counters(
             "retries_over_budget_total",
             "Failures for which there was no other try, the budget being used up.",

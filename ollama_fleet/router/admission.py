@@ -9,7 +9,7 @@ from typing import ClassVar, Final, Self
 
 import msgspec
 
-from ollama_fleet.errors import Failure
+from ollama_fleet.errors import Failure, Limit
 from ollama_fleet.router.desk import Cost, Desk
 from ollama_fleet.router.forecast import Waiting
 from ollama_fleet.router.intake import Request
@@ -23,18 +23,21 @@ class QueueFull(Failure):
     """As many requests wait as may."""
 
     status: ClassVar[int] = 503
+    limit = Limit.QUEUE
 
 
 class QueueTimeout(Failure):
     """No slot came free in the time a request may wait."""
 
     status: ClassVar[int] = 503
+    limit = Limit.QUEUE_TIMEOUT
 
 
 class TenantLimit(Failure):
     """As many requests of one tenant wait as may."""
 
     status: ClassVar[int] = 429
+    limit = Limit.QUEUE_PER_TENANT
 
 
 class DeadlineUnmet(Failure):

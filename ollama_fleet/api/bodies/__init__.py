@@ -16,8 +16,8 @@ from typing import Final, Protocol
 
 import msgspec
 
-from ollama_fleet.api.bodies.arriving import Arriving
-from ollama_fleet.api.bodies.limits import BadBody, Limits, TooLarge
+from ollama_fleet.api.bodies.arriving import SMALL_BYTES, Arriving
+from ollama_fleet.api.bodies.limits import BadBody, Limits, Room, Share, TooLarge
 from ollama_fleet.api.bodies.spool import Spool
 from ollama_fleet.api.bodies.zstd import Unpacker
 from ollama_fleet.api.connection import FrontRequest
@@ -31,7 +31,7 @@ from ollama_fleet.router.intake import (
     read_at_once,
 )
 
-__all__ = ["BadBody", "Held", "Limits", "Reading", "passing", "read"]
+__all__ = ["BadBody", "Held", "Limits", "Reading", "Room", "passing", "read"]
 
 ONE_OBJECT_BYTES: Final = 1024**2  # a body up to this size is one bytes object
 _SENT_BYTES: Final = 256 * 1024  # of an upload at a time
@@ -62,17 +62,26 @@ class Held(msgspec.Struct, frozen=True, gc=False):
 
 async def read(request: FrontRequest, limits: Limits, reading: Reading) -> Held:
     """The whole body. Raises BadBody."""
-    if request.body.is_eof() and not request.expects:
-        body = request.body.read_nowait()  # all of it is here, as it mostly is
+    body = b""
+    is_here = request.body.is_eof() and not request.expects
+    if is_here:  # all of it is, as it mostly is
+        body = request.body.read_nowait()
         if len(body) > limits.body_bytes:
             raise TooLarge(limits.body_bytes)
-    else:
-        arriving = Arriving(request, limits.body_timeout_s, limits.body_bytes)
-        body = await arriving.up_to(ONE_OBJECT_BYTES)
-        if len(body) > ONE_OBJECT_BYTES:
-            spool, look = Spool(limits.spool), _Look(request, reading)
+    if not is_here or len(body) > SMALL_BYTES:
+        memory, arriving = Share(limits.memory), Arriving(request, limits, limits.body_bytes)
+        request.at_end = memory.give_back
+        if not is_here:
+            body = await arriving.up_to(ONE_OBJECT_BYTES, memory)
+        if not (memory.take(len(body)) if is_here else arriving.is_over):
+            memory.give_back()
+            spool = Spool(limits)
             request.at_end = spool.close
-            return await _spooled(body, arriving, spool, look)
+            return await _spooled(body, arriving, spool, _Look(request, reading))
+    return await _whole(body, request, reading)
+
+
+async def _whole(body: bytes, request: FrontRequest, reading: Reading) -> Held:
     if not reading.form and not (reading.zstd and _is_packed(request)):
         fields = read_at_once(body)
         if fields is not None:
@@ -109,7 +118,7 @@ class _Passing:
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
         """What comes, as it comes. Raises BadBody."""
-        arriving = Arriving(self._request, self._limits.body_timeout_s)
+        arriving = Arriving(self._request, self._limits)
         while piece := await arriving.piece():
             for part in _parts(piece, _SENT_BYTES):
                 yield part
