@@ -16,8 +16,10 @@ class InstanceSnapshot:
     """One instance at one moment, for screens and scripts.
 
     `reloading` names the models that it is given no requests for until it has their new weights.
+    `outdated`: the ollama binary was replaced since it was started.
     `drain` is why it was taken out of rotation, None where it is in; `ejected` why it is left out
     for having failed requests, "" where it is not, and for how long (`ejected_s`).
+    `slots` are those of each model, `places` those of all that it has in memory or is about to.
     `slots_by_model` names the models of which it is given another number at once than configured,
     `in_flight_by_model` those of which it has requests, `loading` those on their way into memory.
     """
@@ -43,11 +45,13 @@ class InstanceSnapshot:
     tokens: int
     stored: tuple[str, ...]
     resident: tuple[dict[str, Any], ...]
+    places: int = 0
     slots_by_model: dict[str, int] = field(default_factory=dict)
     in_flight_by_model: dict[str, int] = field(default_factory=dict)
     loading: tuple[str, ...] = ()
     reloading: tuple[str, ...] = ()
     drain: str | None = None
+    outdated: bool = False
     ejected: str = ""
     ejected_s: float = 0.0
 
@@ -155,6 +159,7 @@ def _instance(instance: Instance, ejection: Ejection | None, now_s: float) -> In
         tokens=instance.tokens,
         stored=tuple(m.name for m in instance.stored.values()),
         resident=tuple(dict(m.row) for m in instance.rows),
+        places=sum(runner.slots for runner in instance.runners.values()) or instance.slots,
         slots_by_model={
             name: slots
             for weights, slots in instance.limits.items()
@@ -169,6 +174,7 @@ def _instance(instance: Instance, ejection: Ejection | None, now_s: float) -> In
         ),
         reloading=tuple(m.name for m in instance.stored.values() if m.key in instance.reloading),
         drain=instance.drain,
+        outdated=instance.outdated,
         ejected=ejection.cause if ejection is not None else "",
         ejected_s=max(0.0, ejection.until_s - now_s) if ejection is not None else 0.0,
     )

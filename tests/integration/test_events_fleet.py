@@ -60,8 +60,12 @@ def test_an_instance_that_is_killed_tells_of_its_exit_its_pause_and_its_next_sta
 
 
 def test_what_happened_is_remembered_over_a_restart_and_followed_to_the_end(cli):
-    """Numbers go on; whoever follows is told of the end, and then is done."""
+    """Numbers go on; whoever follows is told of the end, and then is done; or leaves before."""
     up(cli)
+    with cli.running("events", "-f", "--tail", "1", text=True) as leaver:
+        assert leaver.stdout.readline()
+        leaver.send_signal(signal.SIGINT)
+        assert (leaver.wait(20), leaver.stderr.read().strip()) == (130, "")
     with cli.running("events", "-f", "-o", "json", "--tail", "1", text=True) as follower:
         first = json.loads(follower.stdout.readline())
         assert cli.run("down").code == 0

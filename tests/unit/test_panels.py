@@ -229,7 +229,20 @@ def test_resident_models_tell_when_they_go_and_where_they_run():
         row("d:1b", in_vram=0, expires="soon"),
     )
     lines = shown(fleet(instance(0, resident=rows)))
-    assert "  a:1b 30m · b ∞ · c:1b 60% GPU · d:1b on CPU" in lines
+    said = "  a:1b <0.1G 30m · b <0.1G ∞ · c:1b <0.1G 60% GPU · d:1b <0.1G on CPU"
+    assert said in lines
+
+
+def test_resident_models_tell_what_they_take():
+    large = {**row("a:1b"), "size": 40 * 2**30, "size_vram": 40 * 2**30}
+    assert "  a:1b 40.0G 30m" in shown(fleet(instance(0, resident=(large,))))
+
+
+def test_busy_is_said_of_the_slots_of_all_models_in_memory():
+    """And of the slots of one where a fleet of another version does not tell."""
+    lines = shown(fleet(instance(0, in_flight=5, places=8), instance(1, in_flight=2)))
+    assert "5/8" in line_of("gpu0", lines).split()
+    assert "2/4" in line_of("gpu1", lines).split()
 
 
 @pytest.mark.parametrize(

@@ -44,3 +44,16 @@ def test_slots_are_told_where_they_are_not_those_of_the_configuration():
     one = state.instances["gpu0"]
     state.limit(one, stored("a").weights, 7)
     assert told(state).slots_by_model == {"a": 7}
+
+
+def test_places_are_the_slots_of_all_models_that_an_instance_is_about():
+    """So that what is in flight is never more of them than there are."""
+    state = fleet("gpu0", models=("a", "b"))
+    one = state.instances["gpu0"]
+    assert told(state).places == one.spec.slots
+    leases = [state.lease(one, asks(model).key) for model in ("a", "b")]
+    assert (told(state).in_flight, told(state).places) == (2, 2 * one.spec.slots)
+    state.limit(one, stored("a").weights, 7)
+    assert told(state).places == 7 + one.spec.slots
+    for lease in leases:
+        lease.release()

@@ -73,6 +73,12 @@ def show(snapshot: snapshots.Snapshot, *, wide: bool) -> str:
         for i in snapshot["instances"]
         if i.get("drain") is not None
     ]
+    outdated = [i["name"] for i in snapshot["instances"] if i.get("outdated")]
+    older = (
+        [f"the ollama binary was replaced: `fleet restart {' '.join(outdated)}` takes the new one"]
+        if outdated
+        else []
+    )
     pulls = [_pull(pull) for pull in snapshot["pulls"]]
     reloads = [
         f"reloading {clean(model)} on {i['name']}: its weights were replaced"
@@ -84,6 +90,7 @@ def show(snapshot: snapshots.Snapshot, *, wide: bool) -> str:
     remarks = [
         *whys,
         *drains,
+        *older,
         *ejections,
         *pulls,
         *reloads,
@@ -116,7 +123,7 @@ def _row(
         ",".join(indices.get(uuid, uuid) for uuid in instance["gpus"]) or kind,
         snapshots.state_of(instance),
         ",".join(str(model.get("name", "?")) for model in instance["resident"]),
-        f"{instance['in_flight']}/{instance['slots']}",
+        f"{instance['in_flight']}/{instance['places']}",
         instance["waiting"],
         instance["requests"],
         instance["failures"],

@@ -213,9 +213,9 @@ def _state(sight: Sight) -> Text:
 
 
 def _busy(sight: Sight) -> Text:
-    busy, slots = sight.instance.in_flight, sight.instance.slots
+    busy, places = sight.instance.in_flight, sight.instance.places
     style = "" if busy else "dim"
-    return Text.assemble((str(busy), style), (f"/{slots}", "dim"))
+    return Text.assemble((str(busy), style), (f"/{places or sight.instance.slots}", "dim"))
 
 
 def _tokens(sight: Sight) -> Text:

@@ -59,6 +59,9 @@ def _remarks(
     instance: InstanceSnapshot, row: Mapping[str, Any], view: View
 ) -> Iterator[tuple[str, str]]:
     size, in_vram = row.get("size"), row.get("size_vram")
+    if isinstance(size, int):
+        gib = size / 2**30
+        yield (f"{gib:.1f}G" if gib >= 0.05 else "<0.1G"), "dim"
     if instance.gpus and isinstance(size, int) and isinstance(in_vram, int) and in_vram < size:
         yield (f"{in_vram / size:.0%} GPU" if in_vram else "on CPU"), "yellow"
     expires = time_to_unload(row.get("expires_at"), view.now_unix_s, view.glyphs)
