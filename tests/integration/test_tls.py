@@ -162,7 +162,8 @@ def test_an_answer_that_breaks_off_is_never_whole(secured):
 def test_a_refusal_arrives_though_its_body_was_not_read(secured):
     async def check():
         async with Backend(stream) as backend, secured(backend, body_bytes=1000) as router:
-            head = b"POST /api/chat HTTP/1.1\r\n" + HOST + b"Content-Length: 500000\r\n\r\n"
+            head = b"POST /api/chat HTTP/1.1\r\nConnection: close\r\nContent-Length: 500000\r\n"
+            head += HOST + b"\r\n"
             assert (await exchanged(router, head + b"x" * 500_000)).startswith(b"HTTP/1.1 413 ")
             twice = b"POST /api/chat HTTP/1.1\r\n" + HOST * 2 + b"\r\n" + post("/api/chat")
             assert (await exchanged(router, twice)).startswith(b"HTTP/1.1 400 ")
