@@ -155,6 +155,26 @@ def test_two_failures_make_unhealthy_and_two_answers_healthy_again():
     run(scenario())
 
 
+def test_an_instance_that_hangs_is_given_nothing_new_after_six_seconds():
+    async def scenario():
+        fleet = Fleet("a")
+        instance, script = fleet["a"]
+        async with fleet.prober:
+            await passes(0.01)  # the worst moment: it has just answered
+            script.version_s = 1000.0
+            hung_at_s = now()
+            while instance.healthy:
+                await passes(0.01)
+            assert now() - hung_at_s < 6.0
+            script.version_s = 0.0
+            back_at_s = now()
+            while not instance.healthy:
+                await passes(0.01)
+            assert now() - back_at_s < 5.0
+
+    run(scenario())
+
+
 def test_a_note_of_the_supervisor_outlives_the_first_answer():
     async def scenario():
         fleet = Fleet("a")

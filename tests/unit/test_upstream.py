@@ -205,7 +205,10 @@ def test_chunks_are_decoded_for_who_cannot_read_them():
     drive(scenario)
 
 
-@pytest.mark.parametrize("junk", [b"SSH-2.0\r\n\r\n", b"x" * 70_000])
+INTERIM = b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n"
+
+
+@pytest.mark.parametrize("junk", [b"SSH-2.0\r\n\r\n", b"x" * 70_000, INTERIM * 2000])
 def test_junk_instead_of_a_head_is_a_failed_attempt(junk):
     async def scenario(upstream, transport):
         head = upstream.send(b"", b"")

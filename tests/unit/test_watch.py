@@ -30,6 +30,11 @@ class Transport:
     def abort(self):
         self.closed_s = now()
 
+    def pause_reading(self):
+        pass
+
+    resume_reading = pause_reading
+
 
 class Sink:
     def data(self, data, *, terminal):
@@ -81,6 +86,26 @@ def test_an_answer_that_began_is_given_up_when_nothing_has_come_for_a_while(
         last_s = now()
         await passes(first_byte_s + 2 * idle_s)
         assert transport.closed_s == pytest.approx(last_s + idle_s, abs=0.002)
+
+    run(scenario())
+
+
+@given(SECONDS, SECONDS, SECONDS)
+def test_an_instance_is_not_blamed_for_a_client_that_reads_nothing(first_byte_s, idle_s, paused_s):
+    """However long it keeps the answer waiting; from then on the instance has its whole time."""
+
+    async def scenario():
+        upstream, transport, coming = asked(watching(first_byte_s, idle_s))
+        upstream.data_received(HEAD)
+        await coming
+        upstream.receive(Sink(), bodiless=False, decode=False)
+        upstream.pause()
+        await passes(paused_s)
+        assert transport.closed_s is None
+        upstream.resume()
+        resumed_s = now()
+        await passes(first_byte_s + 2 * idle_s)
+        assert transport.closed_s == pytest.approx(resumed_s + idle_s, abs=0.002)
 
     run(scenario())
 

@@ -29,6 +29,7 @@ __all__ = ["Client", "Prober", "Verdict"]
 
 _GAP_S: Final = 0.05  # at least, between probes that failing requests call for
 _DOUBT_S: Final = 0.25  # until the second probe that settles it
+_IN_DOUBT: Final = 0.5  # of the usual time is what that has: who was silent must be quick now
 _GPU_INTERVAL_S: Final = 2.0
 _SUSPICIOUS: Final = (ConnectFailed, FirstByteTimeout, StreamBroken)
 
@@ -148,8 +149,9 @@ class Prober:
         starts, version, cause = instance.starts, instance.version, ""
         answered = True
         try:
-            client = self._client(instance)
-            version = await client.version(timeout_s=self._settings.probe_timeout_s)
+            within_s = self._settings.probe_timeout_s
+            within_s *= _IN_DOUBT if watch.verdict.contrary else 1.0
+            version = await self._client(instance).version(timeout_s=within_s)
         except OllamaError as error:
             answered, cause = False, str(error)
         if instance.starts != starts or not (instance.spec.external or instance.phase in UP):

@@ -119,6 +119,36 @@ def _is_chunked(codings: list[bytes]) -> bool:
     return True
 
 
+class HeadReader:
+    """Reads the head of an answer as it comes, past interim ones (1xx); `rest` came behind it.
+
+    All of that may be no longer than MAX_HEAD_BYTES: an instance that promises for ever has failed.
+    """
+
+    __slots__ = ("_interim_bytes", "rest")
+
+    def __init__(self) -> None:
+        self._interim_bytes = 0
+        self.rest = b""
+
+    def feed(self, data: bytes) -> Head | None:
+        """Take more bytes; the head, once it is there. Raises Malformed."""
+        self.rest += data
+        while (end := self.rest.find(b"\r\n\r\n")) >= 0:
+            self._limit(end)
+            head = parse_head(self.rest[:end])
+            self.rest = self.rest[end + 4 :]
+            if head.status >= 200:
+                return head
+            self._interim_bytes += end + 4
+        self._limit(len(self.rest))
+        return None
+
+    def _limit(self, more_bytes: int) -> None:
+        if self._interim_bytes + more_bytes > MAX_HEAD_BYTES:
+            raise Malformed("an answer's head that does not end")
+
+
 class End(Enum):
     """How a body ended."""
 

@@ -12,15 +12,14 @@ from functools import partial
 from ollama_fleet.errors import ConnectFailed, Failure, FirstByteTimeout
 from ollama_fleet.router.body import Body
 from ollama_fleet.router.relay.framing import (
-    MAX_HEAD_BYTES,
     BodySink,
     ChunkScanner,
     End,
     Head,
+    HeadReader,
     Malformed,
     chunk,
     is_one_chunk,
-    parse_head,
 )
 
 
@@ -37,6 +36,7 @@ class Upstream(asyncio.Protocol):
         "_decode",
         "_done",
         "_head",
+        "_heads",
         "_left",
         "_loop",
         "_parsed",
@@ -60,6 +60,7 @@ class Upstream(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._buffer = b""
         self._head: asyncio.Future[Head] | None = None
+        self._heads = HeadReader()
         self._parsed: Head | None = None
         self._sink: BodySink | None = None
         self._scanner: ChunkScanner | None = None
@@ -90,6 +91,7 @@ class Upstream(asyncio.Protocol):
         self.stalled_s = 0.0
         self.whole = True
         self._head = self._loop.create_future()
+        self._heads = HeadReader()
         if len(body) < _JOIN_BYTES:
             self._transport.write(head + body)
         else:
@@ -161,6 +163,7 @@ class Upstream(asyncio.Protocol):
         if self._transport is not None and self.paused_s is not None:
             self.stalled_s += self._clock() - self.paused_s
             self.paused_s = None
+            self.last_data_s = self._clock()  # before it could send nothing
             self._transport.resume_reading()
 
     def abort(self) -> None:
@@ -182,10 +185,11 @@ class Upstream(asyncio.Protocol):
         sink = self._sink
         if sink is None:
             self.answered = True
-            self._buffer += data
             if self._head is not None:
-                self._read_head()
-            elif self._parsed is None:
+                self._read_head(self._head, data)
+            elif self._parsed is not None:
+                self._buffer += data
+            else:
                 self.abort()  # bytes that nobody asked for: this connection cannot be trusted
         elif self._plain and is_one_chunk(data):  # as nearly every token of a stream comes
             sink.data(data, terminal=0)
@@ -227,23 +231,17 @@ class Upstream(asyncio.Protocol):
         if self._transport is not None:
             self._transport.write(data)
 
-    def _read_head(self) -> None:
-        while self._head is not None and not self._head.done():
-            end = self._buffer.find(b"\r\n\r\n")
-            if end < 0:
-                if len(self._buffer) > MAX_HEAD_BYTES:
-                    self.expire(ConnectFailed("an answer's head that does not end"))
-                return
-            block, self._buffer = self._buffer[:end], self._buffer[end + 4 :]
-            try:
-                head = parse_head(block)
-            except Malformed as error:
-                self.expire(ConnectFailed(str(error)))
-                return
-            if head.status >= 200:
-                self._parsed = head
-                self._head.set_result(head)
-                self._head = None
+    def _read_head(self, coming: "asyncio.Future[Head]", data: bytes) -> None:
+        if coming.done():
+            return  # nobody waits for it any more
+        try:
+            head = self._heads.feed(data)
+        except Malformed as error:
+            self.expire(ConnectFailed(str(error)))
+            return
+        if head is not None:
+            self._parsed, self._buffer, self._head = head, self._heads.rest, None
+            coming.set_result(head)
 
     def _body(self, data: bytes) -> None:
         sink = self._sink

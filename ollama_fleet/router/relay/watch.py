@@ -70,6 +70,8 @@ class Watch:
             self._wait(rest_s)
 
     def _left_s(self, upstream: Upstream, late_s: float, now_s: float) -> float:
+        if upstream.paused_s is not None:
+            return self.timeouts.idle_s  # it is the client that lets wait: see its write timeout
         if upstream.begun:
             return upstream.last_data_s + self.timeouts.idle_s - now_s
         return late_s - now_s
