@@ -12,6 +12,7 @@ import re
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any, Final
 
 import aiohttp
@@ -74,14 +75,19 @@ class Ollama:
         """Return all that it knows of a model in its store."""
         return await self._call("POST", "/api/show", {"model": name}, timeout_s=timeout_s)
 
-    async def load(self, name: str, *, timeout_s: float) -> None:
-        """Load a model; how long it then stays is what the instance was started with."""
+    async def load(
+        self, name: str, options: Record = MappingProxyType({}), *, timeout_s: float
+    ) -> None:
+        """Load a model, with these options for its runner.
+
+        How long it then stays is what the instance was started with.
+        """
         try:
-            await self.load_by("/api/generate", name, {}, timeout_s=timeout_s)
+            await self.load_by("/api/generate", name, options, timeout_s=timeout_s)
         except OllamaError as error:
             if ONLY_EMBEDS not in error.reason:
                 raise
-            await self.load_by("/api/embed", name, {}, timeout_s=timeout_s)
+            await self.load_by("/api/embed", name, options, timeout_s=timeout_s)
 
     async def load_by(self, path: str, name: str, options: Record, *, timeout_s: float) -> None:
         """Load a model by an empty request at that route, with these options for its runner."""

@@ -50,10 +50,10 @@ class Control:
         with self._asked("GET", path, None, timeout_s) as response:
             return response.read()
 
-    def restart(self, instances: Sequence[str]) -> None:
-        """Restart instances, all if none is named; returns when that is done."""
-        with self._asked("POST", "/v1/restart", {"instances": list(instances)}, None) as response:
-            response.read()
+    def restart(self, instances: Sequence[str], *, together: bool = False) -> Document:
+        """Restart instances, all if none is named; who was `restarted`, `failed`, was `left`."""
+        wanted = {"instances": list(instances), "together": together}
+        return self._document("POST", "/v1/restart", wanted, None)
 
     def drain(self, instances: Sequence[str], *, reason: str, force: bool) -> Sequence[str]:
         """Take instances, named themselves or by groups, out of rotation; their names."""

@@ -9,6 +9,7 @@ from ollama_fleet.cli.control import Control
 from ollama_fleet.cli.logfiles import OWN, LogReader, log_names
 from ollama_fleet.cli.logtimes import by_time
 from ollama_fleet.directories import Directories
+from ollama_fleet.errors import FleetError
 from ollama_fleet.state import Decision, Decisions, Event, FleetSnapshot, Live
 from ollama_fleet.tui.snapshots import decode, decode_as
 
@@ -57,7 +58,8 @@ class Watched:
 
     def restart(self, instance: str) -> None:
         """Restart an instance once its requests have ended; returns when that is done."""
-        self._control.restart([instance])
+        if self._control.restart([instance])["failed"]:
+            raise FleetError("it has not come back; the events say why")
 
     def drain(self, instance: str) -> None:
         """Have nothing new given to it, unless it is the last."""

@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from ollama_fleet.control.launcher import Launcher
@@ -10,7 +11,16 @@ from ollama_fleet.control.supervisor import Client, Supervisor, start_all
 from ollama_fleet.errors import nothing_called
 from ollama_fleet.fleet.prepare import Prepared
 from ollama_fleet.gpu import GpuSample
-from ollama_fleet.state import Instance, State
+from ollama_fleet.state import Instance, Phase, State
+
+
+@dataclass(frozen=True, slots=True)
+class Restarted:
+    """What became of a restart: who is back, who is not, who was left alone for that reason."""
+
+    restarted: tuple[str, ...]
+    failed: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
 
 
 class Supervising:
@@ -45,13 +55,28 @@ class Supervising:
             start_all(tuple(self._supervisors.values()), key_file), name="start"
         )
 
-    async def restart(self, names: Sequence[str]) -> None:
-        """Restart instances one after another, each drained first; all of them if none is named."""
+    async def restart(self, names: Sequence[str], *, together: bool = False) -> Restarted:
+        """Restart instances, each drained first; all of them if none is named.
+
+        One after another: the next when the one before has its models in memory again and takes
+        requests. One that does not come back is the last. Raises FleetError for an unknown name.
+        """
         unknown = [name for name in names if name not in self._supervisors]
         if unknown:
             raise nothing_called("instance of ours", unknown, self._supervisors)
-        for name in names or tuple(self._supervisors):
+        chosen = tuple(dict.fromkeys(names)) or tuple(self._supervisors)
+        if together:
+            await asyncio.gather(*(self._supervisors[name].restart() for name in chosen))
+            back = [name for name in chosen if self._is_back(name)]
+            return Restarted(tuple(back), tuple(n for n in chosen if n not in back))
+        for at, name in enumerate(chosen):
             await self._supervisors[name].restart()
+            if not self._is_back(name):
+                return Restarted(chosen[:at], (name,), chosen[at + 1 :])
+        return Restarted(chosen)
+
+    def _is_back(self, name: str) -> bool:
+        return self._supervisors[name].instance.phase is Phase.READY
 
     async def stop(self, now: asyncio.Event) -> None:
         """Drain and stop all; setting `now` cuts the waiting short."""

@@ -42,6 +42,7 @@ class Kind(StrEnum):
     INSTANCE_STOPPED = "instance_stopped"
     INSTANCE_DRAINED = "instance_drained"
     INSTANCE_UNDRAINED = "instance_undrained"
+    INSTANCE_OUTDATED = "instance_outdated"
     VRAM_HELD = "vram_held"
     MODEL_LOADED = "model_loaded"
     MODEL_UNLOADED = "model_unloaded"

@@ -37,6 +37,7 @@ class Instance:
     pid: int = 0
     starts: int = 0
     version: str = ""
+    outdated: bool = False  # the program on disk is not the one that runs
     stored: Mapping[str, StoredModel] = field(default_factory=dict)
     resident: Mapping[str, ResidentModel] = field(default_factory=dict)
     rows: tuple[ResidentModel, ...] = ()  # its last /api/ps: a name may be there twice

@@ -160,7 +160,12 @@ def test_restart_replaces_the_process_that_is_named_and_no_other(fleet):
     before = {i["name"]: i["pid"] for i in fleet.status()["instances"]}
     done = fleet.run("restart", "gpu-1", "-o", "json")
     assert done.code == 0
-    assert json.loads(done.out) == {"schema_version": 1, "restarted": ["gpu-1"], "failed": []}
+    assert json.loads(done.out) == {
+        "schema_version": 1,
+        "restarted": ["gpu-1"],
+        "failed": [],
+        "left": [],
+    }
     instances = {i["name"]: i for i in fleet.status()["instances"]}
     assert [name for name, pid in before.items() if instances[name]["pid"] != pid] == ["gpu-1"]
     assert (instances["gpu-1"]["phase"], instances["gpu-1"]["starts"]) == ("ready", 2)

@@ -5,6 +5,7 @@ import math
 import random
 
 import pytest
+from fleet_fixtures import stored
 from hypothesis import given
 from hypothesis import strategies as st
 from virtual_time import now, passes, run
@@ -15,10 +16,17 @@ from ollama_fleet.control.supervisor.endings import explain
 from ollama_fleet.control.supervisor.restarts import Starts, backoff
 from ollama_fleet.errors import OllamaError, StartFailed
 from ollama_fleet.gpu import Gpu, GpuReading, GpuSample, Vendor
+from ollama_fleet.names import canonical
 from ollama_fleet.placement import InstanceSpec, Placement
-from ollama_fleet.state import Phase, ResidentModel, State
+from ollama_fleet.state import Kind, Phase, ResidentModel, State
 
 SETTINGS = SupervisionConfig()
+
+
+def in_memory(name, expires_s):
+    return ResidentModel(canonical(name), name, 1, 1, "", {"name": name}, expires_s=expires_s)
+
+
 RESIDENT = ResidentModel("m", "m", 1, 1, "", {})
 
 
@@ -59,7 +67,7 @@ class Script:
         self.deaf = False
         self.tail = ("[fleet] start: ollama serve", "boom")
         self.undead = ()
-        self.children, self.started_at_s, self.loaded = [], [], []
+        self.children, self.started_at_s, self.loaded, self.options = [], [], [], []
         self.refuses = set()
         self.freed_after_s = 0.0
 
@@ -78,11 +86,12 @@ class Script:
             raise OllamaError("no answer")
         return "0.20.0"
 
-    async def load(self, name, *, timeout_s):
+    async def load(self, name, options, *, timeout_s):
         await passes(min(timeout_s, 30))
         if name in self.refuses:
             raise OllamaError(f"model '{name}' not found", 404)
         self.loaded.append(name)
+        self.options.append(options)
 
 
 @pytest.fixture(autouse=True)
@@ -94,14 +103,14 @@ def _no_sockets(monkeypatch):
 def make(tmp_path):
     """Make a supervisor with its script and its state."""
 
-    def made(name="gpu0", preload=(), gpus=(), **settings):
+    def made(name="gpu0", preload=(), gpus=(), argv=("ollama", "serve"), **settings):
         spec = InstanceSpec(name, "g", "127.0.0.1", 1, 1, "/store", gpus=gpus, preload=preload)
         script, state = Script(), State(Placement((spec,)))
         supervisor = Supervisor(
             state.instances[name],
             state=state,
             launcher=script,
-            argv=("ollama", "serve"),
+            argv=argv,
             settings=SupervisionConfig(**settings),
             client=lambda _: script,
             runs=tmp_path,
@@ -321,6 +330,69 @@ def test_a_restart_returns_when_the_new_process_is_ready(make):
         assert script.instance.phase is Phase.READY
         assert script.instance.starts == 2
         assert len(script.children[0].graces_s) == 1
+        await supervisor.stop()
+
+    run(scenario())
+
+
+def test_a_restart_loads_what_was_in_memory_before_the_instance_is_ready(make):
+    async def scenario():
+        supervisor, script = make(preload=("pinned", "hot"))
+        supervisor.start()
+        await until(script, Phase.READY)
+        rows = [in_memory("old", 10.0), in_memory("hot", 99.0), in_memory("warm", 20.0)]
+        script.state.set_stored(script.instance, [stored(row.name) for row in rows])
+        script.state.set_resident(script.instance, rows)
+        weights = script.instance.stored[canonical("warm")].weights
+        script.instance.runners[weights].profile = (("num_ctx", 77), ("seed", 1))
+        script.loaded.clear()
+        script.options.clear()
+        script.refuses = {"old"}
+        await supervisor.restart()
+        assert script.loaded == ["pinned", "hot", "warm"]
+        assert script.options[2] == {"num_ctx": 77}, "as its runner had it, and no more"
+        assert script.instance.phase is Phase.READY
+        assert script.instance.cause == "old could not be loaded: model 'old' not found"
+        await supervisor.stop()
+
+    run(scenario())
+
+
+def test_what_was_in_memory_before_a_crash_is_not_loaded_again(make):
+    async def scenario():
+        supervisor, script = make()
+        supervisor.start()
+        await until(script, Phase.READY)
+        script.state.set_resident(script.instance, [in_memory("m", 10.0)])
+        script.children[0].end(1)
+        await until(script, Phase.BACKOFF)
+        await until(script, Phase.READY)
+        assert script.loaded == []
+        await supervisor.stop()
+
+    run(scenario())
+
+
+def test_a_program_that_was_replaced_is_told_of_until_it_runs(make, tmp_path):
+    async def scenario():
+        program = tmp_path / "ollama"
+        program.write_text("one")
+        supervisor, script = make(argv=(str(program), "serve"))
+        told = []
+        script.state.on_notice.append(told.append)
+        supervisor.start()
+        await until(script, Phase.READY)
+        await passes(10)
+        assert not script.instance.outdated
+        program.unlink()
+        await passes(10)
+        assert not script.instance.outdated, "there is none to be taken"
+        program.write_text("the next one")
+        await passes(10)
+        assert script.instance.outdated
+        await supervisor.restart()
+        assert not script.instance.outdated
+        assert [notice.kind for notice in told] == [Kind.INSTANCE_OUTDATED]
         await supervisor.stop()
 
     run(scenario())

@@ -7,7 +7,9 @@ POST /v1/pull {"model": M, "to": [...]}   Ollama's progress records, one JSON ob
                               comes after the download has a `target`. `to`: instances, groups
 POST /v1/pull {"all": true, "to": [...]}  every model that is there again; records with a `model`,
                               the last of each with its `outcome` (control/library/refresh.py)
-POST /v1/restart {"instances": [...]}   drained restarts, one after another; [] means all
+POST /v1/restart {"instances": [...], "together": false}   drained restarts, one after another;
+                              [] means all. Who was `restarted`, who `failed` to come back, and who
+                              was `left` for that reason
 POST /v1/down {"now": false}  stop the fleet; answers when stopping has begun
 What is about models is in models.py, about requests that have ended in requests.py, what is for
 whoever watches in api/watching.py.
@@ -17,7 +19,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mappi
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import msgspec
 from aiohttp import web
@@ -29,6 +31,14 @@ from ollama_fleet.router.forecast import Waiting
 from ollama_fleet.state import FleetSnapshot, State
 
 
+class Restart(Protocol):
+    """Restarts instances; what became of it, as a record that JSON can have."""
+
+    def __call__(self, names: Sequence[str], *, together: bool) -> Awaitable[object]:
+        """Restart those, all if none is named."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Commands:
     """What the control API can make the fleet do, and tell."""
@@ -36,12 +46,13 @@ class Commands:
     snapshot: Callable[[], FleetSnapshot]
     waiting: Callable[[], Iterable[Waiting]]
     pull: Callable[[str, bool, Sequence[str]], AsyncGenerator[Mapping[str, Any], None]]
-    restart: Callable[[Sequence[str]], Awaitable[None]]
+    restart: Restart
     down: Callable[[bool], None]
 
 
 class _Restart(msgspec.Struct):
     instances: list[str] = []
+    together: bool = False
 
 
 class _Down(msgspec.Struct):
@@ -111,10 +122,10 @@ class Admin:
     async def _restart(self, request: web.Request) -> web.Response:
         wanted = await wire.read(request, _Restart)
         try:
-            await self._commands.restart(wanted.instances)
+            done = await self._commands.restart(wanted.instances, together=wanted.together)
         except FleetError as error:
             return wire.refused(error)
-        return web.json_response({"ok": True})
+        return wire.document(done)
 
     async def _down(self, request: web.Request) -> web.Response:
         wanted = await wire.read(request, _Down)

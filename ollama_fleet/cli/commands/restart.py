@@ -1,13 +1,14 @@
 """`fleet restart`: restart instances."""
 
+from collections.abc import Sequence
+
 import click
 
 from ollama_fleet.cli import snapshots
 from ollama_fleet.cli.completing import instance_names
-from ollama_fleet.cli.control import running
+from ollama_fleet.cli.control import Control, running
 from ollama_fleet.cli.options import Command, Options, pass_options
-from ollama_fleet.cli.printing import emit, note
-from ollama_fleet.cli.waiting import until_settled
+from ollama_fleet.cli.printing import emit
 from ollama_fleet.errors import Exit
 
 
@@ -15,25 +16,39 @@ from ollama_fleet.errors import Exit
     "restart",
     cls=Command,
     examples={
-        "fleet restart": "all of them, one after another",
-        "fleet restart gpu-1": "one",
+        "fleet restart": "all of them, one after another: also for a new ollama binary",
+        "fleet restart gpu1": "one",
+        "fleet restart --together": "all at once, while requests wait",
     },
 )
 @click.argument("instances", nargs=-1, metavar="[INSTANCE]…", shell_complete=instance_names)
+@click.option(
+    "--rolling/--together",
+    default=True,
+    help="One after another, while the others serve; or all at once.  [default: rolling]",
+)
 @pass_options
-def command(options: Options, instances: tuple[str, ...]) -> int:
-    """Restart instances, all if none is named, one after another.
+def command(options: Options, instances: tuple[str, ...], *, rolling: bool) -> int:
+    """Restart instances, all if none is named.
 
-    Each lets its requests in flight end first, while the others serve. Returns when they are ready
-    again; the exit code is 1 if one has failed.
+    Each lets its requests in flight end first, starts anew, with the ollama binary that is there
+    now, and loads the models again that it had in memory; then it takes requests, and the next one
+    has its turn. If one does not come back, those after it are left as they are, and the exit code
+    is 1.
     """
     control = running()
-    control.restart(instances)
-    snapshot = until_settled(control, instances, None, lambda line: note(options, line))
-    restarted = [i for i in snapshots.instances(snapshot, instances) if not i["external"]]
-    failed = [i for i in restarted if snapshots.is_failed(i)]
-    document = {"restarted": [i["name"] for i in restarted], "failed": [i["name"] for i in failed]}
-    emit(options, document, lambda: f"restarted: {', '.join(document['restarted'])}")
-    for instance in failed:
-        click.echo(f"fleet: {snapshots.describe_trouble(instance)}", err=True)
-    return Exit.FAILED if failed else Exit.OK
+    done = control.restart(instances, together=not rolling)
+    emit(options, done, lambda: f"restarted: {', '.join(done['restarted']) or 'none'}")
+    if not done["failed"]:
+        return Exit.OK
+    for line in _troubles(control, done["failed"]):
+        click.echo(f"fleet: {line}", err=True)
+    if done["left"]:
+        click.echo(f"fleet: left as they are: {', '.join(done['left'])}", err=True)
+    return Exit.FAILED
+
+
+def _troubles(control: Control, names: Sequence[str]) -> list[str]:
+    """Why each of them has not come back."""
+    found = snapshots.instances(control.status(), names)
+    return [snapshots.describe_trouble(instance) for instance in found]

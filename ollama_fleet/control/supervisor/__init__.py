@@ -3,7 +3,8 @@
 start > answers > preload > READY > ended > BACKOFF and again, or FAILED
                                   > asked to > DRAINING > STOPPING > STOPPED, or start again
 
-`life` is one process, `endings` says why it ended, `restarts` whether and when the next begins.
+`life` is one process, `warmth` what it had in memory, `program` which file it runs; `endings` says
+why it ended, `restarts` whether and when the next begins.
 """
 
 import asyncio
@@ -19,6 +20,7 @@ from ollama_fleet.control.launcher import Launcher
 from ollama_fleet.control.supervisor.life import Client, Life, Means, Signals
 from ollama_fleet.control.supervisor.restarts import Starts, backoff
 from ollama_fleet.control.supervisor.vram import no_reading
+from ollama_fleet.control.supervisor.warmth import Wanted
 from ollama_fleet.errors import StartFailed
 from ollama_fleet.gpu import GpuSample
 from ollama_fleet.state import Instance, Phase, State
@@ -78,6 +80,7 @@ class Supervisor:
         self._signals = Signals()
         self._over = asyncio.Event()
         self._over.set()
+        self._warm: tuple[Wanted, ...] = ()
         self._restarts: list[asyncio.Future[None]] = []
         self._task: asyncio.Task[None] | None = None
 
@@ -94,6 +97,7 @@ class Supervisor:
     async def restart(self) -> None:
         """Drain, stop and start again; a failed instance too. Returns when it is ready, or failed.
 
+        What it had in memory is there again before it is ready.
         Raises StartFailed for an instance that is stopped.
         """
         if self._over.is_set():
@@ -147,9 +151,11 @@ class Supervisor:
         self._wish = _Wish.RUN
         self._signals.asked.clear()
         starts = starts.started(self._clock(), self._settings)
-        life = Life(self.instance, self._means, self._signals)
+        warm, self._warm = self._warm, ()
+        life = Life(self.instance, self._means, self._signals, warm)
         end = await life.run()
         if end is None:
+            self._warm = life.left_warm or warm  # one that was ended while it loaded them had none
             return Starts()  # what was asked for is no failure
         now_s = self._clock()
         starts = starts.failed(life.ready_s(now_s), self._settings)

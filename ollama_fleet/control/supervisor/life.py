@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -13,7 +13,9 @@ from ollama_fleet.control.orphans import remove_record, run_record, write_record
 from ollama_fleet.control.ports import find_listener, is_free
 from ollama_fleet.control.processes import living_members
 from ollama_fleet.control.supervisor.endings import Ending, explain
+from ollama_fleet.control.supervisor.program import Identity, identity, replaced
 from ollama_fleet.control.supervisor.vram import until_freed
+from ollama_fleet.control.supervisor.warmth import Wanted, hot, order
 from ollama_fleet.errors import OllamaError
 from ollama_fleet.gpu import GpuSample
 from ollama_fleet.state import Instance, Kind, Lease, Notice, Phase, State
@@ -32,8 +34,8 @@ class Client(Protocol):
         """Return its version."""
         ...
 
-    async def load(self, name: str, *, timeout_s: float) -> None:
-        """Load a model."""
+    async def load(self, name: str, options: Mapping[str, Any], *, timeout_s: float) -> None:
+        """Load a model, with these options for its runner."""
         ...
 
 
@@ -67,11 +69,19 @@ class Signals:
 
 
 class Life:
-    """From launch to burial."""
+    """From launch to burial. `warm` is what is to be in memory before it counts as ready.
 
-    def __init__(self, instance: Instance, means: Means, signals: Signals) -> None:
+    `left_warm` is what was there when it was asked to end.
+    """
+
+    def __init__(
+        self, instance: Instance, means: Means, signals: Signals, warm: Sequence[Wanted] = ()
+    ) -> None:
         self._instance, self._signals = instance, signals
         self._means, self._settings = means, means.settings
+        self._warm = warm
+        self.left_warm: tuple[Wanted, ...] = ()
+        self._program: Identity | None = None
         self._notes: list[str] = []
         self._up = False
         self._ready_at_s = math.inf
@@ -86,6 +96,7 @@ class Life:
         means.publish(Phase.STARTING, "")
         if not is_free(spec.host, spec.port):
             return await self._port_taken(Ending("", hopeless=True))
+        self._program, self._instance.outdated = identity(means.argv[0]), False
         try:
             child = means.launcher.start(spec.name, means.argv, spec.environment)
         except (OSError, ValueError) as error:
@@ -152,9 +163,10 @@ class Life:
                 pause_s = min(1.5 * pause_s, _LAST_POLL_S)
 
     async def _preload(self, client: Client) -> None:
-        for name in self._instance.spec.preload:
+        for wanted in order(self._instance.spec.preload, self._warm):
+            name, options = wanted.name, dict(wanted.options)
             try:
-                await client.load(name, timeout_s=self._means.load_timeout_s)
+                await client.load(name, options, timeout_s=self._means.load_timeout_s)
             except OllamaError as error:  # it can serve its other models
                 self._notes.append(f"{name} could not be loaded: {error}")
 
@@ -162,6 +174,7 @@ class Life:
         """Probe until too many probes in a row had no answer, nor was there any sign of work."""
         missed = 0
         while missed < self._settings.probe_failures:
+            self._look_at_program()
             tokens = self._instance.tokens
             await asyncio.sleep(self._settings.probe_interval_s)
             try:
@@ -171,6 +184,15 @@ class Life:
                 missed = 0 if at_work else missed + 1
             else:
                 missed = 0
+
+    def _look_at_program(self) -> None:
+        """Tell once that the file was replaced which the process was started from."""
+        instance, path = self._instance, self._means.argv[0]
+        if not instance.outdated and replaced(self._program, identity(path)):
+            instance.outdated = True
+            text = f"runs another program than {path} is now; a restart takes that one"
+            told = Notice(kind=Kind.INSTANCE_OUTDATED, text=text, instance=instance.name)
+            self._means.state.notice(told)
 
     # -- its end --------------------------------------------------------------------------------
 
@@ -182,6 +204,7 @@ class Life:
             if not self._instance.in_flight:
                 idle.set()
 
+        self.left_warm = hot(self._instance)
         self._means.publish(Phase.DRAINING, "")
         self._means.state.on_release.append(look)
         look()
