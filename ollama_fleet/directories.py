@@ -62,6 +62,11 @@ class Directories:
         return self.state / "learned.json"
 
     @property
+    def keys(self) -> Path:
+        """Who may ask for what, unless the configuration names another file."""
+        return self.state / "keys.json"
+
+    @property
     def events(self) -> Path:
         """What has happened, over the fleet's restarts."""
         return self.state / "events.jsonl"

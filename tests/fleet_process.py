@@ -38,7 +38,10 @@ def call(url, body=None, *, method=None, timeout=60):
 
 
 class FleetProcess:
-    """One fleet with a state directory, a port and, if `config` is given, a fleet.yaml."""
+    """One fleet with a state directory, a port and, if `config` is given, a fleet.yaml.
+
+    What is off unless somebody turns it on, making models and publishing them, is on.
+    """
 
     def __init__(self, folder: Path, *, config: str | None = None, **environment: str):
         self.folder = folder
@@ -53,6 +56,8 @@ class FleetProcess:
             "HOME": str(folder),
             "FLEET_STATE_DIR": str(folder / "state"),
             "FLEET_LISTEN": self.address,
+            "FLEET_AUTH__CREATE": "true",
+            "FLEET_AUTH__PUSH": "true",
             **environment,
         }
 

@@ -2,7 +2,8 @@
 
 A path that is not in the table is answered here, never forwarded; what is forwarded is our own
 route string, never the client's bytes. The order is Ollama's: an unclean path is redirected before
-anything is asked, then the Origin is judged, then the Host, then the route is looked up.
+anything is asked, then the Origin is judged, then the Host, then the route is looked up. Then the
+gate says who asks, and whether that may be; the key itself has been taken off the request before.
 """
 
 import logging
@@ -11,11 +12,13 @@ from http import HTTPStatus
 from typing import Final
 
 from aiohttp.hdrs import HOST, ORIGIN
+from msgspec.structs import replace
 
 from ollama_fleet.api import answers, creating, lists, management, pulling, relayed
+from ollama_fleet.api.auth import ANYONE, Denied, Gate, take_key
 from ollama_fleet.api.bodies import BadBody
 from ollama_fleet.api.connection import MALFORMED, Answer, ClientStream, FrontRequest, Refusal
-from ollama_fleet.api.guests import Door
+from ollama_fleet.api.guests import Door, is_own_name
 from ollama_fleet.api.parts import Parts, Route
 from ollama_fleet.api.paths import (
     BLOB_ROUTE,
@@ -34,7 +37,7 @@ log = logging.getLogger(__name__)
 
 
 class Api:
-    """Answers requests on the front.
+    """Answers requests on the front: of whom the `door` and the `gate` let in.
 
     `answered(route, status)` is told of every answer that no instance gave; "" stands for a path
     that is no route.
@@ -45,16 +48,19 @@ class Api:
         parts: Parts,
         door: Door,
         ids: RequestIds,
+        gate: Gate,
         *,
         answered: Callable[[str, int], None] = lambda _route, _status: None,
     ) -> None:
         self._parts = parts
         self._door = door
         self._ids = ids
+        self._gate = gate
         self._answered = answered
 
     async def handle(self, request: FrontRequest) -> Answer | Refusal | None:
         """Answer one request; None where an instance has answered it."""
+        presented = take_key(request)
         method, headers = request.method, request.headers
         place = locate(request.target, method, ROUTES)
         if isinstance(place, Unknown) and place.malformed:
@@ -62,19 +68,44 @@ class Api:
         request_id = self._ids.of(headers.get(REQUEST_ID))
         if isinstance(place, Redirect):
             visit = Visit(request, NOWHERE, request_id, ClientStream(request))
-            return self._ours(visit, answers.redirect(method, place.status, place.location))
+            location = presented.before + place.location
+            return self._ours(visit, answers.redirect(method, place.status, location))
         welcome = self._door.judge(method, headers.get(ORIGIN, ""), headers.get(HOST, ""))
         found = place if isinstance(place, Found) else NOWHERE
-        granted = welcome.headers
-        visit = Visit(request, found, request_id, ClientStream(request, granted), granted)
         methods = ROUTES.get(found.path, NO_METHODS)
         route = methods.get(method)
         if route is None and found.path in OF_SOME_VERSIONS and method in GIN_METHODS:
             route = relayed.anyone
+        granted = welcome.headers
+        visit = Visit(request, found, request_id, ClientStream(request, granted), granted)
         if route is None or welcome.status:
             return self._ours(visit, _turned_away(welcome.status, () if route else methods))
+        return await self._let_in(visit, route, presented.key)
+
+    async def _let_in(self, visit: Visit, route: Route, key: str) -> Answer | None:
+        """Have a request answered, if its caller may ask for that, and count it as the caller's."""
+        path, gate = visit.place.path, self._gate
+        try:
+            own = is_own_name(visit.request.headers.get(HOST, ""))
+            caller = gate.enter(key, path, by_own_name=own)
+            left = gate.begin(caller, path)
+        except Denied as denied:
+            return self._denied(visit, denied)
+        if caller is not ANYONE:
+            granted = (*visit.granted, *left.items())
+            client = ClientStream(visit.request, granted) if left else visit.client
+            visit = replace(visit, caller=caller, granted=granted, client=client)
+        try:
+            return await self._answer(visit, route)
+        finally:
+            gate.end(caller, path)
+
+    async def _answer(self, visit: Visit, route: Route) -> Answer | None:
+        """Have a request answered; whatever goes wrong, its client is told or cut off."""
         try:
             answer = await self._counted(visit, route)
+        except Denied as denied:
+            return self._denied(visit, denied)
         except Failure as failure:  # who relays ends an answer that it has begun
             self._met(failure.limit)
             if visit.client.started:
@@ -86,6 +117,12 @@ class Api:
             if visit.client.started:
                 visit.client.reset()  # nothing may stand behind half of an answer
         return None if answer is None else self._ours(visit, answer)
+
+    def _denied(self, visit: Visit, denied: Denied) -> Answer:
+        self._gate.denied(denied.why, visit.request.remote)
+        told, status = str(denied), denied.status
+        answer = answers.error(visit.dialect, status, told, denied.headers, request_id=visit.id)
+        return self._ours(visit, answer)
 
     async def _counted(self, visit: Visit, route: Route) -> Answer | None:
         """Have a request answered that its client may have under way besides its others."""

@@ -11,6 +11,7 @@ from ollama_fleet.api.holding import HeldBack
 from ollama_fleet.api.management import first_store, made
 from ollama_fleet.api.parts import Parts
 from ollama_fleet.api.pulling import as_ollama
+from ollama_fleet.api.registries import require_registry
 from ollama_fleet.api.relayed import asking
 from ollama_fleet.api.visit import Visit
 from ollama_fleet.errors import FleetError
@@ -28,6 +29,8 @@ async def create(parts: Parts, visit: Visit) -> Answer | None:
     """
     held = await bodies.read(visit.request, parts.limits, _READING)
     wanted, store = asking(visit, held.body, model=held.wanted.model), first_store(parts)
+    if not parts.state.holders(canonical(held.wanted.source)):  # then an instance would pull it
+        require_registry(parts.may, held.wanted.source)
     heard = HeldBack(visit.client, whole=not held.wanted.stream)
     try:
         await _fetch_base(parts, held.wanted.source, store)

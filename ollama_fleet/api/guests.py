@@ -134,6 +134,12 @@ class Door:
         return _REFUSED
 
 
+def is_own_name(header: str) -> bool:
+    """Whether a Host header is what a machine calls itself: no page can have that from outside."""
+    host = _host(header)
+    return host.own or host.name in ("", "localhost") or host.name.endswith(".localhost")
+
+
 def is_loopback(host: str) -> bool:
     """Whether an address to listen on can be reached from this machine only."""
     try:
@@ -146,12 +152,14 @@ def is_loopback(host: str) -> bool:
 class _Host:
     """What a Host header names: a name in lower case, and the address that it is, if it is one.
 
-    `near`: an address on this machine or in a private network; `local`: a name for either.
+    `near`: an address on this machine or in a private network, `own`: on this machine alone;
+    `local`: a name for either.
     """
 
     name: str
     address: str = ""
     near: bool = False
+    own: bool = False
     local: bool = False
 
 
@@ -175,4 +183,5 @@ def _host(header: str) -> _Host:
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     address = mapped or address
     private = any(address.version == net.version and address in net for net in _PRIVATE)
-    return _Host(name, str(address), near=private or address.is_loopback or address.is_unspecified)
+    own = address.is_loopback or address.is_unspecified
+    return _Host(name, str(address), near=private or own, own=own)

@@ -1,5 +1,7 @@
 """What one server would say of itself, said for all of them, without asking any."""
 
+from collections.abc import Iterable
+
 from ollama_fleet.api import answers, merged
 from ollama_fleet.api.connection import Answer
 from ollama_fleet.api.parts import Parts
@@ -20,19 +22,26 @@ async def version(parts: Parts, _visit: Visit) -> Answer:
     return answers.json({"version": lowest}) if lowest else _nobody()
 
 
-async def tags(parts: Parts, _visit: Visit) -> Answer:
-    """Every model of the fleet."""
-    return answers.json({"models": merged.tags(parts.state)})
+async def tags(parts: Parts, visit: Visit) -> Answer:
+    """Every model of the fleet that the caller may use."""
+    return answers.json({"models": [*_seen(visit, merged.tags(parts.state))]})
 
 
-async def ps(parts: Parts, _visit: Visit) -> Answer:
-    """Every model in memory."""
-    return answers.json({"models": merged.ps(parts.state)})
+async def ps(parts: Parts, visit: Visit) -> Answer:
+    """Every such model in memory."""
+    return answers.json({"models": [*_seen(visit, merged.ps(parts.state))]})
 
 
-async def models(parts: Parts, _visit: Visit) -> Answer:
+async def models(parts: Parts, visit: Visit) -> Answer:
     """The same as tags, for OpenAI clients."""
-    return answers.json(merged.models(parts.state), content_type=answers.OPENAI_JSON)
+    rows = _seen(visit, merged.tags(parts.state))
+    return answers.json(merged.models(rows), content_type=answers.OPENAI_JSON)
+
+
+def _seen(visit: Visit, rows: Iterable[merged.Row]) -> Iterable[merged.Row]:
+    """Those of the models that are for the caller."""
+    may = visit.caller.models
+    return (row for row in rows if may.allow_name(str(row.get("name", "")))) if may else rows
 
 
 def _nobody() -> Answer:

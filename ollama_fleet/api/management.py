@@ -14,6 +14,7 @@ from ollama_fleet.api.changes import Turn, in_each_store, once
 from ollama_fleet.api.connection import Answer
 from ollama_fleet.api.holding import HeldBack
 from ollama_fleet.api.parts import Parts
+from ollama_fleet.api.registries import require_allowed
 from ollama_fleet.api.relayed import asking, not_there
 from ollama_fleet.api.visit import Visit
 from ollama_fleet.errors import Failure
@@ -63,6 +64,7 @@ async def made(parts: Parts, visit: Visit, wanted: Request, held: HeldBack) -> N
 async def push(parts: Parts, visit: Visit) -> Answer | None:
     """Upload a model from an instance that has it; nothing changes here."""
     held = await bodies.read(visit.request, parts.limits, _READING)
+    require_allowed(parts.may, held.body)
     wanted = asking(visit, held.body, model=held.wanted.model)
     if is_passing(wanted.key):
         return not_there(visit, wanted)

@@ -39,8 +39,8 @@ def ps(state: State) -> list[Row]:
     return _latest_first(rows.values(), "expires_at")
 
 
-def models(state: State) -> dict[str, Any]:
-    """The document of /v1/models."""
+def models(rows: Iterable[Row]) -> dict[str, Any]:
+    """The document of /v1/models, of rows of /api/tags."""
     data = [
         {
             "id": row.get("name", ""),
@@ -48,7 +48,7 @@ def models(state: State) -> dict[str, Any]:
             "created": int(_seconds(row.get("modified_at"))),
             "owned_by": _owner(str(row.get("name", ""))),
         }
-        for row in tags(state)
+        for row in rows
     ]
     return {"object": "list", "data": data}
 

@@ -8,6 +8,7 @@ from ollama_fleet.api.bodies import Limits
 from ollama_fleet.api.connection import Answer
 from ollama_fleet.api.underway import UnderWay
 from ollama_fleet.api.visit import Visit
+from ollama_fleet.control.library.allowed import Allowed, anything
 from ollama_fleet.control.mutations import Mutations
 from ollama_fleet.errors import Limit
 from ollama_fleet.router.relay import Relay
@@ -32,8 +33,8 @@ class Pulls(Protocol):
 class Parts:
     """The fleet as the front sees it.
 
-    `unload(key, name)` unloads a model everywhere. `under_way` counts each client's requests;
-    `refused` is told of the limits that they run into.
+    `unload(key, name)` unloads a model everywhere; `may` says which registries may be spoken to.
+    `under_way` counts each client's requests; `refused` is told of the limits that they run into.
     """
 
     state: State
@@ -42,6 +43,7 @@ class Parts:
     limits: Limits
     library: Pulls
     unload: Callable[[str, str], Awaitable[None]]
+    may: Allowed = anything
     under_way: UnderWay = field(default_factory=UnderWay)
     refused: Callable[[Limit], None] = lambda _limit: None
 

@@ -1,6 +1,5 @@
 """The answer to /api/pull: the progress of the one download, as Ollama itself would tell it."""
 
-import json
 from collections.abc import Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from ollama_fleet.api import answers, bodies
 from ollama_fleet.api.connection import Answer, StreamAnswer
 from ollama_fleet.api.management import as_it_goes
 from ollama_fleet.api.parts import Parts, Records
+from ollama_fleet.api.registries import Members, read_members, require_allowed
 from ollama_fleet.api.relayed import asking
 from ollama_fleet.api.visit import Visit
 from ollama_fleet.errors import OllamaError
@@ -36,6 +36,7 @@ async def pull(parts: Parts, visit: Visit) -> Answer | None:
     options = read_options(held.body)
     if options is None or not _is_name(options.model):
         # Refused, then, but by an instance: in its own words.
+        require_allowed(parts.may, held.body)
         await as_it_goes(parts, visit, asking(visit, held.body))
         return None
     async with aclosing(as_ollama(parts.library.pull(options.model, options.insecure))) as progress:
@@ -47,11 +48,10 @@ def read_options(body: bytes | Body) -> PullOptions | None:
     if not isinstance(body, bytes):
         return None
     try:
-        text = body.decode(errors="replace").lstrip(" \t\r\n")
-        members, _ = _DECODER.raw_decode(text)  # what follows the value is ignored
+        members = read_members(body)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(members, _Members | None):
+    if not isinstance(members, Members | None):
         return None
     found: dict[str, Any] = {}
     for key, value in members or ():
@@ -66,15 +66,6 @@ def read_options(body: bytes | Body) -> PullOptions | None:
     return PullOptions(model, found.get("stream", True), found.get("insecure", False))
 
 
-class _Members(list[tuple[str, Any]]):
-    """The members of an object in their order, repeated ones too."""
-
-
-def _refuse(literal: str) -> None:
-    raise ValueError(f"{literal} is Python's JSON, not Go's")
-
-
-_DECODER: Final = json.JSONDecoder(object_pairs_hook=_Members, parse_constant=_refuse)
 _READING: Final = bodies.Reading(stream_default=True)
 _TYPES: Final = {
     "model": str,

@@ -6,6 +6,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from ollama_fleet.api import answers, bodies
+from ollama_fleet.api.auth import require_bounds, require_model
 from ollama_fleet.api.bodies import Reading
 from ollama_fleet.api.connection import Answer
 from ollama_fleet.api.parts import Parts
@@ -36,8 +37,8 @@ _UNLOADING: Final = frozenset(("/api/generate", "/api/chat"))  # embed routes lo
 
 async def infer(parts: Parts, visit: Visit) -> Answer | None:
     """An inference request: by its model to the instance the strategy prefers."""
-    path, request = visit.place.path, visit.request
-    sender = standing(request.headers, request.remote)
+    path, request, caller = visit.place.path, visit.request, visit.caller
+    sender = standing(request.headers, request.remote, caller.name, caller.priority)
     held = await bodies.read(request, parts.limits, READINGS[path])
     asked = inference(
         path,
@@ -49,6 +50,8 @@ async def infer(parts: Parts, visit: Visit) -> Answer | None:
         request_id=visit.id,
         standing=sender,
     )
+    require_model(caller, asked)
+    require_bounds(caller, held.wanted, asked.dialect)
     if is_passing(asked.key):
         return not_there(visit, asked)
     if held.wanted.unload and path in _UNLOADING and not is_cloud(asked.key):
@@ -69,6 +72,7 @@ async def model(parts: Parts, visit: Visit) -> Answer | None:
 
 
 async def _of_holder(parts: Parts, visit: Visit, wanted: Request) -> Answer | None:
+    require_model(visit.caller, wanted)
     if is_passing(wanted.key):
         return not_there(visit, wanted)
     await parts.relay.serve(wanted, visit.client)
@@ -107,4 +111,5 @@ def asking(visit: Visit, body: bytes | Body = b"", *, model: str = "") -> Reques
         headers=request.raw_headers,
         client=request.remote,
         id=visit.id,
+        tenant=visit.caller.name,
     )

@@ -6,6 +6,7 @@ from typing import Final
 import msgspec
 from multidict import istr
 
+from ollama_fleet.api.auth import ANYONE, Caller
 from ollama_fleet.api.connection import ClientStream, FrontRequest
 from ollama_fleet.api.guests import Headers
 from ollama_fleet.api.paths import Found
@@ -39,7 +40,8 @@ class RequestIds:
 class Visit(msgspec.Struct, frozen=True):
     """One request at the front. `client` takes its answer where that is relayed.
 
-    `granted` are CORS headers for its answer, whoever gives it.
+    `granted` are headers for its answer, whoever gives it: CORS's, and what is left of budgets.
+    `caller` is who asks.
     """
 
     request: FrontRequest
@@ -47,6 +49,7 @@ class Visit(msgspec.Struct, frozen=True):
     id: str
     client: ClientStream
     granted: Headers = ()
+    caller: Caller = ANYONE
 
     @property
     def dialect(self) -> Dialect:

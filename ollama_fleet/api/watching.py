@@ -14,6 +14,7 @@ from typing import Final
 
 from aiohttp import web
 
+from ollama_fleet.api.auth import Denied, Gate, take_key
 from ollama_fleet.api.connection import Answer, FrontRequest
 from ollama_fleet.api.guests import Door
 from ollama_fleet.metrics import Disk, Page
@@ -22,6 +23,7 @@ from ollama_fleet.state import State
 _SLICE_S: Final = 0.0005  # of a page; then it is the turn of whoever else has something to do
 _JSON: Final = "application/json; charset=utf-8"
 _READ: Final = ("GET", "HEAD")
+_PATHS: Final = ("/metrics", "/healthz", "/readyz")
 
 
 class Watching:
@@ -44,18 +46,25 @@ class Watching:
 
     def routes(self) -> tuple[web.RouteDef, ...]:
         """The same for the control API."""
-        return tuple(web.get(path, self._web) for path in ("/metrics", "/healthz", "/readyz"))
+        return tuple(web.get(path, self._web) for path in _PATHS)
 
-    def guarded(self, door: Door) -> Callable[[FrontRequest], Awaitable[Answer]]:
-        """The same for an address of its own: whom the door lets in is answered."""
+    def guarded(self, door: Door, gate: Gate) -> Callable[[FrontRequest], Awaitable[Answer]]:
+        """The same for an address of its own: whom the door and the gate let in is answered."""
 
         async def handle(request: FrontRequest) -> Answer:
+            presented = take_key(request)
             headers, path = request.headers, request.target.partition("?")[0]
             welcome = door.judge(request.method, headers.get("Origin", ""), headers.get("Host", ""))
             if welcome.status:
                 return Answer(welcome.status, headers=dict(welcome.headers))
             if request.method not in _READ:
                 return Answer(405, headers={"Allow": ", ".join(_READ)})
+            if path in _PATHS:
+                try:
+                    gate.enter(presented.key, path, by_own_name=True)
+                except Denied as denied:
+                    gate.denied(denied.why, request.remote)
+                    return Answer(denied.status, str(denied).encode(), dict(denied.headers))
             status, body, content_type = await self._told(path, headers.get("Accept", ""))
             return Answer(status, body, {"Content-Type": content_type, **dict(welcome.headers)})
 

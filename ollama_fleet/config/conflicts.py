@@ -19,7 +19,8 @@ def conflicts(tree: object) -> Iterator[Problem]:
     """Yield all contradictions between keys of a configuration as it stands in a file."""
     if not isinstance(tree, Mapping):
         return
-    yield from _open_listen(tree)
+    yield from _open_metrics(tree)
+    yield from _needed_and_not(tree)
     yield from _half_a_pair(tree)
     yield from _repeated_names(tree)
     yield from _shared_gpus(tree)
@@ -28,27 +29,41 @@ def conflicts(tree: object) -> Iterator[Problem]:
     yield from _unknown_groups(tree)
 
 
-def _open_listen(tree: Mapping[str, object]) -> Iterator[Problem]:
-    allowed = str(tree.get("insecure_no_auth", "")).strip().lower() in _TRUE
-    for path, text in _listens(tree):
-        try:
-            address = Address.parse(text)
-        except ValueError:
-            continue
-        if not address.is_loopback and not allowed:
-            yield Problem(
-                path,
-                f"{address} can be reached by others, and this release knows no keys",
-                "listen on 127.0.0.1, or set insecure_no_auth: true to let every caller in",
-            )
+def _open_metrics(tree: Mapping[str, object]) -> Iterator[Problem]:
+    text = _mapping(tree.get("metrics")).get("listen")
+    try:
+        address = None if text is None else Address.parse(str(text))
+    except ValueError:
+        return
+    if address is None or address.is_loopback or _is_true(tree, "insecure_no_auth"):
+        return
+    if not _is_true(_mapping(tree.get("auth")), "required") and not _is_open(tree):
+        yield Problem(
+            ("metrics", "listen"),
+            f"{address} can be reached by others, and nobody is asked for a key",
+            "listen on 127.0.0.1, set auth.required: true, or insecure_no_auth: true to let every "
+            "caller in",
+        )
 
 
-def _listens(tree: Mapping[str, object]) -> Iterator[tuple[KeyPath, str]]:
-    """The addresses that answer whoever reaches them."""
-    yield ("listen",), str(tree.get("listen", Address()))
-    figures = _mapping(tree.get("metrics")).get("listen")
-    if figures is not None:
-        yield ("metrics", "listen"), str(figures)
+def _is_open(tree: Mapping[str, object]) -> bool:
+    """Whether others can reach the router, so that keys are asked for unless something says no."""
+    try:
+        address = Address.parse(str(tree.get("listen", Address())))
+    except ValueError:
+        return False
+    asked = _mapping(tree.get("auth")).get("required")
+    return not address.is_loopback and (asked is None or _is_true({"": asked}, ""))
+
+
+def _needed_and_not(tree: Mapping[str, object]) -> Iterator[Problem]:
+    if _is_true(tree, "insecure_no_auth") and _is_true(_mapping(tree.get("auth")), "required"):
+        reason = "lets every caller in, and auth.required lets none in without a key"
+        yield Problem(("insecure_no_auth",), reason, "set one of them only")
+
+
+def _is_true(tree: Mapping[str, object], key: str) -> bool:
+    return str(tree.get(key, "")).strip().lower() in _TRUE
 
 
 def _half_a_pair(tree: Mapping[str, object]) -> Iterator[Problem]:

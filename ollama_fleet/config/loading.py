@@ -26,7 +26,13 @@ from ollama_fleet.errors import ConfigError
 
 DEFAULT = "default"
 
-_PATHS = (("ollama", "binary"), ("ollama", "models"), ("tls", "cert"), ("tls", "key"))
+_PATHS = (
+    ("auth", "keys_file"),
+    ("ollama", "binary"),
+    ("ollama", "models"),
+    ("tls", "cert"),
+    ("tls", "key"),
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from ollama_fleet.config.address import Address
+from ollama_fleet.config.auth import AuthConfig
 from ollama_fleet.config.conflicts import conflicts
 from ollama_fleet.config.health import HealthConfig
 from ollama_fleet.config.kinds import AddressText, InstancePorts, ModelText, Network, OriginText
@@ -53,6 +54,8 @@ class Config(Record):
     trusted_proxies: tuple[Network, ...] = ()
     """Addresses and networks of proxies before the fleet: theirs alone is the word on who asks."""
     ollama: OllamaConfig = Field(default_factory=OllamaConfig)
+    auth: AuthConfig = Field(default_factory=AuthConfig)
+    """Keys: who needs one, where they are, and what is switched off."""
     """The Ollama that the fleet runs."""
     instance_ports: InstancePorts = "auto"
     """Ports of the instances: auto takes free ones from 11435 up, a number counts up from there."""
@@ -94,6 +97,13 @@ class Config(Record):
     def store_of(self, group: GroupConfig) -> Path:
         """Where the models of a group are: its own store, else the one for all."""
         return group.store or self.ollama.models
+    @property
+    def keys_required(self) -> bool:
+        """Whether nobody is let in without a key."""
+        if self.auth.required is not None:
+            return self.auth.required
+        return not (self.listen.is_loopback or self.insecure_no_auth)
+
 
     @property
     def stores(self) -> tuple[Path, ...]:

@@ -9,12 +9,14 @@ from time import time
 import psutil
 
 from ollama_fleet.api.app import Api
+from ollama_fleet.api.auth import Gate
 from ollama_fleet.api.connection import Front, Tls
 from ollama_fleet.api.guests import Door, Origins, is_loopback
 from ollama_fleet.api.parts import Parts, Pulls
 from ollama_fleet.api.proxies import Proxies
 from ollama_fleet.api.visit import RequestIds
 from ollama_fleet.config import Config
+from ollama_fleet.control.library import allowed
 from ollama_fleet.control.mutations import Mutations
 from ollama_fleet.errors import Limit
 from ollama_fleet.fleet.limiting import make_bounds, make_crowd, make_limits, make_under_way
@@ -38,14 +40,17 @@ def make_parts(
     `refused` is told of every limit that a client has run into.
     """
     limits = make_limits(config.limits, spool)
+    may = allowed(config.pulls.registries, insecure=config.pulls.insecure)
     under_way = make_under_way(config, Proxies(config.trusted_proxies).__contains__)
-    return Parts(
-        state, relay, mutations, limits, library, unload, under_way=under_way, refused=refused
-    )
+    return Parts(state, relay, mutations, limits, library, unload, may, under_way, refused)
 
 
 def make_front(
-    config: Config, parts: Parts, answered: Callable[[str, int], None], tls: Tls | None = None
+    config: Config,
+    parts: Parts,
+    gate: Gate,
+    answered: Callable[[str, int], None],
+    tls: Tls | None = None,
 ) -> Front:
     """Put it together; it listens when it is entered. `answered` is the Api's."""
     hostnames = frozenset((socket.gethostname().lower(),))
@@ -56,7 +61,7 @@ def make_front(
     )
     proxies = Proxies(config.trusted_proxies)
     salt = Random().getrandbits(32)  # noqa: S311 - tells two starts in one second apart, no more
-    api = Api(parts, door, RequestIds(time(), salt), answered=answered)
+    api = Api(parts, door, RequestIds(time(), salt), gate, answered=answered)
     return Front(
         api.handle,
         config.listen.host,

@@ -51,6 +51,7 @@ class Recording:
         self._clock = clock
         self._later = later
         self._spans = spans
+        self.on_record: list[Callable[[RequestRecord], None]] = []
         self._ended: list[Traced] = []
         self._history = (
             History(path, bounds, clock=clock, wall=wall, opened=HistoryApart)
@@ -114,6 +115,8 @@ class Recording:
             self.lately.add(record)
             if self.metrics is not None:
                 self.metrics.observe(record)
+            for tell in self.on_record:
+                tell(record)
         except Exception:
             log.exception(_FAULT)
         return record

@@ -17,6 +17,7 @@ from ollama_fleet.fleet.commands import command_routes
 from ollama_fleet.fleet.declared import Declared, declared
 from ollama_fleet.fleet.facts import make_facts
 from ollama_fleet.fleet.front import make_front, make_parts
+from ollama_fleet.fleet.keys import Keys
 from ollama_fleet.fleet.learning import Learned
 from ollama_fleet.fleet.loading import Loaders
 from ollama_fleet.fleet.prepare import Prepared
@@ -44,6 +45,8 @@ class Fleet:
         stack: AsyncExitStack,
         tracing: Tracing,
         certificate: Certificate | None = None,
+        *,
+        keys: Keys,
     ) -> None:
         config = plan.config
         self._plan = plan
@@ -102,7 +105,8 @@ class Fleet:
         )
         self._certificate = certificate
         self._tls = certificate.context if certificate else None
-        self._front = make_front(config, parts, self._recording.answered, self._tls)
+        self._front = make_front(config, parts, keys.gate, self._recording.answered, self._tls)
+        self._keys = keys
         self._supervising = Supervising(
             plan,
             self.state,
@@ -128,6 +132,7 @@ class Fleet:
         stack.callback(logs.close)
         stack.callback(self._recording.close)
         if self._certificate:
+        await stack.enter_async_context(self._keys.watched(self.state.notice, self._recording))
             await stack.enter_async_context(self._certificate.watched(self.state.notice))
         await self._open_front()
         stack.callback(self._relay.close)
@@ -150,7 +155,13 @@ class Fleet:
             clock=clock,
         )
         watching = watched(
-            plan.config, self.state, self._recording, self.snapshot, self._clock, tls=self._tls
+            plan.config,
+            self.state,
+            self._recording,
+            self.snapshot,
+            clock,
+            gate=self._keys.gate,
+            tls=self._tls,
         )
         routes += await stack.enter_async_context(watching)
         await stack.enter_async_context(

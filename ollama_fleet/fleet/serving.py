@@ -13,6 +13,7 @@ from ollama_fleet.directories import Directories
 from ollama_fleet.errors import Exit
 from ollama_fleet.fleet.certificate import Certificate
 from ollama_fleet.fleet.hold import hold
+from ollama_fleet.fleet.keys import Keys
 from ollama_fleet.fleet.prepare import install_models, prepared, require_free, require_startable
 from ollama_fleet.fleet.process import new_loop, raise_file_limit
 from ollama_fleet.fleet.running import Fleet
@@ -50,12 +51,13 @@ async def _serve(
         log.warning("left over from an earlier fleet: %s", line)
     require_free(loaded.config.listen)
     certificate = Certificate.of(loaded.config.tls)
+    keys = Keys(loaded.config, directories)
     plan = await prepared(loaded, directories=directories, environ=environ, simulate=simulate)
     require_startable(plan)
     install_models(plan)
     tracing = make_tracing(plan.config.tracing, environ)
     async with AsyncExitStack() as stack:
-        fleet = Fleet(plan, directories, stack, tracing, certificate)
+        fleet = Fleet(plan, directories, stack, tracing, keys=keys, certificate=certificate)
         await fleet.start()
         await fleet.until_told_to_stop()
         await fleet.stop()

@@ -9,6 +9,7 @@ from typing import Final
 
 from aiohttp import web
 
+from ollama_fleet.api.auth import Gate
 from ollama_fleet.api.connection import Front, Tls
 from ollama_fleet.api.disks import Disks
 from ollama_fleet.api.guests import Door, Origins
@@ -35,12 +36,13 @@ async def watched(
     snapshot: Callable[[], FleetSnapshot],
     clock: Callable[[], float],
     *,
+    gate: Gate,
     tls: Tls | None = None,
 ) -> AsyncIterator[tuple[web.RouteDef, ...]]:
     """Count what happens, and listen where the configuration says so, while the block runs.
 
-    With `tls` it speaks TLS there, as the front does. The routes are those for the control API.
-    Raises CannotListen.
+    The `gate` is the front's; with `tls` it speaks TLS there, as that does. The routes are those
+    for the control API. Raises CannotListen.
     """
     metrics = recording.metrics
 
@@ -55,7 +57,7 @@ async def watched(
             await stack.enter_async_context(_counting(state, metrics, clock))
         if config.metrics.listen is not None:
             address = config.metrics.listen
-            await stack.enter_async_context(_listening(config, address, watching, tls))
+            await stack.enter_async_context(_listening(config, address, watching, gate, tls))
         yield watching.routes()
 
 
@@ -82,13 +84,13 @@ async def _look(metrics: Metrics, clock: Callable[[], float]) -> None:
 
 @asynccontextmanager
 async def _listening(
-    config: Config, address: Address, watching: Watching, tls: Tls | None
+    config: Config, address: Address, watching: Watching, gate: Gate, tls: Tls | None
 ) -> AsyncIterator[None]:
     """Answer on an address of its own, whose guests are judged as those of the front are."""
     hostnames = frozenset((socket.gethostname().lower(),))
     door = Door(Origins(), hostnames if address.is_loopback else None, own_addresses)
     front = Front(
-        watching.guarded(door),
+        watching.guarded(door, gate),
         address.host,
         address.port,
         bounds=make_bounds(config.limits),

@@ -12,7 +12,7 @@ from ollama_fleet.history import RequestRecord
 from ollama_fleet.metrics import gauges
 from ollama_fleet.metrics.families import Families
 from ollama_fleet.metrics.gauges import Sources
-from ollama_fleet.metrics.labels import ModelLabels, RouteLabels, as_cause
+from ollama_fleet.metrics.labels import CallerLabels, ModelLabels, RouteLabels, as_cause
 from ollama_fleet.metrics.readings import Disk
 from ollama_fleet.metrics.requests import RequestCounts
 from ollama_fleet.metrics.text import COUNTER, Family, Form, form_for, number, start
@@ -52,6 +52,7 @@ class Metrics:
         self._process = ProcessCollector(registry=None)
         self._families = Families()
         self._models = ModelLabels(known)
+        self._callers = CallerLabels()
         self._requests = RequestCounts(self._families, self._models, RouteLabels(routes))
         self._sources = sources
         self._families.events.begin((kind, kind.severity) for kind in Kind)
@@ -70,6 +71,17 @@ class Metrics:
     def over_budget(self, failure: str) -> None:
         """Count a failure, by its name, for which the budget did not allow another try."""
         self._families.over_budget.of[as_cause(failure),].value += 1
+
+    def denied(self, lack: str) -> None:
+        """Count a request that was not served because of who asked."""
+        self._families.denied.of[lack,].value += 1
+
+    def called(self, caller: str, record: RequestRecord) -> None:
+        """Count a request of a key's owner that was routed and has ended."""
+        families, caller = self._families, self._callers.label(caller)
+        families.caller_requests.of[caller,].value += 1
+        families.caller_tokens.of[caller, "prompt"].value += record.prompt_tokens
+        families.caller_tokens.of[caller, "generation"].value += record.output_tokens
 
     def refused(self, limit: Limit) -> None:
         """Count a client that has run into a limit."""

@@ -77,6 +77,21 @@ class Families:
         self.pulled = self._counters(
             "pulled_bytes_total", "Bytes that completed pulls have brought, over all stores."
         )
+        self.denied = self._counters(
+            "requests_denied_total",
+            "Requests that were not served because of who asked, by what the caller lacked.",
+            "lack",
+        )
+        self.caller_requests = self._counters(
+            "caller_requests_total",
+            "Routed requests that ended, by the owner of the key.",
+            "caller",
+        )
+        self.caller_tokens = self._counters(
+            "caller_tokens_total",
+            "Tokens of prompts and of answers, as reported, by the owner of the key.",
+            *("caller", "kind"),
+        )
         self._add_times()
 
     def _add_times(self) -> None:

@@ -8,6 +8,7 @@ from ollama_fleet.names import ModelName
 OTHER: Final = "other"
 NONE: Final = "none"
 MAX_MODELS: Final = 100
+MAX_CALLERS: Final = 100
 
 
 class ModelLabels:
@@ -29,6 +30,20 @@ class ModelLabels:
             return OTHER
         self._labels[key] = label = _shown(key)
         return label
+
+
+class CallerLabels:
+    """Names of keys' owners, of the first hundred that ask."""
+
+    def __init__(self) -> None:
+        self._labels: set[str] = set()
+
+    def label(self, name: str) -> str:
+        """The name; `other` beyond the bound."""
+        if name not in self._labels and len(self._labels) >= MAX_CALLERS:
+            return OTHER
+        self._labels.add(name)
+        return name
 
 
 class RouteLabels:

@@ -84,7 +84,14 @@ class Figures(msgspec.Struct, frozen=True, gc=False):
     decode_s: float = 0.0
 
 
-_OPENAI_TYPES = {400: "invalid_request_error", 404: "not_found_error"}
+_OPENAI_TYPES = {
+    400: "invalid_request_error",
+    401: "invalid_request_error",
+    403: "permission_error",
+    404: "not_found_error",
+    429: "rate_limit_error",
+}
+_OPENAI_CODES = {401: "invalid_api_key", 429: "rate_limit_exceeded"}
 _ANTHROPIC_TYPES = {
     400: "invalid_request_error",
     401: "authentication_error",
@@ -179,4 +186,5 @@ def _error(dialect: Dialect, status: int, message: str, request_id: str) -> dict
         }
         return {**error, "request_id": request_id} if request_id else error
     kind = _OPENAI_TYPES.get(status, "api_error")
-    return {"error": {"message": message, "type": kind, "param": None, "code": None}}
+    code = _OPENAI_CODES.get(status)
+    return {"error": {"message": message, "type": kind, "param": None, "code": code}}

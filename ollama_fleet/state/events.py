@@ -73,6 +73,9 @@ class Kind(StrEnum):
     ANOMALY = "anomaly"
     ANOMALY_OVER = "anomaly_over"
     CERTIFICATE_RENEWED = "certificate_renewed"
+    KEYS_READ = "keys_read"
+    KEYS_REFUSED = "keys_refused"
+    KEYS_TRIED = "keys_tried"
     CERTIFICATE_REFUSED = "certificate_refused"
 
     @property
@@ -107,6 +110,8 @@ _WARNINGS: Final = frozenset(
 )
 
 Figures = Mapping[str, float | str]
+        Kind.KEYS_REFUSED,
+        Kind.KEYS_TRIED,
 """What was measured, by name; units stand in the names."""
 
 

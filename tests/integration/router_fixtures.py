@@ -10,11 +10,13 @@ from contextlib import asynccontextmanager
 from types import MappingProxyType, SimpleNamespace
 
 from ollama_fleet.api.app import Api
+from ollama_fleet.api.auth import Gate
 from ollama_fleet.api.bodies import Limits
 from ollama_fleet.api.connection import Bounds, Front
 from ollama_fleet.api.guests import Door, Origins
 from ollama_fleet.api.parts import Parts
 from ollama_fleet.api.visit import RequestIds
+from ollama_fleet.control.library.allowed import anything
 from ollama_fleet.control.mutations import Mutations
 from ollama_fleet.estimate import Estimates
 from ollama_fleet.names import canonical
@@ -182,6 +184,8 @@ async def routed(
     pull=None,
     share=nobody_else,
     traces=None,
+    gate=None,
+    may=anything,
     front_options=MappingProxyType({}),
     **timeouts,
 ):
@@ -240,8 +244,9 @@ async def routed(
         unloaded.append((key, name))
 
     limits, library = Limits(body_bytes, 1.0), SimpleNamespace(pull=pull, share=share)
-    parts = Parts(state, relay, Mutations(state, refresh), limits, library, unload)
-    api = Api(parts, Door(Origins(), frozenset({"x"})), RequestIds(0.0, 0))
+    parts = Parts(state, relay, Mutations(state, refresh), limits, library, unload, may)
+    gate = gate or Gate(clock=time.monotonic, wall=time.time)
+    api = Api(parts, Door(Origins(), frozenset({"x"})), RequestIds(0.0, 0), gate)
     bounds = Bounds(header_timeout_s=1.0)
     front = Front(api.handle, "127.0.0.1", 0, bounds=bounds, drain_s=1.0, **front_options)
     async with front:

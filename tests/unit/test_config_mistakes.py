@@ -93,18 +93,18 @@ def test_a_store_variable_does_not_hide_a_mistake_in_the_file(problems):
             ),
         ),
         (
-            "listen: 0.0.0.0:80",
+            "metrics: {listen: '0.0.0.0:9464'}",
             (
-                "1:9: listen: 0.0.0.0:80 can be reached by others, and this release knows no keys"
-                " (listen on 127.0.0.1, or set insecure_no_auth: true to let every caller in)"
+                "1:19: metrics.listen: 0.0.0.0:9464 can be reached by others, and nobody is asked"
+                " for a key (listen on 127.0.0.1, set auth.required: true, or insecure_no_auth:"
+                " true to let every caller in)"
             ),
         ),
         (
-            "metrics: {listen: '0.0.0.0:9464'}",
+            "insecure_no_auth: true\nauth: {required: true}",
             (
-                "1:19: metrics.listen: 0.0.0.0:9464 can be reached by others, and this release"
-                " knows no keys"
-                " (listen on 127.0.0.1, or set insecure_no_auth: true to let every caller in)"
+                "1:19: insecure_no_auth: lets every caller in, and auth.required lets none in"
+                " without a key (set one of them only)"
             ),
         ),
         (
@@ -181,6 +181,22 @@ def test_many_mistakes_are_cut_short(problems):
 def test_an_open_address_is_allowed_when_told_in_so_many_words(loads):
     config = loads("listen: 0.0.0.0:80\ninsecure_no_auth: yes").config
     assert (config.listen, config.insecure_no_auth) == (Address("0.0.0.0", 80), True)
+
+
+@pytest.mark.parametrize(
+    ("text", "required"),
+    [
+        ("", False),
+        ("listen: 0.0.0.0:80", True),
+        ("listen: 0.0.0.0:80\ninsecure_no_auth: yes", False),
+        ("listen: 0.0.0.0:80\nauth: {required: no}", False),
+        ("auth: {required: yes}", True),
+        ("auth: {required: yes}\nmetrics: {listen: '0.0.0.0:9464'}", True),
+        ("listen: 0.0.0.0:80\nmetrics: {listen: '0.0.0.0:9464'}", True),
+    ],
+)
+def test_keys_are_required_where_others_can_reach_it_unless_somebody_says_no(loads, text, required):
+    assert loads(text).config.keys_required is required
 
 
 def test_a_pinned_model_may_be_in_two_groups(loads):

@@ -73,7 +73,7 @@ def test_rows_of_one_second_stay_in_the_instance_s_order():
 def test_openai_lists_the_same_models_with_their_owner():
     state = fleet("a", models=())
     state.set_stored(state.instances["a"], [stored("me/mine:7b"), stored("llama3:latest")])
-    assert merged.models(state) == {
+    assert merged.models(merged.tags(state)) == {
         "object": "list",
         "data": [
             {"id": "me/mine:7b", "object": "model", "created": 1767225600, "owned_by": "me"},

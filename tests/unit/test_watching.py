@@ -7,6 +7,9 @@ from types import SimpleNamespace
 import pytest
 from fleet_fixtures import fleet
 
+from ollama_fleet.api.auth import Caller, Gate, Role, Terms
+from ollama_fleet.api.auth.presented import digest
+from ollama_fleet.api.auth.ring import KeyRing
 from ollama_fleet.api.guests import Door, Origins
 from ollama_fleet.api.watching import Watching
 from ollama_fleet.metrics import Disk, Page
@@ -43,9 +46,13 @@ def watching(scrapes, state=None, *, counts=True):
     return Watching(state or fleet("gpu0"), page, scrapes.disks, scrapes.clock)
 
 
-async def asked(one, target, *, method="GET", **headers):
-    handle = one.guarded(Door(Origins(), frozenset(("box",))))
+async def asked(one, target, *, method="GET", keys=False, **headers):
+    gate = Gate(Terms(required=keys), clock=float, wall=float)
+    gate.renew(KeyRing(b"s", {digest(b"s", "fleet_a"): Caller("a", Role.USER)}))
+    handle = one.guarded(Door(Origins(), frozenset(("box",))), gate)
     request = SimpleNamespace(method=method, target=target, headers={"Host": "box", **headers})
+    request.raw_headers = tuple((n.encode(), v.encode()) for n, v in request.headers.items())
+    request.remote = "10.0.0.1"
     return await handle(request)
 
 
@@ -110,4 +117,22 @@ def test_ready_is_who_can_serve_and_alive_is_who_answers():
 )
 def test_over_tcp_only_figures_are_told_and_not_to_lured_pages(target, method, headers, status):
     answer = asyncio.run(asked(watching(Scrapes()), target, method=method, **headers))
+    assert answer.status == status
+
+
+@pytest.mark.parametrize(
+    ("target", "key", "status"),
+    [
+        ("/metrics", "", 401),
+        ("/metrics", "Bearer fleet_b", 401),
+        ("/metrics", "Bearer fleet_a", 200),
+        ("/k/fleet_a/metrics", "", 200),
+        ("/readyz", "", 200),
+        ("/healthz", "", 200),
+        ("/v1/status", "Bearer fleet_a", 404),
+    ],
+)
+def test_where_keys_are_required_figures_need_one_and_balancers_do_not(target, key, status):
+    given = {"Authorization": key} if key else {}
+    answer = asyncio.run(asked(watching(Scrapes()), target, keys=True, **given))
     assert answer.status == status

@@ -1,6 +1,7 @@
 """What routing reads of a JSON body, assigned as Go's encoding/json assigns an object's members."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final
 
@@ -15,10 +16,12 @@ class Wanted(msgspec.Struct, frozen=True):  # one per request: a seventh of a da
     """What a body asks for: its model as written ("" where none can be read), streamed or not.
 
     `empty`: nothing is to be generated, only a model to be loaded; `unload`: nor to be kept, which
-    is how a model is unloaded. `keep_alive`: what it says of its model's stay. `profile` are the
-    runner options it names. `source` and `destination` are what a copy or create works on.
-    `prompt_bytes` and `prefix` are of its text (opening.py). `num_predict` and `max_tokens` are how
-    Ollama's API and the others say how many tokens may come, 0 where they do not.
+    is how a model is unloaded. `keep_alive`: what it says of its model's stay, in seconds (None: it
+    does not; NaN: it cannot be read). `options` are the names of all that are set, "" for some that
+    are too long to be read, `profile` those of them that the runner takes. `source` and
+    `destination` are what a copy or create works on. `prompt_bytes` and `prefix` are of its text
+    (opening.py). `num_predict` and `max_tokens` are how Ollama's API and the others say how many
+    tokens may come, 0 where they do not.
     """
 
     model: str
@@ -33,6 +36,8 @@ class Wanted(msgspec.Struct, frozen=True):  # one per request: a seventh of a da
     max_tokens: int = 0
     prefix: tuple[int, ...] = ()
     keep_alive: KeepAlive = KeepAlive.UNSAID
+    keep_alive_s: float | None = None
+    options: tuple[str, ...] = ()
 
 
 # Go leaves a string as it is where null is assigned to it, and clears what can be nil.
@@ -51,6 +56,7 @@ TYPES: Final[dict[str, Any]] = {
     "options": dict[str, Any] | None,
 }
 NULL: Final = msgspec.Raw(b"null")
+_UNREAD: Final[Mapping[str, Any]] = {"": None}
 
 # What makes a runner be started anew where it differs (the runner's part of Ollama's options).
 _RUNNER_NUMBERS: Final = frozenset(
@@ -90,7 +96,10 @@ class Fields:
         elif name in TEXTS:
             self._values[name] = text
             self._sizes[name] = size or len(text)
-        elif len(text) <= KEPT_BYTES:
+        elif len(text) > KEPT_BYTES:
+            if name == "options":
+                self._values[name] = _UNREAD
+        else:
             try:
                 value = msgspec.convert(decode(text), TYPES[name])
             except msgspec.ValidationError:
@@ -103,7 +112,8 @@ class Fields:
         """What they ask for. `work` is the one key that holds the work, where a route has one."""
         get = self._values.get
         stream, options, keep_alive = get("stream"), get("options"), get("keep_alive")
-        stay = KeepAlive.UNSAID if keep_alive is None else _stay(keep_alive)
+        stay_s = None if keep_alive is None else _seconds(keep_alive)
+        stay = KeepAlive.UNSAID if stay_s is None else _stay(stay_s)
         empty, prompt_bytes, opening = self._text((work,) if work else WORK)
         return Wanted(
             get("model") or get("name") or "",
@@ -118,6 +128,8 @@ class Fields:
             _cap(get("max_tokens") or get("max_completion_tokens") or get("max_output_tokens")),
             prefix(opening),
             stay,
+            stay_s,
+            tuple(options) if options else (),
         )
 
     def _text(self, work: Sequence[str]) -> tuple[bool, int, bytes]:
@@ -173,9 +185,16 @@ def _cap(value: Any) -> int:
     return int(value) if type(value) in (int, float) and 1 <= value < _INT64 else 0
 
 
-def _stay(keep_alive: float | str) -> KeepAlive:
-    """0, "0" and "0s" say that it goes; what Ollama cannot read says nothing, as it is refused."""
+def _seconds(keep_alive: float | str) -> float:
+    """NaN for what Ollama cannot read either: such a request is refused."""
     try:
-        return KeepAlive.STAYS if parse_duration(keep_alive) else KeepAlive.GOES
+        return parse_duration(keep_alive)
     except ValueError:
+        return math.nan
+
+
+def _stay(seconds: float) -> KeepAlive:
+    """0, "0" and "0s" say that it goes."""
+    if math.isnan(seconds):
         return KeepAlive.UNSAID
+    return KeepAlive.STAYS if seconds else KeepAlive.GOES

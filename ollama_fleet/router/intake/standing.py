@@ -1,8 +1,8 @@
 """Standing: who sends a request, how much it matters to them, and how long they will wait.
 
-Told by headers, so that every client can: `Authorization` or `x-api-key` name the tenant (else its
-address does), `X-Fleet-Priority` the class, `X-Fleet-Deadline` the seconds within which it has to
-start.
+Told by headers, so that every client can: a key of the fleet's own names the tenant, else any
+`Authorization` or `x-api-key` does, else its address; `X-Fleet-Priority` is the class,
+`X-Fleet-Deadline` the seconds within which it has to start.
 """
 
 import math
@@ -29,7 +29,7 @@ class BadHeader(Exception):
 
 
 class Standing(msgspec.Struct, frozen=True, gc=False):
-    """`tenant` is a key's digest, never the key, or an address.
+    """`tenant` is a key's owner, a digest of a key that is nobody's, or an address.
 
     `deadline_s`: seconds from its arrival within which it has to start; infinite where none is set.
     """
@@ -44,13 +44,20 @@ DEADLINE: Final = "X-Fleet-Deadline"
 _PRIORITIES: Final = {priority.name.lower(): priority for priority in Priority}
 
 
-def standing(headers: Mapping[str, str], client: str) -> Standing:
-    """Read it from headers, whose names are compared as HTTP does. Raises BadHeader."""
+def standing(
+    headers: Mapping[str, str], client: str, owner: str = "", best: Priority = Priority.HIGH
+) -> Standing:
+    """Read it from headers, whose names are compared as HTTP does. Raises BadHeader.
+
+    `owner` is whose key it is, "" where that is not known; `best` the class of its requests, of
+    which they may ask for a lower one.
+    """
     asked, within = headers.get(PRIORITY), headers.get(DEADLINE)
+    usual = best if owner else Priority.NORMAL
     key = headers.get("Authorization") or headers.get("X-Api-Key")
     return Standing(
-        _digest(key.removeprefix("Bearer ")) if key else client,
-        Priority.NORMAL if asked is None else _priority(asked),
+        owner or (_digest(key.removeprefix("Bearer ")) if key else client),
+        max(best, usual if asked is None else _priority(asked)),
         math.inf if within is None else _deadline_s(within),
     )
 
