@@ -53,9 +53,9 @@ class Config(Record):
     """A certificate, with which the fleet speaks HTTPS instead of HTTP."""
     trusted_proxies: tuple[Network, ...] = ()
     """Addresses and networks of proxies before the fleet: theirs alone is the word on who asks."""
-    ollama: OllamaConfig = Field(default_factory=OllamaConfig)
     auth: AuthConfig = Field(default_factory=AuthConfig)
     """Keys: who needs one, where they are, and what is switched off."""
+    ollama: OllamaConfig = Field(default_factory=OllamaConfig)
     """The Ollama that the fleet runs."""
     instance_ports: InstancePorts = "auto"
     """Ports of the instances: auto takes free ones from 11435 up, a number counts up from there."""
@@ -94,9 +94,6 @@ class Config(Record):
     logs: LogsConfig = Field(default_factory=LogsConfig)
     """The fleet's own log and those of its instances."""
 
-    def store_of(self, group: GroupConfig) -> Path:
-        """Where the models of a group are: its own store, else the one for all."""
-        return group.store or self.ollama.models
     @property
     def keys_required(self) -> bool:
         """Whether nobody is let in without a key."""
@@ -104,6 +101,9 @@ class Config(Record):
             return self.auth.required
         return not (self.listen.is_loopback or self.insecure_no_auth)
 
+    def store_of(self, group: GroupConfig) -> Path:
+        """Where the models of a group are: its own store, else the one for all."""
+        return group.store or self.ollama.models
 
     @property
     def stores(self) -> tuple[Path, ...]:

@@ -44,9 +44,9 @@ class Fleet:
         directories: Directories,
         stack: AsyncExitStack,
         tracing: Tracing,
-        certificate: Certificate | None = None,
         *,
         keys: Keys,
+        certificate: Certificate | None = None,
     ) -> None:
         config = plan.config
         self._plan = plan
@@ -131,8 +131,8 @@ class Fleet:
         logs = ChildLogs(self._directories.logs, plan.config.logs.max_bytes, plan.config.logs.keep)
         stack.callback(logs.close)
         stack.callback(self._recording.close)
-        if self._certificate:
         await stack.enter_async_context(self._keys.watched(self.state.notice, self._recording))
+        if self._certificate:
             await stack.enter_async_context(self._certificate.watched(self.state.notice))
         await self._open_front()
         stack.callback(self._relay.close)

@@ -70,12 +70,12 @@ class Kind(StrEnum):
     GPU_BACK = "gpu_back"
     REQUESTS_REFUSED = "requests_refused"
     REFUSALS_OVER = "refusals_over"
-    ANOMALY = "anomaly"
-    ANOMALY_OVER = "anomaly_over"
-    CERTIFICATE_RENEWED = "certificate_renewed"
     KEYS_READ = "keys_read"
     KEYS_REFUSED = "keys_refused"
     KEYS_TRIED = "keys_tried"
+    ANOMALY = "anomaly"
+    ANOMALY_OVER = "anomaly_over"
+    CERTIFICATE_RENEWED = "certificate_renewed"
     CERTIFICATE_REFUSED = "certificate_refused"
 
     @property
@@ -104,14 +104,14 @@ _WARNINGS: Final = frozenset(
         Kind.DISK_LOW,
         Kind.GPU_HOT,
         Kind.REQUESTS_REFUSED,
+        Kind.KEYS_REFUSED,
+        Kind.KEYS_TRIED,
         Kind.ANOMALY,
         Kind.CERTIFICATE_REFUSED,
     )
 )
 
 Figures = Mapping[str, float | str]
-        Kind.KEYS_REFUSED,
-        Kind.KEYS_TRIED,
 """What was measured, by name; units stand in the names."""
 
 
