@@ -21,7 +21,7 @@ from ollama_fleet.api.connection.heads import (
 )
 from ollama_fleet.api.connection.request import BrokenBody, FrontRequest
 from ollama_fleet.api.connection.serving import Serving
-from ollama_fleet.api.connection.wire import MAX_WAITING, Wire
+from ollama_fleet.api.connection.wire import Wire, is_enough
 from ollama_fleet.errors import Limit
 
 LINGER_S = 5.0  # for a client to send the rest of a body, or to close behind the last answer
@@ -88,7 +88,7 @@ class FrontConnection(Wire):
         if self._serving.idle:
             self._serving.idle.pop(self, None)
         known, rest = len(self._waiting), data
-        while self._take(rest) and len(self._waiting) < MAX_WAITING:
+        while self._take(rest) and not is_enough(self._waiting):
             rest = b""
         if len(self._waiting) == known:
             if self._is_idle:
@@ -96,7 +96,7 @@ class FrontConnection(Wire):
             return
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
-        if len(self._waiting) >= MAX_WAITING and not self._buffer_paused:
+        if is_enough(self._waiting) and not self._buffer_paused:
             self._pause_reading_for_buffer()
 
     def _take(self, data: bytes) -> bool:
@@ -204,7 +204,7 @@ class FrontConnection(Wire):
     def _refill(self) -> None:
         """Parse the requests that have come already; read on if there are no more of them."""
         self.data_received(b"")
-        if len(self._waiting) < MAX_WAITING:
+        if not is_enough(self._waiting):
             self._resume_reading_for_buffer()
 
     async def _answer(self, request: FrontRequest) -> None:

@@ -37,7 +37,8 @@ class Front:
         tls: Tls | None = None,
         client_of: ClientOf = lambda peer, _headers: peer,
     ) -> None:
-        self._serving = Serving(handler, bounds, crowd or Crowd(), refused, client_of)
+        self.crowd = crowd or Crowd()
+        self._serving = Serving(handler, bounds, self.crowd, refused, client_of)
         self._drain_s = drain_s
         self._host = host
         self._port = port

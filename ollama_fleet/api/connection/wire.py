@@ -1,13 +1,14 @@
 """The socket of a connection: what is sent, back-pressure both ways, and the two ways to end."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http import HttpRequestParser
 
 from ollama_fleet.api.connection.bounds import Bounds
-from ollama_fleet.api.connection.request import BrokenBody
+from ollama_fleet.api.connection.heads import Refusal
+from ollama_fleet.api.connection.request import BrokenBody, FrontRequest
 from ollama_fleet.api.connection.stuck import Stuck, hold_little
 
 MAX_WAITING = 32  # requests that are parsed while the one before them is answered
@@ -95,6 +96,14 @@ class Wire(BaseProtocol):
         transport, self.transport = self.transport, None
         if transport is not None:
             transport.abort()
+
+
+def is_enough(waiting: Sequence[FrontRequest | Refusal]) -> bool:
+    """Whether no more requests are to be parsed before one that waits has been answered."""
+    if len(waiting) < 2:  # a body alone bounds itself
+        return False
+    held_bytes = sum(r.body.total_bytes for r in waiting if not isinstance(r, Refusal))
+    return len(waiting) >= MAX_WAITING or held_bytes > BODY_BUFFER_BYTES
 
 
 def _parser(wire: Wire, loop: asyncio.AbstractEventLoop, bounds: Bounds) -> HttpRequestParser:
