@@ -126,7 +126,7 @@ class Api:
 
     async def _counted(self, visit: Visit, route: Route) -> Answer | None:
         """Have a request answered that its client may have under way besides its others."""
-        client, under_way = visit.request.remote, self._parts.under_way
+        client, under_way = visit.caller.name or visit.request.remote, self._parts.under_way
         under_way.begin(client)
         try:
             return await route(self._parts, visit)

@@ -57,12 +57,10 @@ class LimitsConfig(Record):
     """Time for an instance to send more of an answer that it has begun."""
 
 
-def connections_within(files: int | None, instances: int) -> int:
-    """How many clients' connections go with so many open files; None is for any number.
+def connections_within(files: int, instances: int) -> int:
+    """How many clients' connections go with so many open files.
 
     The request on each may need another, to an instance.
     """
-    if files is None:
-        return MAX_CONNECTIONS
     left = files - _OWN_FILES - _FILES_OF_INSTANCE * instances
-    return min(MAX_CONNECTIONS, max(1, left // 2))
+    return max(1, left // 2)

@@ -58,13 +58,13 @@ class StoreFacts:
 class ProgramFacts:
     """The interpreter we run in, its libraries, and how many files it may open.
 
-    `uvloop` is its version, empty where it cannot be used; `files_soft` is None for no limit.
+    `uvloop` is its version, empty where it cannot be used.
     """
 
     python: tuple[int, int, int]
     yaml_in_c: bool
     uvloop: str
-    files_soft: int | None
+    files: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ class Facts:
     the others to their versions, empty if they do not answer. `nvidia_cards` are those on the PCI
     bus, whatever the driver says. `misplaced` is why the groups do not fit the GPUs. `running` are
     instances that a run record says are alive, `fleet_pid` is the fleet that runs now, 0 if none
-    does. `files_wanted` may be open at once under full load.
+    does. `clients_wanted` may be connected under full load, of a fleet with so many `instances`.
     """
 
     binary: BinaryFacts
@@ -91,5 +91,6 @@ class Facts:
     misplaced_hint: str = ""
     placement_notes: tuple[str, ...] = ()
     running: tuple[RunRecord, ...] = ()
-    files_wanted: int = 0
+    clients_wanted: int = 0
+    instances: int = 0
     fleet_pid: int = 0

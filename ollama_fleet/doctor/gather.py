@@ -42,7 +42,6 @@ _NVIDIA: Final = "0x10de"
 _DISPLAY_CLASS: Final = "0x03"  # VGA and 3D controllers
 _PCI: Final = Path("/sys/bus/pci/devices")
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
-_OWN_FILES: Final = 128  # logs, the store, probes, the control socket
 
 
 class Gpus(Protocol):
@@ -91,7 +90,8 @@ async def gather(
         if inventory.gpus
         else (),
         running=running,
-        files_wanted=2 * (config.queue.limit + _slots(placement)) + _OWN_FILES,
+        clients_wanted=config.limits.connections or config.queue.limit + _slots(placement),
+        instances=len(placement.instances) if placement else 0,
         fleet_pid=fleet_pid,
     )
 
@@ -179,12 +179,12 @@ def told_version(output: str) -> str:
 
 
 def _program() -> ProgramFacts:
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)  # `fleet up` takes all it may
     return ProgramFacts(
         python=sys.version_info[:3],
         yaml_in_c=hasattr(yaml, "CSafeLoader"),
         uvloop=_uvloop(),
-        files_soft=None if soft == resource.RLIM_INFINITY else soft,
+        files=sys.maxsize if hard == resource.RLIM_INFINITY else hard,
     )
 
 

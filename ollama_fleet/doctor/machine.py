@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Final
 
+from ollama_fleet.config.limits import connections_within
 from ollama_fleet.doctor.check import Check, Status
 from ollama_fleet.doctor.facts import Facts, PortFacts, StoreFacts
 from ollama_fleet.gpu import Vendor
@@ -163,16 +164,20 @@ def left_over(facts: Facts) -> Iterator[Check]:
 
 def open_files(facts: Facts) -> Iterator[Check]:
     """Whether the system lets us hold as many connections as fleet.yaml lets in."""
-    soft = facts.program.files_soft
-    if soft is not None and soft < facts.files_wanted:
+    files = facts.program.files
+    clients = connections_within(files, facts.instances)
+    if clients < facts.clients_wanted:
         yield Check(
             "open files",
             Status.WARN,
-            f"{soft} files may be open, but {facts.files_wanted} may be wanted: each request takes"
-            " a connection on both sides",
-            "`ulimit -n 65536` before `fleet up`, LimitNOFILE=65536 in a systemd unit, or a lower"
-            " `queue.limit`",
+            f"{files} files may be open, which is enough for {clients} clients at once, and"
+            f" {facts.clients_wanted} may come: each request takes a connection on both sides",
+            "raise the hard limit (nofile in limits.conf, LimitNOFILE=65536 in a systemd unit), or"
+            " lower `limits.connections` or `queue.limit`",
         )
     else:
-        limit = "any number of" if soft is None else str(soft)
-        yield Check("open files", Status.OK, f"{limit} files may be open at once")
+        yield Check(
+            "open files",
+            Status.OK,
+            f"{files} files may be open, enough for {clients} clients at once",
+        )

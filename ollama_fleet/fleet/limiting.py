@@ -1,6 +1,7 @@
 """The limits of a configuration, as the front keeps them."""
 
 import resource
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -10,7 +11,7 @@ from ollama_fleet.api.connection import Bounds, Crowd
 from ollama_fleet.api.guests import is_loopback
 from ollama_fleet.api.underway import UnderWay
 from ollama_fleet.config import Config, LimitsConfig
-from ollama_fleet.config.limits import connections_within
+from ollama_fleet.config.limits import MAX_CONNECTIONS, connections_within
 
 OTHERS: Final = 1024  # connections and requests of an address elsewhere, where nothing says more
 
@@ -45,7 +46,9 @@ def make_crowd(
 ) -> Crowd:
     """How many connections there may be; a proxy that `is_trusted` may have any number of them."""
     limits = config.limits
-    most = limits.connections or connections_within(files_at_once(), instances)
+    most = limits.connections or min(
+        MAX_CONNECTIONS, connections_within(files_at_once(), instances)
+    )
     of_address = of_each(limits.connections_per_address)
     return Crowd(most, lambda address: None if is_trusted(address) else of_address(address))
 
@@ -63,7 +66,7 @@ def of_each(most: int | None) -> Callable[[str], int | None]:
     return lambda address: None if is_loopback(address) else OTHERS
 
 
-def files_at_once() -> int | None:
-    """How many files this process may have open; None for any number."""
+def files_at_once() -> int:
+    """How many files this process may have open."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return None if soft == resource.RLIM_INFINITY else soft
+    return sys.maxsize if soft == resource.RLIM_INFINITY else soft

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ollama_fleet.api.connection.crowd import TOLD, Crowd, Over
-from ollama_fleet.config.limits import MAX_CONNECTIONS, connections_within
+from ollama_fleet.config.limits import connections_within
 from ollama_fleet.errors import Limit
 
 addresses = st.sampled_from(["10.0.0.1", "10.0.0.2", "2001:db8::1", "2001:db8:0:1::1", ""])
@@ -61,9 +61,5 @@ def test_who_is_counted_is_who_has_come_and_not_gone(moves):
 @given(st.integers(1, 2**20), st.integers(0, 100))
 def test_every_connection_and_its_request_have_a_file_to_spare(files, instances):
     most = connections_within(files, instances)
-    assert 1 <= most <= MAX_CONNECTIONS
+    assert most >= 1
     assert most == 1 or 2 * most + 4 * instances < files
-
-
-def test_without_a_limit_of_files_there_is_still_one():
-    assert connections_within(None, 1) == MAX_CONNECTIONS

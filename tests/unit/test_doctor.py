@@ -26,11 +26,12 @@ WELL = Facts(
     binary=BinaryFacts("ollama", "/bin/ollama", "0.20.0"),
     inventory=Inventory((CARD,)),
     stores=(StoreFacts("/models", free_bytes=500 * GIB),),
-    program=ProgramFacts((3, 12, 1), yaml_in_c=True, uvloop="0.22.1", files_soft=65536),
+    program=ProgramFacts((3, 12, 1), yaml_in_c=True, uvloop="0.22.1", files=65536),
     ports=(PortFacts("listen", "127.0.0.1", 11434),),
     externals={"attic": "0.20.0"},
     nvidia_cards=1,
-    files_wanted=1200,
+    clients_wanted=1200,
+    instances=4,
 )
 
 
@@ -61,7 +62,7 @@ def held(listener, **changes):
         (program(python=(3, 10, 9)), "python", "fail", ["3.10.9", "3.11"]),
         (program(yaml_in_c=False), "yaml", "warn", ["C loader", "PyYAML"]),
         (program(uvloop=""), "uvloop", "warn", ["pip install uvloop"]),
-        (program(files_soft=1024), "open files", "warn", ["1024", "1200", "ulimit", "LimitNOFILE"]),
+        (program(files=1024), "open files", "warn", ["1024", "456", "1200", "LimitNOFILE"]),
         (binary(path="", version=""), "ollama", "fail", ["`ollama`", "ollama.com/download"]),
         (binary(version="", trouble="it hangs"), "ollama", "warn", ["unknown", "it hangs"]),
         (binary(version="0.0.0"), "ollama", "warn", ["unknown", "0.0.0"]),
@@ -195,7 +196,7 @@ some_facts = st.builds(
         python=st.sampled_from([(3, 9, 0), (3, 13, 0)]),
         yaml_in_c=st.booleans(),
         uvloop=words,
-        files_soft=st.none() | st.integers(0, 2**20),
+        files=st.integers(0, 2**20),
     ),
     runs_own=st.booleans(),
     ports=st.lists(
@@ -216,7 +217,8 @@ some_facts = st.builds(
     misplaced_hint=words,
     placement_notes=st.sampled_from([(), ("a note",)]),
     running=st.sampled_from([(), (RECORD,)]),
-    files_wanted=st.integers(0, 2**20),
+    clients_wanted=st.integers(0, 2**20),
+    instances=st.integers(0, 100),
     fleet_pid=st.sampled_from([0, 70, 99]),
 )
 
