@@ -94,6 +94,16 @@ class Ollama:
         wanted = {"model": name, "options": options} if options else {"model": name}
         await self._call("POST", path, wanted, timeout_s=timeout_s)
 
+    async def one_token(
+        self, name: str, options: Record, *, embeds: bool, timeout_s: float
+    ) -> None:
+        """Have a model give one token, or embed one; `options` are those that it runs with."""
+        wanted = {"model": name, "options": {**options, "num_predict": 1}}
+        path, asked = "/api/generate", {"prompt": "a", "raw": True, "stream": False}
+        if embeds:
+            path, asked = "/api/embed", {"input": "a"}
+        await self._call("POST", path, {**wanted, **asked}, timeout_s=timeout_s)
+
     async def unload(self, name: str, *, timeout_s: float) -> None:
         """Unload a model as soon as it is idle; harmless where it is not loaded."""
         wanted = {"model": name, "keep_alive": 0}

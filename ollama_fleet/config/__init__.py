@@ -11,6 +11,7 @@ from ollama_fleet.config.json_schema import schema
 from ollama_fleet.config.limits import LimitsConfig
 from ollama_fleet.config.loading import Loaded, load
 from ollama_fleet.config.records import Config
+from ollama_fleet.config.repair import RepairConfig
 from ollama_fleet.config.sections import (
     ExternalConfig,
     GroupConfig,
@@ -42,6 +43,7 @@ __all__ = [
     "ModelConfig",
     "OllamaConfig",
     "QueueConfig",
+    "RepairConfig",
     "RoutingConfig",
     "Settings",
     "SupervisionConfig",

@@ -15,6 +15,7 @@ from ollama_fleet.config.kinds import AddressText, InstancePorts, ModelText, Net
 from ollama_fleet.config.limits import LimitsConfig
 from ollama_fleet.config.paths import show_path
 from ollama_fleet.config.problems import MAX_PROBLEMS
+from ollama_fleet.config.repair import RepairConfig
 from ollama_fleet.config.sections import (
     ExternalConfig,
     GroupConfig,
@@ -85,6 +86,8 @@ class Config(Record):
     """What becomes of an instance that fails requests, and of these requests."""
     supervision: SupervisionConfig = Field(default_factory=SupervisionConfig)
     """How instances are started, watched, restarted and stopped."""
+    repair: RepairConfig = Field(default_factory=RepairConfig)
+    """What the fleet mends by itself: instances that hang, or run on the CPU what fits on a GPU."""
     history: HistoryConfig = Field(default_factory=HistoryConfig)
     """The record of requests: who, which model, where, how long; never what was said."""
     metrics: MetricsConfig = Field(default_factory=MetricsConfig)

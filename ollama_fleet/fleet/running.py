@@ -24,6 +24,7 @@ from ollama_fleet.fleet.prepare import Prepared
 from ollama_fleet.fleet.process import leave_out_what_stays
 from ollama_fleet.fleet.pulling import make_library
 from ollama_fleet.fleet.recording import Recording
+from ollama_fleet.fleet.repairing import make_repairs
 from ollama_fleet.fleet.reporting import Reporting
 from ollama_fleet.fleet.routing import make_admission, make_passive, make_relay
 from ollama_fleet.fleet.supervising import Supervising
@@ -170,6 +171,16 @@ class Fleet:
         stack.enter_context(make_passive(plan.config, self.state, clock))
         await stack.enter_async_context(self._prober)
         await stack.enter_async_context(self._loaders)
+        await stack.enter_async_context(
+            make_repairs(
+                plan,
+                self.state,
+                self._prober,
+                self._supervising,
+                client=self._client,
+                clock=clock,
+            )
+        )
         await stack.enter_async_context(Declared(self.state, self._library.syncs, preloads, names))
         self._supervising.start(LocalLauncher(logs))
         self._told.listen()

@@ -60,6 +60,9 @@ class GpuReading:
     power_w: float | None = None
     heat_throttled: bool | None = None  # the driver slows it down because it is hot
     pids: tuple[int, ...] = ()  # processes that hold memory on it, where the driver tells
+    lost: str = ""  # why nothing can run on it any more, where the driver says so of this card
+    faults: int = 0  # reported by the driver since it was first read (Xid), but for programs' own
+    last_fault: int = 0  # the number of the last of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +76,14 @@ class Inventory:
 
 @dataclass(frozen=True, slots=True)
 class GpuSample:
-    """The readings of one round; `error` says why there are none."""
+    """The readings of one round; `error` says why there are none.
+
+    `down`: because the driver is gone or hangs, so that nothing can run on cards without a reading.
+    """
 
     readings: tuple[GpuReading, ...] = ()
     error: str = ""
+    down: bool = False
 
 
 class GpuSource(Protocol):

@@ -36,7 +36,10 @@ class GpuReader:
         """List all GPUs; a source that does not answer in time is a note. Never raises."""
         return merge_inventories(
             await asyncio.gather(
-                *(lane.ask(lane.source.inventory, timeout_s, _no_list) for lane in self._lanes)
+                *(
+                    lane.ask(lane.source.inventory, timeout_s, _no_list, _silent_list)
+                    for lane in self._lanes
+                )
             )
         )
 
@@ -44,7 +47,10 @@ class GpuReader:
         """Read all GPUs once; a source that does not answer in time is an error in the sample."""
         return merge_samples(
             await asyncio.gather(
-                *(lane.ask(lane.source.read, timeout_s, _no_sample) for lane in self._lanes)
+                *(
+                    lane.ask(lane.source.read, timeout_s, _no_sample, _silent_sample)
+                    for lane in self._lanes
+                )
             )
         )
 
@@ -73,6 +79,7 @@ def merge_samples(samples: Iterable[GpuSample]) -> GpuSample:
     return GpuSample(
         readings=tuple(reading for sample in rounds for reading in sample.readings),
         error="; ".join(sample.error for sample in rounds if sample.error),
+        down=any(sample.down for sample in rounds),
     )
 
 
@@ -106,21 +113,25 @@ class _Lane:
         threading.Thread(target=self._serve, name="gpu-reader", daemon=True).start()
 
     async def ask(
-        self, make: Callable[[], _Answer], timeout_s: float, refuse: Callable[[str], _Answer]
+        self,
+        make: Callable[[], _Answer],
+        timeout_s: float,
+        refuse: Callable[[str], _Answer],
+        silent: Callable[[float], _Answer],
     ) -> _Answer:
-        """What `make` gives on the thread, or a refusal after `timeout_s` at the latest."""
+        """What `make` gives on the thread; after `timeout_s` what `silent` makes of the silence."""
         if self._closed:
             return refuse("the GPU reader is closed")
         silent_s = self._silent_s()
         if silent_s is not None:
-            return refuse(_silence(silent_s))
+            return silent(silent_s)
         call = _Call(make, timeout_s, refuse, Future())
         self._calls.put(call)
         try:
             async with asyncio.timeout(timeout_s):
                 return await asyncio.wrap_future(call.answer)
         except TimeoutError:
-            return refuse(_silence(timeout_s))
+            return silent(timeout_s)
 
     def close(self) -> None:
         if not self._closed:
@@ -155,3 +166,11 @@ def _no_list(reason: str) -> Inventory:
 
 def _no_sample(reason: str) -> GpuSample:
     return GpuSample(error=reason)
+
+
+def _silent_list(silent_s: float) -> Inventory:
+    return _no_list(_silence(silent_s))
+
+
+def _silent_sample(silent_s: float) -> GpuSample:
+    return GpuSample(error=_silence(silent_s), down=True)

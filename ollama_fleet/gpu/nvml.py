@@ -1,12 +1,14 @@
-"""NVIDIA cards through NVML, the library of the driver. The only importer of pynvml."""
+"""NVIDIA cards through NVML, the library of the driver; with `faults` the importer of pynvml."""
 
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, cast
 
 import pynvml
 
 from ollama_fleet.gpu import Gpu, GpuKind, GpuReading, GpuSample, Inventory, Vendor
+from ollama_fleet.gpu.faults import Faults
 
 _SYSFS: Final = Path("/sys/bus/pci/devices")
 
@@ -59,6 +61,7 @@ class NvmlGpus:
         self._sysfs = sysfs
         self._started = False
         self._uuids: dict[int, str] = {}  # by index, so that a lost card can still be named
+        self._faults = Faults()
 
     def inventory(self) -> Inventory:
         """List the cards in index order, on a fresh start of NVML: it counts cards only then."""
@@ -90,12 +93,14 @@ class NvmlGpus:
                 errors.extend(filter(None, [error_of_card]))
         except pynvml.NVMLError as error:
             self.close()
-            return GpuSample(error=driver_trouble(error))
+            down = error.value == pynvml.NVML_ERROR_DRIVER_NOT_LOADED
+            return GpuSample(error=driver_trouble(error), down=down)
         return GpuSample(readings=tuple(readings), error="; ".join(errors))
 
     def close(self) -> None:
         """Let go of the driver; the next call takes it up again."""
         self._uuids.clear()  # a later start may number the cards anew
+        self._faults.close()
         if self._started:
             self._started = False
             with suppress(pynvml.NVMLError):  # a driver that has gone away has nothing to let go
@@ -143,11 +148,14 @@ class NvmlGpus:
         try:
             handle = pynvml.nvmlDeviceGetHandleByIndex(index)
             uuid = self._uuids[index] = _uuid(handle)
-            return _reading(handle, uuid), ""
+            reading = _reading(handle, uuid)
+            fault = self._faults.of(handle, uuid)
+            return replace(reading, faults=fault.count, last_fault=fault.number), ""
         except pynvml.NVMLError as error:
             trouble = self._card_trouble(index, error)
             uuid = self._uuids.get(index, "")
-            return (GpuReading(uuid) if uuid else None), trouble
+            lost = trouble if error.value in _LARGER else ""
+            return (GpuReading(uuid, lost=lost) if uuid else None), trouble
 
     def _card_trouble(self, index: int, error: pynvml.NVMLError) -> str:
         """What is wrong with a card, for people. Raises the error if it is about all cards."""

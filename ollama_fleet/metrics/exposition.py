@@ -93,6 +93,9 @@ class Metrics:
         families.events.of[event.kind, event.severity].value += 1
         if event.kind in _EJECTIONS:
             families.ejections.of[event.instance,].value += 1
+        if event.kind is Kind.INSTANCE_REPAIR:
+            step = event.figures
+            families.repairs.of[event.instance, step["reason"], step["stage"]].value += 1
         outcome = _OUTCOMES.get(event.kind)
         if outcome is not None:
             families.pulls.of[outcome,].value += 1

@@ -73,6 +73,11 @@ class Families:
             "Times that an instance failed requests, or probes, and was given none.",
             "instance",
         )
+        self.repairs = self._counters(
+            "repairs_total",
+            "Steps that were taken to repair instances.",
+            *("instance", "reason", "stage"),
+        )
         self.pulls = self._counters("pulls_total", "Pulls of models that are over.", "outcome")
         self.pulled = self._counters(
             "pulled_bytes_total", "Bytes that completed pulls have brought, over all stores."

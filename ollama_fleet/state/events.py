@@ -43,6 +43,9 @@ class Kind(StrEnum):
     INSTANCE_DRAINED = "instance_drained"
     INSTANCE_UNDRAINED = "instance_undrained"
     INSTANCE_OUTDATED = "instance_outdated"
+    INSTANCE_REPAIR = "instance_repair"
+    INSTANCE_REPAIRED = "instance_repaired"
+    INSTANCE_REPAIR_FAILED = "instance_repair_failed"
     VRAM_HELD = "vram_held"
     MODEL_LOADED = "model_loaded"
     MODEL_UNLOADED = "model_unloaded"
@@ -86,13 +89,16 @@ class Kind(StrEnum):
         return Severity.WARNING if self in _WARNINGS else Severity.INFO
 
 
-_ERRORS: Final = frozenset((Kind.INSTANCE_FAILED, Kind.CPU_FALLBACK, Kind.GPU_LOST))
+_ERRORS: Final = frozenset(
+    (Kind.INSTANCE_FAILED, Kind.INSTANCE_REPAIR_FAILED, Kind.CPU_FALLBACK, Kind.GPU_LOST)
+)
 _WARNINGS: Final = frozenset(
     (
         Kind.INSTANCE_EXITED,
         Kind.INSTANCE_BACKOFF,
         Kind.INSTANCE_UNHEALTHY,
         Kind.INSTANCE_EJECTED,
+        Kind.INSTANCE_REPAIR,
         Kind.VRAM_HELD,
         Kind.MODEL_LOAD_FAILED,
         Kind.MODEL_RELOAD_FAILED,

@@ -170,7 +170,7 @@ def test_a_call_is_waited_for_no_longer_than_its_timeout(make_reader):
     driver.open.clear()
     reader = make_reader(driver)
     assert asyncio.run(reader.read(_SHORT_S)) == GpuSample(
-        error="the GPU driver has not answered for 0.1s (`dmesg` may say why)"
+        error="the GPU driver has not answered for 0.1s (`dmesg` may say why)", down=True
     )
 
 

@@ -65,6 +65,8 @@ def full(tmp_path):
     metrics.lagged(0.002)
     for kind in (Kind.INSTANCE_UNHEALTHY, Kind.INSTANCE_EJECTED, Kind.PULL_ENDED):
         metrics.happened(event(kind, instance="gpu0"))
+    step = {"reason": "hang", "stage": "cancel"}
+    metrics.happened(event(Kind.INSTANCE_REPAIR, instance="gpu0", figures=step))
     return metrics
 
 
@@ -489,6 +491,9 @@ def test_events_are_counted_by_what_they_are(metrics):
         moved = {"moved_bytes": 500} if kind is Kind.PULL_ENDED else {}
         metrics.happened(event(kind, model="qwen3:8b", figures=moved))
     metrics.happened(event(Kind.PULL_STARTED, model="qwen3:8b"))
+    step = {"reason": "hang", "stage": "cancel"}
+    metrics.happened(event(Kind.INSTANCE_REPAIR, instance="gpu0", figures=step))
+    assert samples(metrics, "repairs_total") == {("gpu0", "hang", "cancel"): 1}
     assert samples(metrics, "events_total")["instance_unhealthy", "warning"] == 2
     assert samples(metrics, "events_total")["pull_started", "info"] == 1
     assert samples(metrics, "instance_ejections_total") == {("gpu1",): 2}
