@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
+from rich.text import Text
 from snapshot_fixtures import EXPIRES, EXPIRES_UNIX_S, GIB, fleet, gpu, instance, row
 
 from ollama_fleet.errors import FleetError
@@ -16,7 +17,7 @@ from ollama_fleet.state import Health, Phase, Pull
 from ollama_fleet.tui.dashboard import glyphs_for
 from ollama_fleet.tui.panels import ASCII, UNICODE, Mode, Tab, View, page, screen
 from ollama_fleet.tui.panels.models import time_to_unload
-from ollama_fleet.tui.panels.text import count, gibibytes
+from ollama_fleet.tui.panels.text import count, field, gibibytes, joined
 from ollama_fleet.tui.rates import Rates, follow
 from ollama_fleet.tui.scene import Scene
 from ollama_fleet.tui.snapshots import decode
@@ -318,20 +319,48 @@ def test_help_explains_every_column():
 # -- parts -----------------------------------------------------------------------------------------
 
 
+def plain(pieces):
+    return joined(pieces).plain
+
+
+styles = st.sampled_from(["", "bold", "dim green"])
+
+
+@given(st.lists(st.tuples(wild.map(UNICODE.clean), styles), max_size=5))
+def test_pieces_make_the_line_that_they_make_one_by_one(pieces):
+    assert joined(pieces) == Text.assemble(
+        *((text, style or None) for text, style in pieces if text)
+    )
+
+
+@given(
+    st.lists(st.tuples(wild.map(UNICODE.clean), styles), max_size=4),
+    st.integers(0, 40),
+    st.booleans(),
+)
+def test_a_field_is_as_wide_as_it_is_to_be(pieces, width, at_right):
+    """And begins or ends with what is in it, as much of that as fits."""
+    whole, shown = plain(pieces), plain(field(pieces, width, at_right=at_right))
+    assert cell_len(shown) == width
+    blanks = " " * (width - cell_len(whole))
+    if cell_len(whole) <= width:
+        assert shown == (blanks + whole if at_right else whole + blanks)
+
+
 @given(st.floats(-0.5, 1.5), st.floats(-0.5, 1.5), st.integers(1, 40))
 def test_a_bar_grows_with_what_it_shows(a, b, width):
     low, high = sorted((a, b))
     for glyphs in (UNICODE, ASCII):
-        few, many = (glyphs.bar(ratio, width, "").plain for ratio in (low, high))
+        few, many = (plain(glyphs.bar(ratio, width, "")) for ratio in (low, high))
         assert len(few) == len(many) == width
         assert few.count(glyphs.track) >= many.count(glyphs.track)
 
 
 def test_only_all_is_a_full_bar_and_only_nothing_an_empty_one():
-    assert UNICODE.bar(0.999, 10, "").plain == "█████████▌"
-    assert UNICODE.bar(0.001, 10, "").plain == "▌░░░░░░░░░"
-    assert UNICODE.bar(1.0, 3, "").plain == "███"
-    assert ASCII.bar(0.0, 3, "").plain == "..."
+    assert plain(UNICODE.bar(0.999, 10, "")) == "█████████▌"
+    assert plain(UNICODE.bar(0.001, 10, "")) == "▌░░░░░░░░░"
+    assert plain(UNICODE.bar(1.0, 3, "")) == "███"
+    assert plain(ASCII.bar(0.0, 3, "")) == "..."
 
 
 @given(wild, st.integers(0, 40))

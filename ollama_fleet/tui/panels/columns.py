@@ -4,12 +4,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from rich.cells import cell_len
-from rich.text import Text
 
 from ollama_fleet.state import Served
 from ollama_fleet.state.records import Health, Phase
 from ollama_fleet.state.snapshot import GpuSnapshot, InstanceSnapshot
-from ollama_fleet.tui.panels.text import Glyphs, count, gibibytes, left, right, seconds
+from ollama_fleet.tui.panels.text import Glyphs, Pieces, count, field, gibibytes, seconds
 from ollama_fleet.tui.scene import Scene
 
 BAR_WIDTHS = (20, 16, 12, 8, 5, 4, 3)
@@ -49,7 +48,7 @@ class Column:
     title: str
     width: int
     rank: int
-    draw: Callable[[Sight], Text]
+    draw: Callable[[Sight], Pieces]
     value: Callable[[Sight], float | None] | None = None
     to_the_right: bool = True
     bar: int = 0
@@ -61,22 +60,24 @@ class Column:
         """Its whole width."""
         return self.width + (self.bar + 1 if self.bar else 0)
 
-    def head(self, mark: str = "") -> Text:
+    def head(self, mark: str = "") -> Pieces:
         """Its title and a mark, as wide as the column."""
-        return self._place(Text(self.title + mark if len(self.title) < self.cells else self.title))
+        return self._place(
+            [(self.title + mark if len(self.title) < self.cells else self.title, "dim")]
+        )
 
-    def cell(self, sight: Sight) -> Text:
+    def cell(self, sight: Sight) -> Pieces:
         """What it shows of an instance, as wide as the column."""
         figure = self.draw(sight)
         ratio = self.value(sight) if self.bar and self.value is not None else None
         if ratio is None:
             return self._place(figure)
         style = "yellow" if self.warns and ratio > _FULL else self.colour
-        bar = sight.glyphs.bar(ratio, self.bar, style).append(" ")
-        return bar.append_text(right(figure, self.width))
+        bar = sight.glyphs.bar(ratio, self.bar, style)
+        return (*bar, (" ", ""), *field(figure, self.width, at_right=True))
 
-    def _place(self, text: Text) -> Text:
-        return right(text, self.cells) if self.to_the_right else left(text, self.cells)
+    def _place(self, pieces: Pieces) -> Pieces:
+        return field(pieces, self.cells, at_right=self.to_the_right)
 
 
 def columns(seen: Sequence[Sight], width: int, *, with_gpus: bool = True) -> tuple[Column, ...]:
@@ -141,7 +142,7 @@ def every(seen: Sequence[Sight], bar: int, *, with_gpus: bool = True) -> tuple[C
     )
     return (
         Column("NAME", min(max(name, 4), NAME_WIDTH), 0, _name, to_the_right=False),
-        Column("GPU", min(max(gpus, 3), 8), 4, lambda s: Text(_indices(s)), to_the_right=False),
+        Column("GPU", min(max(gpus, 3), 8), 4, lambda s: [(_indices(s), "")], to_the_right=False),
         *(of_gpus if with_gpus else ()),
         Column("STATE", 9, 1, _state, to_the_right=False),
         Column("BUSY", 5, 2, _busy, lambda s: s.instance.in_flight),
@@ -158,9 +159,9 @@ def every(seen: Sequence[Sight], bar: int, *, with_gpus: bool = True) -> tuple[C
 # -- cells -----------------------------------------------------------------------------------------
 
 
-def _name(sight: Sight) -> Text:
+def _name(sight: Sight) -> Pieces:
     glyphs = sight.glyphs
-    return Text(glyphs.fit(glyphs.clean(sight.instance.name), NAME_WIDTH), "bold")
+    return [(glyphs.fit(glyphs.clean(sight.instance.name), NAME_WIDTH), "bold")]
 
 
 def _indices(sight: Sight) -> str:
@@ -177,13 +178,13 @@ def _indices(sight: Sight) -> str:
     return ",".join(str(r[0]) if len(r) == 1 else f"{r[0]}-{r[-1]}" for r in runs)
 
 
-def _utilisation(sight: Sight) -> Text:
+def _utilisation(sight: Sight) -> Pieces:
     ratio = _busy_share(sight)
-    return _dash() if ratio is None else Text(f"{ratio:.0%}")
+    return _dash() if ratio is None else [(f"{ratio:.0%}", "")]
 
 
-def _vram(sight: Sight) -> Text:
-    return Text(_memory(sight)) if _used_share(sight) is not None else _dash()
+def _vram(sight: Sight) -> Pieces:
+    return [(_memory(sight), "")] if _used_share(sight) is not None else _dash()
 
 
 def _used_share(sight: Sight) -> float | None:
@@ -201,31 +202,31 @@ def _used(sight: Sight) -> int | None:
     return sum(known) if known else None
 
 
-def _state(sight: Sight) -> Text:
+def _state(sight: Sight) -> Pieces:
     instance = sight.instance
     if instance.phase is Phase.READY and instance.health is Health.UNHEALTHY:
-        return Text("unhealthy", "bold yellow")
+        return [("unhealthy", "bold yellow")]
     if instance.healthy and instance.drain is not None:
-        return Text("drained", "bold yellow")
+        return [("drained", "bold yellow")]
     if instance.healthy and instance.ejected_s:
-        return Text("ejected", "bold yellow")
-    return Text(instance.phase.value, _PHASE_STYLES[instance.phase])
+        return [("ejected", "bold yellow")]
+    return [(instance.phase.value, _PHASE_STYLES[instance.phase])]
 
 
-def _busy(sight: Sight) -> Text:
+def _busy(sight: Sight) -> Pieces:
     busy, places = sight.instance.in_flight, sight.instance.places
     style = "" if busy else "dim"
-    return Text.assemble((str(busy), style), (f"/{places or sight.instance.slots}", "dim"))
+    return [(str(busy), style), (f"/{places or sight.instance.slots}", "dim")]
 
 
-def _tokens(sight: Sight) -> Text:
+def _tokens(sight: Sight) -> Pieces:
     rate = sight.rate_per_s
     return _dash() if rate is None else _counted(rate, "")
 
 
-def _first(sight: Sight, percent: int) -> Text:
+def _first(sight: Sight, percent: int) -> Pieces:
     first_s = _first_s(sight, percent)
-    return _dash() if first_s is None else Text(seconds(first_s))
+    return _dash() if first_s is None else [(seconds(first_s), "")]
 
 
 def _first_s(sight: Sight, percent: int) -> float | None:
@@ -252,14 +253,14 @@ def _busy_share(sight: Sight) -> float | None:
     return sum(known) / len(known) if known else None
 
 
-def _starts(sight: Sight) -> Text:
+def _starts(sight: Sight) -> Pieces:
     starts = sight.instance.starts
-    return Text(count(starts), "yellow" if starts > 1 else "dim")
+    return [(count(starts), "yellow" if starts > 1 else "dim")]
 
 
-def _counted(number: float, style: str) -> Text:
-    return Text(count(number), style if number >= 0.5 else "dim")
+def _counted(number: float, style: str) -> Pieces:
+    return [(count(number), style if number >= 0.5 else "dim")]
 
 
-def _dash() -> Text:
-    return Text("-", "dim")
+def _dash() -> Pieces:
+    return [("-", "dim")]

@@ -7,7 +7,7 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from ollama_fleet.state.snapshot import GpuSnapshot
-from ollama_fleet.tui.panels.text import gibibytes
+from ollama_fleet.tui.panels.text import Pieces, field, gibibytes, joined
 from ollama_fleet.tui.panels.view import View
 from ollama_fleet.tui.scene import Scene
 from ollama_fleet.tui.trails import STEP_S, STEPS, Trails
@@ -79,33 +79,28 @@ def _head(widths: _Widths) -> Text:
 
 def _line(gpu: GpuSnapshot, trails: Trails, widths: _Widths, view: View) -> Text:
     glyphs = view.glyphs
-    line = Text.assemble((f"{gpu.index:<4}", "bold"))
+    pieces = [(f"{gpu.index:<4}", "bold")]
     if widths.name:
         name = glyphs.fit(glyphs.clean(gpu.name), widths.name - 1)
-        line.append(name + " " * (widths.name - cell_len(name)), "dim")
-    busy = gpu.utilisation_ratio
-    _bar(line, busy, widths.bar, "green", view)
-    line.append("   - " if busy is None else f"{busy:>4.0%} ")
+        pieces += field([(name, "dim")], widths.name)
+    busy, power, heat = gpu.utilisation_ratio, gpu.power_w, gpu.temperature_c
+    pieces += glyphs.bar(busy or 0.0, widths.bar, "green")
+    pieces.append(("    - " if busy is None else f"{busy:>5.0%} ", ""))
     if widths.spark:
-        line.append(glyphs.spark(trails.of(gpu.uuid), widths.spark) + " ", "green")
-    _memory_bar(line, gpu, widths, view)
-    power, heat = gpu.power_w, gpu.temperature_c
-    line.append("     - " if power is None else f"{power:>4.0f} W ")
-    hot = heat is not None and heat >= _HOT_C
+        pieces.append((glyphs.spark(trails.of(gpu.uuid), widths.spark) + " ", "green"))
+    pieces += _memory_bar(gpu, widths, view)
+    pieces.append(("     - " if power is None else f"{power:>4.0f} W ", ""))
     shown = "     -" if heat is None else f"{heat:>3.0f} {glyphs.degrees.strip()}".rjust(6)
-    return line.append(shown, "bold yellow" if hot else None)
+    pieces.append((shown, "bold yellow" if heat is not None and heat >= _HOT_C else ""))
+    return joined(pieces)
 
 
-def _memory_bar(line: Text, gpu: GpuSnapshot, widths: _Widths, view: View) -> None:
+def _memory_bar(gpu: GpuSnapshot, widths: _Widths, view: View) -> Pieces:
     used = gpu.memory_used_bytes
     ratio = None if used is None or not gpu.memory_bytes else used / gpu.memory_bytes
     full = ratio is not None and ratio > 0.95
-    _bar(line, ratio, widths.bar, "yellow" if full else "blue", view)
-    line.append((_memory(gpu) or "-").rjust(widths.memory) + " ")
-
-
-def _bar(line: Text, ratio: float | None, width: int, style: str, view: View) -> None:
-    line.append_text(view.glyphs.bar(ratio or 0.0, width, style)).append(" ")
+    bar = view.glyphs.bar(ratio or 0.0, widths.bar, "yellow" if full else "blue")
+    return (*bar, (f" {(_memory(gpu) or '-').rjust(widths.memory)} ", ""))
 
 
 def _memory(gpu: GpuSnapshot) -> str:

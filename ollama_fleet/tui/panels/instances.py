@@ -10,6 +10,7 @@ from ollama_fleet.tui.panels.body import Body, matches, nothing, place
 from ollama_fleet.tui.panels.columns import Column, Sight, columns, every, needed, sights
 from ollama_fleet.tui.panels.models import detail, trouble
 from ollama_fleet.tui.panels.table import counted
+from ollama_fleet.tui.panels.text import joined
 from ollama_fleet.tui.panels.view import View
 from ollama_fleet.tui.scene import Scene
 
@@ -77,7 +78,7 @@ def _sorted(seen: Sequence[Sight], chosen: Sequence[Column], sort: str) -> Seque
         return seen
     value = column.value
     if value is None:
-        return sorted(seen, key=lambda sight: column.draw(sight).plain)
+        return sorted(seen, key=lambda sight: joined(column.draw(sight)).plain)
     return sorted(seen, key=lambda sight: -(value(sight) or 0.0))
 
 
@@ -125,21 +126,19 @@ _TELLING: Sequence[Callable[[Sight], bool]] = (
 
 
 def _head(made: _Table, view: View) -> Text:
-    titles = [
-        column.head(view.glyphs.sorted if column.title == view.sort else "")
-        for column in made.chosen
-    ]
-    line = Text(" ").join([*titles, Text("MODELS")] if made.wide else titles)
-    line.stylize("dim")
-    return line
+    pieces: list[tuple[str, str]] = []
+    for column in made.chosen:
+        pieces += column.head(view.glyphs.sorted if column.title == view.sort else "")
+        pieces.append((" ", ""))
+    return joined([*pieces, ("MODELS", "dim")] if made.wide else pieces[:-1])
 
 
 def _figures(sight: Sight, chosen: Sequence[Column]) -> Text:
-    line = Text()
+    pieces: list[tuple[str, str]] = []
     for column in chosen:
-        line.append_text(column.cell(sight)).append(" ")
-    line.right_crop(1)
-    return line
+        pieces += column.cell(sight)
+        pieces.append((" ", ""))
+    return joined(pieces[:-1])
 
 
 def _window(blocks: Sequence[Block], at: int, room: int | None) -> tuple[int, int]:

@@ -4,6 +4,7 @@ from rich.text import Text
 
 from ollama_fleet.state.records import Pull
 from ollama_fleet.state.snapshot import FleetSnapshot
+from ollama_fleet.tui.panels.text import joined
 from ollama_fleet.tui.panels.view import View
 from ollama_fleet.units import show_bytes
 
@@ -29,7 +30,7 @@ def _pull(pull: Pull, view: View) -> Text:
     )
     if pull.total_bytes > 0:
         ratio = min(pull.completed_bytes / pull.total_bytes, 1.0)
-        line.append(glyphs.bar(ratio, min(_BAR_WIDTH, view.width // 4), "magenta"))
+        line.append(joined(glyphs.bar(ratio, min(_BAR_WIDTH, view.width // 4), "magenta")))
         line.append(f" {ratio:4.0%}  ")
         line.append(f"{show_bytes(pull.completed_bytes)} of {show_bytes(pull.total_bytes)}  ")
     line.append(glyphs.clean(pull.status), "dim")

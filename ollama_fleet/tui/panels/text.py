@@ -1,16 +1,21 @@
 """Text that fits a screen: what comes from outside made harmless, cut to cells; bars; figures."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from rich.cells import cell_len, set_cell_size
-from rich.text import Text
+from rich.text import Span, Text
 
 from ollama_fleet.units import show_duration
 
 _THOUSANDS = "kMGT"
 _SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]?|\][^\x07\x1b]*(?:\x07|\x1b\\)?|.?)")
+
+
+Pieces = Sequence[tuple[str, str]]
+"""Clean texts beside one another, each with its style."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +44,8 @@ class Glyphs:
         Escape sequences go whole; control and formatting characters, those that turn the
         direction of writing included, go too.
         """
+        if text.isprintable() and (text.isascii() or not self.ascii_only):
+            return " ".join(text.split())  # as nearly all are
         text = _SEQUENCE.sub("", text)
         kept = "".join(c if c.isprintable() else " " if c.isspace() else "" for c in text)
         kept = " ".join(kept.split())
@@ -51,7 +58,7 @@ class Glyphs:
         room = width - cell_len(self.more)
         return set_cell_size(text, room) + self.more if room > 0 else set_cell_size(text, width)
 
-    def bar(self, ratio: float, width: int, style: str) -> Text:
+    def bar(self, ratio: float, width: int, style: str) -> Pieces:
         """A bar of `width` cells; anything above nothing shows, and only all of it is full."""
         parts = len(self.steps)
         whole = width * parts
@@ -60,14 +67,11 @@ class Glyphs:
             filled = min(max(filled, 1), whole - 1)
         cells, rest = divmod(filled, parts)
         done = self.steps[-1] * cells + (self.steps[rest - 1] if rest else "")
-        return Text.assemble((done, style), (self.track * (width - len(done)), "dim"))
+        return (done, style), (self.track * (width - len(done)), "dim")
 
     def spark(self, ratios: Sequence[float], width: int) -> str:
         """The last `width` of them as a line that rises and falls, the newest at its right."""
-        top = len(self.levels) - 1
-        shown = ratios[-width:] if width else ()
-        line = "".join(self.levels[round(min(max(ratio, 0.0), 1.0) * top)] for ratio in shown)
-        return line.rjust(width)
+        return _heights(self.levels, tuple(ratios[-width:] if width else ())).rjust(width)
 
 
 UNICODE = Glyphs(
@@ -96,6 +100,43 @@ ASCII = Glyphs(
     degrees=" C",
     ascii_only=True,
 )
+
+
+@lru_cache(maxsize=256)  # a screen draws them every half second, and they move every five
+def _heights(levels: str, ratios: tuple[float, ...]) -> str:
+    top = len(levels) - 1
+    return "".join([levels[round(min(max(ratio, 0.0), 1.0) * top)] for ratio in ratios])
+
+
+def joined(pieces: Iterable[tuple[str, str]]) -> Text:
+    """A line of them, made at once: appending each to a Text takes many times as long."""
+    texts: list[str] = []
+    spans: list[Span] = []
+    at = 0
+    for text, style in pieces:
+        texts.append(text)
+        if style and text:
+            spans.append(Span(at, at + len(text), style))
+        at += len(text)
+    return Text("".join(texts), spans=spans)
+
+
+def field(pieces: Pieces, width: int, *, at_right: bool = False) -> Pieces:
+    """The pieces in a field of `width` cells, at its left or right; what does not fit is cut."""
+    missing = width - sum([cell_len(text) for text, _ in pieces])
+    if missing < 0:
+        return _cut(pieces, width)
+    blanks = (" " * missing, "")
+    return (blanks, *pieces) if at_right else (*pieces, blanks)
+
+
+def _cut(pieces: Pieces, width: int) -> Pieces:
+    kept = []
+    for text, style in pieces:
+        cells = min(cell_len(text), width)
+        kept.append((set_cell_size(text, cells), style))
+        width -= cells
+    return kept
 
 
 def cropped(text: Text, width: int) -> Text:
