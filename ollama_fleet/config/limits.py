@@ -17,8 +17,8 @@ class LimitsConfig(Record):
     """What clients may send, hold open and take up, and how long each side may take."""
 
     connections: Count | None = None
-    """Connections that clients may have open; one more is answered 503. Unset is half of what the
-    limit of open files leaves, at most 10,000."""
+    """Connections that clients may have open, at most half of what the limit of open files leaves;
+    one more is answered 503. Unset is 10,000."""
     connections_per_address: Count | None = None
     """How many of them one address may have (of IPv6, one /64); one more is answered 429. Unset is
     1,024 for an address of another machine, and any number for this one."""

@@ -46,9 +46,8 @@ def make_crowd(
 ) -> Crowd:
     """How many connections there may be; a proxy that `is_trusted` may have any number of them."""
     limits = config.limits
-    most = limits.connections or min(
-        MAX_CONNECTIONS, connections_within(files_at_once(), instances)
-    )
+    within = connections_within(files_at_once(), instances)
+    most = min(limits.connections or MAX_CONNECTIONS, within)
     of_address = of_each(limits.connections_per_address)
     return Crowd(most, lambda address: None if is_trusted(address) else of_address(address))
 

@@ -54,6 +54,10 @@ class Crowd:
             return Over(Limit.CONNECTIONS, self.open <= self._most + TOLD)
         return None
 
+    def part(self, share: float) -> "Crowd":
+        """Another of no more than that share of this one, and of an address as many."""
+        return Crowd(max(1.0, share * self._most), self._most_of)
+
     def leave(self, address: str) -> None:
         """A connection of that address has gone."""
         site = _site(address)

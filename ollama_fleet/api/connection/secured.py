@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final
 
+from ollama_fleet.api.connection.crowd import Crowd
 from ollama_fleet.api.connection.heads import Refusal
 
 PLAIN: Final = Refusal(400, "Bad Request", "Client sent an HTTP request to an HTTPS server.\n")
@@ -29,7 +30,8 @@ Tls = Callable[[], ssl.SSLContext]
 class SecuredListener:
     """Accepts on all `sockets`, which listen; `make` is asked for a protocol after each handshake.
 
-    A client has `handshake_s` seconds for its first byte, and as many for its handshake.
+    A client has `handshake_s` seconds for its first byte, and as many for its handshake. Who is too
+    many in the `crowd` of those that have not come so far is closed without a word.
     """
 
     def __init__(
@@ -39,11 +41,13 @@ class SecuredListener:
         sockets: Sequence[socket.socket],
         *,
         handshake_s: float,
+        crowd: Crowd,
     ) -> None:
         self.sockets = tuple(sockets)
         self._make = make
         self._tls = tls
         self._handshake_s = handshake_s
+        self._crowd = crowd
         self._loop = asyncio.get_running_loop()
         self._greeting: set[asyncio.Task[None]] = set()
         self._is_closed = False
@@ -67,19 +71,23 @@ class SecuredListener:
     def _accept(self, listening: socket.socket) -> None:
         for _ in range(_AT_ONCE):
             try:
-                connection, _ = listening.accept()
+                connection, address = listening.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError:
                 self._loop.remove_reader(listening)
                 self._loop.call_later(_PAUSE_S, self._listen, listening)
                 return
+            if self._crowd.enter(address[0]) is not None:
+                self._crowd.leave(address[0])
+                connection.close()
+                continue
             connection.setblocking(False)
-            greeting = self._loop.create_task(self._greet(connection), name="handshake")
+            greeting = self._loop.create_task(self._greet(connection, address[0]), name="handshake")
             self._greeting.add(greeting)
             greeting.add_done_callback(self._greeting.discard)
 
-    async def _greet(self, connection: socket.socket) -> None:
+    async def _greet(self, connection: socket.socket, address: str) -> None:
         """Find out what a connection is; hand it on, or end it."""
         is_ours = True
         try:
@@ -99,6 +107,7 @@ class SecuredListener:
         except OSError:  # it is gone, late, or there is no common ground: anyone can be that
             pass
         finally:
+            self._crowd.leave(address)
             if is_ours:
                 connection.close()
 

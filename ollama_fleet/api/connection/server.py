@@ -13,6 +13,7 @@ from ollama_fleet.errors import Limit
 
 DEFAULT = Bounds()
 _BACKLOG = 128
+_HANDSHAKES = 0.25  # of all connections may be in one
 
 
 class Front:
@@ -56,8 +57,13 @@ class Front:
             self._server = await create(made, self._host, self._port, backlog=_BACKLOG)
         else:
             sockets = await listening(self._host, self._port, _BACKLOG)
-            handshake_s = self._serving.bounds.header_timeout_s
-            self._server = SecuredListener(made, self._tls, sockets, handshake_s=handshake_s)
+            self._server = SecuredListener(
+                made,
+                self._tls,
+                sockets,
+                handshake_s=self._serving.bounds.header_timeout_s,
+                crowd=self.crowd.part(_HANDSHAKES),
+            )
         self._port = int(self._server.sockets[0].getsockname()[1])
         return self
 
