@@ -1,4 +1,4 @@
-"""Long runs whose figures prove what holds: `scripts/soak restarts|cancel|smuggling|chaos`."""
+"""Long runs whose figures prove what holds: restarts, cancel, smuggling, chaos, faults."""
 
 import argparse
 import asyncio
@@ -23,6 +23,7 @@ from ollama_fleet.bench import cancel
 from ollama_fleet.bench.chaos import command as chaos
 from ollama_fleet.bench.chaos.report import table
 from ollama_fleet.bench.chaos.schedule import Fault
+from ollama_fleet.bench.faults import command as faults
 from ollama_fleet.bench.smuggling import command as smuggling
 from ollama_fleet.config import SupervisionConfig
 from ollama_fleet.control.launcher import LocalLauncher, become_subreaper
@@ -190,6 +191,15 @@ def soak_chaos(options: argparse.Namespace) -> int:
     return 0 if found.holds else 1
 
 
+def soak_faults(options: argparse.Namespace) -> int:
+    """Measure one fault after another, and tell of each when it is over; 1 if one does not hold."""
+    holds = True
+    for row in faults.rows(options.rows, killing_s=options.seconds, seed=options.seed):
+        print(json.dumps(asdict(row)) if options.output == "json" else row.table(), flush=True)
+        holds &= row.holds
+    return 0 if holds else 1
+
+
 def _faults(text: str) -> tuple[Fault, ...]:
     return tuple(Fault(name) for name in text.split(","))
 
@@ -215,9 +225,12 @@ def main() -> int:
     broken.add_argument("--clients", type=int, default=chaos.CLIENTS)
     broken.add_argument("--faults", type=_faults, default=tuple(Fault), metavar="KIND,KIND")
     broken.add_argument("-o", "--output", choices=["table", "json"], default="table")
+    faults.add_arguments(commands.add_parser("faults", help="one fault at a time, under load"))
     options = parser.parse_args()
     if options.command == "chaos":
         return soak_chaos(options)
+    if options.command == "faults":
+        return soak_faults(options)
     logging.disable(logging.WARNING)  # the kills are meant
     report: Report | cancel.Report | smuggling.Report
     if options.command == "cancel":
