@@ -17,7 +17,6 @@ class InstanceSnapshot:
 
     `reloading` names the models that it is given no requests for until it has their new weights.
     `outdated`: the ollama binary was replaced since it was started.
-    `outdated`: the ollama binary was replaced since it was started.
     `drain` is why it was taken out of rotation, None where it is in; `ejected` why it is left out
     for having failed requests, "" where it is not, and for how long (`ejected_s`).
     `slots` are those of each model, `places` those of all that it has in memory or is about to.
@@ -52,7 +51,6 @@ class InstanceSnapshot:
     loading: tuple[str, ...] = ()
     reloading: tuple[str, ...] = ()
     drain: str | None = None
-    outdated: bool = False
     outdated: bool = False
     ejected: str = ""
     ejected_s: float = 0.0
@@ -176,7 +174,6 @@ def _instance(instance: Instance, ejection: Ejection | None, now_s: float) -> In
         ),
         reloading=tuple(m.name for m in instance.stored.values() if m.key in instance.reloading),
         drain=instance.drain,
-        outdated=instance.outdated,
         outdated=instance.outdated,
         ejected=ejection.cause if ejection is not None else "",
         ejected_s=max(0.0, ejection.until_s - now_s) if ejection is not None else 0.0,
