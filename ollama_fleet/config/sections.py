@@ -134,7 +134,7 @@ class SupervisionConfig(Record):
     start_window_s: Duration = Field(60.0, alias="start_window")
     """The time over which start_limit counts."""
     probe_interval_s: Duration = Field(2.0, alias="probe_interval")
-    """The time between two probes of an instance."""
+    """The time between two probes of an instance, and between two readings of the GPUs."""
     probe_timeout_s: Duration = Field(2.0, alias="probe_timeout")
     """Time for an instance to answer a probe."""
     probe_failures: Count = 3

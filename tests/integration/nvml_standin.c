@@ -6,6 +6,7 @@
  *     cards N                   the number of cards
  *     FUNCTION CARD CODE        the call returns CODE for this card; `*` is any function or card
  *     FUNCTION CARD hang        the call does not return while the line stands
+ *     xid CARD NUMBER           the card has reported this fault, once while the line stands
  */
 
 #include <stdio.h>
@@ -247,4 +248,51 @@ int nvmlDeviceGetComputeRunningProcesses_v3(
     for (unsigned i = 0; i < wanted; i++)
         processes[i] = (struct process){.pid = 5000 - (i == 0 ? 0 : i - 1), .used = MIB};
     return SUCCESS;
+}
+
+struct event {
+    struct card *device;
+    unsigned long long type, data;
+    unsigned gpu_instance, compute_instance;
+};
+
+static char event_set;
+static char reported[MAX_CARDS], listened[MAX_CARDS];
+
+int nvmlEventSetCreate(void **set) {
+    if (references == 0)
+        return UNINITIALIZED;
+    *set = &event_set;
+    memset(listened, 0, sizeof listened);
+    return outcome(__func__, -1);
+}
+
+int nvmlEventSetFree(void *set) {
+    return set == &event_set ? SUCCESS : INVALID_ARGUMENT;
+}
+
+int nvmlDeviceRegisterEvents(struct card *handle, unsigned long long types, void *set) {
+    BEGIN(handle);
+    if (types != 8 || set != &event_set)
+        return INVALID_ARGUMENT;
+    listened[card] = 1;
+    return SUCCESS;
+}
+
+int nvmlEventSetWait_v2(void *set, struct event *event, unsigned timeout_ms) {
+    char number[16];
+    if (set != &event_set || timeout_ms != 0)
+        return INVALID_ARGUMENT;
+    for (int card = 0; card < card_count(); card++) {
+        int there = rule("xid", card, number);
+        if (there && !reported[card] && listened[card]) {
+            reported[card] = 1;
+            *event = (struct event){.device = &cards[card], .type = 8};
+            event->data = (unsigned long long)atoi(number);
+            return SUCCESS;
+        }
+        if (!there)
+            reported[card] = 0;
+    }
+    return 10; /* a timeout */
 }

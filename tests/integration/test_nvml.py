@@ -3,15 +3,16 @@
 import ctypes
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+from nvml_fixtures import Driver, library
 
-_STANDIN = Path(__file__).with_name("nvml_standin.c")
+__all__ = ["library"]
+
 _DEADLINE_S = 20.0
 _MIB = 1024 * 1024
 
@@ -36,42 +37,23 @@ asyncio.run(main())
 """
 
 
-@pytest.fixture(scope="session")
-def library(tmp_path_factory):
-    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
-    if compiler is None:
-        pytest.skip("no C compiler (cc, gcc or clang) to build the NVML stand-in with")
-    folder = tmp_path_factory.mktemp("nvml")
-    target = folder / "libnvidia-ml.so.1"
-    subprocess.run(
-        [compiler, "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o", target, _STANDIN],
-        check=True,
-    )
-    return folder
-
-
 class Machine:
     """A program that asks the reader what it is told to, on a machine of the test's making."""
 
     def __init__(self, folder: Path, library: Path) -> None:
-        self._state = folder / "state"
+        self._driver = Driver(folder)
         sysfs = folder / "sysfs"
         for address, node in (("0000:3b:00.0", "1\n"), ("0000:3c:00.0", "-1\n")):
             (sysfs / address).mkdir(parents=True)
             (sysfs / address / "numa_node").write_text(node)
-        self.becomes()
+        self.becomes = self._driver.becomes
         self.process = subprocess.Popen(
             [sys.executable, "-c", _PROBE, sysfs],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env=os.environ | {"LD_LIBRARY_PATH": str(library), "NVML_STANDIN": str(self._state)},
+            env=os.environ | self._driver.environment(library),
         )
-
-    def becomes(self, *rules: str, cards: int = 3) -> None:
-        draft = self._state.with_suffix(".draft")
-        draft.write_text("\n".join([f"cards {cards}", *rules, ""]))
-        draft.replace(self._state)
 
     def ask(self, question: str, timeout_s: float = _DEADLINE_S) -> dict:
         assert self.process.stdin is not None
@@ -140,6 +122,9 @@ def test_a_reading_is_in_our_units_and_names_each_process_once(machine):
         "power_w": 123.456,
         "heat_throttled": True,
         "pids": [4999, 5000],
+        "lost": "",
+        "faults": 0,
+        "last_fault": 0,
     }
     assert answer["readings"][0]["pids"] == []
 
@@ -204,13 +189,56 @@ def test_a_lost_card_is_named_and_the_others_are_read(machine):
         "power_w": None,
         "heat_throttled": None,
         "pids": [],
+        "lost": answer["error"],
+        "faults": 0,
+        "last_fault": 0,
     }
+    assert not answer["down"]
     assert [r["temperature_c"] for r in answer["readings"]] == [40, None, 42]
     listed = machine.ask("inventory")
     assert [gpu["index"] for gpu in listed["gpus"]] == [0, 2]
     assert listed["notes"][0].startswith("GPU 1 is lost")
     machine.becomes()
     assert machine.ask("read")["error"] == ""
+
+
+def test_faults_that_a_card_reports_are_counted_but_for_those_of_programs(machine):
+    """Xid 79 is the card's own, 31 a program's; a card that is refused its events reports none."""
+
+    def faults():
+        return [(r["faults"], r["last_fault"]) for r in machine.ask("read")["readings"]]
+
+    assert faults() == [(0, 0)] * 3
+    machine.becomes("xid 1 79", "xid 2 31")
+    machine.ask("read")
+    assert faults() == [(0, 0), (1, 79), (0, 0)]
+    machine.becomes()
+    machine.ask("read")
+    machine.becomes("xid 1 94", "nvmlDeviceRegisterEvents 2 3")
+    machine.ask("inventory")  # a fresh start of NVML: what was counted stays counted
+    machine.ask("read")
+    assert faults() == [(0, 0), (2, 94), (0, 0)]
+
+
+def test_a_driver_that_knows_no_events_is_read_like_any_other(machine):
+    machine.becomes("nvmlEventSetCreate * 3")
+    answer = machine.ask("read")
+    assert answer["error"] == ""
+    assert [reading["faults"] for reading in answer["readings"]] == [0, 0, 0]
+
+
+def test_a_card_that_is_closed_to_us_is_not_called_lost(machine):
+    """Nor is one that fails for no reason told: what runs on it runs on."""
+    machine.becomes("* 1 4")
+    assert machine.ask("inventory")["gpus"][1]["index"] == 2
+    machine.becomes()
+    machine.ask("inventory")
+    for code in (4, 999):
+        machine.becomes(f"nvmlDeviceGetUUID 1 {code}")
+        answer = machine.ask("read")
+        assert answer["readings"][1]["lost"] == ""
+        assert answer["readings"][1]["memory_used_bytes"] is None
+        assert not answer["down"]
 
 
 def test_a_card_lost_between_two_values_is_lost(machine):
@@ -247,7 +275,9 @@ def test_a_driver_that_went_away_is_taken_up_again_when_it_is_back(machine):
     assert machine.ask("read")["error"] == ""
     machine.becomes("nvmlDeviceGetCount_v2 * 1", "nvmlInitWithFlags * 9")
     assert machine.ask("read")["readings"] == []
-    assert "not loaded" in machine.ask("read")["error"]
+    gone = machine.ask("read")
+    assert "not loaded" in gone["error"]
+    assert gone["down"], "nothing can run on its cards"
     machine.becomes()
     assert len(machine.ask("read")["readings"]) == 3
 
@@ -288,6 +318,7 @@ def test_a_hanging_driver_is_reported_at_once_costs_one_thread_and_recovers(mach
     machine.becomes("nvmlDeviceGetTemperatureV 1 hang")
     first = machine.ask("read", timeout_s=0.3)
     assert "has not answered for" in first["error"]
+    assert first["down"]
     assert 0.3 <= first["took_s"] < 5
     for _ in range(20):
         again = machine.ask("read", timeout_s=30)
