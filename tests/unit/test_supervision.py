@@ -514,6 +514,26 @@ def test_the_next_process_starts_only_when_the_memory_of_the_last_is_free(make):
     run(check())
 
 
+def test_memory_that_is_not_given_back_is_told_of_with_its_holder_and_holds_nobody_up(make):
+    async def check():
+        gpu = Gpu("GPU-1", 0, "card", Vendor.NVIDIA, 2**34)
+        supervisor, script = make(gpus=(gpu,))
+        told = []
+        script.state.on_notice.append(told.append)
+        supervisor.start()
+        await until(script, Phase.READY)
+        script.freed_after_s = math.inf
+        await supervisor.restart()
+        (notice,) = told
+        assert notice.kind == "vram_held"
+        assert notice.figures == {"pids": "100"}
+        assert "by pid 100 (" in notice.text
+        assert script.instance.phase is Phase.READY
+        await supervisor.stop()
+
+    run(check())
+
+
 def test_without_ollamas_key_one_starts_alone_until_it_answers(make, tmp_path):
     """Not until its models are loaded: by then it has long written the key."""
 

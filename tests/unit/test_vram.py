@@ -1,6 +1,15 @@
+import os
+import sys
+
 from virtual_time import now, run
 
-from ollama_fleet.control.supervisor.vram import FREED_WITHIN_S, no_reading, until_freed
+from ollama_fleet.control.supervisor.vram import (
+    FREED_WITHIN_S,
+    command_of,
+    describe,
+    no_reading,
+    until_freed,
+)
 from ollama_fleet.gpu import GpuReading, GpuSample
 
 
@@ -45,3 +54,16 @@ def test_strangers_and_other_gpus_are_not_waited_for():
         assert now() == 0
 
     run(check())
+
+
+def test_who_holds_memory_is_told_by_pid_command_and_whether_it_runs():
+    me, gone = os.getpid(), 2**22 + 1  # a pid beyond the kernel's largest
+    assert sys.executable in command_of(me) or "pytest" in command_of(me)
+    assert command_of(me).isprintable()
+    assert command_of(gone) == ""
+    told = describe((gone, me), {gone: "ollama runner --port 1", me: "ollama serve"})
+    assert told == (
+        f"by pid {gone} (ollama runner --port 1), which has ended; "
+        f"by pid {me} (ollama serve), which runs still"
+    )
+    assert "command unknown" in describe((gone,), {})

@@ -14,7 +14,7 @@ from ollama_fleet.control.ports import find_listener, is_free
 from ollama_fleet.control.processes import living_members
 from ollama_fleet.control.supervisor.endings import Ending, explain
 from ollama_fleet.control.supervisor.program import Identity, identity, replaced
-from ollama_fleet.control.supervisor.vram import until_freed
+from ollama_fleet.control.supervisor.vram import command_of, describe, until_freed
 from ollama_fleet.control.supervisor.warmth import Wanted, hot, order
 from ollama_fleet.errors import OllamaError
 from ollama_fleet.gpu import GpuSample
@@ -221,7 +221,7 @@ class Life:
     async def _bury(self, child: Child, end: Ending | None) -> tuple[int, ...]:
         """End whatever is left of the process; returns who would not die."""
         self._means.publish(Phase.STOPPING, end.cause if end else "")
-        members = frozenset(self._members(child))
+        members = dict(self._members(child))
         hurry = asyncio.create_task(self._shorten(child))
         try:
             undead = await child.stop(self._settings.stop_timeout_s)
@@ -233,21 +233,26 @@ class Life:
             await self._memory_back(members)
         return undead
 
-    def _members(self, child: Child) -> Iterator[int]:
-        """The processes that may hold memory of our GPUs."""
+    def _members(self, child: Child) -> Iterator[tuple[int, str]]:
+        """The processes that may hold memory of our GPUs, each with its command line."""
         if self._instance.spec.gpus:
-            yield child.pid
-            yield from (process.pid for process in living_members(child.pid))
+            pids = {child.pid, *(process.pid for process in living_members(child.pid))}
+            yield from ((pid, command_of(pid)) for pid in pids)
 
-    async def _memory_back(self, pids: frozenset[int]) -> None:
+    async def _memory_back(self, members: Mapping[int, str]) -> None:
+        pids = frozenset(members)
         uuids = frozenset(gpu.uuid for gpu in self._instance.spec.gpus)
         if not pids or self._signals.hurried.is_set():
             return
         held = await until_freed(pids, uuids, self._means.read_gpus)
         if held:
-            text = f"GPU memory is still held by processes that have ended: {held}"
-            name = self._instance.name
-            self._means.state.notice(Notice(kind=Kind.VRAM_HELD, text=text, instance=name))
+            told = Notice(
+                kind=Kind.VRAM_HELD,
+                text=f"its GPU memory is still held: {describe(held, members)}",
+                instance=self._instance.name,
+                figures={"pids": ",".join(map(str, held))},
+            )
+            self._means.state.notice(told)
 
     async def _shorten(self, child: Child) -> None:
         await self._signals.hurried.wait()

@@ -1,13 +1,16 @@
 """Is the memory of a dead process back? Only then may the next one start: VRAM is exclusive."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from pathlib import Path
 from typing import Final
 
+from ollama_fleet.control.processes import find_process
 from ollama_fleet.gpu import GpuSample
 
 FREED_WITHIN_S: Final = 10.0
 _POLL_S: Final = 0.1
+_COMMAND_CHARS: Final = 120
 
 
 async def no_reading() -> GpuSample:
@@ -38,3 +41,25 @@ async def until_freed(
 def _held(pids: frozenset[int], uuids: frozenset[str], sample: GpuSample) -> tuple[int, ...]:
     holders = {pid for r in sample.readings if r.uuid in uuids for pid in r.pids}
     return tuple(sorted(pids & holders))
+
+
+def command_of(pid: int) -> str:
+    """The command line of a process, on one line; "" for one that has ended, or has none."""
+    try:
+        raw = Path("/proc", str(pid), "cmdline").read_bytes()
+    except OSError:
+        return ""
+    words = raw.rstrip(b"\0").decode(errors="replace").split("\0")
+    line = " ".join("".join(c if c.isprintable() else " " for c in word) for word in words)
+    return line if len(line) <= _COMMAND_CHARS else f"{line[: _COMMAND_CHARS - 1]}…"
+
+
+def describe(held: Collection[int], commands: Mapping[int, str]) -> str:
+    """Who holds the memory, for people; `commands` are those from before the stop."""
+    return "; ".join(_who(pid, commands.get(pid, "")) for pid in held)
+
+
+def _who(pid: int, command: str) -> str:
+    process = find_process(pid)
+    how = "which runs still" if process is not None and process.alive else "which has ended"
+    return f"by pid {pid} ({command or 'command unknown'}), {how}"
