@@ -18,6 +18,7 @@ SECTIONS: Final[Mapping[str, Mapping[str, str]]] = {
         "init": "Write a fleet.yaml for this machine.",
         "doctor": "Check that this machine is fit to run a fleet.",
         "config": "Check and show the configuration.",
+        "keys": "Add, list and remove keys.",
         "plan": "Show what `up` would run, and why; start nothing.",
     },
     "Run": {
