@@ -15,8 +15,8 @@ from ollama_fleet.cli.commands import fleet as root
 
 ORDER = (  # what takes a model away comes after what needs it
     "config", "keys", "plan", "version", "completion", "init", "status", "top", "metrics", "pull",
-    "list", "show", "load", "stop", "sync", "cp", "rm", "restart", "history", "explain", "usage", "events",
-    "logs", "prune",
+    "list", "show", "load", "stop", "sync", "cp", "rm", "restart", "history", "explain", "usage",
+    "events", "logs", "prune",
 )  # fmt: skip
 ELSEWHERE = ("fleet events -f", "fleet logs -f", 'eval "$(fleet completion zsh)"')
 FLEET = """\
