@@ -185,6 +185,7 @@ def show(report: Report | cancel.Report | smuggling.Report, output: str) -> None
 
 def soak_chaos(options: argparse.Namespace) -> int:
     """Run a fleet through chaos; 1 if an invariant does not hold."""
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))  # stops the fleet
     seconds = options.minutes * 60
     found = chaos.run(chaos.Plan(seconds, options.seed, options.clients, options.faults))
     print(json.dumps(found.document()) if options.output == "json" else table(found))

@@ -22,6 +22,7 @@ CALM = Aftermath(
     processes_left=0,
     rss_slope_mib_per_min=0.0,
     loop_lag_p99_ms=5.0,
+    machine_lag_p99_ms=1.0,
 )
 PIECES = [" one", " two", " three"]
 TEXT = "".join(PIECES)
@@ -247,6 +248,11 @@ def test_a_request_counts_once_and_at_its_worst():
 )
 def test_what_is_left_of_a_fleet_breaks_its_invariant(change, named):
     assert found(GOOD, aftermath=replace(CALM, **change)).broken == (named,)
+
+
+def test_a_loop_is_not_blamed_for_a_machine_that_has_no_time_for_it():
+    busy = replace(CALM, loop_lag_p99_ms=100.0, machine_lag_p99_ms=40.0)
+    assert found(GOOD, aftermath=busy).holds
 
 
 def test_a_run_in_which_nothing_was_tried_does_not_hold():

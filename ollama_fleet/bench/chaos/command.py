@@ -11,13 +11,14 @@ import uvloop
 
 from ollama_fleet.bench.chaos.asks import asks
 from ollama_fleet.bench.chaos.clients import keep_asking, learn, new_session
-from ollama_fleet.bench.chaos.fleet import INSTANCES, ChaosFleet, chaos_fleet
+from ollama_fleet.bench.chaos.fleet import INSTANCES, KEPT_CONNECTIONS, ChaosFleet, chaos_fleet
 from ollama_fleet.bench.chaos.report import Aftermath, Report, report
 from ollama_fleet.bench.chaos.schedule import Fault, schedule
 from ollama_fleet.bench.chaos.striking import Striker
 from ollama_fleet.bench.chaos.verdict import Judged, worked_twice
 from ollama_fleet.bench.chaos.watching import (
     Sample,
+    lateness,
     loop_lag_p99_ms,
     open_fds,
     slope_mib_per_min,
@@ -41,6 +42,7 @@ class Found:
     settled_s: float | None
     fds_grown: int
     lag_ms: float | None
+    machine_lag_ms: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,7 @@ def run(plan: Plan) -> Report:
         processes_left=len(folder_processes()),
         rss_slope_mib_per_min=slope_mib_per_min(found.samples),
         loop_lag_p99_ms=found.lag_ms,
+        machine_lag_p99_ms=found.machine_lag_ms,
     )
     return report(
         judged,
@@ -92,19 +95,19 @@ async def _trial(fleet: ChaosFleet, plan: Plan) -> Found:
     )
     await ask(until_s=time.monotonic() + _WARM_UP_S)
     await _settled(fleet)
-    fds = open_fds(fleet.pid())
+    fds = open_fds(fleet.pid(), KEPT_CONNECTIONS)
     samples: list[Sample] = []
     striker, start_s = Striker(fleet), time.monotonic()
     watching = asyncio.create_task(watch(fleet, samples))
-    async with asyncio.TaskGroup() as group:
+    async with lateness() as machine_lag_ms, asyncio.TaskGroup() as group:
         strikes = schedule(plan.seed, plan.seconds * (1 - _LULL), INSTANCES, plan.faults)
         group.create_task(striker.carry_out(strikes, start_s))
         group.create_task(ask(until_s=start_s + plan.seconds))
     settled_s = await _settled(fleet)
     watching.cancel()
     lag_ms = loop_lag_p99_ms(await fleet.metrics())
-    grown = open_fds(fleet.pid()) - fds
-    return Found(judged, striker, samples, settled_s, grown, lag_ms)
+    grown = open_fds(fleet.pid(), KEPT_CONNECTIONS) - fds
+    return Found(judged, striker, samples, settled_s, grown, lag_ms, machine_lag_ms[0])
 
 
 async def _settled(fleet: ChaosFleet) -> float | None:

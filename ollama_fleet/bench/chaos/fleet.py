@@ -20,6 +20,9 @@ from ollama_fleet.directories import Directories
 from ollama_fleet.errors import Exit, FleetError
 
 INSTANCES: Final = 4
+_SLOTS: Final = 4
+KEPT_CONNECTIONS: Final = _SLOTS * (len(CHAT_MODELS) + 1) + 1
+"""To an instance: one per slot of each model, and one of the fleet's own."""
 _COMMAND_S: Final = 60.0
 _UNRETRIEVED: Final = "was never retrieved"
 

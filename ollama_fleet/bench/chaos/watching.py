@@ -3,9 +3,11 @@
 import asyncio
 import math
 import re
+import sys
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -69,8 +71,36 @@ def loop_lag_p99_ms(page: str) -> float | None:
     return math.inf if math.isinf(bound) else round(bound * 1000, 1)
 
 
-def open_fds(pid: int) -> int:
-    """File descriptors of a process; 0 of one that is gone."""
+@asynccontextmanager
+async def lateness() -> AsyncIterator[list[float]]:
+    """Watch how late the machine wakes a sleeper; on leaving its p99 in ms is in the list."""
+    found: list[float] = []
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "ollama_fleet.bench.chaos.lateness"),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    try:
+        yield found
+    finally:
+        said, _ = await process.communicate(b"")  # which closes its stdin
+        found.append(float(said))
+
+
+def open_fds(pid: int, kept_per_port: int) -> int:
+    """File descriptors of a process; 0 of one that is gone.
+
+    Connections that it has opened count from the one on that it may not keep open to one port:
+    how many of those are idle at a moment is chance.
+    """
     with suppress(psutil.Error):
-        return int(psutil.Process(pid).num_fds())
+        process = psutil.Process(pid)
+        fds = process.num_fds()
+        own = {c.laddr.port for c in process.net_connections("tcp") if c.status == "LISTEN"}
+        others = Counter(
+            c.raddr.port
+            for c in process.net_connections("tcp")
+            if c.raddr and c.laddr.port not in own
+        )
+        return int(fds - sum(min(count, kept_per_port) for count in others.values()))
     return 0
