@@ -8,7 +8,7 @@ from rich.text import Text
 
 from ollama_fleet.state.records import Phase
 from ollama_fleet.state.snapshot import InstanceSnapshot
-from ollama_fleet.tui.panels.text import Glyphs
+from ollama_fleet.tui.panels.text import Glyphs, Pieces, joined
 from ollama_fleet.tui.panels.view import View
 from ollama_fleet.units import show_bytes, show_duration
 
@@ -25,22 +25,16 @@ def detail(instance: InstanceSnapshot, view: View, width: int) -> Text:
     if trouble(instance):
         style = "red" if instance.phase is Phase.FAILED else "yellow"
         return Text(view.glyphs.fit(view.glyphs.clean(instance.cause), width), style)
-    clean = view.glyphs.clean
-    models = (
-        [Text(f"drained: {clean(instance.drain)}", "yellow")] if instance.drain is not None else []
-    )
-    models += [
-        Text(f"reloading {clean(name).removesuffix(':latest')}", "cyan")
-        for name in instance.reloading
-    ]
-    models += [
+    said = [*_reasons(instance, view.glyphs)]
+    said += [
         _model(instance, row, view)
         for row in instance.resident
         if isinstance(row.get("name"), str) and row["name"] not in instance.reloading
     ]
-    if not models:
+    if not said:
         return Text("no model in memory" if instance.phase is Phase.READY else "", "dim")
-    text = Text(f" {view.glyphs.dot} ", "dim").join(models)
+    dot = (f" {view.glyphs.dot} ", "dim")
+    text = joined([piece for pieces in said for piece in (dot, *pieces)][1:])
     if text.cell_len > width:
         room = max(0, width - len(view.glyphs.more))
         text.truncate(room, overflow="crop")
@@ -48,11 +42,17 @@ def detail(instance: InstanceSnapshot, view: View, width: int) -> Text:
     return text
 
 
-def _model(instance: InstanceSnapshot, row: Mapping[str, Any], view: View) -> Text:
-    text = Text(view.glyphs.clean(row["name"]).removesuffix(":latest"))
-    for word, style in _remarks(instance, row, view):
-        text.append(f" {word}", style)
-    return text
+def _reasons(instance: InstanceSnapshot, glyphs: Glyphs) -> Iterator[Pieces]:
+    """Why it is given no requests, or none for some models."""
+    if instance.drain is not None:
+        yield [(f"drained: {glyphs.clean(instance.drain)}", "yellow")]
+    for name in instance.reloading:
+        yield [(f"reloading {glyphs.clean(name).removesuffix(':latest')}", "cyan")]
+
+
+def _model(instance: InstanceSnapshot, row: Mapping[str, Any], view: View) -> Pieces:
+    remarks = [(f" {word}", style) for word, style in _remarks(instance, row, view)]
+    return [(view.glyphs.clean(row["name"]).removesuffix(":latest"), ""), *remarks]
 
 
 def _remarks(
