@@ -36,7 +36,8 @@ class ModelName:
 
     A cloud model's tag is that of the stub which Ollama stores for it (`x:cloud`, `x:120b-cloud`),
     so that it is never taken for the local model. `scheme` is empty unless the reference carried
-    one (`http://…`), which Ollama takes as leave to speak plain HTTP to that registry.
+    one (`http://…`), which Ollama takes as leave to speak plain HTTP to that registry; it takes any
+    word for one (`ftp://…`), and connects.
     """
 
     host: str
@@ -75,7 +76,6 @@ class ModelName:
             and _NAMESPACE.fullmatch(self.namespace) is not None
             and _PART.fullmatch(self.model) is not None
             and _PART.fullmatch(self.tag) is not None
-            and self.scheme in ("", "http", "https")
         )
 
     @property

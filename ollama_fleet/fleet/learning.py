@@ -80,5 +80,6 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _write(path: Path, saved: dict[str, Any]) -> None:
     new = path.with_suffix(".new")
+    new.touch(0o600)
     new.write_text(json.dumps(saved))
     new.replace(path)

@@ -147,8 +147,10 @@ def _write(path: Path, events: Sequence[Event], anew: bool) -> None:  # noqa: FB
     lines = encoded(events)
     if anew:
         new = path.with_suffix(".new")
+        new.touch(0o600)
         new.write_bytes(lines)
         new.replace(path)
     elif lines:
+        path.touch(0o600)
         with path.open("ab") as file:
             file.write(lines)

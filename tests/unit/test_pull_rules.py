@@ -19,7 +19,18 @@ def test_the_usual_registries_are_allowed(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["evil.example/x/y", "127.0.0.1:5000/x/y", "hf.co.evil.example/x/y"]
+    "name",
+    [
+        "evil.example/x/y",
+        "127.0.0.1:5000/x/y",
+        "hf.co.evil.example/x/y",
+        "https://evil.example/x/y",
+        "ftp://evil.example/x/y",
+        "http\u017f://evil.example/x/y",
+        "://evil.example/x/y",
+        "hf.co/x://evil.example/x/y",
+        "\u2028evil.example/x/y",
+    ],
 )
 def test_any_other_host_is_refused_with_the_key_that_allows_it(name):
     with pytest.raises(OllamaError, match=r"pulls\.registries") as error:
@@ -38,7 +49,8 @@ def test_a_star_allows_any_host():
 
 
 @pytest.mark.parametrize(
-    ("name", "without_tls"), [("http://hf.co/x/y", False), ("hf.co/x/y", True)]
+    ("name", "without_tls"),
+    [("http://hf.co/x/y", False), ("http+insecure://hf.co/x/y", False), ("hf.co/x/y", True)],
 )
 def test_without_tls_only_what_is_allowed_so(name, without_tls):
     with pytest.raises(OllamaError, match=r"pulls\.insecure"):

@@ -30,7 +30,7 @@ def allowed(registries: Collection[str], *, insecure: bool) -> Allowed:
                 f"pulls.registries in fleet.yaml allows {', '.join(registries) or 'none'}",
                 _FORBIDDEN,
             )
-        if not insecure and (without_tls or name.scheme == "http"):
+        if not insecure and (without_tls or name.scheme not in ("", "https")):
             raise OllamaError(
                 "pulls without TLS are not allowed; pulls.insecure in fleet.yaml allows them",
                 _FORBIDDEN,

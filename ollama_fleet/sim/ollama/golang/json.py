@@ -5,6 +5,7 @@ members in order with duplicates, because Go assigns them one after the other.
 """
 
 import json
+import math
 import re
 from collections.abc import Callable
 from typing import Any
@@ -48,6 +49,8 @@ def decode(body: bytes) -> Any:
         raise SyntaxProblemError(_explain(text, error)) from None
     except _ConstantError:
         raise SyntaxProblemError(_strange(text, _constant_at(text), _VALUE)) from None
+    except RecursionError:
+        raise SyntaxProblemError("exceeded max depth") from None
     return value
 
 
@@ -59,7 +62,13 @@ def _refuse(name: str) -> Any:
     raise _ConstantError(name)
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=Pairs, parse_constant=_refuse)
+def _integer(digits: str) -> float:
+    """Its value; Python reads no more than 4,300 digits of one."""
+    return int(digits) if len(digits) < _MANY_DIGITS else math.inf
+
+
+_MANY_DIGITS = 4000
+_DECODER = json.JSONDecoder(object_pairs_hook=Pairs, parse_constant=_refuse, parse_int=_integer)
 _VALUE = "looking for beginning of value"
 _AFTER = {True: "after object key:value pair", False: "after array element"}
 
