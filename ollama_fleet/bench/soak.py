@@ -1,4 +1,4 @@
-"""Long runs whose figures prove what holds: restarts, cancel, smuggling, chaos, faults."""
+"""Long runs whose figures prove what holds: restarts, cancel, smuggling, chaos, faults, siege."""
 
 import argparse
 import asyncio
@@ -24,6 +24,7 @@ from ollama_fleet.bench.chaos import command as chaos
 from ollama_fleet.bench.chaos.report import table
 from ollama_fleet.bench.chaos.schedule import Fault
 from ollama_fleet.bench.faults import command as faults
+from ollama_fleet.bench.siege import command as siege
 from ollama_fleet.bench.smuggling import command as smuggling
 from ollama_fleet.config import SupervisionConfig
 from ollama_fleet.control.launcher import LocalLauncher, become_subreaper
@@ -201,6 +202,13 @@ def soak_faults(options: argparse.Namespace) -> int:
     return 0 if holds else 1
 
 
+def soak_siege(options: argparse.Namespace) -> int:
+    """Besiege a fleet; 1 if others notice, or if the besiegers are not sent away in time."""
+    found = siege.run(options)
+    print(json.dumps(asdict(found)) if options.output == "json" else siege.table(found))
+    return 0 if found.holds else 1
+
+
 def _faults(text: str) -> tuple[Fault, ...]:
     return tuple(Fault(name) for name in text.split(","))
 
@@ -227,7 +235,10 @@ def main() -> int:
     broken.add_argument("--faults", type=_faults, default=tuple(Fault), metavar="KIND,KIND")
     broken.add_argument("-o", "--output", choices=["table", "json"], default="table")
     faults.add_arguments(commands.add_parser("faults", help="one fault at a time, under load"))
+    siege.add_arguments(commands.add_parser("siege", help="clients that hold connections open"))
     options = parser.parse_args()
+    if options.command == "siege":
+        return soak_siege(options)
     if options.command == "chaos":
         return soak_chaos(options)
     if options.command == "faults":

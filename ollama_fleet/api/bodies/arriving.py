@@ -53,6 +53,7 @@ class Arriving:
         try:
             piece = await self._next()
         except TimeoutError:
+            self._request.is_last = True  # what comes too late is not waited for (RFC 9110, 15.5.9)
             late = "the request body did not come in time"
             raise BadBody(408, late, Limit.BODY_TIMEOUT) from None
         except BrokenBody as error:
