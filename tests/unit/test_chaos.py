@@ -17,6 +17,7 @@ from ollama_fleet.sim.ollama.faults import parse
 
 CALM = Aftermath(
     settled_s=0.1,
+    failed_starts=(),
     unretrieved=0,
     fds_grown=0,
     processes_left=0,
@@ -239,6 +240,7 @@ def test_a_request_counts_once_and_at_its_worst():
     [
         ({"settled_s": None}, "in flight"),
         ({"settled_s": 2.5}, "in flight"),
+        ({"failed_starts": ("exit code 1",)}, "start after a crash"),
         ({"unretrieved": 1}, "unretrieved exceptions"),
         ({"fds_grown": 6}, "file descriptors"),
         ({"processes_left": 1}, "processes"),

@@ -63,6 +63,7 @@ def run(plan: Plan) -> Report:
         unretrieved, folder_processes = fleet.unretrieved(), fleet.processes
     aftermath = Aftermath(
         settled_s=found.settled_s,
+        failed_starts=tuple(found.striker.failed_starts),
         unretrieved=unretrieved,
         fds_grown=found.fds_grown,
         processes_left=len(folder_processes()),

@@ -23,6 +23,7 @@ class Aftermath:
     """
 
     settled_s: float | None
+    failed_starts: tuple[str, ...]
     unretrieved: int
     fds_grown: int
     processes_left: int
@@ -48,6 +49,7 @@ class Report:
     faults: Mapping[str, int]
     skipped: Mapping[str, str]
     settled_s: float | None
+    failed_starts: tuple[str, ...]
     unretrieved: int
     fds_grown: int
     processes_left: int
@@ -118,6 +120,8 @@ def _broken(
         yield "nothing was tried"
     if aftermath.settled_s is None or aftermath.settled_s > SETTLE_S:
         yield "in flight"
+    if aftermath.failed_starts:
+        yield "start after a crash"
     if aftermath.unretrieved:
         yield "unretrieved exceptions"
     if aftermath.fds_grown > FDS:

@@ -15,17 +15,19 @@ import psutil
 
 from ollama_fleet.bench.chaos.fleet import ChaosFleet
 from ollama_fleet.bench.chaos.schedule import Fault, Strike
-from ollama_fleet.errors import Exit
+from ollama_fleet.errors import Exit, FleetError
 
 Instance = Mapping[str, Any]  # a row of the fleet's snapshot
 
 _PATIENCE_S: Final = 10.0  # for a fleet that is being started again, and an instance to strike
 _LOOK_S: Final = 0.1
+_STARTS: Final = 3  # in vain, after which a fleet will not come back
 
 
 class Striker:
     """Strikes, and counts what has struck; `skipped` says of a fault why it could not.
 
+    `failed_starts` has the errors of a `fleet up` that came to nothing after a crash.
     An instance that does not run when its fault is due is waited for; in vain, if it takes long.
     """
 
@@ -33,8 +35,10 @@ class Striker:
         self._fleet = fleet
         self._up = asyncio.Event()
         self._up.set()
+        self._one_kill = asyncio.Lock()
         self.struck: Counter[str] = Counter()
         self.skipped: dict[str, str] = {}
+        self.failed_starts: list[str] = []
 
     async def carry_out(self, strikes: tuple[Strike, ...], start_s: float) -> None:
         """Strike at the right moments of the monotonic clock; return when all is lifted again."""
@@ -119,10 +123,22 @@ class Striker:
         return True
 
     async def _kill_fleet(self) -> None:
-        self._up.clear()
-        await self._fleet.kill()
-        await self._fleet.start_again()
-        self._up.set()
+        async with self._one_kill:
+            self._up.clear()
+            await self._fleet.kill()
+            while not await self._started():
+                await asyncio.sleep(_LOOK_S)
+            self._up.set()
+
+    async def _started(self) -> bool:
+        try:
+            await self._fleet.start_again()
+        except FleetError as error:
+            self.failed_starts.append(str(error))
+            if len(self.failed_starts) > _STARTS:
+                raise
+            return False
+        return True
 
     # -- what the simulated Ollama does to itself --------------------------------------------------
 
