@@ -11,6 +11,9 @@ from pathlib import Path
 
 import aiohttp
 
+from ollama_fleet.cli.control import Control
+from ollama_fleet.directories import Directories
+
 
 def free_port() -> int:
     with socket.socket() as probe:
@@ -88,7 +91,7 @@ class FleetProcess:
         return done
 
     def status(self) -> dict:
-        return json.loads(self.run("status", "-o", "json", check=False).stdout)
+        return Control(Directories.find(self.environment)).status()
 
     def instances(self) -> dict[str, dict]:
         return {i["name"]: i for i in self.status()["instances"]}

@@ -104,9 +104,23 @@ def test_a_demo_serves_a_load_without_errors_and_reports_it(demo):
 
 def test_on_a_terminal_the_dashboard_is_shown_while_the_load_runs(demo):
     """Then the terminal is given back for the summary."""
+    shown = b""
+    for seconds in (3, 15, 45):  # on a slow machine the load may end before the first picture
+        before, shown, after = on_a_terminal(demo, seconds)
+        assert b"clients ask" in before
+        assert b", 0 errors, " in after
+        if b"gpu-3" in shown:
+            break
+    assert b"SIMULATED" in shown
+    assert b"gpu-3" in shown
+    assert b"errors" not in shown
+
+
+def on_a_terminal(demo, seconds):
+    """What a demo writes before the dashboard is there, with it, and after it."""
     keyboard, screen = os.openpty()
     fcntl.ioctl(screen, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-    process = demo("--seconds", "3", stdin=screen, stdout=screen, stderr=screen)
+    process = demo("--seconds", str(seconds), stdin=screen, stdout=screen, stderr=screen)
     os.close(screen)
     output = b""
     with contextlib.suppress(OSError):  # what the end of a pseudo-terminal reads as
@@ -116,11 +130,7 @@ def test_on_a_terminal_the_dashboard_is_shown_while_the_load_runs(demo):
     assert process.wait() == 0, output.decode(errors="replace")
     before, _, rest = output.partition(b"\x1b[?1049h")
     shown, _, after = rest.partition(b"\x1b[?1049l")
-    assert b"clients ask" in before
-    assert b"SIMULATED" in shown
-    assert b"gpu-3" in shown
-    assert b"errors" not in shown
-    assert b", 0 errors, " in after
+    return before, shown, after or before
 
 
 @pytest.mark.parametrize(

@@ -126,7 +126,7 @@ def test_a_lone_instance_serves_another_context_however_busy_it_is_with_the_firs
 
 
 def test_the_client_that_triggers_a_load_may_leave_and_the_load_goes_on(up):
-    fleet = up(ONE, scale=2)  # a load takes four seconds
+    fleet = up(ONE, scale=1)  # a load takes eight seconds
 
     async def impatient():
         async with aiohttp.ClientSession() as session:
