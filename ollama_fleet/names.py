@@ -133,7 +133,7 @@ def canonical(text: str) -> str:
 _LONGEST = 1024  # characters; no valid reference is longer, and the cache keeps what it is asked
 
 
-@lru_cache(1024)
+@lru_cache(8192)  # a list of models is read every two seconds: all of it should be kept
 def _canonical(text: str) -> str:
     try:
         return ModelName.parse(text).key

@@ -6,32 +6,46 @@ or an `OllamaError`.
 """
 
 import asyncio
-import json
-import math
-import re
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from datetime import datetime
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
 
 from ollama_fleet.errors import OllamaError
-from ollama_fleet.names import canonical
+from ollama_fleet.ollama.answers import (
+    Record,
+    decode,
+    plain,
+    plain_text,
+    refusal,
+    resident_models,
+    stored_models,
+    unix_s,
+)
 from ollama_fleet.state import ResidentModel, StoredModel
 from ollama_fleet.units import show_bytes
 
-_LISTING_BYTES: Final = 64 * 2**20
+__all__ = [
+    "ONLY_EMBEDS",
+    "Ollama",
+    "decode",
+    "new_session",
+    "refusal",
+    "resident_models",
+    "stored_models",
+    "unix_s",
+]
+
+_LISTING_BYTES: Final = 4 * 2**20  # ten thousand models; a longer list is no list
+_AT_ONCE_BYTES: Final = 2**17  # what is larger is read beside the loop, which has others to serve
 _ERROR_BYTES: Final = 64 * 2**10
-_TEXT_CHARS: Final = 2000
-_SIZE_LIMIT: Final = 2**63  # sizes are int64 to Ollama
-_SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 _ERROR_RECORD_STATUS: Final = 500  # as Ollama answers the same error to a pull that is no stream
 ONLY_EMBEDS: Final = "does not support generate"  # what a model that only embeds is refused with
 
-Record = Mapping[str, Any]
+_Answer = TypeVar("_Answer")
 
 
 def new_session() -> aiohttp.ClientSession:
@@ -55,21 +69,23 @@ class Ollama:
 
     async def version(self, *, timeout_s: float = 10.0) -> str:
         """Return its version; the cheapest sign of life."""
-        version = _text(await self._call("GET", "/api/version", timeout_s=timeout_s), "version")
+        version = plain_text(
+            await self._call("GET", "/api/version", timeout_s=timeout_s), "version"
+        )
         if not version:
             raise OllamaError("the answer has no `version`")
         return version
 
     async def tags(self, *, timeout_s: float = 10.0) -> tuple[StoredModel, ...]:
         """List the models in its store."""
-        return stored_models(await self._call("GET", "/api/tags", timeout_s=timeout_s))
+        return await self._list("/api/tags", stored_models, timeout_s)
 
     async def ps(self, *, timeout_s: float = 12.0) -> tuple[ResidentModel, ...]:
         """List the models in its memory. A model that is being loaded is not among them.
 
         Slow while it loads or unloads: it waits for its runners' locks.
         """
-        return resident_models(await self._call("GET", "/api/ps", timeout_s=timeout_s))
+        return await self._list("/api/ps", resident_models, timeout_s)
 
     async def show(self, name: str, *, timeout_s: float = 10.0) -> dict[str, Any]:
         """Return all that it knows of a model in its store."""
@@ -128,7 +144,7 @@ class Ollama:
                     raise OllamaError(f"the connection was lost during the pull of {name}")
                 record = decode(line)
                 if error := record.get("error"):
-                    raise OllamaError(_plain(error), _ERROR_RECORD_STATUS)
+                    raise OllamaError(plain(error), _ERROR_RECORD_STATUS)
                 yield record
                 if record.get("status") == "success":
                     return
@@ -159,13 +175,31 @@ class Ollama:
         self, method: str, path: str, body: Record | None = None, *, timeout_s: float
     ) -> dict[str, Any]:
         """Send a request and read the whole answer, an object."""
+        return await self._read(method, path, body, decode, timeout_s)
+
+    async def _list(
+        self, path: str, records: Callable[[Record], _Answer], timeout_s: float
+    ) -> _Answer:
+        return await self._read("GET", path, None, lambda raw: records(decode(raw)), timeout_s)
+
+    async def _read(
+        self,
+        method: str,
+        path: str,
+        body: Record | None,
+        read: Callable[[bytes], _Answer],
+        timeout_s: float,
+    ) -> _Answer:
+        """Send a request; what `read` makes of the whole answer."""
         async with self._deadline(timeout_s):
             response = await self._send(method, path, body)
             try:
-                answer = await _read(response, _LISTING_BYTES)
+                answer = await _whole(response, _LISTING_BYTES)
             finally:
                 response.close()  # back to the pool it went when it was read up
-        return decode(answer)
+        if len(answer) <= _AT_ONCE_BYTES:
+            return read(answer)
+        return await asyncio.to_thread(read, answer)
 
     async def _send(self, method: str, path: str, body: Record | None) -> aiohttp.ClientResponse:
         """Send a request; the head of the answer, if it is a good one. The caller closes it."""
@@ -175,7 +209,7 @@ class Ollama:
         if response.status == 200:
             return response
         try:
-            raise refusal(response.status, await _read(response, _ERROR_BYTES))
+            raise refusal(response.status, await _whole(response, _ERROR_BYTES))
         finally:
             response.close()
 
@@ -188,113 +222,11 @@ class Ollama:
         except TimeoutError as error:
             raise OllamaError(f"no answer from {self._base_url} in {timeout_s:g}s") from error
         except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as error:
-            cause = _plain(str(error)) or type(error).__name__
+            cause = plain(str(error)) or type(error).__name__
             raise OllamaError(f"no answer from {self._base_url}: {cause}") from error
 
 
-def decode(body: bytes) -> dict[str, Any]:
-    """Read an object whose every value can be written again as JSON in UTF-8."""
-    try:
-        answer = json.loads(body.decode(), parse_float=_finite, parse_constant=_finite)
-        if _SURROGATE.search(body):  # half a pair is a str that cannot be encoded
-            json.dumps(answer, ensure_ascii=False).encode()
-    except (ValueError, RecursionError) as error:
-        raise OllamaError(f"the answer is not JSON: {_plain(str(error))}") from error
-    if not isinstance(answer, dict):
-        raise OllamaError("the answer is not a JSON object")
-    return answer
-
-
-def stored_models(answer: Record) -> tuple[StoredModel, ...]:
-    """The models of an answer to /api/tags."""
-    return tuple(
-        StoredModel(
-            key=canonical(name),
-            name=name,
-            digest=_text(row, "digest"),
-            size_bytes=_size(row, "size"),
-            row=row,
-        )
-        for name, row in _rows(answer)
-    )
-
-
-def resident_models(answer: Record) -> tuple[ResidentModel, ...]:
-    """The models of an answer to /api/ps."""
-    return tuple(
-        ResidentModel(
-            key=canonical(name),
-            name=name,
-            size_bytes=_size(row, "size"),
-            vram_bytes=_size(row, "size_vram"),
-            expires_at=_text(row, "expires_at"),
-            row=row,
-            expires_s=unix_s(_text(row, "expires_at")),
-        )
-        for name, row in _rows(answer)
-    )
-
-
-def refusal(status: int, body: bytes) -> OllamaError:
-    """What an answer other than 200 means, in Ollama's own words where it has some."""
-    try:
-        reason = _plain(decode(body).get("error") or "")
-    except OllamaError:
-        reason = _plain(body.decode(errors="replace"))
-    return OllamaError(reason or f"answered with HTTP status {status}", status)
-
-
-def _rows(answer: Record) -> Iterator[tuple[str, Record]]:
-    if "models" not in answer:
-        raise OllamaError("the answer has no `models`")
-    rows = [] if answer["models"] is None else answer["models"]  # so old versions say "none"
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise OllamaError("the answer's `models` is not a list of objects")
-    for row in rows:
-        name = _text(row, "name")
-        if not name:
-            raise OllamaError("the answer has a model without a name")
-        yield name, row
-
-
-def _text(record: Record, field: str) -> str:
-    """A short text, safe to show; a field that is not there is empty."""
-    value = record.get(field, "")
-    if not isinstance(value, str) or not value.isprintable() or len(value) > _TEXT_CHARS:
-        raise OllamaError(f"the answer's `{field}` is not a plain text")
-    return value
-
-
-def _size(record: Record, field: str) -> int:
-    """A number of bytes; a field that is not there is 0."""
-    value = record.get(field, 0)
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < _SIZE_LIMIT:
-        raise OllamaError(f"the answer's `{field}` is not a size in bytes")
-    return value
-
-
-def unix_s(stamp: object) -> float:
-    """Unix seconds of an RFC 3339 time; infinite if it cannot be read."""
-    try:
-        return datetime.fromisoformat(str(stamp)).timestamp()
-    except (ValueError, OverflowError):
-        return math.inf
-
-
-def _finite(text: str) -> float:
-    """Raise ValueError for what JSON does not have: NaN and the infinities."""
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError(f"{text} is not a number in JSON")
-    return value
-
-
-def _plain(text: object) -> str:
-    """A text of foreign origin as one line for people, without what a terminal would obey."""
-    return "".join(c if c.isprintable() else " " for c in str(text)[:_TEXT_CHARS]).strip()
-
-
-async def _read(response: aiohttp.ClientResponse, limit_bytes: int) -> bytes:
+async def _whole(response: aiohttp.ClientResponse, limit_bytes: int) -> bytes:
     """Read a whole body, unless it is larger. Raises OllamaError."""
     body = bytearray()
     async for piece in response.content.iter_any():
