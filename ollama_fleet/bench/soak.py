@@ -19,7 +19,7 @@ from pathlib import Path
 
 import uvloop
 
-from ollama_fleet.bench import cancel
+from ollama_fleet.bench import cancel, flood
 from ollama_fleet.bench.chaos import command as chaos
 from ollama_fleet.bench.chaos.report import table
 from ollama_fleet.bench.chaos.schedule import Fault
@@ -175,7 +175,7 @@ def resources() -> Resources:
     return Resources(fds, len(asyncio.all_tasks()), threading.active_count())
 
 
-def show(report: Report | cancel.Report | smuggling.Report, output: str) -> None:
+def show(report: Report | cancel.Report | smuggling.Report | flood.Report, output: str) -> None:
     """Print a report."""
     if output == "json":
         print(json.dumps(asdict(report)))
@@ -228,6 +228,9 @@ def main() -> int:
     bent.add_argument("--cases", type=int, default=10_000)
     bent.add_argument("--seed", type=int, default=1)
     bent.add_argument("-o", "--output", choices=["table", "json"], default="table")
+    printing = commands.add_parser("flood", help="a child that prints 100 MB/s")
+    printing.add_argument("--seconds", type=float, default=30.0)
+    printing.add_argument("-o", "--output", choices=["table", "json"], default="table")
     broken = commands.add_parser("chaos", help="a fleet under load while all goes wrong")
     broken.add_argument("--minutes", type=float, default=30.0)
     broken.add_argument("--seed", type=int, default=1)
@@ -244,11 +247,13 @@ def main() -> int:
     if options.command == "faults":
         return soak_faults(options)
     logging.disable(logging.WARNING)  # the kills are meant
-    report: Report | cancel.Report | smuggling.Report
+    report: Report | cancel.Report | smuggling.Report | flood.Report
     if options.command == "cancel":
         report = uvloop.run(cancel.cancel_streams(options.streams, options.seed))
     elif options.command == "smuggling":
         report = uvloop.run(smuggling.smuggle(options.cases, options.seed))
+    elif options.command == "flood":
+        report = uvloop.run(flood.flood(options.seconds))
     else:
         become_subreaper()
         report = uvloop.run(soak_restarts(options.cycles))

@@ -127,7 +127,7 @@ class Striker:
             self._up.clear()
             await self._fleet.kill()
             while not await self._started():
-                await asyncio.sleep(_LOOK_S)
+                continue
             self._up.set()
 
     async def _started(self) -> bool:
