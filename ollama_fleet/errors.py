@@ -82,6 +82,19 @@ class ConfigError(FleetError):
         self.problems = problems
 
 
+class NotLive(FleetError):
+    """fleet.yaml says something else of what a running fleet cannot change; `keys` name it."""
+
+    exit_code = Exit.CONFIG
+
+    def __init__(self, keys: Sequence[str]) -> None:
+        super().__init__(
+            f"{', '.join(keys)}: that cannot change while the fleet runs",
+            "nothing was changed; `fleet down` and `fleet up` take it",
+        )
+        self.keys = tuple(keys)
+
+
 class PlacementError(FleetError):
     """The wanted groups and the GPUs at hand do not go together."""
 

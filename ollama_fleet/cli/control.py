@@ -67,6 +67,10 @@ class Control:
         answer = self._document("POST", "/v1/undrain", wanted, ANSWER_TIMEOUT_S)
         return list(answer["undrained"])
 
+    def reload(self, *, dry_run: bool) -> Document:
+        """Have fleet.yaml read again; ollama_fleet.fleet.reloading.Reloaded as JSON has it."""
+        return self._document("POST", "/v1/reload", {"dry_run": dry_run}, None)
+
     def down(self, *, now: bool) -> None:
         """Tell the fleet to stop; returns when it has begun to."""
         with self._asked("POST", "/v1/down", {"now": now}, ANSWER_TIMEOUT_S) as response:
@@ -223,6 +227,8 @@ def _refusal(status: int, body: bytes) -> FleetError:
     text = body.decode(errors="replace").strip()
     try:
         told = json.loads(text)
-        return FleetError(str(told["error"]), str(told.get("hint") or ""))
+        error = FleetError(str(told["error"]), str(told.get("hint") or ""))
+        error.exit_code = Exit(told.get("exit_code", Exit.FAILED))
     except (ValueError, TypeError, KeyError):
         return FleetError(f"the fleet answered {status}: {text or 'nothing'}")
+    return error

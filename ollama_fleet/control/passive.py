@@ -48,7 +48,7 @@ class PassiveHealth:
             settings.eject_max_s,
         )
         state.rotation.slow_start_s = settings.slow_start_s
-        self._conducts = dict.fromkeys(state.instances.values(), Conduct())
+        self._conducts: dict[Instance, Conduct] = {}
 
     def __enter__(self) -> Self:
         state = self._state
@@ -99,7 +99,7 @@ class PassiveHealth:
     # -- what comes of it -----------------------------------------------------------------------
 
     def _count(self, instance: Instance, sign: Sign, why: object = "") -> None:
-        now_s, before = self._clock(), self._conducts[instance]
+        now_s, before = self._clock(), self._conducts.get(instance, Conduct())
         conduct = before.after(sign, self._patience, now_s, alone=self._alone(instance))
         self._conducts[instance] = conduct
         if conduct.ejections > before.ejections:

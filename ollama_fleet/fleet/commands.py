@@ -10,6 +10,7 @@ from ollama_fleet.api.admin.events import EventCommands
 from ollama_fleet.api.admin.live import LiveCommands
 from ollama_fleet.api.admin.models import ModelCommands
 from ollama_fleet.api.admin.prunings import PruneCommands
+from ollama_fleet.api.admin.reloads import Reload, ReloadCommands
 from ollama_fleet.api.admin.requests import RequestCommands
 from ollama_fleet.api.admin.syncs import SyncCommands
 from ollama_fleet.control.library import Library
@@ -29,15 +30,17 @@ def command_routes(
     preloads: Preloads,
     library: Library,
     recording: Recording,
-    declared: Sequence[str],
+    reload: Reload,
+    declared: Callable[[], Sequence[str]],
     clock: Callable[[], float],
 ) -> tuple[web.RouteDef, ...]:
-    """The routes of all parts but the first. `declared` are the models that fleet.yaml names."""
+    """The routes of all parts but the first. `declared` gives the models that fleet.yaml names."""
     return (
         *ModelCommands(state, relay, mutations, preloads).routes(),
         *SyncCommands(state, library.syncs, declared).routes(),
         *LiveCommands(relay, recording.lately, clock).routes(),
         *DrainCommands(state).routes(),
+        *ReloadCommands(reload).routes(),
         *EventCommands(state.events).routes(),
         *PruneCommands(Pruning(state, mutations, time)).routes(),
         *RequestCommands(recording.path).routes(),

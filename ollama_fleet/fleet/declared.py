@@ -61,16 +61,31 @@ class Declared:
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        if self._models:
-            self._state.on_change.append(self._news.set)
-            self._task = asyncio.create_task(self._run(), name="declared models")
+        self._state.on_change.append(self._news.set)
+        self._begin()
         return self
+
+    def models(self) -> Sequence[str]:
+        """The models that fleet.yaml names now."""
+        return self._models
+
+    def change(self, models: Sequence[str]) -> None:
+        """See to other models from now on, and to all that is to be in memory."""
+        self._models = models
+        if self._task is not None:
+            self._task.cancel()
+        self._begin()
+
+    def _begin(self) -> None:
+        self._task = None
+        if self._models:
+            self._task = asyncio.create_task(self._run(), name="declared models")
 
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
+        self._state.on_change.remove(self._news.set)
         if self._task is not None:
-            self._state.on_change.remove(self._news.set)
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 

@@ -1,28 +1,21 @@
 """From a configuration to what would be run: GPUs found, instances placed, nothing started."""
 
 import asyncio
-import hashlib
-import os
-import shutil
-import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
-from ollama_fleet.config import Address, Config, GroupConfig, Loaded
+from ollama_fleet.config import Address, Config, Loaded
 from ollama_fleet.control.ports import Claims, find_listener, is_free
 from ollama_fleet.control.stores import model_sizes
 from ollama_fleet.directories import Directories
-from ollama_fleet.errors import FleetError, PortTaken, StartFailed
-from ollama_fleet.gpu import GpuSource, Inventory
-from ollama_fleet.gpu.discover import GpuReader, sources
-from ollama_fleet.placement import Placement, place
-from ollama_fleet.sim.hardware import SimulatedGpus
-from ollama_fleet.sim.ollama.catalogue import install_profile
-from ollama_fleet.sim.ollama.profile import Node, Profile, load
-from ollama_fleet.sim.ollama.store import Store
+from ollama_fleet.errors import PortTaken, StartFailed
+from ollama_fleet.fleet.simulating import install_profile_models, profile_called
+from ollama_fleet.fleet.wishes import Wish, wish
+from ollama_fleet.gpu import Inventory
+from ollama_fleet.gpu.discover import GpuReader
+from ollama_fleet.placement import InstanceSpec, Placement, place
+from ollama_fleet.placement.changes import settle
 
 FIRST_PORT = 11435  # the one behind Ollama's own
 INVENTORY_TIMEOUT_S = 20.0  # a driver that was asleep may take seconds
@@ -73,68 +66,72 @@ async def prepared(
     simulate: str | None = None,
 ) -> Prepared:
     """The same on a running loop; the driver is asked off it."""
-    config, inherited, found = one_spelling(loaded.config), dict(environ), sources()
-    argv = _command(config, environ)
-    if simulate is not None:
-        profile = _profile(simulate)
-        config, found = _simulated(loaded, profile, directories)
-        inherited |= _simulation_environment(simulate, directories)
-        argv = (sys.executable, "-m", "ollama_fleet.sim.ollama", "serve")
+    asked = wish(loaded, directories=directories, environ=environ, simulate=simulate)
     claims = Claims(directories.ports)
-    reader = GpuReader(found, time.monotonic)
+    reader = GpuReader(asked.sources, time.monotonic)
     inventory = await reader.inventory(INVENTORY_TIMEOUT_S)
-    placement = place(
-        config,
-        inventory,
-        ports=_ports(config, claims),
-        inherited=inherited,
-        model_bytes=model_sizes(*config.stores),
-    )
     return Prepared(
-        config=config,
+        config=asked.config,
         inventory=inventory,
-        placement=placement,
-        argv=argv,
+        placement=_placed(asked, inventory, _ports(asked.config, claims)),
+        argv=asked.argv,
         simulated=simulate or "",
         reader=reader,
         claims=claims,
     )
 
 
-def one_spelling(config: Config) -> Config:
-    """The same, but that stores which links make one folder are called by one path.
+def prepared_anew(
+    plan: Prepared,
+    loaded: Loaded,
+    *,
+    directories: Directories,
+    environ: Mapping[str, str],
+    running: Iterable[InstanceSpec],
+) -> Prepared:
+    """What another configuration makes of a running fleet, on the GPUs that it found at its start.
 
-    A store is known by its path: two would be changed as if one did not see the other's models.
+    Who runs already keeps its port, where ports may be any. Raises FleetError.
     """
-    known = {os.path.realpath(config.ollama.models): config.ollama.models}
-    groups = tuple(
-        group.model_copy(
-            update={"store": known.setdefault(os.path.realpath(group.store), group.store)}
-        )
-        if group.store is not None
-        else group
-        for group in config.groups
+    asked = wish(loaded, directories=directories, environ=environ, simulate=plan.simulated or None)
+    ports = {spec.name: spec.port for spec in running if not spec.external}
+    if asked.config.instance_ports == "auto":
+        placement = _placed(asked, plan.inventory, iter(range(FIRST_PORT, 65536)))
+        drawn = plan.claims.draw("127.0.0.1", FIRST_PORT)
+        placement = replace(placement, instances=settle(placement.instances, ports, drawn))
+    else:
+        placement = _placed(asked, plan.inventory, _ports(asked.config, plan.claims))
+        ours = (spec for spec in placement.instances if not spec.external)
+        _require_ports(spec for spec in ours if spec.port not in ports.values())
+    made = replace(plan, config=asked.config, placement=placement, argv=asked.argv)
+    _require_program(made)
+    return made
+
+
+def _placed(asked: Wish, inventory: Inventory, ports: Iterator[int]) -> Placement:
+    return place(
+        asked.config,
+        inventory,
+        ports=ports,
+        inherited=asked.inherited,
+        model_bytes=model_sizes(*asked.config.stores),
     )
-    return config.model_copy(update={"groups": groups})
 
 
 def install_models(plan: Prepared) -> None:
     """Put the models into the simulated stores that their profile has from the start."""
     if plan.simulated:
-        profile = _profile(plan.simulated)
-        for path in plan.config.stores:
-            store = Store(path)
-            store.create_directories()
-            install_profile(store, profile)
-
-
-def _command(config: Config, environ: Mapping[str, str]) -> tuple[str, ...]:
-    found = shutil.which(config.ollama.binary, path=environ.get("PATH"))
-    return (found, "serve") if found else ()
+        install_profile_models(profile_called(plan.simulated), plan.config.stores)
 
 
 def require_startable(plan: Prepared) -> None:
     """Raise StartFailed or PortTaken for what keeps instances of ours from being started."""
+    _require_program(plan)
+    if plan.config.instance_ports != "auto":
+        _require_ports(spec for spec in plan.placement.instances if not spec.external)
+
+
+def _require_program(plan: Prepared) -> None:
     own = [spec for spec in plan.placement.instances if not spec.external]
     if own and not plan.argv:
         raise StartFailed(
@@ -142,7 +139,9 @@ def require_startable(plan: Prepared) -> None:
             "install Ollama (https://ollama.com/download), set `ollama.binary` in fleet.yaml, "
             "or try a fleet without it: `fleet up --simulate`",
         )
-    wanted = () if plan.config.instance_ports == "auto" else own
+
+
+def _require_ports(wanted: Iterable[InstanceSpec]) -> None:
     for spec in wanted:
         if not is_free(spec.host, spec.port):
             raise PortTaken(
@@ -166,54 +165,3 @@ def _ports(config: Config, claims: Claims) -> Iterator[int]:
     if config.instance_ports == "auto":
         return claims.draw("127.0.0.1", FIRST_PORT)
     return iter(range(config.instance_ports, 65536))
-
-
-def _profile(name: str) -> Profile:
-    try:
-        return load(name)
-    except (ValueError, OSError) as error:
-        raise FleetError(
-            f"no simulation profile {name!r}: {error}",
-            "built in are 4-mixed, 8xH100 and 2x24GB; any other is the path of a YAML file",
-        ) from None
-
-
-def _simulated(
-    loaded: Loaded, profile: Profile, directories: Directories
-) -> tuple[Config, tuple[GpuSource, ...]]:
-    """The configuration on a simulated box: its own stores; without a file, a group per GPU.
-
-    Groups that share a store in the file share one here.
-    """
-    config = loaded.config
-    stores = directories.simulation / "models", directories.simulation / "stores"
-    changes: dict[str, Any] = {
-        "ollama": config.ollama.model_copy(update={"models": stores[0]}),
-        "groups": tuple(_with_store(group, stores[1]) for group in config.groups),
-    }
-    if loaded.path is None:
-        changes["groups"] = tuple(_group_per_gpu(profile.nodes))
-    hardware = directories.simulation / "gpus"
-    return config.model_copy(update=changes), (SimulatedGpus(profile, hardware),)
-
-
-def _group_per_gpu(nodes: Sequence[Node]) -> Iterator[GroupConfig]:
-    """Each with its own slots; the instances are called as those of a real box without a file."""
-    for node in nodes:
-        name = "gpu" if len(nodes) == 1 else f"gpu-{node.index}"
-        yield GroupConfig(name=name, gpus=(node.index,), num_parallel=node.slots)
-
-
-def _with_store(group: GroupConfig, stores: Path) -> GroupConfig:
-    if group.store is None:
-        return group
-    name = hashlib.sha256(os.fsencode(group.store)).hexdigest()[:12]
-    return group.model_copy(update={"store": stores / name})
-
-
-def _simulation_environment(name: str, directories: Directories) -> dict[str, str]:
-    path = Path(name)
-    return {
-        "OLLAMA_SIM_PROFILE": str(path.absolute()) if path.suffix else name,
-        "OLLAMA_SIM_HARDWARE": str(directories.simulation / "gpus"),
-    }

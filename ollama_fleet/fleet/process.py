@@ -38,6 +38,13 @@ def tell_of_fault(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> 
     log.error("%s", context["message"], exc_info=context.get("exception"), extra=where)
 
 
+def set_log_level(name: str) -> None:
+    """Log from that level on; where it was told to tell everything (-v) it goes on to."""
+    root = logging.getLogger()
+    if root.level != logging.DEBUG or name == "debug":
+        root.setLevel(logging.getLevelNamesMapping()[name.upper()])
+
+
 def leave_out_what_stays() -> None:
     """Spare the garbage collector what is there for good: its rounds hold up every stream."""
     gc.collect()

@@ -1,7 +1,7 @@
 """What becomes of a request's record: a row of the history, counts for Prometheus, a log line."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
@@ -15,7 +15,7 @@ from ollama_fleet.gpu import GpuSample
 from ollama_fleet.history import Bounds, Energy, History, HistoryApart, RequestRecord
 from ollama_fleet.log import dropped_lines
 from ollama_fleet.metrics import Configured, Metrics, Sources
-from ollama_fleet.state import State
+from ollama_fleet.state import Instance, State
 from ollama_fleet.tracing import Traced
 from ollama_fleet.tracing.writer import SpanWriter
 
@@ -68,15 +68,24 @@ class Recording:
         self._access = AccessLog(config.logs.access, clock=clock)
         self.lately = Lately(wall)
         self._noticing = Noticing(state, clock=clock, later=later)
-        self._energy = Energy(
-            {i.name: tuple(gpu.uuid for gpu in i.spec.gpus) for i in state.instances.values()}
-        )
+        self._energy = Energy({})
+        self.seat(state.instances.values())
+        self._wall = wall
         state.on_gpus.append(self._read)
 
     def answered(self, route: str, status: int) -> None:
         """Count an answer that no instance gave."""
         if self.metrics is not None:
             self.metrics.answered(route, status)
+
+    def configured(self, taken: bool) -> None:  # noqa: FBT001 - the shape of the callback
+        """Note whether the configuration that was read just now is in force."""
+        if self.metrics is not None:
+            self.metrics.configured(self._wall() if taken else None)
+
+    def seat(self, instances: Iterable[Instance]) -> None:
+        """Reckon energy by the GPUs that instances have from now on."""
+        self._energy.share({i.name: tuple(gpu.uuid for gpu in i.spec.gpus) for i in instances})
 
     def over_budget(self, failure: Failure) -> None:
         """Count a failure for which the budget did not allow another try."""

@@ -5,7 +5,7 @@ import random
 import time
 from collections.abc import Callable
 
-from ollama_fleet.config import Config
+from ollama_fleet.config import Config, LimitsConfig
 from ollama_fleet.control.passive import PassiveHealth
 from ollama_fleet.fleet.learning import Learned
 from ollama_fleet.fleet.recording import Recording
@@ -60,17 +60,28 @@ def make_relay(
         state,
         admission,
         Loading(state, wall=time.time),
-        Timeouts(
-            connect_s=limits.connect_timeout_s,
-            first_byte_s=limits.first_byte_timeout_s,
-            idle_s=limits.idle_timeout_s,
-        ),
+        _timeouts(limits),
         on_end=recording.ended,
         on_over_budget=recording.over_budget,
         budget=Budget(config.health.retry_share, config.health.retry_least),
         clock=clock,
         wall=time.time,
         traces=traces,
+    )
+
+
+def retune(config: Config, admission: Admission, relay: Relay) -> None:
+    """Have both go by another configuration, as far as that can change while they serve."""
+    queue = config.queue
+    admission.retune(limit=queue.limit, per_tenant=queue.per_tenant, timeout_s=queue.timeout_s)
+    relay.retune(_timeouts(config.limits))
+
+
+def _timeouts(limits: LimitsConfig) -> Timeouts:
+    return Timeouts(
+        connect_s=limits.connect_timeout_s,
+        first_byte_s=limits.first_byte_timeout_s,
+        idle_s=limits.idle_timeout_s,
     )
 
 

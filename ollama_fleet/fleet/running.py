@@ -21,12 +21,13 @@ from ollama_fleet.fleet.keys import Keys
 from ollama_fleet.fleet.learning import Learned
 from ollama_fleet.fleet.loading import Loaders
 from ollama_fleet.fleet.prepare import Prepared
-from ollama_fleet.fleet.process import leave_out_what_stays
+from ollama_fleet.fleet.process import leave_out_what_stays, set_log_level
 from ollama_fleet.fleet.pulling import make_library
 from ollama_fleet.fleet.recording import Recording
+from ollama_fleet.fleet.reloading import Reloading, Source
 from ollama_fleet.fleet.repairing import make_repairs
 from ollama_fleet.fleet.reporting import Reporting
-from ollama_fleet.fleet.routing import make_admission, make_passive, make_relay
+from ollama_fleet.fleet.routing import make_admission, make_passive, make_relay, retune
 from ollama_fleet.fleet.supervising import Supervising
 from ollama_fleet.fleet.telling import Told
 from ollama_fleet.fleet.tracing import Tracing
@@ -47,6 +48,7 @@ class Fleet:
         tracing: Tracing,
         *,
         keys: Keys,
+        source: Source,
         certificate: Certificate | None = None,
     ) -> None:
         config = plan.config
@@ -116,6 +118,17 @@ class Fleet:
             clock=self._clock,
             read_gpus=self._read_gpus,
         )
+        self._reloading = Reloading(
+            plan,
+            self.state,
+            self._supervising,
+            source=source,
+            take=self._take,
+            told=self._recording.configured,
+        )
+        self._declared = Declared(
+            self.state, self._library.syncs, self._loaders.preloads, declared(config)
+        )
         self._facts = make_facts(plan, self._clock())
 
     async def start(self) -> None:
@@ -144,15 +157,15 @@ class Fleet:
             restart=self._supervising.restart,
             down=self._told.stop,
         )
-        preloads, names = self._loaders.preloads, declared(plan.config)
         routes = command_routes(
             self.state,
             relay=self._relay,
             mutations=self._mutations,
-            preloads=preloads,
+            preloads=self._loaders.preloads,
             library=self._library,
             recording=self._recording,
-            declared=names,
+            reload=self._reloading.reload,
+            declared=self._declared.models,
             clock=clock,
         )
         watching = watched(
@@ -181,9 +194,9 @@ class Fleet:
                 clock=clock,
             )
         )
-        await stack.enter_async_context(Declared(self.state, self._library.syncs, preloads, names))
+        await stack.enter_async_context(self._declared)
         self._supervising.start(LocalLauncher(logs))
-        self._told.listen()
+        self._told.listen(reload=self._reloading.begin)
         leave_out_what_stays()
         self._tell(Kind.FLEET_STARTED, f"serves on {self._facts.listen}")
 
@@ -207,11 +220,21 @@ class Fleet:
         await self._front.stop_accepting()
         self._admission.close()
         await self._library.close()  # an Ollama that is cancelled keeps what one that ends loses
+        await self._reloading.close()
         await self._supervising.stop(self._told.now)
         self._tell(Kind.FLEET_STOPPED, "has stopped")
 
     def _tell(self, kind: Kind, text: str) -> None:
         self.state.notice(Notice(kind=kind, text=text))
+
+    def _take(self, plan: Prepared) -> None:
+        """Go by another configuration, as far as that is not about instances."""
+        self._plan = plan
+        self._facts = make_facts(plan, self._facts.started_s)
+        retune(plan.config, self._admission, self._relay)
+        set_log_level(plan.config.logs.level)
+        self._recording.seat(self.state.instances.values())
+        self._declared.change(declared(plan.config))
 
     def snapshot(self) -> FleetSnapshot:
         """The fleet as it is."""

@@ -1,7 +1,7 @@
 """From a configuration to a fleet that runs in this process, and to its end."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 
 import uvloop
@@ -16,6 +16,7 @@ from ollama_fleet.fleet.hold import hold
 from ollama_fleet.fleet.keys import Keys
 from ollama_fleet.fleet.prepare import install_models, prepared, require_free, require_startable
 from ollama_fleet.fleet.process import new_loop, raise_file_limit
+from ollama_fleet.fleet.reloading import Source
 from ollama_fleet.fleet.running import Fleet
 from ollama_fleet.fleet.tracing import make_tracing
 
@@ -28,15 +29,17 @@ def run(
     directories: Directories,
     environ: Mapping[str, str],
     simulate: str | None = None,
+    reread: Callable[[], Loaded] | None = None,
 ) -> int:
-    """Run a fleet in this process until it is told to stop.
+    """Run a fleet in this process until it is told to stop; `reread` reads its file again.
 
     Returns an exit code. Raises FleetError while nothing has been started yet.
     """
     directories.create()
     raise_file_limit()
     with hold(directories.lock):
-        uvloop.run(_serve(loaded, directories, environ, simulate), loop_factory=new_loop)
+        again = reread or (lambda: loaded)
+        uvloop.run(_serve(loaded, directories, environ, simulate, again), loop_factory=new_loop)
     return Exit.OK
 
 
@@ -45,6 +48,7 @@ async def _serve(
     directories: Directories,
     environ: Mapping[str, str],
     simulate: str | None,
+    reread: Callable[[], Loaded],
 ) -> None:
     become_subreaper()
     for line in await sweep(directories.runs, grace_s=loaded.config.supervision.stop_timeout_s):
@@ -57,7 +61,10 @@ async def _serve(
     install_models(plan)
     tracing = make_tracing(plan.config.tracing, environ)
     async with AsyncExitStack() as stack:
-        fleet = Fleet(plan, directories, stack, tracing, keys=keys, certificate=certificate)
+        source = Source(reread, directories, environ)
+        fleet = Fleet(
+            plan, directories, stack, tracing, keys=keys, source=source, certificate=certificate
+        )
         await fleet.start()
         await fleet.until_told_to_stop()
         await fleet.stop()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ollama_fleet.control.launcher import Launcher
 from ollama_fleet.control.supervisor import Client, Supervisor, start_all
+from ollama_fleet.control.supervisor.warmth import Wanted
 from ollama_fleet.errors import nothing_called
 from ollama_fleet.fleet.prepare import Prepared
 from ollama_fleet.gpu import GpuSample
@@ -43,13 +44,15 @@ class Supervising:
         self._client, self._runs, self._clock, self._read_gpus = client, runs, clock, read_gpus
         self._rng = random.Random()  # noqa: S311 - spreads restarts, guards nothing
         self._supervisors: dict[str, Supervisor] = {}
+        self._launcher: Launcher | None = None
         self._starting: asyncio.Task[None] | None = None
 
     def start(self, launcher: Launcher) -> None:
         """Begin to start all of them."""
+        self._launcher = launcher
         for instance in self._state.instances.values():
             if not instance.spec.external:
-                self._supervisors[instance.name] = self._supervisor(instance, launcher)
+                self._supervisors[instance.name] = self._supervisor(instance)
         key_file = Path("~/.ollama/id_ed25519").expanduser()
         self._starting = asyncio.create_task(
             start_all(tuple(self._supervisors.values()), key_file), name="start"
@@ -75,6 +78,23 @@ class Supervising:
                 return Restarted(chosen[:at], (name,), chosen[at + 1 :])
         return Restarted(chosen)
 
+    def take(self, plan: Prepared) -> None:
+        """Run what joins from now on as another plan says."""
+        self._plan = plan
+
+    async def join(self, instance: Instance, warm: tuple[Wanted, ...] = ()) -> None:
+        """Start one more; it is ready on return, with `warm` in memory, or has failed."""
+        supervisor = self._supervisors[instance.name] = self._supervisor(instance, warm)
+        supervisor.start()
+        await supervisor.settled()
+
+    async def leave(self, name: str) -> tuple[Wanted, ...]:
+        """Drain and stop one for good; what it had in memory."""
+        supervisor = self._supervisors[name]
+        await supervisor.stop()
+        self._supervisors.pop(name, None)
+        return supervisor.warm
+
     def _is_back(self, name: str) -> bool:
         return self._supervisors[name].instance.phase is Phase.READY
 
@@ -85,11 +105,12 @@ class Supervising:
             await asyncio.gather(self._starting, return_exceptions=True)
         await asyncio.gather(*(s.stop(now=now) for s in self._supervisors.values()))
 
-    def _supervisor(self, instance: Instance, launcher: Launcher) -> Supervisor:
+    def _supervisor(self, instance: Instance, warm: tuple[Wanted, ...] = ()) -> Supervisor:
+        assert self._launcher is not None
         return Supervisor(
             instance,
             state=self._state,
-            launcher=launcher,
+            launcher=self._launcher,
             argv=self._plan.argv,
             settings=self._plan.config.supervision,
             client=self._client,
@@ -97,4 +118,5 @@ class Supervising:
             clock=self._clock,
             rng=self._rng,
             read_gpus=self._read_gpus,
+            warm=warm,
         )

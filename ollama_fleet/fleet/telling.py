@@ -2,6 +2,8 @@
 
 import asyncio
 import signal
+import sys
+from collections.abc import Callable
 from typing import Final
 
 _STOPPING: Final = (signal.SIGINT, signal.SIGTERM)
@@ -14,9 +16,14 @@ class Told:
         self._to_stop = asyncio.Event()
         self.now = asyncio.Event()
 
-    def listen(self) -> None:
-        """Hear signals, on the running loop."""
+    def listen(self, reload: Callable[[], None]) -> None:
+        """Hear signals, on the running loop; SIGHUP has fleet.yaml read again.
+
+        On a terminal it stops the fleet: there it means that the terminal is gone.
+        """
         loop = asyncio.get_running_loop()
+        hung_up = self._signalled if sys.stdin.isatty() else reload
+        loop.add_signal_handler(signal.SIGHUP, hung_up)
         for number in _STOPPING:
             loop.add_signal_handler(number, self._signalled)
 

@@ -46,15 +46,19 @@ class Energy:
     """
 
     def __init__(self, gpus: Mapping[str, Sequence[str]]) -> None:
+        self.share(gpus)
+        self._curves: dict[str, _Curve] = {}
+        self._power_w: dict[str, float] = {}  # at the last reading
+        self._worked_s: Mapping[str, float] = {}
+        self._read_s = 0.0
+
+    def share(self, gpus: Mapping[str, Sequence[str]]) -> None:
+        """Have GPUs belong to other instances from now on."""
         self._gpus = gpus
         self._users: dict[str, list[str]] = {}
         for instance, uuids in gpus.items():
             for uuid in uuids:
                 self._users.setdefault(uuid, []).append(instance)
-        self._curves: dict[str, _Curve] = {}
-        self._power_w: dict[str, float] = {}  # at the last reading
-        self._worked_s: Mapping[str, float] = {}
-        self._read_s = 0.0
 
     def learn(self, sample: GpuSample, worked_s: Mapping[str, float], now_s: float) -> None:
         """Take a reading; `worked_s` are the slot-seconds of each instance's work up to now."""
@@ -62,7 +66,8 @@ class Energy:
         passed_s = now_s - self._read_s
         if passed_s > GAP_S:
             self._curves.clear()
-        done_s = {name: worked - self._worked_s.get(name, 0.0) for name, worked in worked_s.items()}
+        last_s = self._worked_s  # a new instance may have the name of one that has worked
+        done_s = {n: max(0.0, s - last_s.get(n, 0.0)) for n, s in worked_s.items()}
         for instance, uuids in self._gpus.items():
             if not uuids or any(uuid not in power_w for uuid in uuids):
                 self._curves.pop(instance, None)

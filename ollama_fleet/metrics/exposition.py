@@ -13,7 +13,7 @@ from ollama_fleet.metrics import gauges
 from ollama_fleet.metrics.families import Families
 from ollama_fleet.metrics.gauges import Sources
 from ollama_fleet.metrics.labels import CallerLabels, ModelLabels, RouteLabels, as_cause
-from ollama_fleet.metrics.readings import Disk
+from ollama_fleet.metrics.readings import Configured, Disk
 from ollama_fleet.metrics.requests import RequestCounts
 from ollama_fleet.metrics.text import COUNTER, Family, Form, form_for, number, start
 from ollama_fleet.state import Event, FleetSnapshot, Kind
@@ -113,6 +113,12 @@ class Metrics:
         form = form_for(accept)
         sources = replace(self._sources, disks=disks)
         return Page(form.content_type, self._pieces(fleet, sources, form))
+
+    def configured(self, read_at_s: float | None) -> None:
+        """Note when the configuration in force was read; None where one was not taken."""
+        before = self._sources.configured
+        now = replace(before, taken=False) if read_at_s is None else Configured(read_at_s)
+        self._sources = replace(self._sources, configured=now)
 
     def _pieces(self, fleet: FleetSnapshot, sources: Sources, form: Form) -> Iterator[str]:
         for family in self._families.all:

@@ -137,6 +137,11 @@ class Admission:
             raise answer
         return answer
 
+    def retune(self, *, limit: int, per_tenant: int | None, timeout_s: float) -> None:
+        """Let so many wait, and so long, from now on; who waits already is not turned away."""
+        self._timeout_s = timeout_s
+        self._desk.retune(limit=limit, per_tenant=math.inf if per_tenant is None else per_tenant)
+
     def close(self) -> None:
         """Refuse everybody, now and from now on: the fleet is stopping."""
         self._desk.close()

@@ -74,6 +74,10 @@ class Desk:
     def __len__(self) -> int:
         return len(self._room)
 
+    def retune(self, *, limit: float, per_tenant: float) -> None:
+        """Let so many wait from now on."""
+        self._room.limit, self._room.per_tenant = limit, per_tenant
+
     # -- what happens ---------------------------------------------------------------------------
 
     def arrive(self, waiter: Waiter, now_s: float) -> None:

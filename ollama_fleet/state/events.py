@@ -46,6 +46,8 @@ class Kind(StrEnum):
     INSTANCE_REPAIR = "instance_repair"
     INSTANCE_REPAIRED = "instance_repaired"
     INSTANCE_REPAIR_FAILED = "instance_repair_failed"
+    CONFIG_RELOADED = "config_reloaded"
+    CONFIG_REFUSED = "config_refused"
     VRAM_HELD = "vram_held"
     MODEL_LOADED = "model_loaded"
     MODEL_UNLOADED = "model_unloaded"
@@ -99,6 +101,7 @@ _WARNINGS: Final = frozenset(
         Kind.INSTANCE_UNHEALTHY,
         Kind.INSTANCE_EJECTED,
         Kind.INSTANCE_REPAIR,
+        Kind.CONFIG_REFUSED,
         Kind.VRAM_HELD,
         Kind.MODEL_LOAD_FAILED,
         Kind.MODEL_RELOAD_FAILED,

@@ -42,7 +42,7 @@ class Rosters:
     """
 
     def __init__(self, routes: Mapping[str, frozenset[str]]) -> None:
-        self._routes = routes
+        self.routes = routes
         self._holders: dict[str, Roster] = {}
         self._ready: dict[str, Roster] = {}
         self._up = Roster()
@@ -65,7 +65,7 @@ class Rosters:
             return roster.instances
         if key in self._holders:
             return ()
-        allowed = self._routes.get(key)
+        allowed = self.routes.get(key)
         if allowed is None:
             return self._up.instances
         return [i for i in self._up.instances if i.name in allowed]
@@ -83,7 +83,7 @@ class Rosters:
 
     def may_serve(self, instance: Instance, key: str) -> bool:
         """Whether the configuration lets that instance serve that model."""
-        allowed = self._routes.get(key)
+        allowed = self.routes.get(key)
         return allowed is None or instance.name in allowed
 
     def stored(self, instance: Instance, before: Iterable[str], now: Iterable[str]) -> None:

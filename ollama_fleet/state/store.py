@@ -11,7 +11,7 @@ from ollama_fleet.state.demand import Demand
 from ollama_fleet.state.events import Events
 from ollama_fleet.state.instance import Instance
 from ollama_fleet.state.leases import Lease
-from ollama_fleet.state.listeners import Listeners
+from ollama_fleet.state.members import Members
 from ollama_fleet.state.records import (
     Completed,
     Health,
@@ -24,24 +24,19 @@ from ollama_fleet.state.records import (
     StoredModel,
     Work,
 )
-from ollama_fleet.state.rosters import Rosters
 from ollama_fleet.state.rotation import Rotation
 from ollama_fleet.state.want import Want
 
 
-class State(Listeners):
-    """All instances of the fleet; see `Listeners` for who is told when something changed.
+class State(Members):
+    """All that is known of the fleet; see `Listeners` for who is told when something changed.
 
     Which instances may be asked (`holders`, `ready`, `free`, `residents`, `may_serve`) is looked up
     in the rosters.
     """
 
     def __init__(self, placement: Placement) -> None:
-        super().__init__()
-        self.instances: dict[str, Instance] = {
-            spec.name: Instance(spec, number) for number, spec in enumerate(placement.instances)
-        }
-        self.routes = placement.routes
+        super().__init__(placement)
         self.pulls: dict[str, Pull] = {}
         self.waiting = 0
         self.stopping = False
@@ -49,7 +44,7 @@ class State(Listeners):
         self.demand = Demand()
         self.rotation = Rotation(self.changed)
         self.events = Events()
-        self._rosters = rosters = Rosters(placement.routes)
+        rosters = self._rosters
         self.holders, self.ready, self.free = rosters.holders, rosters.ready, rosters.free
         self.residents, self.may_serve = rosters.residents, rosters.may_serve
         self._picks = 0

@@ -5,7 +5,8 @@ import pytest
 from ollama_fleet.config import load
 from ollama_fleet.control.stores import read_store
 from ollama_fleet.directories import Directories
-from ollama_fleet.fleet.prepare import install_models, one_spelling, prepare
+from ollama_fleet.fleet.prepare import install_models, prepare
+from ollama_fleet.fleet.wishes import one_spelling
 
 CONFIG = """
 groups:

@@ -24,7 +24,7 @@ class Library:
 
 def planned(*, declared=(), **wanted):
     library = Library()
-    commands = SyncCommands(fleet("a", models=("m", "n")), library, declared)
+    commands = SyncCommands(fleet("a", models=("m", "n")), library, lambda: declared)
     prune = wanted.get("prune", False)
     plan = asyncio.run(commands._planned(_Wanted(**wanted), prune=prune))
     return plan, library.asked

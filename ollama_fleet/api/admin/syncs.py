@@ -12,7 +12,7 @@ fleet.yaml nor the request names a plan with `prune` removes; `remove` are names
 as such a plan lists them: nothing else is removed. What is `damaged` is replaced.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import msgspec
@@ -36,9 +36,11 @@ class _Wanted(msgspec.Struct, rename={"origin": "from"}):
 
 
 class SyncCommands:
-    """Plans syncs and carries them out. `declared` are the models that fleet.yaml names."""
+    """Plans syncs and carries them out. `declared` gives the models that fleet.yaml names."""
 
-    def __init__(self, state: State, syncs: Syncs, declared: Sequence[str]) -> None:
+    def __init__(
+        self, state: State, syncs: Syncs, declared: Callable[[], Sequence[str]]
+    ) -> None:
         self._state, self._syncs, self._declared = state, syncs, declared
 
     def routes(self) -> tuple[web.RouteDef, ...]:
@@ -79,11 +81,11 @@ class SyncCommands:
         plan = await self._syncs.plan(
             self._models(wanted), origin=wanted.origin, prune=prune, damaged=wanted.damaged
         )
-        return replace(plan, removals=_but(plan.removals, self._declared))
+        return replace(plan, removals=_but(plan.removals, self._declared()))
 
     def _models(self, wanted: _Wanted) -> list[str]:
         """Which are meant. Raises FleetError where none are."""
-        models = wanted.models or self._all_of(wanted.origin) or list(self._declared)
+        models = wanted.models or self._all_of(wanted.origin) or list(self._declared())
         if not models:
             raise FleetError(
                 "fleet.yaml declares no models",

@@ -26,8 +26,9 @@ async def read(request: web.Request, kind: type[T]) -> T:
 
 
 def refused(error: FleetError) -> web.Response:
-    """Why nothing was done, and the way out."""
-    return web.json_response({"error": error.reason, "hint": error.hint}, status=409)
+    """Why nothing was done, the way out, and what a command ends with for that."""
+    told = {"error": error.reason, "hint": error.hint, "exit_code": int(error.exit_code)}
+    return web.json_response(told, status=409)
 
 
 async def lines(request: web.Request, records: AsyncGenerator[object, None]) -> web.StreamResponse:

@@ -30,6 +30,7 @@ SECTIONS: Final[Mapping[str, Mapping[str, str]]] = {
         "events": "Print what has happened to the fleet.",
         "metrics": "Print the figures that Prometheus scrapes.",
         "restart": "Restart instances, one after another.",
+        "reload": "Read fleet.yaml again, and do what is different.",
         "drain": "Take instances out of rotation.",
         "undrain": "Put instances back into rotation.",
     },

@@ -118,6 +118,7 @@ def _run(options: Options, wanted: Wanted) -> int:
             directories=directories,
             environ=os.environ,
             simulate=profile_of(wanted.simulate),
+            reread=lambda: load(options, wanted.overrides),
         )
 
 

@@ -49,7 +49,7 @@ class Reporter:
         wall: Callable[[], float],
     ) -> None:
         self._state, self._clock, self._wall = state, clock, wall
-        self._phases = {i: phases.Life(i) for i in state.instances.values()}
+        self._phases: dict[Instance, phases.Life] = {}
         self._gpus = GpuWatch({gpu.uuid: gpu.index for gpu in gpus})
 
     def __enter__(self) -> Self:
@@ -57,6 +57,7 @@ class Reporter:
         state.on_notice.append(self._note)
         state.events.on_event.append(write)
         state.on_phase.append(self._phase)
+        state.on_left.append(self._left)
         state.on_health.append(self._health)
         state.on_drain.append(self._drain)
         state.on_memory.append(self._memory)
@@ -71,6 +72,7 @@ class Reporter:
         state.on_notice.remove(self._note)
         state.events.on_event.remove(write)
         state.on_phase.remove(self._phase)
+        state.on_left.remove(self._left)
         state.on_health.remove(self._health)
         state.on_drain.remove(self._drain)
         state.on_memory.remove(self._memory)
@@ -85,7 +87,10 @@ class Reporter:
             self._note(notice)
 
     def _phase(self, instance: Instance) -> None:
-        self._all(self._phases[instance].entered(self._clock()))
+        self._all(self._phases.setdefault(instance, phases.Life(instance)).entered(self._clock()))
+
+    def _left(self, instance: Instance) -> None:
+        self._phases.pop(instance, None)
 
     def _health(self, instance: Instance, before: Health) -> None:
         self._all(phases.of_health(instance, before))

@@ -30,7 +30,6 @@ __all__ = ["Client", "Prober", "Verdict"]
 _GAP_S: Final = 0.05  # at least, between probes that failing requests call for
 _DOUBT_S: Final = 0.25  # until the second probe that settles it
 _IN_DOUBT: Final = 0.5  # of the usual time is what that has: who was silent must be quick now
-_GPU_INTERVAL_S: Final = 2.0
 _SUSPICIOUS: Final = (ConnectFailed, FirstByteTimeout, StreamBroken)
 
 log = logging.getLogger(__name__)
@@ -75,22 +74,18 @@ class Prober:
         self._state, self._client, self._settings = state, client, settings
         self._clock, self._read_gpus = clock, read_gpus
         self._lists = Lists(state, client, read_weights)
-        self._watches = {instance: _Watch() for instance in state.instances.values()}
-        self._tasks: list[asyncio.Task[None]] = []
+        self._watches: dict[Instance, _Watch] = {}
+        self._tasks: dict[Instance | None, list[asyncio.Task[None]]] = {}
 
     async def __aenter__(self) -> Self:
         self._state.on_phase.append(self._notice_phase)
         self._state.on_outcome.append(self._notice_outcome)
         self._state.on_load.append(self._notice_load)
-        for instance, watch in self._watches.items():
-            self._notice_phase(instance)
-            if instance.spec.external:
-                self._state.set_phase(instance, Phase.STARTING, self._clock())
-            self._run(self._keep_probing(instance, watch), f"probe {instance.name}")
-            self._run(self._keep_listing(instance, watch), f"list {instance.name}")
-            if instance.spec.external:
-                self._run(self._keep_asking(instance), f"ask {instance.name} of its models")
-        self._run(self._keep_reading_gpus(), "read GPUs")
+        self._state.on_joined.append(self._begin)
+        self._state.on_left.append(self._end)
+        for instance in self._state.instances.values():
+            self._begin(instance)
+        self._run(None, self._keep_reading_gpus(), "read GPUs")
         return self
 
     async def __aexit__(
@@ -99,13 +94,32 @@ class Prober:
         self._state.on_phase.remove(self._notice_phase)
         self._state.on_outcome.remove(self._notice_outcome)
         self._state.on_load.remove(self._notice_load)
-        for task in self._tasks:
+        self._state.on_joined.remove(self._begin)
+        self._state.on_left.remove(self._end)
+        tasks = [task for of_one in self._tasks.values() for task in of_one]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _begin(self, instance: Instance) -> None:
+        watch = self._watches[instance] = _Watch()
+        self._notice_phase(instance)
+        if instance.spec.external:
+            self._state.set_phase(instance, Phase.STARTING, self._clock())
+        self._run(instance, self._keep_probing(instance, watch), f"probe {instance.name}")
+        self._run(instance, self._keep_listing(instance, watch), f"list {instance.name}")
+        if instance.spec.external:
+            self._run(instance, self._keep_asking(instance), f"ask {instance.name} of its models")
+
+    def _end(self, instance: Instance) -> None:
+        for task in self._tasks.pop(instance):
+            task.cancel()
+        del self._watches[instance]
 
     async def refresh(self, store: str) -> None:
         """Read anew which models a store has, from every instance on it that is up."""
-        sharing = [i for i in self._watches if i.spec.store == store and i.phase in UP]
+        everyone = self._state.instances.values()
+        sharing = [i for i in everyone if i.spec.store == store and i.phase in UP]
         await asyncio.gather(*map(self._lists.on_disk, sharing))
 
     async def look(self, instance: Instance) -> None:
@@ -114,7 +128,11 @@ class Prober:
 
     def look_again(self, instance: Instance) -> None:
         """Read anew, soon, what an instance has in memory: something was just changed there."""
-        self._watches[instance].list_now.set()
+        self._call(instance)
+
+    def _call(self, instance: Instance) -> None:
+        if (watch := self._watches.get(instance)) is not None:  # else it has left
+            watch.list_now.set()
 
     # -- what calls for a look at once ----------------------------------------------------------
 
@@ -126,14 +144,14 @@ class Prober:
         watch.was_ready = ready
 
     def _notice_outcome(self, lease: Lease, outcome: Completed | Failure) -> None:
-        watch, runner = self._watches[lease.instance], lease.runner
+        watch, runner = self._watches.get(lease.instance, _Watch()), lease.runner
         if isinstance(outcome, _SUSPICIOUS):
             watch.probe_now.set()
         elif runner is not None and not runner.listed:
             watch.list_now.set()  # it has just been loaded
 
     def _notice_load(self, want: Want, _failure: Failure | None) -> None:
-        self._watches[want.instance].list_now.set()
+        self._call(want.instance)
 
     # -- health ---------------------------------------------------------------------------------
 
@@ -196,12 +214,12 @@ class Prober:
     async def _keep_reading_gpus(self) -> None:
         while True:
             self._state.set_gpus(await self._read_gpus())
-            await asyncio.sleep(_GPU_INTERVAL_S)
+            await asyncio.sleep(self._settings.probe_interval_s)
 
-    def _run(self, loop: Coroutine[Any, Any, None], name: str) -> None:
+    def _run(self, instance: Instance | None, loop: Coroutine[Any, Any, None], name: str) -> None:
         task = asyncio.create_task(loop, name=name)
         task.add_done_callback(_complain)
-        self._tasks.append(task)
+        self._tasks.setdefault(instance, []).append(task)
 
 
 async def _rest(call: asyncio.Event, pause_s: float) -> None:

@@ -43,7 +43,7 @@ class Supervisor:
 
     `client` makes a client of an instance; `runs` is the directory of run records; `clock` gives
     seconds. A model in `spec.preload` may take `load_timeout_s`. `read_gpus` tells whether the
-    memory of a process that has ended is free again.
+    memory of a process that has ended is free again. `warm` is to be in memory before it is ready.
     """
 
     def __init__(
@@ -60,6 +60,7 @@ class Supervisor:
         rng: random.Random,
         load_timeout_s: float = 600.0,
         read_gpus: Callable[[], Awaitable[GpuSample]] = no_reading,
+        warm: tuple[Wanted, ...] = (),
     ) -> None:
         self.instance = instance
         self._state, self._settings = state, settings
@@ -80,7 +81,7 @@ class Supervisor:
         self._signals = Signals()
         self._over = asyncio.Event()
         self._over.set()
-        self._warm: tuple[Wanted, ...] = ()
+        self._warm = warm
         self._restarts: list[asyncio.Future[None]] = []
         self._task: asyncio.Task[None] | None = None
 
@@ -93,6 +94,18 @@ class Supervisor:
     async def answered(self) -> None:
         """Return once a process has answered for the first time, or has failed to."""
         await self._signals.answered.wait()
+
+    async def settled(self) -> None:
+        """Return when the process that was started last is ready, or has failed."""
+        if self.instance.phase not in _SETTLED or self._over.is_set():
+            settled = asyncio.get_running_loop().create_future()
+            self._restarts.append(settled)
+            await settled
+
+    @property
+    def warm(self) -> tuple[Wanted, ...]:
+        """What it had in memory when it was asked to end."""
+        return self._warm
 
     async def restart(self) -> None:
         """Drain, stop and start again; a failed instance too. Returns when it is ready, or failed.

@@ -22,8 +22,8 @@ class WaitingRoom:
         self.shares = Shares()
         self.unbound = Line(self.shares)
         self.lines: dict[tuple[str, str], Line] = {}  # by instance and weights
-        self._limit = limit
-        self._per_tenant = per_tenant
+        self.limit = limit
+        self.per_tenant = per_tenant
         self._flows: dict[Flow, dict[int, Waiter]] = {}
         self.count = 0
 
@@ -87,7 +87,7 @@ class WaitingRoom:
 
     def crowded(self, waiter: Waiter) -> bool:
         """Its tenant has as many waiting as one may: it is to be refused."""
-        return self.waiting_of(waiter.request.tenant) >= self._per_tenant
+        return self.waiting_of(waiter.request.tenant) >= self.per_tenant
 
     def admit(self, waiter: Waiter) -> Waiter | None:
         """Who has to go for it: None if there is room, itself if there is none for it.
@@ -96,7 +96,7 @@ class WaitingRoom:
         most requests for one with at least two fewer, so that nobody can fill the room alone. The
         youngest goes. Nobody makes room who was at an instance already.
         """
-        if self.count < self._limit:
+        if self.count < self.limit:
             return None
         flow = max(self._flows, key=lambda f: (f[0], len(self._flows[f])), default=waiter.flow)
         fewer = len(self._flows.get(waiter.flow, ())) + 1 < len(self._flows.get(flow, ()))

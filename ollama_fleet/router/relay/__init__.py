@@ -20,7 +20,7 @@ from ollama_fleet.router.relay.live import live
 from ollama_fleet.router.relay.pool import Pool
 from ollama_fleet.router.relay.watch import Timeouts, Watch
 from ollama_fleet.router.retry import Budget, is_costly, may_retry, pause_s
-from ollama_fleet.state import Lease, LiveRequest, State
+from ollama_fleet.state import Instance, Lease, LiveRequest, State
 from ollama_fleet.tracing import Traces
 
 __all__ = ["Client", "Relay", "Timeouts"]
@@ -63,10 +63,9 @@ class Relay:
         self._traces = traces
         self._wall = wall
         self._clock = clock
-        self._pools = {
-            name: Pool(instance.spec.base_url, connect_timeout_s=timeouts.connect_s, clock=clock)
-            for name, instance in state.instances.items()
-        }
+        self._pools: dict[Instance, Pool] = {}
+        self._connect_s = timeouts.connect_s
+        state.on_left.append(self._left)
         self._active: dict[Journal, None] = {}  # the oldest first
         self._retrying = 0
 
@@ -75,6 +74,13 @@ class Relay:
         self._watch.close()
         for pool in self._pools.values():
             pool.close()
+
+    def retune(self, timeouts: Timeouts) -> None:
+        """Wait so long from now on: for connections that are opened, answers that begin."""
+        self._watch.retune(timeouts)
+        self._connect_s = timeouts.connect_s
+        for pool in self._pools.values():
+            pool.connect_timeout_s = timeouts.connect_s
 
     @property
     def active(self) -> int:
@@ -147,7 +153,7 @@ class Relay:
     async def _attempt(
         self, lease: Lease, request: Request, client: Client, journal: Journal
     ) -> None:
-        attempt = Attempt(lease, request, self._pools[lease.instance.name], self._watch, journal)
+        attempt = Attempt(lease, request, self._pool(lease.instance), self._watch, journal)
         if journal.trace is not None:
             journal.trace.attempt(lease.instance.spec.base_url, self._clock())
         try:
@@ -169,6 +175,18 @@ class Relay:
             attempt.give_back()
             if journal.trace is not None:
                 journal.trace.attempt_ended(self._clock())
+
+    def _pool(self, instance: Instance) -> Pool:
+        pool = self._pools.get(instance)
+        if pool is None:
+            url, connect_s = instance.spec.base_url, self._connect_s
+            pool = Pool(url, connect_timeout_s=connect_s, clock=self._clock)
+            self._pools[instance] = pool
+        return pool
+
+    def _left(self, instance: Instance) -> None:
+        if (pool := self._pools.pop(instance, None)) is not None:
+            pool.close()
 
     async def _load(self, lease: Lease, request: Request, journal: Journal) -> None:
         """Have the model loaded first, so that the load is not this client's."""

@@ -19,7 +19,7 @@ class Pool:
         self._secure = parts.scheme == "https"
         self._host = parts.hostname or "127.0.0.1"
         self._port = parts.port or (443 if self._secure else 80)
-        self._timeout_s = connect_timeout_s
+        self.connect_timeout_s = connect_timeout_s
         self._clock = clock
         self._idle: list[Upstream] = []
         # An instance on loopback answers 403 to a Host it does not know (DNS rebinding): ours is
@@ -46,12 +46,12 @@ class Pool:
             spare.abort()
         context = ssl.create_default_context() if self._secure else None
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(self.connect_timeout_s):
                 _, protocol = await loop.create_connection(
                     lambda: Upstream(loop, self._clock), self._host, self._port, ssl=context
                 )
         except TimeoutError:
-            late = f"no connection within {self._timeout_s:g} s"
+            late = f"no connection within {self.connect_timeout_s:g} s"
             raise ConnectFailed(late, sent=False) from None
         except OSError as error:
             raise ConnectFailed(str(error), sent=False) from None

@@ -36,6 +36,14 @@ class Watch:
         self._late_s: dict[Upstream, float] = {}  # when a first byte is late
         self._timer: asyncio.TimerHandle | None = None
 
+    def retune(self, timeouts: Timeouts) -> None:
+        """Wait so long for the answers that begin from now on, and between the bytes of all."""
+        self.timeouts = timeouts
+        self._longest_s = min(timeouts.first_byte_s, timeouts.idle_s)
+        if self._timer is not None:  # it may be set for longer than an answer may take now
+            self._timer.cancel()
+            self._wait(self._longest_s)
+
     def begin(self, upstream: Upstream) -> None:
         """Watch over the answer to a request that was sent just now."""
         self._late_s[upstream] = self._clock() + self.timeouts.first_byte_s
