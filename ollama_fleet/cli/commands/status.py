@@ -79,12 +79,6 @@ def show(snapshot: snapshots.Snapshot, *, wide: bool) -> str:
         if outdated
         else []
     )
-    outdated = [i["name"] for i in snapshot["instances"] if i.get("outdated")]
-    older = (
-        [f"the ollama binary was replaced: `fleet restart {' '.join(outdated)}` takes the new one"]
-        if outdated
-        else []
-    )
     pulls = [_pull(pull) for pull in snapshot["pulls"]]
     reloads = [
         f"reloading {clean(model)} on {i['name']}: its weights were replaced"
@@ -96,7 +90,6 @@ def show(snapshot: snapshots.Snapshot, *, wide: bool) -> str:
     remarks = [
         *whys,
         *drains,
-        *older,
         *older,
         *ejections,
         *pulls,
