@@ -1,6 +1,6 @@
 """Keys and prompts stand nowhere: a whole fleet, told secrets by every door, has written none down.
 
-Everything is on that writes: debug logs, every access line, history, metrics, events.
+Everything is on that writes: debug logs, every access line, history, metrics, events, traces.
 """
 
 import base64
@@ -13,12 +13,13 @@ from urllib.parse import quote
 
 import pytest
 from cli_fixtures import PROFILE, Cli, until
+from collector import collecting
 
 from ollama_fleet.cli.control import Control
 from ollama_fleet.directories import Directories
 from ollama_fleet.history import Ending
 
-ALL = ("plain", "refused", "odd", "cut")
+ALL = ("plain", "refused", "keyed", "odd", "cut")
 MODEL = "tiny"
 
 
@@ -41,7 +42,13 @@ class Canaries:
 
 
 @pytest.fixture
-def cli(tmp_path):
+def collector():
+    with collecting() as collector:
+        yield collector
+
+
+@pytest.fixture
+def cli(tmp_path, collector):
     cli = Cli(tmp_path)
     (tmp_path / "box.yaml").write_text(
         PROFILE.replace("family: llama", "family: llama, tools: true")
@@ -51,6 +58,7 @@ def cli(tmp_path):
         "FLEET_LOGS__LEVEL": "debug",
         "FLEET_DEFAULTS__DEBUG": "1",
         "FLEET_METRICS__LISTEN": "127.0.0.1:0",
+        "FLEET_TRACING__ENDPOINT": collector.base,
         "FLEET_LIMITS__IDLE_TIMEOUT": "3s",
         "FLEET_LIMITS__FIRST_BYTE_TIMEOUT": "5s",
         "OLLAMA_SIM_FAULTS": "",  # it takes others later
@@ -183,6 +191,21 @@ class Client:
                 self.told.append(piece)
 
 
+def keyed(cli, client, canary):
+    """Requests with a key of the fleet's own, at each place that one can have, and with others."""
+    key = cli.run("keys", "add", "ann").out.strip()
+    canary.places |= {"fleet key": key, "unknown key": f"fleet_{secrets.token_hex(20)}"}
+    for place in ("fleet key", "unknown key"):
+        word = canary(place)
+        for path, body in bodies(canary).items():
+            client.ask(path, body, Authorization=f"Bearer {word}", request_id="seen-keyed")
+            client.ask(path, body, **{"X-Api-Key": word, "Authorization": "Bearer ollama"})
+            client.ask(f"/k/{word}{path}", body, request_id="seen-keyed")
+        client.ask("/api/chat", bodies(canary)["/api/chat"], Referer=f"http://box/k/{word}/x")
+        client.ask(f"/k/{word}/nowhere?k={word}", {}, method="PROPFIND")
+        client.ask("/api/pull", {"model": 7}, Authorization=word)
+
+
 def refused(client, canary):
     """Requests that the fleet or an instance turns away."""
     body = json.dumps({"model": MODEL, "prompt": canary("broken JSON")}).encode()
@@ -272,11 +295,12 @@ def read_all(cli, *more):
     """What the fleet tells those who watch it, at this moment."""
     control = Control(Directories.find(cli.environ))
     told = [control.read(path) for path in (*READS, *more)]
-    return b"\n".join((*told, cli.run("metrics").out.encode()))
+    shown = (cli.run(command).out.encode() for command in ("metrics", "status", "usage"))
+    return b"\n".join((*told, *shown))
 
 
-def test_keys_and_prompts_stand_in_nothing_that_a_fleet_writes(cli):
-    """Logs, history, events, state, metrics, snapshots, the store: not a byte of them anywhere."""
+def test_keys_and_prompts_stand_in_nothing_that_a_fleet_writes(cli, collector):
+    """Logs, history, events, state, metrics, snapshots, traces, the store: not a byte of them."""
     assert cli.run(*cli.up, "-v", "--wait").code == 0
     assert cli.run("pull", MODEL).code == 0
     canary = Canaries()
@@ -296,6 +320,7 @@ def test_keys_and_prompts_stand_in_nothing_that_a_fleet_writes(cli):
         assert all(asked.result() for asked in waiting)
     fault(hosts, "")
     refused(client, canary)
+    keyed(cli, client, canary)
     odd(client, canary)
     cut(hosts, client, canary)
     log = cli.state / "logs" / "fleet.log"
@@ -314,7 +339,10 @@ def test_keys_and_prompts_stand_in_nothing_that_a_fleet_writes(cli):
     leaks = {path.name: places for path, data in written.items() if (places := canary.found(data))}
     assert leaks == {}
     assert canary.found(b"\n".join(seen)) == []
-    keys = {"bearer", "api key", "cookie", "proxy key", "forwarded"}
+    assert collector.spans, "traces were sent"
+    assert canary.found(collector.raw) == []
+    assert b'"ann"' in seen[-1], "the key was taken, and its requests are its owner's"
+    keys = {"bearer", "api key", "cookie", "proxy key", "forwarded", "fleet key", "unknown key"}
     assert keys.isdisjoint(canary.found(b"\n".join(client.told)))
 
 

@@ -69,12 +69,15 @@ def _out_of_path(request: Headed) -> Presented:
 
 def _out_of_headers(request: Headed, found: Presented) -> Presented:
     kept = []
-    for name, value in request.raw_headers:
-        carries = name.lower() in _CARRIERS and _MARK in value
-        if carries and not found.key:
+    for field in request.raw_headers:
+        name, value = field
+        if _MARK not in value:
+            kept.append(field)
+        elif name.lower() not in _CARRIERS:
+            if _ANYWHERE.search(value) is None:
+                kept.append(field)
+        elif not found.key:
             found = Presented(_token(value.decode(errors="replace")))
-        elif not carries and _ANYWHERE.search(value) is None:
-            kept.append((name, value))
     request.raw_headers = tuple(kept)
     return found
 
