@@ -3,6 +3,8 @@
 import asyncio
 import hashlib
 import json
+import socket
+from dataclasses import replace
 
 import pytest
 import uvloop
@@ -182,6 +184,39 @@ def test_an_answer_that_stops_gives_its_slot_back_and_the_next_request_has_it():
             assert body.endswith(chunk(DONE) + b"0\r\n\r\n")
             assert b'"error"' in split(await first)[1]
             assert router.outcomes == [("i0", "StreamBroken"), ("i0", "Completed")]
+
+    run(check())
+
+
+def test_a_client_that_reads_nothing_is_cut_off_its_instance_let_go_and_not_blamed():
+    """Though the instance has been silent for longer than it may: it was the client's turn."""
+    sent_bytes = 0
+
+    async def floods(_backend, _request, writer):
+        nonlocal sent_bytes
+        writer.write(NDJSON)
+        while True:
+            writer.write(chunk(LONG_LINE))
+            sent_bytes += len(LONG_LINE)
+            await writer.drain()
+
+    async def check():
+        async with Backend(floods) as backend, routed(backend, idle_s=0.1) as router:
+            front = router.front
+            bounds = replace(front._serving.bounds, write_timeout_s=0.7)
+            front._serving = replace(front._serving, bounds=bounds)
+            with socket.socket() as client:
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                client.setblocking(False)
+                loop = asyncio.get_running_loop()
+                await loop.sock_connect(client, ("127.0.0.1", router.front.port))
+                await loop.sock_sendall(client, post("/api/generate"))
+                await backend.closed.wait()
+            while not router.outcomes:
+                await asyncio.sleep(0.01)
+            assert router.outcomes == [("i0", "ClientGone")]
+            assert router.state.instances["i0"].failures == 0
+            assert sent_bytes < 64 * 2**20, "the rest was never asked for"
 
     run(check())
 

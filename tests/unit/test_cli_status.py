@@ -11,7 +11,7 @@ from ollama_fleet.cli import snapshots
 from ollama_fleet.cli.commands.status import show
 from ollama_fleet.gpu import Gpu, Vendor
 from ollama_fleet.names import canonical
-from ollama_fleet.state import FleetFacts, Health, Phase, snapshot
+from ollama_fleet.state import Ejection, FleetFacts, Health, Phase, snapshot
 
 GPU = Gpu("GPU-1", 7, "Card", Vendor.NVIDIA, 2**30)
 FACTS = FleetFacts(
@@ -24,10 +24,12 @@ FACTS = FleetFacts(
     notes=("a note", "a note"),
 )
 
+NOW_S = 75.0
+
 
 def _document(state):
     """A snapshot as the control API answers it."""
-    return json.loads(msgspec.json.encode(snapshot(state, FACTS, 75.0)))
+    return json.loads(msgspec.json.encode(snapshot(state, FACTS, NOW_S)))
 
 
 def _instance(phase, health=Health.HEALTHY, cause=""):
@@ -54,6 +56,18 @@ def test_an_instance_that_is_not_up_says_why():
     state.set_phase(instance, Phase.FAILED, 0.0)
     instance.cause = "it\x1b[2J died\n of thirst"
     assert show(_document(state), wide=False).splitlines()[-1] == "two: it died  of thirst"
+
+
+def test_an_instance_that_is_ejected_is_in_trouble_and_says_for_how_long():
+    state = fleet("one", "two")
+    state.rotation.eject(state.instances["two"], Ejection("refused\x1b[2J", NOW_S + 5.0))
+    document = _document(state)
+    ejected = document["instances"][1]
+    assert snapshots.state_of(ejected) == "ejected"
+    assert snapshots.is_troubled(ejected)
+    assert not snapshots.is_troubled(document["instances"][0])
+    last = unstyle(show(document, wide=False)).splitlines()[-1]
+    assert last == "two has failed requests and gets none for 5s: refused"
 
 
 def test_a_model_that_is_being_reloaded_is_told_with_its_instance():
