@@ -66,7 +66,8 @@ class HistoryApart:
     """
 
     def __init__(self, path: Path) -> None:
-        command = (sys.executable, "-P", "-m", __name__, str(path))
+        # Not by -m, which warns on stderr of a module that its package has imported already.
+        command = (sys.executable, "-P", "-c", f"from {__name__} import main; main()", str(path))
         # A session of its own: an interrupt on the terminal is the fleet's to answer.
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
@@ -187,5 +188,6 @@ def _receive(pipe: IO[bytes]) -> bytes | None:
     return frame if len(frame) == length else None
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Serve the file that the command line names."""
     serve(Path(sys.argv[1]), sys.stdin.buffer, sys.stdout.buffer)

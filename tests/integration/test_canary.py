@@ -295,7 +295,8 @@ def read_all(cli, *more):
     """What the fleet tells those who watch it, at this moment."""
     control = Control(Directories.find(cli.environ))
     told = [control.read(path) for path in (*READS, *more)]
-    shown = (cli.run(command).out.encode() for command in ("metrics", "status", "usage"))
+    commands = ("metrics", "status", "usage") if more else ("metrics",)
+    shown = (cli.run(command).out.encode() for command in commands)
     return b"\n".join((*told, *shown))
 
 
