@@ -11,11 +11,19 @@ WHOLE = STREAM | {"stream": False}
 EMBED = {"model": "a:1b", "input": "x"}
 
 
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """One for all: each of these faults ends with its script."""
+    folder = tmp_path_factory.mktemp("spoiled")
+    journal = str(folder / "journal")
+    with SimServer(folder, OLLAMA_SIM_FAULTS="", OLLAMA_SIM_JOURNAL=journal) as running:
+        yield running
+
+
 @pytest.fixture
-def sim(tmp_path):
-    journal = str(tmp_path / "journal")
-    with SimServer(tmp_path, OLLAMA_SIM_FAULTS="", OLLAMA_SIM_JOURNAL=journal) as server:
-        yield server
+def sim(server):
+    fault(server, "")
+    return server
 
 
 def fault(sim, text):
@@ -80,6 +88,8 @@ def test_embeddings_are_spoiled_as_well(sim):
 
 
 def test_a_liar_tells_something_else_every_time_and_serves_on(sim):
+    sim.generate()
+
     def told():
         received = sim.raw(request_bytes("GET", "/api/ps", headers=["Connection: close"]))
         return received.split(b"\r\n\r\n", 1)[1]
@@ -97,12 +107,12 @@ def test_a_flood_is_printed_while_requests_are_answered(sim):
     eventually(lambda: sim.log.count("level=DEBUG") > 1000)
 
 
-def test_the_journal_has_a_line_for_each_answer_that_began(sim, tmp_path):
+def test_the_journal_has_a_line_for_each_answer_that_began(sim):
     before_s = time.monotonic()
     ask(sim, STREAM, headers=["X-Request-Id: one"])
     fault(sim, "cut")
     ask(sim, STREAM, headers=["X-Request-Id: two"])
-    (line,) = (tmp_path / "journal").read_text().splitlines()
-    row = json.loads(line)
+    rows = map(json.loads, (sim.directory / "journal").read_text().splitlines())
+    (row,) = (row for row in rows if row["id"] in {"one", "two"})
     assert (row["id"], row["pid"]) == ("one", sim.process.pid)
     assert before_s < row["came_s"] < time.monotonic()
