@@ -56,6 +56,7 @@ class PassiveHealth:
         state.on_answer.append(self._answering)
         state.on_phase.append(self._moved)
         state.on_health.append(self._probed)
+        state.on_left.append(self._left)
         return self
 
     def __exit__(
@@ -66,6 +67,7 @@ class PassiveHealth:
         state.on_answer.remove(self._answering)
         state.on_phase.remove(self._moved)
         state.on_health.remove(self._probed)
+        state.on_left.remove(self._left)
 
     # -- what is told ---------------------------------------------------------------------------
 
@@ -95,6 +97,10 @@ class PassiveHealth:
     def _probed(self, instance: Instance, before: Health) -> None:
         if before is Health.UNHEALTHY and instance.health is Health.HEALTHY:
             self._back(instance)
+
+    def _left(self, instance: Instance) -> None:
+        self._conducts.pop(instance, None)
+        self._state.rotation.leave(instance)
 
     # -- what comes of it -----------------------------------------------------------------------
 

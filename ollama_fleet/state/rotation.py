@@ -49,6 +49,11 @@ class Rotation:
         self._since_s[instance] = now_s
         self._warm_s = max(self._warm_s, now_s + self.slow_start_s)
 
+    def leave(self, instance: Instance) -> None:
+        """It is no more."""
+        self.ejected.pop(instance, None)
+        self._since_s.pop(instance, None)
+
     def kept(self, pool: Sequence[Instance]) -> Sequence[Instance]:
         """Those of a pool that are not ejected; all, where nobody is left."""
         return (self.without(pool) or pool) if self.ejected else pool

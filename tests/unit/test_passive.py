@@ -239,6 +239,20 @@ def test_who_waits_hears_of_an_ejection_and_of_its_end():
     assert changes == [["b"], ["a", "b"]]
 
 
+def test_of_an_instance_that_leaves_the_fleet_nothing_is_kept():
+    ward = Ward()
+    a = ward.state.instances["a"]
+    back(ward, "a", 0.0)
+    for _ in range(3):
+        ward.ends("a", REFUSED)
+    ward.state.leave(a)
+    ward.until(60.0)
+    assert (ward.given(), ward.state.rotation.ejected) == (["b", "c"], {})
+    assert a not in ward.state.rotation._since_s
+    assert a not in ward.health._conducts
+    assert [kind for _, kind in ward.kinds] == [Kind.INSTANCE_EJECTED]
+
+
 # -- slow start -----------------------------------------------------------------------------------
 
 
@@ -322,4 +336,4 @@ def test_outside_of_it_nothing_is_counted():
     health = PassiveHealth(state, HealthConfig(), clock=lambda: 0.0, later=lambda *_: None)
     with health:
         assert state.on_outcome
-    assert not any((state.on_outcome, state.on_answer, state.on_phase, state.on_health))
+    assert not any((state.on_outcome, state.on_answer, state.on_phase, state.on_left))
