@@ -128,6 +128,7 @@ def test_an_instance_that_has_become_slow_raises_an_anomaly_that_names_it_and_en
 def test_a_pull_and_a_model_on_the_cpu_are_told_of(cli):
     """The pull by its model, the fallback by its instance, too, before anybody looks for it."""
     cli.environ["OLLAMA_SIM_FAULTS"] = "cpu_fallback"
+    cli.environ["FLEET_REPAIR__OFFLOAD"] = "false"  # or it is restarted, and falls back once more
     up(cli)
     assert cli.run("pull", "tiny").code == 0
     assert cli.run("pull", "nosuch:1b").code == 1
