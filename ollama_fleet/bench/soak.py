@@ -25,6 +25,7 @@ from ollama_fleet.bench.chaos.report import table
 from ollama_fleet.bench.chaos.schedule import Fault
 from ollama_fleet.bench.faults import command as faults
 from ollama_fleet.bench.siege import command as siege
+from ollama_fleet.bench.siege import overload
 from ollama_fleet.bench.smuggling import command as smuggling
 from ollama_fleet.config import SupervisionConfig
 from ollama_fleet.control.launcher import LocalLauncher, become_subreaper
@@ -209,6 +210,13 @@ def soak_siege(options: argparse.Namespace) -> int:
     return 0 if found.holds else 1
 
 
+def soak_overload(options: argparse.Namespace) -> int:
+    """Ask for more than a fleet can do; 1 if it does less than it can, or is unfair."""
+    found = overload.run(options)
+    print(json.dumps(asdict(found)) if options.output == "json" else overload.table(found))
+    return 0 if found.holds else 1
+
+
 def _faults(text: str) -> tuple[Fault, ...]:
     return tuple(Fault(name) for name in text.split(","))
 
@@ -239,7 +247,10 @@ def main() -> int:
     broken.add_argument("-o", "--output", choices=["table", "json"], default="table")
     faults.add_arguments(commands.add_parser("faults", help="one fault at a time, under load"))
     siege.add_arguments(commands.add_parser("siege", help="clients that hold connections open"))
+    overload.add_arguments(commands.add_parser("overload", help="three times what a fleet can do"))
     options = parser.parse_args()
+    if options.command == "overload":
+        return soak_overload(options)
     if options.command == "siege":
         return soak_siege(options)
     if options.command == "chaos":

@@ -12,8 +12,10 @@ import uvloop
 from ollama_fleet.api import bodies
 from ollama_fleet.api.bodies import BadBody, Limits, Reading
 from ollama_fleet.api.connection import Answer, Bounds, Front
+from ollama_fleet.bench.siege import overload
 from ollama_fleet.bench.siege.command import report
 from ollama_fleet.bench.siege.forces import Forces, Held, Kind
+from ollama_fleet.bench.siege.overload import Asked
 from ollama_fleet.bench.siege.traffic import Waited, ask, waited
 
 ATTACKS = {Kind.HEAD: 60, Kind.BODY: 30, Kind.ALL: 30}
@@ -91,3 +93,21 @@ def test_a_siege_holds_if_all_went_in_time_and_nobody_noticed():
 def test_waiting_is_summed_up_with_those_who_got_nothing():
     assert waited([], 3) == Waited(3, 3, 0.0, 0.0)
     assert waited([n / 1000 for n in range(100)], 101) == Waited(101, 1, 50.0, 99.0)
+
+
+def asked(status, took_s, count):
+    return [Asked(0.0, took_s, status)] * count
+
+
+def test_an_overload_holds_if_no_work_is_lost_rejects_are_quick_and_the_modest_are_served():
+    crowd = asked(200, 3.0, 10) + asked(503, 0.01, 20)
+    modest = asked(200, 0.5, 10), asked(200, 1.2, 10)
+    assert overload.report(10.0, 9.6, crowd, modest).holds
+    assert overload.report(10.0, 9.6, crowd, modest).modest_ratio == 2.4
+    assert not overload.report(10.0, 9.4, crowd, modest).holds, "less is done than could be"
+    assert not overload.report(10.0, 9.6, asked(503, 0.2, 20), modest).holds, "slow rejects"
+    assert not overload.report(10.0, 9.6, asked(200, 3.0, 20), modest).holds, "it was no overload"
+    assert not overload.report(10.0, 9.6, [*crowd, *asked(0, 1.0, 1)], modest).holds
+    slow, refused = (modest[0], asked(200, 1.6, 10)), (modest[0], asked(503, 0.1, 10))
+    assert not overload.report(10.0, 9.6, crowd, slow).holds
+    assert not overload.report(10.0, 9.6, crowd, refused).holds
