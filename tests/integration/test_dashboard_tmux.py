@@ -120,6 +120,20 @@ def test_a_resize_leaves_nothing_behind(tmux):
         assert sum(line.startswith("Ollama Fleet") for line in terminal.lines) == 1
 
 
+def test_a_storm_of_resizes_ends_in_the_last_size(tmux):
+    """Also where some were too small to show anything; and keys still act."""
+    terminal = tmux(200, 60)
+    shows(terminal, "gpu15")
+    for n in range(40):
+        terminal.resize(1 + 7 * n % 190, 1 + 11 * n % 60)
+    terminal.resize(80, 24)
+    until(lambda: len(terminal.lines[0]) == 80 and len(terminal.lines) == 24, what="its size")
+    until(lambda: terminal.lines[-1].startswith("q leave"), what="the foot")
+    shows(terminal, "gpu15")
+    terminal.press("q")
+    until(lambda: terminal.lines[:1] == ["LEFT"], what="the terminal as it was")
+
+
 def test_q_gives_the_terminal_back(tmux):
     terminal = tmux(80, 24)
     shows(terminal, "gpu15")
