@@ -6,8 +6,9 @@ What no fact shows (a pull, a sync) is told by whoever does it, with `State.noti
 
 import logging
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Self, TypeVar
 
 from ollama_fleet.control.events import memory, phases
 from ollama_fleet.control.events.gpus import GpuWatch
@@ -31,6 +32,8 @@ _LEVELS: Final = {
     Severity.ERROR: logging.ERROR,
 }
 
+Call = TypeVar("Call")
+
 log = logging.getLogger(__name__)
 
 
@@ -50,34 +53,31 @@ class Reporter:
     ) -> None:
         self._state, self._clock, self._wall = state, clock, wall
         self._phases: dict[Instance, phases.Life] = {}
+        self._heard = ExitStack()
         self._gpus = GpuWatch({gpu.uuid: gpu.index for gpu in gpus})
 
     def __enter__(self) -> Self:
-        state = self._state
-        state.on_notice.append(self._note)
-        state.events.on_event.append(write)
-        state.on_phase.append(self._phase)
-        state.on_left.append(self._left)
-        state.on_health.append(self._health)
-        state.on_drain.append(self._drain)
-        state.on_memory.append(self._memory)
-        state.on_load.append(self._load)
-        state.on_gpus.append(self._read)
+        state, hear = self._state, self._hear
+        hear(state.on_notice, self._note)
+        hear(state.events.on_event, write)
+        hear(state.on_phase, self._phase)
+        hear(state.on_left, self._left)
+        hear(state.on_health, self._health)
+        hear(state.on_drain, self._drain)
+        hear(state.on_memory, self._memory)
+        hear(state.on_load, self._load)
+        hear(state.on_gpus, self._read)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
-        state = self._state
-        state.on_notice.remove(self._note)
-        state.events.on_event.remove(write)
-        state.on_phase.remove(self._phase)
-        state.on_left.remove(self._left)
-        state.on_health.remove(self._health)
-        state.on_drain.remove(self._drain)
-        state.on_memory.remove(self._memory)
-        state.on_load.remove(self._load)
-        state.on_gpus.remove(self._read)
+        self._heard.close()
+
+    def _hear(self, calls: list[Call], call: Call) -> None:
+        """Be told of it until the block ends."""
+        calls.append(call)
+        self._heard.callback(calls.remove, call)
 
     def _note(self, notice: Notice) -> None:
         self._state.events.note(notice, self._wall())
