@@ -13,5 +13,5 @@ def test_each_request_ends_once_whole_or_as_an_error_that_its_client_sees():
     assert not broken, report
     assert report.settled_s is not None
     assert report.faults["kill_fleet"] == 1
-    assert len(report.faults) >= 3, report.faults
+    assert len(report.faults) > 1, report.faults
     assert report.whole > 0, report

@@ -157,7 +157,7 @@ class ChaosFleet:
     def _control(self) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
             connector=aiohttp.UnixConnector(str(self.socket)),
-            timeout=aiohttp.ClientTimeout(total=10),
+            timeout=aiohttp.ClientTimeout(total=30),
         )
 
 

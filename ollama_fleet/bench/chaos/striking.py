@@ -19,7 +19,7 @@ from ollama_fleet.errors import Exit, FleetError
 
 Instance = Mapping[str, Any]  # a row of the fleet's snapshot
 
-_PATIENCE_S: Final = 10.0  # for a fleet that is being started again, and an instance to strike
+_PATIENCE_S: Final = 10.0  # for an instance that is being started again
 _LOOK_S: Final = 0.1
 _STARTS: Final = 3  # in vain, after which a fleet will not come back
 
@@ -82,11 +82,10 @@ class Striker:
     # -- whom ------------------------------------------------------------------------------------
 
     async def _victim(self, number: int) -> Instance | None:
-        """The instance of that number, once it runs; None if it does not in time."""
+        """The instance of that number, once fleet and it run; None if it does not in time."""
+        await self._up.wait()
         until_s = time.monotonic() + _PATIENCE_S
         while time.monotonic() < until_s:
-            async with asyncio.timeout(_PATIENCE_S):
-                await self._up.wait()
             with suppress(OSError, aiohttp.ClientError):
                 rows = (await self._fleet.status())["instances"]
                 row: Instance = rows[number % len(rows)]
