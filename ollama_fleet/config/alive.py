@@ -9,6 +9,7 @@ from ollama_fleet.config.records import Config
 LIVE: Final[tuple[KeyPath, ...]] = (
     ("defaults",),
     ("groups",),
+    ("health",),
     ("instance_ports",),
     ("instances",),
     ("limits", "connect_timeout"),

@@ -41,14 +41,18 @@ class PassiveHealth:
         later: Callable[[float, Callable[[], None]], object],
     ) -> None:
         self._state, self._clock, self._later = state, clock, later
+        self.retune(settings)
+        self._conducts: dict[Instance, Conduct] = {}
+
+    def retune(self, settings: HealthConfig) -> None:
+        """Go by these from now on; who is out already stays out for as long as was said."""
         self._patience = Patience(
             settings.connection_failures,
             settings.request_failures,
             settings.eject_first_s,
             settings.eject_max_s,
         )
-        state.rotation.slow_start_s = settings.slow_start_s
-        self._conducts: dict[Instance, Conduct] = {}
+        self._state.rotation.slow_start_s = settings.slow_start_s
 
     def __enter__(self) -> Self:
         state = self._state

@@ -5,7 +5,7 @@ import random
 import time
 from collections.abc import Callable
 
-from ollama_fleet.config import Config, LimitsConfig
+from ollama_fleet.config import Config, HealthConfig, LimitsConfig
 from ollama_fleet.control.passive import PassiveHealth
 from ollama_fleet.fleet.learning import Learned
 from ollama_fleet.fleet.recording import Recording
@@ -63,18 +63,19 @@ def make_relay(
         _timeouts(limits),
         on_end=recording.ended,
         on_over_budget=recording.over_budget,
-        budget=Budget(config.health.retry_share, config.health.retry_least),
+        budget=_budget(config.health),
         clock=clock,
         wall=time.time,
         traces=traces,
     )
 
 
-def retune(config: Config, admission: Admission, relay: Relay) -> None:
-    """Have both go by another configuration, as far as that can change while they serve."""
+def retune(config: Config, admission: Admission, relay: Relay, passive: PassiveHealth) -> None:
+    """Have all go by another configuration, as far as that can change while they serve."""
     queue = config.queue
     admission.retune(limit=queue.limit, per_tenant=queue.per_tenant, timeout_s=queue.timeout_s)
-    relay.retune(_timeouts(config.limits))
+    relay.retune(_timeouts(config.limits), _budget(config.health))
+    passive.retune(config.health)
 
 
 def _timeouts(limits: LimitsConfig) -> Timeouts:
@@ -83,6 +84,10 @@ def _timeouts(limits: LimitsConfig) -> Timeouts:
         first_byte_s=limits.first_byte_timeout_s,
         idle_s=limits.idle_timeout_s,
     )
+
+
+def _budget(health: HealthConfig) -> Budget:
+    return Budget(health.retry_share, health.retry_least)
 
 
 def make_passive(config: Config, state: State, clock: Callable[[], float]) -> PassiveHealth:

@@ -88,6 +88,7 @@ class Fleet:
             later=get_running_loop().call_later,
             spans=tracing.spans,
         )
+        self._passive = make_passive(config, self.state, self._clock)
         self._relay = make_relay(
             config,
             self.state,
@@ -181,7 +182,7 @@ class Fleet:
         await stack.enter_async_context(
             Admin(self._directories.socket, self.state, commands, routes)
         )
-        stack.enter_context(make_passive(plan.config, self.state, clock))
+        stack.enter_context(self._passive)
         await stack.enter_async_context(self._prober)
         await stack.enter_async_context(self._loaders)
         await stack.enter_async_context(
@@ -231,7 +232,7 @@ class Fleet:
         """Go by another configuration, as far as that is not about instances."""
         self._plan = plan
         self._facts = make_facts(plan, self._facts.started_s)
-        retune(plan.config, self._admission, self._relay)
+        retune(plan.config, self._admission, self._relay, self._passive)
         set_log_level(plan.config.logs.level)
         self._recording.seat(self.state.instances.values())
         self._declared.change(declared(plan.config))

@@ -239,6 +239,15 @@ def test_who_waits_hears_of_an_ejection_and_of_its_end():
     assert changes == [["b"], ["a", "b"]]
 
 
+def test_other_settings_hold_from_then_on():
+    ward = Ward()
+    ward.health.retune(HealthConfig(connection_failures=1, eject_first_s=30.0))
+    ward.ends("a", REFUSED)
+    assert ward.told[-1].figures["pause_s"] == 30.0
+    ward.until(29.0)
+    assert ward.given() == ["b", "c"]
+
+
 def test_of_an_instance_that_leaves_the_fleet_nothing_is_kept():
     ward = Ward()
     a = ward.state.instances["a"]

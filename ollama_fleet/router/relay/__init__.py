@@ -75,8 +75,9 @@ class Relay:
         for pool in self._pools.values():
             pool.close()
 
-    def retune(self, timeouts: Timeouts) -> None:
-        """Wait so long from now on: for connections that are opened, answers that begin."""
+    def retune(self, timeouts: Timeouts, budget: Budget) -> None:
+        """Go by these from now on: for connections that are opened, answers that begin."""
+        self._budget = budget
         self._watch.retune(timeouts)
         self._connect_s = timeouts.connect_s
         for pool in self._pools.values():
