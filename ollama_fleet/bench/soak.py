@@ -20,6 +20,7 @@ from pathlib import Path
 import uvloop
 
 from ollama_fleet.bench import cancel, flood
+from ollama_fleet.bench.changing import command as changing
 from ollama_fleet.bench.chaos import command as chaos
 from ollama_fleet.bench.chaos.report import table
 from ollama_fleet.bench.chaos.schedule import Fault
@@ -210,6 +211,15 @@ def soak_siege(options: argparse.Namespace) -> int:
     return 0 if found.holds else 1
 
 
+def soak_changes(options: argparse.Namespace) -> int:
+    """Change a fleet under load, one way after another; 1 if one does not hold."""
+    holds = True
+    for row in changing.rows(options.rows, streams=options.streams, times=options.times):
+        print(json.dumps(asdict(row)) if options.output == "json" else row.table(), flush=True)
+        holds &= row.holds
+    return 0 if holds else 1
+
+
 def soak_overload(options: argparse.Namespace) -> int:
     """Ask for more than a fleet can do; 1 if it does less than it can, or is unfair."""
     found = overload.run(options)
@@ -247,12 +257,15 @@ def main() -> int:
     broken.add_argument("-o", "--output", choices=["table", "json"], default="table")
     faults.add_arguments(commands.add_parser("faults", help="one fault at a time, under load"))
     siege.add_arguments(commands.add_parser("siege", help="clients that hold connections open"))
+    changing.add_arguments(commands.add_parser("changes", help="restarts, reloads, kills"))
     overload.add_arguments(commands.add_parser("overload", help="three times what a fleet can do"))
     options = parser.parse_args()
     if options.command == "overload":
         return soak_overload(options)
     if options.command == "siege":
         return soak_siege(options)
+    if options.command == "changes":
+        return soak_changes(options)
     if options.command == "chaos":
         return soak_chaos(options)
     if options.command == "faults":
