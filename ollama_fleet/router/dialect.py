@@ -176,8 +176,8 @@ def _in_one_piece(end: bytes) -> Figures:
 
 
 def _error(dialect: Dialect, status: int, message: str, request_id: str) -> dict[str, object]:
-    if dialect is Dialect.OLLAMA:
-        return {"error": message}
+    if dialect is Dialect.OLLAMA:  # of a 401 its command line shows `status`, else no word of ours
+        return {"error": message, "status": message} if status == 401 else {"error": message}
     if dialect is Dialect.ANTHROPIC:
         kind = _ANTHROPIC_TYPES.get(status, "api_error")
         error: dict[str, object] = {
