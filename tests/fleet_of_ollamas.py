@@ -22,8 +22,8 @@ class OllamaFleet(FleetProcess):
     In `config`, FOLDER stands for that folder.
     """
 
-    def __init__(self, box, folder, config, *, pulls=ANYWHERE):
-        ours = OURS.format(ollama=box.ollama, folder=folder, pulls=pulls)
+    def __init__(self, box, folder, config, *, pulls=ANYWHERE, binary=""):
+        ours = OURS.format(ollama=binary or box.ollama, folder=folder, pulls=pulls)
         config = config.replace("FOLDER", str(folder))
         super().__init__(folder, config=ours + config, HOME=str(box.home))
         self.box = box
