@@ -7,7 +7,7 @@ from router_fixtures import DONE, NDJSON, TOKEN, Backend, answer, chunk, line, r
 
 from ollama_fleet.bench.faults.clients import End, ask, crowd, new_session
 from ollama_fleet.bench.faults.command import NAMES, rows
-from ollama_fleet.bench.faults.row import Row, within
+from ollama_fleet.bench.faults.row import Row, median, within
 
 
 def says(*records, end=b"0\r\n\r\n"):
@@ -65,6 +65,7 @@ def test_a_figure_that_could_not_be_had_is_no_success():
     assert within(1.0, 1.0)
     assert not within(1.1, 1.0)
     assert not within(None, 1.0)
+    assert (median([]), median([3.0, 1.0, 2.0])) == (None, 2.0)
 
 
 def test_a_row_tells_its_figures_and_whether_they_hold():

@@ -1,6 +1,6 @@
 """What one fault came to, in figures. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 Figures = Mapping[str, float | None]
@@ -36,3 +36,8 @@ def _shown(value: float | None) -> str:
 def within(value: float | None, most: float) -> bool:
     """It was measured, and is no more than that."""
     return value is not None and value <= most
+
+
+def median(values: Sequence[float]) -> float | None:
+    """The one in the middle; None of nothing."""
+    return sorted(values)[len(values) // 2] if values else None
