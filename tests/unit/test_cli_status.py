@@ -1,6 +1,7 @@
 """`fleet status`: what it makes of a snapshot as it comes over the socket."""
 
 import json
+from dataclasses import replace
 
 import msgspec
 import pytest
@@ -11,6 +12,7 @@ from ollama_fleet.cli import snapshots
 from ollama_fleet.cli.commands.status import show
 from ollama_fleet.gpu import Gpu, Vendor
 from ollama_fleet.names import canonical
+from ollama_fleet.ollama import resident_models
 from ollama_fleet.state import Ejection, FleetFacts, Health, Phase, snapshot
 
 GPU = Gpu("GPU-1", 7, "Card", Vendor.NVIDIA, 2**30)
@@ -56,6 +58,35 @@ def test_an_instance_that_is_not_up_says_why():
     state.set_phase(instance, Phase.FAILED, 0.0)
     instance.cause = "it\x1b[2J died\n of thirst"
     assert show(_document(state), wide=False).splitlines()[-1] == "two: it died  of thirst"
+
+
+def test_one_that_was_given_up_shows_what_it_printed_last():
+    state = fleet("one", "two")
+    for instance, phase in zip(
+        state.instances.values(), (Phase.BACKOFF, Phase.FAILED), strict=True
+    ):
+        state.set_phase(instance, phase, 0.0, "exited with code 1")
+        instance.log_tail = ("first", "\x1b[31mlast\x1b[0m")
+    shown = show(_document(state), wide=False).splitlines()
+    assert shown[-4:] == [
+        "one: exited with code 1",
+        "two: exited with code 1",
+        "    first",
+        "    last",
+    ]
+
+
+def test_a_model_that_is_not_in_gpu_memory_is_marked_where_there_are_gpus():
+    state = fleet("one", "two")
+    one = state.instances["one"]
+    one.spec = replace(one.spec, gpus=(GPU,))
+    sizes = {"whole": 8, "part": 6, "none": 0}
+    rows = [{"name": name, "size": 8, "size_vram": vram} for name, vram in sizes.items()]
+    for instance in state.instances.values():
+        state.set_resident(instance, resident_models({"models": rows}))
+    lines = unstyle(show(_document(state), wide=False)).splitlines()
+    assert "whole,part (gpu 75%),none (cpu)" in lines[2]
+    assert "whole,part,none" in lines[3]
 
 
 def test_an_instance_that_is_ejected_is_in_trouble_and_says_for_how_long():

@@ -58,9 +58,10 @@ def show(snapshot: snapshots.Snapshot, *, wide: bool) -> str:
     """A line about the fleet, a table of its instances, and why those that are not up are not."""
     rows = [_row(snapshot, i, wide=wide) for i in snapshot["instances"]]
     whys = [
-        f"{i['name']}: {clean(i['cause'])}"
+        line
         for i in snapshot["instances"]
         if i["cause"] and not snapshots.is_ready(i)
+        for line in (f"{i['name']}: {clean(i['cause'])}", *_last_words(i))
     ]
     ejections = [
         f"{i['name']} has failed requests and gets none for {show_duration(i['ejected_s'])}: "
@@ -100,6 +101,12 @@ def show(snapshot: snapshots.Snapshot, *, wide: bool) -> str:
     return "\n".join([_headline(snapshot), table(columns, rows), *remarks])
 
 
+def _last_words(instance: snapshots.Instance) -> list[str]:
+    """What one that was given up has printed last; others print more."""
+    tail = instance["log_tail"] if snapshots.is_failed(instance) else ()
+    return [f"    {clean(line)}" for line in tail]
+
+
 def _headline(snapshot: snapshots.Snapshot) -> str:
     parts = [
         f"listening on {snapshot['listen']}",
@@ -122,7 +129,7 @@ def _row(
         instance["group"],
         ",".join(indices.get(uuid, uuid) for uuid in instance["gpus"]) or kind,
         snapshots.state_of(instance),
-        ",".join(str(model.get("name", "?")) for model in instance["resident"]),
+        ",".join(_model(instance, model) for model in instance["resident"]),
         f"{instance['in_flight']}/{instance['places']}",
         instance["waiting"],
         instance["requests"],
@@ -134,6 +141,14 @@ def _row(
     age = show_duration(instance["phase_s"])
     more = (age, instance["version"], instance["url"], len(instance["stored"]))
     return row + more if wide else row
+
+
+def _model(instance: snapshots.Instance, model: snapshots.Snapshot) -> str:
+    """A model in memory; where that should be a GPU's and is not all of it, how much is."""
+    name, size, vram = str(model.get("name", "?")), model.get("size"), model.get("size_vram")
+    if not (instance["gpus"] and size and isinstance(vram, int) and vram < size):
+        return name
+    return f"{name} (gpu {vram / size:.0%})" if vram else f"{name} (cpu)"
 
 
 def _pull(pull: snapshots.Snapshot) -> str:
