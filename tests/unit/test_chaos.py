@@ -286,6 +286,7 @@ def test_the_slope_is_that_of_a_process_which_has_settled(mib_per_min):
 
 def test_there_is_no_slope_of_a_moment():
     assert slope_mib_per_min(samples(1, range(100), 9.0)) is None
+    assert slope_mib_per_min([]) is None
 
 
 def test_lag_is_the_bound_under_which_99_of_100_timers_were():

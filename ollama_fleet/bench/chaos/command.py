@@ -60,13 +60,13 @@ def run(plan: Plan) -> Report:
     with chaos_fleet(os.environ) as fleet:
         found = uvloop.run(_trial(fleet, plan))
         judged = [*found.judged, *worked_twice(found.judged, fleet.attempts())]
-        unretrieved, folder_processes = fleet.unretrieved(), fleet.processes
+        unretrieved = fleet.unretrieved()
     aftermath = Aftermath(
         settled_s=found.settled_s,
         failed_starts=tuple(found.striker.failed_starts),
         unretrieved=unretrieved,
         fds_grown=found.fds_grown,
-        processes_left=len(folder_processes()),
+        processes_left=len(fleet.processes()),
         rss_slope_mib_per_min=slope_mib_per_min(found.samples),
         loop_lag_p99_ms=found.lag_ms,
         machine_lag_p99_ms=found.machine_lag_ms,

@@ -48,7 +48,7 @@ def slope_mib_per_min(samples: Sequence[Sample]) -> float | None:
     None where it was watched for too short a time.
     """
     last = [sample for sample in samples if sample.pid == samples[-1].pid]
-    steady = [s for s in last if s.at_s >= last[0].at_s + _SETTLING_S]
+    steady = [sample for sample in last if sample.at_s >= last[0].at_s + _SETTLING_S]
     if not steady or steady[-1].at_s - steady[0].at_s < _LEAST_S:
         return None
     mean_s = sum(s.at_s for s in steady) / len(steady)
