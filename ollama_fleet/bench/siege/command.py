@@ -3,14 +3,16 @@
 import argparse
 import asyncio
 import json
+import multiprocessing
 import os
 import tempfile
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from ollama_fleet.bench.processes.fleets import Served, temporary
-from ollama_fleet.bench.siege.forces import Forces, Held, Kind
+from ollama_fleet.bench.siege.forces import Held, Kind, besieged
 from ollama_fleet.bench.siege.traffic import Waited, ask
 
 MODEL: Final = "llama3.1:8b"
@@ -43,18 +45,17 @@ def report(held: tuple[Held, ...], before: Waited, during: Waited) -> Report:
 
 
 async def besiege(served: Served, numbers: dict[Kind, int], siege_s: float) -> Report:
-    """Ask for a while, then besiege the fleet and go on asking."""
+    """Ask for a while, then besiege the fleet, from a process of its own, and go on asking."""
     url = f"http://{served.host}:{served.port}/api/generate"
     await ask(url, _BODY, per_s=PER_S, seconds=2.0)  # the model is loaded, caches are filled
     before = await ask(url, _BODY, per_s=PER_S, seconds=BASELINE_S)
-    forces = Forces(served.host, served.port)
-    try:
-        await forces.come(numbers)
+    where = (served.host, served.port)
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as apart:
+        loop = asyncio.get_running_loop()
         held, during = await asyncio.gather(
-            forces.stay(siege_s), ask(url, _BODY, per_s=PER_S, seconds=siege_s)
+            loop.run_in_executor(apart, besieged, where, numbers, siege_s),
+            ask(url, _BODY, per_s=PER_S, seconds=siege_s),
         )
-    finally:
-        forces.leave()
     return report(held, before, during)
 
 

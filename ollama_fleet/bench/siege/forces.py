@@ -114,5 +114,21 @@ class _Besieger(asyncio.Protocol):
             self._transport.abort()
 
 
+def besieged(
+    where: tuple[str, int], numbers: Mapping[Kind, int], seconds: float
+) -> tuple[Held, ...]:
+    """Besiege a front on a loop of one's own: what became of each kind."""
+
+    async def siege() -> tuple[Held, ...]:
+        forces = Forces(*where)
+        try:
+            await forces.come(numbers)
+            return await forces.stay(seconds)
+        finally:
+            forces.leave()
+
+    return asyncio.run(siege())
+
+
 def _maker(kind: Kind) -> Callable[[], _Besieger]:
     return lambda: _Besieger(kind)
