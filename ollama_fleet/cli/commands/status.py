@@ -46,8 +46,8 @@ def command(options: Options) -> int:
     """Show the instances and what they do.
 
     The exit code is 0 if all is well, 1 if an instance has failed, has crashed and waits for its
-    next start, or does not answer, and 69 if no fleet is running. With -q it is all there is,
-    which suits a health check.
+    next start, does not answer or is left out for failing requests, and 69 if no fleet is running.
+    With -q it is all there is, which suits a health check.
     """
     snapshot = running().status()
     emit(options, snapshot, lambda: show(snapshot, wide=options.output is Output.WIDE))
