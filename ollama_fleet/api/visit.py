@@ -7,6 +7,7 @@ import msgspec
 from multidict import istr
 
 from ollama_fleet.api.auth import ANYONE, Caller
+from ollama_fleet.api.auth.presented import PREFIX
 from ollama_fleet.api.connection import ClientStream, FrontRequest
 from ollama_fleet.api.guests import Headers
 from ollama_fleet.api.paths import Found
@@ -20,6 +21,8 @@ _SANE_ID: Final = re.compile(r"[A-Za-z0-9._~:/+=@-]{1,128}")
 class RequestIds:
     """Gives every request its id: the client's own where it is sane, else 24 hexadecimal digits.
 
+    No key is: ids are logged and passed on.
+
     Ids of ours rise in the order of arrival, those of a later start above those of an earlier one:
     `started_s` is Unix time, `salt` 32 random bits.
     """
@@ -31,7 +34,7 @@ class RequestIds:
 
     def of(self, given: str | None) -> str:
         """The id of a request that brought `given`."""
-        if given is not None and _SANE_ID.fullmatch(given):
+        if given is not None and _SANE_ID.fullmatch(given) and PREFIX not in given:
             return given
         self._count += 1
         return f"{self._start}{self._count & 0xFFFFFFFF:08x}{self._salt}"

@@ -7,6 +7,9 @@ from ollama_fleet.config.paths import KeyPath, show_path
 from ollama_fleet.config.records import Config
 
 LIVE: Final[tuple[KeyPath, ...]] = (
+    ("auth", "create"),
+    ("auth", "push"),
+    ("auth", "users"),
     ("defaults",),
     ("groups",),
     ("health",),

@@ -5,7 +5,6 @@ read costs nothing: the keys stay as they were.
 """
 
 import asyncio
-import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from ollama_fleet.api.auth import Bounds, Gate, Terms, Why
-from ollama_fleet.api.auth.keyfile import read, ring
+from ollama_fleet.api.auth.keyfile import KeyFile, read, ring
 from ollama_fleet.api.auth.knocks import Knocks
 from ollama_fleet.api.auth.ring import NO_KEYS, KeyRing
 from ollama_fleet.config import Config
@@ -25,8 +24,6 @@ from ollama_fleet.metrics import Metrics
 from ollama_fleet.state import Kind, Notice
 
 LOOK_S: Final = 1.0  # between two looks at the file
-
-log = logging.getLogger(__name__)
 
 Stamp = tuple[int, int, int]
 """What tells that a file is another than before: place, size, time; zeros where there is none."""
@@ -40,7 +37,8 @@ class Keys:
 
     def __init__(self, config: Config, directories: Directories, *, look_s: float = LOOK_S) -> None:
         self.path = config.auth.keys_file or directories.keys
-        self._users = make_bounds(config)
+        self._config = config
+        self._file = KeyFile("0" * 64)
         self.gate = Gate(make_terms(config), clock=time.monotonic, wall=time.time)
         self._look_s = look_s
         self._knocks = Knocks()
@@ -50,11 +48,12 @@ class Keys:
         if config.keys_required and not found.lets_in(time.time()):
             raise _keyless(config, self.path)
         self.gate.renew(found)
-        if not (config.listen.is_loopback or config.keys_required):
-            log.warning(
-                "NO KEYS ARE ASKED FOR: whoever reaches %s may use, pull and delete models",
-                config.listen,
-            )
+
+    def follow(self, config: Config) -> None:
+        """Go by what fleet.yaml says of callers now."""
+        self._config = config
+        self.gate.follow(make_terms(config))
+        self.gate.renew(ring(self.path, self._file, make_bounds(config)))
 
     @asynccontextmanager
     async def watched(
@@ -72,6 +71,9 @@ class Keys:
         self.gate.denied = denied
         self._metrics = metrics
         recording.on_record.append(self._ended)
+        if not (self._config.listen.is_loopback or self._config.keys_required):
+            text = f"NO KEYS ARE ASKED FOR: whoever reaches {self._config.listen} may use, pull "
+            notice(Notice(kind=Kind.FRONT_OPEN, text=f"{text}and delete models"))
         watching = asyncio.create_task(self._watch(notice), name="keys")
         try:
             yield
@@ -108,7 +110,10 @@ class Keys:
         )
 
     def _read(self) -> KeyRing:
-        return ring(self.path, read(self.path), self._users)
+        file = read(self.path)
+        found = ring(self.path, file, make_bounds(self._config))
+        self._file = file
+        return found
 
 
 def make_terms(config: Config) -> Terms:

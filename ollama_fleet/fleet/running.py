@@ -234,6 +234,7 @@ class Fleet:
         self._facts = make_facts(plan, self._facts.started_s)
         retune(plan.config, self._admission, self._relay, self._passive)
         set_log_level(plan.config.logs.level)
+        self._keys.follow(plan.config)
         self._recording.seat(self.state.instances.values())
         self._declared.change(declared(plan.config))
 

@@ -75,6 +75,7 @@ class Kind(StrEnum):
     GPU_BACK = "gpu_back"
     REQUESTS_REFUSED = "requests_refused"
     REFUSALS_OVER = "refusals_over"
+    FRONT_OPEN = "front_open"
     KEYS_READ = "keys_read"
     KEYS_REFUSED = "keys_refused"
     KEYS_TRIED = "keys_tried"
@@ -113,6 +114,7 @@ _WARNINGS: Final = frozenset(
         Kind.DISK_LOW,
         Kind.GPU_HOT,
         Kind.REQUESTS_REFUSED,
+        Kind.FRONT_OPEN,
         Kind.KEYS_REFUSED,
         Kind.KEYS_TRIED,
         Kind.ANOMALY,

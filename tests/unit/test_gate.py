@@ -4,9 +4,21 @@ import math
 from types import MappingProxyType
 
 import pytest
+from fleet_fixtures import asks
 
 from ollama_fleet.api.app import ROUTES
-from ollama_fleet.api.auth import ANYONE, Bounds, Caller, Denied, Gate, Role, Terms, Why
+from ollama_fleet.api.auth import (
+    ANYONE,
+    Bounds,
+    Caller,
+    Denied,
+    Gate,
+    Models,
+    Role,
+    Terms,
+    Why,
+    require_model,
+)
 from ollama_fleet.api.auth.knocks import MANY, WINDOW_S, Knocks
 from ollama_fleet.api.auth.ledger import Ledger
 from ollama_fleet.api.auth.presented import digest
@@ -171,6 +183,31 @@ def test_a_context_is_bounded_where_any_option_may_be_set():
     free = read_body(b'{"options":{"num_gpu":0},"keep_alive":-1}', stream_default=True)
     assert bounds.objection(free) == ""
     assert Bounds().max_context == math.inf
+
+
+@pytest.mark.parametrize(
+    ("caller", "allowed"),
+    [
+        (ANYONE, True),
+        (Caller("root"), True),
+        (Caller("ann", Role.USER), False),
+        (Caller("ann", Role.USER, Models.named(["other"])), False),
+        (Caller("ann", Role.USER, Models.named(["big:cloud"])), True),
+    ],
+)
+def test_who_spends_the_accounts_money_is_an_admin_or_has_a_key_for_that(caller, allowed):
+    if allowed:
+        require_model(caller, asks("big:cloud"))
+    else:
+        assert why(require_model, caller, asks("big:cloud")) == (Why.MODEL, 404)
+
+
+def test_a_gate_goes_by_new_terms_at_once():
+    made = gate(USER, ADMIN, required=True)
+    made.follow(Terms(required=True, switched_on=frozenset()))
+    assert why(made.enter, "root", "/api/create", by_own_name=True) == (Why.SWITCHED_OFF, 403)
+    made.follow(Terms())
+    assert made.enter("", "/api/create", by_own_name=True) is ANYONE
 
 
 def test_many_who_try_keys_are_one_event_a_minute():

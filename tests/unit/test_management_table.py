@@ -24,7 +24,7 @@ from ollama_fleet.api.visit import RequestIds
 from ollama_fleet.control.mutations import Mutations
 from ollama_fleet.errors import ConnectFailed
 
-OF_EACH = 180  # paths
+OF_EACH = 170  # paths
 USER, ADMIN = "fleet_user", "fleet_admin"
 CREDENTIALS = (
     ("", {}),

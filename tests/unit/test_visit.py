@@ -16,7 +16,9 @@ def test_a_sane_id_of_the_client_is_kept(given_id):
     assert RequestIds(0.0, 0).of(given_id) == given_id
 
 
-@pytest.mark.parametrize("given_id", [None, "", "a b", "a" * 129, "ä", "a\n", "a,b", '"a"'])
+@pytest.mark.parametrize(
+    "given_id", [None, "", "a b", "a" * 129, "ä", "a\n", "a,b", '"a"', "x-fleet_0"]
+)
 def test_any_other_request_gets_an_id_of_ours(given_id):
     made = RequestIds(1_700_000_000.0, 7).of(given_id)
     assert len(made) == 24

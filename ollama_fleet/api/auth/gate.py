@@ -48,10 +48,14 @@ class Gate:
         self.ring: KeyRing = NO_KEYS
         self.names: frozenset[str] = frozenset()  # of the callers that have keys
         self.ledger = Ledger()
-        self._terms = terms
         self._clock = clock
         self._wall = wall
         self.denied = denied
+        self.follow(terms)
+
+    def follow(self, terms: Terms) -> None:
+        """Go by these from now on."""
+        self._terms = terms
         self._guest = Caller(role=Role.USER, bounds=terms.users)
 
     def renew(self, ring: KeyRing) -> None:

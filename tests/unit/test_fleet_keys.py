@@ -1,0 +1,85 @@
+"""A fleet's keys: when it may start, and what a file or a configuration changes while it runs."""
+
+import asyncio
+from datetime import UTC, datetime
+from types import SimpleNamespace
+
+import pytest
+
+from ollama_fleet.api.auth import Denied, Role
+from ollama_fleet.api.auth.keyfile import KeyRecord, add
+from ollama_fleet.config import Config
+from ollama_fleet.directories import Directories
+from ollama_fleet.errors import ConfigError, Exit
+from ollama_fleet.fleet.keys import Keys
+from ollama_fleet.state import Kind
+
+OPEN = {"listen": "0.0.0.0:11434"}
+
+
+@pytest.fixture
+def directories(tmp_path):
+    return Directories(tmp_path, tmp_path / "socket")
+
+
+def key_for(directories, name="ann", **fields):
+    return add(directories.keys, lambda digest: KeyRecord(name, digest, **fields))
+
+
+def test_without_a_key_it_does_not_start_where_one_is_needed(directories):
+    for config, told in (
+        (OPEN, r"0\.0\.0\.0:11434 can be reached by others, and no valid key is in .*keys\.json"),
+        ({"auth": {"required": True}}, "auth.required is true"),
+    ):
+        with pytest.raises(ConfigError, match=told) as refused:
+            Keys(Config(**config), directories)
+        assert refused.value.exit_code is Exit.CONFIG
+        assert "`fleet keys add NAME --role admin` makes one" in refused.value.told
+    for config in ({}, {**OPEN, "insecure_no_auth": True}, {**OPEN, "auth": {"required": False}}):
+        Keys(Config(**config), directories)
+
+
+def test_a_key_that_has_expired_does_not_count(directories):
+    key_for(directories, expires=datetime(2001, 1, 1, tzinfo=UTC))
+    with pytest.raises(ConfigError):
+        Keys(Config(**OPEN), directories)
+
+
+def test_a_broken_file_is_told_at_the_start_even_where_no_key_is_needed(directories):
+    directories.keys.write_text("{}")
+    with pytest.raises(ConfigError, match="it is no file of keys"):
+        Keys(Config(), directories)
+
+
+def test_what_fleet_yaml_says_of_callers_can_change(directories):
+    key = key_for(directories)
+    keys = Keys(Config(auth={"required": True}), directories)
+    assert keys.gate.enter(key, "/api/chat", by_own_name=True).bounds.options is None
+    keys.follow(Config(auth={"required": True, "users": {"options": ["seed"]}, "create": True}))
+    caller = keys.gate.enter(key, "/api/chat", by_own_name=True)
+    assert caller.bounds.options == {"seed"}
+    root = key_for(directories, "root", role=Role.ADMIN)
+    with pytest.raises(Denied):
+        keys.gate.enter(root, "/api/create", by_own_name=True)  # nobody has read the file anew
+
+
+@pytest.mark.parametrize(
+    ("config", "kinds"),
+    [
+        ({}, []),
+        (OPEN, []),
+        ({**OPEN, "insecure_no_auth": True}, [Kind.FRONT_OPEN]),
+        ({**OPEN, "auth": {"required": False}}, [Kind.FRONT_OPEN]),
+    ],
+)
+def test_a_fleet_that_lets_every_stranger_in_says_so(directories, config, kinds):
+    key_for(directories)
+    told = []
+
+    async def start():
+        recording = SimpleNamespace(metrics=None, on_record=[])
+        async with Keys(Config(**config), directories).watched(told.append, recording):
+            pass
+
+    asyncio.run(start())
+    assert [notice.kind for notice in told] == kinds
