@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ollama_fleet.api.guests import Door, Origins, is_loopback
+from ollama_fleet.api.guests import Door, Origins, is_loopback, is_own_name
 
 NAMES = frozenset({"box"})
 MINE = "203.0.113.9"
@@ -164,3 +164,27 @@ def test_loopback_is_told_from_the_rest():
     assert is_loopback("localhost")
     assert not is_loopback("0.0.0.0")
     assert not is_loopback("example.com")
+
+
+@pytest.mark.parametrize(
+    ("host", "own"),
+    [
+        ("localhost:11434", True),
+        ("LOCALHOST", True),
+        ("127.0.0.2:80", True),
+        ("[::1]:11434", True),
+        ("[::ffff:127.0.0.1]:80", True),
+        ("0.0.0.0:11434", True),
+        ("a.localhost", True),
+        ("", True),
+        ("192.168.1.7", False),
+        ("box", False),
+        ("nas.local", False),
+        ("localhost.evil.example", False),
+        ("127.0.0.1.evil.example", False),
+        ("127.0.0.1@evil.example", False),
+        ("[fd00::1]", False),
+    ],
+)
+def test_what_a_machine_calls_itself_nobody_calls_it_from_outside(host, own):
+    assert is_own_name(host) is own
