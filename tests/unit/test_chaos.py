@@ -191,6 +191,17 @@ def test_how_an_exchange_ended_comes_first(end, status, wanted):
     assert verdict(b"".join(pieces) + last, end=end, status=status) is wanted
 
 
+@pytest.mark.parametrize("route", STREAMS)
+@pytest.mark.parametrize("end", [End.CUT, End.LEFT])
+def test_of_an_answer_that_ends_too_soon_the_beginning_is_right(route, end):
+    """Where the try that failed and the next one were spliced it is not."""
+    pieces, _, error = STREAMS[route]
+    asked, cut = ask(route), pieces[0] + pieces[1][:-4]
+    assert verdict(cut, asked, end=end) is (Verdict.ERROR if end is End.CUT else Verdict.LEFT)
+    assert verdict(pieces[0] + pieces[0] + cut, asked, end=end) is Verdict.ALTERED
+    assert verdict(pieces[0] + pieces[2] + error, asked) is Verdict.ALTERED
+
+
 def test_an_instance_that_gets_a_request_after_its_client_had_a_byte_doubles_it():
     """One that got it before does not: nobody had heard of the try that failed."""
     first = judge(seen(b"", first_s=10.0), TEXT)
@@ -278,14 +289,20 @@ def samples(pid, seconds, mib_per_min, from_s=0.0):
 def test_the_slope_is_that_of_a_process_which_has_settled(mib_per_min):
     """What its beginning and an earlier process were like does not count."""
     earlier = samples(1, range(600), 50.0)
-    beginning = [Sample(2, 600.0 + s, s) for s in range(60)]
-    steady = samples(2, range(60, 400), mib_per_min, from_s=600.0)
+    beginning = [Sample(2, 600.0 + s, s) for s in range(120)]
+    steady = samples(2, range(120, 400), mib_per_min, from_s=600.0)
     slope = slope_mib_per_min([*earlier, *beginning, *steady])
     assert slope == pytest.approx(mib_per_min, abs=0.01)
 
 
+def test_of_a_long_run_the_last_five_minutes_count():
+    grown = samples(1, range(1000), 9.0)
+    level = [Sample(1, s, grown[-1].rss_bytes) for s in range(1000, 1301)]
+    assert slope_mib_per_min([*grown, *level]) == pytest.approx(0.0, abs=0.01)
+
+
 def test_there_is_no_slope_of_a_moment():
-    assert slope_mib_per_min(samples(1, range(100), 9.0)) is None
+    assert slope_mib_per_min(samples(1, range(200), 9.0)) is None
     assert slope_mib_per_min([]) is None
 
 
@@ -296,4 +313,5 @@ def test_lag_is_the_bound_under_which_99_of_100_timers_were():
         for bound, count in (("0.005", 980.0), ("0.05", 991.0), ("+Inf", 1000.0))
     )
     assert loop_lag_p99_ms(page) == 50.0
+    assert loop_lag_p99_ms(page.replace("991.0", "989.0")) == 50.0
     assert loop_lag_p99_ms("") is None

@@ -61,6 +61,8 @@ class Judged:
 def judge(seen: Seen, expected: str) -> Judged:
     """Judge what a client saw against the text that the backends make of its request."""
     verdict, why = _verdict(seen, expected)
+    if verdict in (Verdict.ERROR, Verdict.LEFT) and not _begins(seen, expected):
+        verdict, why = Verdict.ALTERED, "what came of it is not the beginning of the answer"
     return Judged(seen.ask, verdict, why, seen.first_s)
 
 
@@ -89,6 +91,14 @@ def _read(seen: Seen, expected: str) -> tuple[Verdict, str]:
         if found:
             return Verdict.ERROR, why
     return _compared(reading.text, expected)
+
+
+def _begins(seen: Seen, expected: str) -> bool:
+    """Whether what came of a stream until it ended too soon is the answer's beginning."""
+    if seen.status != 200 or not seen.ask.stream:
+        return True
+    lines, _, _ = seen.body.rpartition(b"\n")  # the last one may be cut
+    return expected.startswith(read(seen.ask, lines).text)
 
 
 def _compared(text: str, expected: str) -> tuple[Verdict, str]:

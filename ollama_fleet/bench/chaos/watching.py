@@ -16,7 +16,8 @@ import psutil
 from ollama_fleet.bench.chaos.fleet import ChaosFleet
 
 _EVERY_S: Final = 1.0
-_SETTLING_S: Final = 60.0  # of a process: what it makes once and keeps is no leak
+_SETTLING_S: Final = 120.0  # of a process: what it makes once and keeps is no leak
+_WINDOW_S: Final = 300.0  # at the end of a run, over which a slope is taken
 _LEAST_S: Final = 120.0  # of samples: over less a slope says nothing
 _MIB: Final = 2**20
 _LAG: Final = re.compile(
@@ -43,12 +44,15 @@ async def watch(fleet: ChaosFleet, samples: list[Sample]) -> None:
 
 
 def slope_mib_per_min(samples: Sequence[Sample]) -> float | None:
-    """How fast the last process has grown once it had settled: least squares, MiB per minute.
+    """How fast the last process has grown in its last five minutes: least squares, MiB per minute.
 
-    None where it was watched for too short a time.
+    Its first two do not count. None where it was watched for too short a time.
     """
     last = [sample for sample in samples if sample.pid == samples[-1].pid]
-    steady = [sample for sample in last if sample.at_s >= last[0].at_s + _SETTLING_S]
+    if not last:
+        return None
+    from_s = max(last[0].at_s + _SETTLING_S, last[-1].at_s - _WINDOW_S)
+    steady = [sample for sample in last if sample.at_s >= from_s]
     if not steady or steady[-1].at_s - steady[0].at_s < _LEAST_S:
         return None
     mean_s = sum(s.at_s for s in steady) / len(steady)
@@ -61,14 +65,15 @@ def slope_mib_per_min(samples: Sequence[Sample]) -> float | None:
 def loop_lag_p99_ms(page: str) -> float | None:
     """What 99 % of the loop's timers were late by at most, to a bucket's bound; by the metrics.
 
-    None of a fleet that has counted none.
+    Beyond the largest bound it is that one. None of a fleet that has counted none.
     """
     buckets = [(float(bound), float(count)) for bound, count in _LAG.findall(page)]
     total = max((count for _, count in buckets), default=0.0)
     if not total:
         return None
     bound = next(bound for bound, count in buckets if count >= 0.99 * total)
-    return math.inf if math.isinf(bound) else round(bound * 1000, 1)
+    largest = max(bound for bound, _ in buckets if math.isfinite(bound))
+    return round(min(bound, largest) * 1000, 1)
 
 
 @asynccontextmanager
