@@ -169,19 +169,19 @@ def _confirm(controls: Controls, key: str) -> After:
         told = f"{controls.subject} restarts when its requests have ended"
         after = replace(controls, mode=Mode.FLEET, notice=told)
         return Order(Act.RESTART, controls.subject, after)
-    return _leave(controls, key)
+    return _leave(controls)
 
 
 def _drain(controls: Controls, key: str) -> After:
     if key in ("y", "u"):
         act = Act.DRAIN if key == "y" else Act.UNDRAIN
         return Order(act, controls.subject, replace(controls, mode=Mode.FLEET))
-    return _leave(controls, key)
+    return _leave(controls)
 
 
-def _leave(controls: Controls, key: str) -> Controls:
-    leaves = key in (ESCAPE, "n", "q", INTERRUPT)
-    return replace(controls, mode=Mode.FLEET) if leaves else controls
+def _leave(controls: Controls) -> Controls:
+    """No answer to a question: whoever meant to type something else commands nothing by it."""
+    return replace(controls, mode=Mode.FLEET)
 
 
 def _type(controls: Controls, key: str) -> Controls:

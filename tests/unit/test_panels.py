@@ -239,6 +239,12 @@ def test_resident_models_tell_what_they_take():
     assert "  a:1b 40.0G 30m" in shown(fleet(instance(0, resident=(large,))))
 
 
+def test_a_model_on_its_way_into_memory_is_told_beside_those_that_are_there():
+    coming = instance(0, loading=("b:latest", "c:1b"), reloading=("c:1b",), resident=(row("a:1b"),))
+    lines = shown(fleet(coming, instance(1)))
+    assert "  reloading c:1b · loading b · a:1b <0.1G 30m" in lines
+
+
 def test_busy_is_said_of_the_slots_of_all_models_in_memory():
     """And of the slots of one where a fleet of another version does not tell."""
     lines = shown(fleet(instance(0, in_flight=5, places=8), instance(1, in_flight=2)))

@@ -48,9 +48,13 @@ def detail(scene: Scene, key: str, view: View) -> Sequence[Text]:
         ("model", event.model),
         ("request", event.request),
         ("text", event.text),
-        *((name, str(figure)) for name, figure in event.figures.items()),
+        *((name, _shown(figure)) for name, figure in event.figures.items()),
     )
     return fields([(name, text) for name, text in told if text], view)
+
+
+def _shown(figure: float | str) -> str:
+    return figure if isinstance(figure, str) else f"{figure:,.12g}"
 
 
 def _row(event: Event, view: View) -> Row:

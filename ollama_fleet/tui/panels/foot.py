@@ -51,12 +51,12 @@ _HELP: Final = (
     ("UTIL VRAM", "of its GPUs, whoever uses them"),
     ("STATE", "starting, ready, draining, stopping, backoff (pause before"),
     ("", "a restart), failed (given up), stopped, unhealthy (silent), drained"),
-    ("BUSY WAIT", "requests it works on, of how many per model; those that wait for it"),
+    ("BUSY WAIT", "requests it works on, of how many at once; those that wait for it"),
     ("TOK/S", "tokens per second over the last three seconds"),
     ("TTFT P95", "time to the first token of streams in five minutes: median, 95 %"),
     ("REQS FAIL", "requests it was given, and how many failed there"),
     ("RUNS", "times it was started; more than once is a restart"),
-    ("MODELS", "in its memory, with the time until an idle one unloads"),
+    ("MODELS", "in its memory: what each takes, the time until an idle one unloads"),
 )
 
 

@@ -21,7 +21,7 @@ def trouble(instance: InstanceSnapshot) -> bool:
 
 
 def detail(instance: InstanceSnapshot, view: View, width: int) -> Text:
-    """The cause if there is trouble, else what is reloading and in memory, until when."""
+    """The cause if there is trouble, else what is being loaded and in memory, until when."""
     if trouble(instance):
         style = "red" if instance.phase is Phase.FAILED else "yellow"
         return Text(view.glyphs.fit(view.glyphs.clean(instance.cause), width), style)
@@ -43,11 +43,14 @@ def detail(instance: InstanceSnapshot, view: View, width: int) -> Text:
 
 
 def _reasons(instance: InstanceSnapshot, glyphs: Glyphs) -> Iterator[Pieces]:
-    """Why it is given no requests, or none for some models."""
+    """Why it is given no requests, or none for some models, or answers none of them yet."""
     if instance.drain is not None:
         yield [(f"drained: {glyphs.clean(instance.drain)}", "yellow")]
     for name in instance.reloading:
         yield [(f"reloading {glyphs.clean(name).removesuffix(':latest')}", "cyan")]
+    for name in instance.loading:
+        if name not in instance.reloading:
+            yield [(f"loading {glyphs.clean(name).removesuffix(':latest')}", "magenta")]
 
 
 def _model(instance: InstanceSnapshot, row: Mapping[str, Any], view: View) -> Pieces:
@@ -75,7 +78,8 @@ def in_memory(instance: InstanceSnapshot, model: str, row: Mapping[str, Any], vi
     said = []
     size, in_vram = row.get("size"), row.get("size_vram")
     if isinstance(size, int) and isinstance(in_vram, int):
-        said.append(f"{show_bytes(size)}, {show_bytes(in_vram)} of it on the GPU")
+        part = "" if in_vram >= size else f", {show_bytes(in_vram)} of it"
+        said.append(f"{show_bytes(size)}{part} on the GPU")
     goes = time_to_unload(row.get("expires_at"), view.now_unix_s, view.glyphs)
     said += [f"unloads in {goes}"] if goes else []
     busy = instance.in_flight_by_model.get(model, 0)
