@@ -177,7 +177,7 @@ def test_an_answer_that_stops_gives_its_slot_back_and_the_next_request_has_it():
             await stream(backend, got, writer)
 
     async def check():
-        async with Backend(stops) as backend, routed(backend, slots=1, idle_s=0.2) as router:
+        async with Backend(stops) as backend, routed(backend, slots=1, idle_s=1.0) as router:
             first = asyncio.create_task(router.exchange(post("/api/generate")))
             await backend.arrived.wait()
             _, body = split(await router.exchange(post("/api/generate")))
@@ -201,9 +201,9 @@ def test_a_client_that_reads_nothing_is_cut_off_its_instance_let_go_and_not_blam
             await writer.drain()
 
     async def check():
-        async with Backend(floods) as backend, routed(backend, idle_s=0.1) as router:
+        async with Backend(floods) as backend, routed(backend, idle_s=0.5) as router:
             front = router.front
-            bounds = replace(front._serving.bounds, write_timeout_s=0.7)
+            bounds = replace(front._serving.bounds, write_timeout_s=1.5)
             front._serving = replace(front._serving, bounds=bounds)
             with socket.socket() as client:
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
