@@ -17,11 +17,14 @@ _IN_PATH: Final = re.compile(rf"/k/({PREFIX}[^/?#]*)/?")
 _CARRIERS: Final = (b"authorization", b"x-api-key")
 
 
+Field = tuple[bytes, bytes]
+
+
 class Headed(Protocol):
     """What is read of a request, and changed in it."""
 
     target: str
-    raw_headers: tuple[tuple[bytes, bytes], ...]
+    raw_headers: tuple[Field, ...]
 
 
 class Presented(NamedTuple):
@@ -53,10 +56,8 @@ def take_key(request: Headed) -> Presented:
     found = _NOTHING
     if request.target.startswith("/k/"):
         found = _out_of_path(request)
-    for _, value in request.raw_headers:
-        if _MARK in value:
-            return _out_of_headers(request, found)
-    return found
+    marked = [field for field in request.raw_headers if _MARK in field[1]]
+    return _out_of_headers(request, found, marked) if marked else found
 
 
 def _out_of_path(request: Headed) -> Presented:
@@ -67,18 +68,16 @@ def _out_of_path(request: Headed) -> Presented:
     return Presented(key, f"/k/{key}")
 
 
-def _out_of_headers(request: Headed, found: Presented) -> Presented:
-    kept = []
-    for field in request.raw_headers:
+def _out_of_headers(request: Headed, found: Presented, marked: list[Field]) -> Presented:
+    taken = []
+    for field in marked:
         name, value = field
-        if _MARK not in value:
-            kept.append(field)
-        elif name.lower() not in _CARRIERS:
-            if _ANYWHERE.search(value) is None:
-                kept.append(field)
-        elif not found.key:
-            found = Presented(_token(value.decode(errors="replace")))
-    request.raw_headers = tuple(kept)
+        if name.lower() in _CARRIERS:
+            taken.append(field)
+            found = found if found.key else Presented(_token(value.decode(errors="replace")))
+        elif _ANYWHERE.search(value) is not None:
+            taken.append(field)
+    request.raw_headers = tuple([field for field in request.raw_headers if field not in taken])
     return found
 
 
