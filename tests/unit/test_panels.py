@@ -214,6 +214,15 @@ def test_an_instance_that_does_not_serve_says_why(width):
     assert "3 probes failed" in text
 
 
+@pytest.mark.parametrize("width", [80, 200])
+def test_an_instance_that_is_ejected_says_so_and_why(width):
+    out = instance(0, ejected="answered 500", ejected_s=5.0)
+    lines = shown(fleet(out, instance(1)), view(width))
+    assert line_of("gpu0", lines).split().count("ejected") == 1
+    assert "ejected" not in line_of("gpu1", lines)
+    assert "ejected: answered 500" in "\n".join(lines)
+
+
 def test_a_cause_keeps_its_line_where_models_lose_theirs():
     some = [instance(n) for n in range(13)]
     some.append(instance(13, phase=Phase.BACKOFF, cause="exit code 7"))

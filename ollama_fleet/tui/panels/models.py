@@ -46,6 +46,8 @@ def _reasons(instance: InstanceSnapshot, glyphs: Glyphs) -> Iterator[Pieces]:
     """Why it is given no requests, or none for some models, or answers none of them yet."""
     if instance.drain is not None:
         yield [(f"drained: {glyphs.clean(instance.drain)}", "yellow")]
+    if instance.ejected_s:
+        yield [(f"ejected: {glyphs.clean(instance.ejected)}", "yellow")]
     for name in instance.reloading:
         yield [(f"reloading {glyphs.clean(name).removesuffix(':latest')}", "cyan")]
     for name in instance.loading:

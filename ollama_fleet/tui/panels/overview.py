@@ -68,6 +68,7 @@ def _told(instance: InstanceSnapshot, known: Sequence[GpuSnapshot]) -> Sequence[
     told = [("instance", f"{instance.name}, group {instance.group}"), ("state", state)]
     told += [("cause", instance.cause)] if instance.cause else []
     told += [("drained", instance.drain)] if instance.drain is not None else []
+    told += [("ejected", instance.ejected)] if instance.ejected_s else []
     told += [
         ("URL", instance.url),
         ("Ollama", instance.version or "not known yet"),
