@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
 HANG_AFTER_S = 6
 CONFIG = f"""
 groups: [ {{ name: a, gpus: [], num_parallel: 1, context_length: 4096 }} ]
-repair: {{ hang_after: {HANG_AFTER_S}s, step_timeout: 5s }}
+repair: {{ hang_after: {HANG_AFTER_S}s, step_timeout: 5s, inference_probe: 3s }}
 """
 
 
@@ -102,3 +102,30 @@ def test_a_runner_that_is_stopped_is_found_and_replaced(fleet):
     assert steps[:2] == ["cancel", "unload"]
     until(lambda: fleet.instances()["a"]["drain"] is None, what="its return")
     assert generate(fleet, "slow", "and again", 1)["done"]
+
+
+def test_a_runner_that_hangs_is_found_before_a_client_meets_it(fleet):
+    """By asking a model that stays for good for a token, which changes nothing about its stay."""
+    body = {"model": "slow", "keep_alive": -1}
+    call(f"{fleet.base}/api/generate", body, timeout=60)
+
+    def stays():
+        """Until which year."""
+        return [row["expires_at"][:4] for row in fleet.instances()["a"]["resident"]]
+
+    (runner,) = runners(fleet)
+    until(lambda: stays() == ["2319"], what="the news that it stays")
+    log = fleet.folder / "state" / "logs" / "a.log"
+
+    def asked():
+        return log.read_text().count('POST     "/api/generate"')
+
+    loaded = asked()
+    until(lambda: asked() >= loaded + 2, seconds=40, what="two probes")
+    assert stays() == ["2319"]
+    assert runners(fleet) == [runner]
+    assert fleet.instances()["a"]["requests"] == 1
+    runner.send_signal(signal.SIGSTOP)
+    until(lambda: "unload" in repairs(fleet), seconds=60, what="a repair")
+    until(lambda: fleet.instances()["a"]["drain"] is None, what="its return")
+    assert generate(fleet, "slow", "hello", 1)["done"]

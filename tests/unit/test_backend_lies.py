@@ -1,6 +1,6 @@
 """A backend that lies in its lists: the fleet goes on, and knows the truth when it is told it.
 
-FLEET_LIES sets how many sequences of lies are tried; docs/repair.md has the figure of a long run.
+FLEET_LIES sets how many sequences of up to five lies are tried: 4,000 take 40 s of a CPU.
 """
 
 import asyncio
