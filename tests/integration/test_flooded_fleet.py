@@ -20,6 +20,7 @@ FLOOD = 200
 AT_ONCE = 3
 LIMITS = f"limits: {{ header_timeout: 60s, requests_per_client: {AT_ONCE} }}\n"
 MODEL = "llama3.1:8b"
+RUNNING = "ollama_fleet_running_requests"
 
 
 @pytest.fixture(scope="module")
@@ -40,11 +41,13 @@ def fleet(tmp_path_factory):
     fleet.run("down", "--now", check=False)
 
 
-def refusals(fleet):
-    """How often each limit has been run into."""
+def figures(fleet):
+    """The fleet's figures that have no label, by name; and, by limit, how often it was run into."""
     families = text_string_to_metric_families(fleet.run("metrics").stdout)
-    (family,) = (f for f in families if f.name == "ollama_fleet_limit_refusals")
-    return {sample.labels["limit"]: sample.value for sample in family.samples}
+    samples = [sample for family in families for sample in family.samples]
+    plain = {sample.name: sample.value for sample in samples if not sample.labels}
+    limits = {s.labels["limit"]: s.value for s in samples if "limit" in s.labels}
+    return plain | limits
 
 
 def is_served(fleet):
@@ -79,7 +82,7 @@ def test_a_flood_of_connections_is_turned_away_and_leaves_nothing_behind(fleet):
         statuses, texts = zip(*filter(None, answers), strict=True)
         assert set(statuses) == {b"503"}
         assert "too many connections" in texts[0]["error"]
-        assert refusals(fleet)["limits.connections"] >= FLOOD - within
+        assert figures(fleet)["limits.connections"] >= FLOOD - within
         assert all(i["phase"] == "ready" for i in fleet.instances().values())
     until(lambda: is_served(fleet), what="a client after the flood")
     body = {"model": MODEL, "prompt": "hello", "stream": False, "options": {"num_predict": 2}}
@@ -127,8 +130,8 @@ def streaming(fleet):
 def test_a_client_with_as_many_requests_as_it_may_have_is_told_so_in_its_own_words(
     fleet, path, body, text
 ):
-    until(lambda: is_served(fleet))
-    before = refusals(fleet)["limits.requests_per_client"]
+    at_rest = until(lambda: (now := figures(fleet))[RUNNING] == 0 and now)
+    before = at_rest["limits.requests_per_client"]
     with ExitStack() as stack:
         for _ in range(AT_ONCE):
             stack.enter_context(streaming(fleet))
@@ -137,5 +140,5 @@ def test_a_client_with_as_many_requests_as_it_may_have_is_told_so_in_its_own_wor
         answer = refused.value
         assert (answer.code, answer.headers["Retry-After"]) == (429, "1")
         assert text(json.loads(answer.read())).startswith("too many requests: ")
-        assert refusals(fleet)["limits.requests_per_client"] == before + 1
+        assert figures(fleet)["limits.requests_per_client"] == before + 1
     until(lambda: is_served(fleet), what="a request of a client whose others are over")
