@@ -1,7 +1,7 @@
 """Waiting for a fleet: until it answers, until its instances are up, until its process is gone."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 import click
 
@@ -50,7 +50,6 @@ def until(timeout_s: float | None, late: Callable[[], FleetError]) -> Iterator[N
 
 def until_settled(
     control: Control,
-    names: Sequence[str],
     timeout_s: float | None,
     tell: Callable[[str], None],
 ) -> snapshots.Snapshot:
@@ -62,7 +61,7 @@ def until_settled(
     snapshot: snapshots.Snapshot = {"instances": []}
 
     def late() -> FleetError:
-        open_ = [i["name"] for i in _own(snapshot, names) if not _settled(i)]
+        open_ = [i["name"] for i in _own(snapshot) if not _settled(i)]
         return Late(
             f"not ready in time: {', '.join(open_)}",
             "the fleet goes on; `fleet status` shows it, `fleet down` stops it",
@@ -70,7 +69,7 @@ def until_settled(
 
     for _ in until(timeout_s, late):
         snapshot = control.status()
-        own = _own(snapshot, names)
+        own = _own(snapshot)
         for instance in own:
             state = snapshots.state_of(instance)
             if seen.get(instance["name"], "stopped") != state:
@@ -93,8 +92,8 @@ def until_gone(pid: int, control: Control, timeout_s: float | None) -> None:
             return
 
 
-def _own(snapshot: snapshots.Snapshot, names: Sequence[str]) -> list[snapshots.Instance]:
-    return [i for i in snapshots.instances(snapshot, names) if not i["external"]]
+def _own(snapshot: snapshots.Snapshot) -> list[snapshots.Instance]:
+    return [i for i in snapshots.instances(snapshot) if not i["external"]]
 
 
 def _settled(instance: snapshots.Instance) -> bool:

@@ -69,11 +69,11 @@ class Supervising:
             raise nothing_called("instance of ours", unknown, self._supervisors)
         chosen = tuple(dict.fromkeys(names)) or tuple(self._supervisors)
         if together:
-            await asyncio.gather(*(self._supervisors[name].restart() for name in chosen))
+            await asyncio.gather(*map(self._restart, chosen))
             back = [name for name in chosen if self._is_back(name)]
             return Restarted(tuple(back), tuple(n for n in chosen if n not in back))
         for at, name in enumerate(chosen):
-            await self._supervisors[name].restart()
+            await self._restart(name)
             if not self._is_back(name):
                 return Restarted(chosen[:at], (name,), chosen[at + 1 :])
         return Restarted(chosen)
@@ -90,13 +90,20 @@ class Supervising:
 
     async def leave(self, name: str) -> tuple[Wanted, ...]:
         """Drain and stop one for good; what it had in memory."""
+        if self._starting is not None:  # it may be about to start just this one
+            await asyncio.wait((self._starting,))
         supervisor = self._supervisors[name]
         await supervisor.stop()
         self._supervisors.pop(name, None)
         return supervisor.warm
 
+    async def _restart(self, name: str) -> None:
+        if (supervisor := self._supervisors.get(name)) is not None:  # a reload may have removed it
+            await supervisor.restart()
+
     def _is_back(self, name: str) -> bool:
-        return self._supervisors[name].instance.phase is Phase.READY
+        instance = self._state.instances.get(name)
+        return instance is None or instance.phase is Phase.READY
 
     async def stop(self, now: asyncio.Event) -> None:
         """Drain and stop all; setting `now` cuts the waiting short."""

@@ -40,26 +40,22 @@ def test_waiting_ends_when_all_are_ready_or_failed():
         [_instance("a", "ready"), _instance("b", "starting")],
         settled,
     )
-    assert until_settled(fleet, (), None, told.append) == {"instances": settled}
+    assert until_settled(fleet, None, told.append) == {"instances": settled}
     assert fleet.rounds == []
     assert told == ["a: starting", "b: starting", "a: ready", "b: failed (nope)"]
 
 
-def test_only_those_that_are_ours_and_were_named_are_waited_for():
-    """Servers that someone else runs, and instances that were not asked about, do not matter."""
-    snapshot = [
-        _instance("a", "ready"),
-        _instance("b", "starting"),
-        _instance("c", "stopped", external=True),
-    ]
-    assert until_settled(_Snapshots(snapshot), ("a", "c"), None, lambda _line: None)
+def test_only_those_that_are_ours_are_waited_for():
+    """Servers that someone else runs do not matter."""
+    snapshot = [_instance("a", "ready"), _instance("c", "stopped", external=True)]
+    assert until_settled(_Snapshots(snapshot), None, lambda _line: None)
 
 
 def test_whoever_is_late_is_named():
     """When the time is up the error names those that are neither ready nor failed."""
     snapshot = [_instance("a", "ready"), _instance("b", "starting"), _instance("c", "failed")]
     with pytest.raises(Late) as late:
-        until_settled(_Snapshots(snapshot), (), 0.0, lambda _line: None)
+        until_settled(_Snapshots(snapshot), 0.0, lambda _line: None)
     assert late.value.reason == "not ready in time: b"
     assert late.value.exit_code == 124
 

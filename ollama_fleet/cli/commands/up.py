@@ -135,7 +135,7 @@ def _start(options: Options, wanted: Wanted, *, wait: bool, timeout_s: float | N
         if wait:
             spent_s = time.monotonic() - begun_s
             rest_s = None if timeout_s is None else max(0.0, timeout_s - spent_s)
-            snapshot = until_settled(control, (), rest_s, lambda line: note(options, line))
+            snapshot = until_settled(control, rest_s, lambda line: note(options, line))
     except KeyboardInterrupt:
         note(options, f"\nthe fleet (pid {pid}) goes on starting; `fleet down` stops it")
         raise
