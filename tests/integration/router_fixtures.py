@@ -247,8 +247,8 @@ async def routed(
     parts = Parts(state, relay, Mutations(state, refresh), limits, library, unload, may)
     gate = gate or Gate(clock=time.monotonic, wall=time.time)
     api = Api(parts, Door(Origins(), frozenset({"x"})), RequestIds(0.0, 0), gate)
-    bounds = Bounds(header_timeout_s=1.0)
-    front = Front(api.handle, "127.0.0.1", 0, bounds=bounds, drain_s=1.0, **front_options)
+    options = {"bounds": Bounds(header_timeout_s=1.0), "drain_s": 1.0, **front_options}
+    front = Front(api.handle, "127.0.0.1", 0, **options)
     async with front:
         try:
             router = Router(state, front)

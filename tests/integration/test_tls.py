@@ -10,6 +10,7 @@ import uvloop
 from certificates import Authority, openssl
 from router_fixtures import DONE, NDJSON, TOKEN, Backend, chunk, post, routed, stream
 
+from ollama_fleet.api.connection import Bounds
 from ollama_fleet.errors import CertificateError, Exit
 from ollama_fleet.fleet.certificate import Certificate, Pair, read_pair
 from ollama_fleet.state import Kind
@@ -38,10 +39,10 @@ def secured(authority, pair):
     """A router behind TLS, and how to connect to it."""
 
     @contextlib.asynccontextmanager
-    async def make(*backends, **options):
+    async def make(*backends, handshake_s=30.0, **options):
         certificate = Certificate(pair)
-        tls = {"tls": certificate.context}
-        async with routed(*backends, front_options=tls, **options) as router:
+        front = {"tls": certificate.context, "bounds": Bounds(header_timeout_s=handshake_s)}
+        async with routed(*backends, front_options=front, **options) as router:
             router.connect = lambda: connected(router.front.port, authority.file)
             router.certificate = certificate
             yield router
@@ -187,7 +188,7 @@ def test_plain_http_is_told_that_this_is_https(secured):
 def test_who_does_not_shake_hands_is_closed_and_nobody_waits_for_it(secured, sent, caplog):
     async def check():
         loop = asyncio.get_running_loop()
-        async with Backend(stream) as backend, secured(backend) as router:
+        async with Backend(stream) as backend, secured(backend, handshake_s=2.0) as router:
             with socket.create_connection(("127.0.0.1", router.front.port)) as connection:
                 connection.setblocking(False)
                 connection.send(sent)
