@@ -94,8 +94,8 @@ class Metrics:
         if event.kind in _EJECTIONS:
             families.ejections.of[event.instance,].value += 1
         if event.kind is Kind.INSTANCE_REPAIR:
-            step = event.figures
-            families.repairs.of[event.instance, step["reason"], step["stage"]].value += 1
+            reason, stage = (str(event.figures[name]) for name in ("reason", "stage"))
+            families.repairs.of[event.instance, reason, stage].value += 1
         outcome = _OUTCOMES.get(event.kind)
         if outcome is not None:
             families.pulls.of[outcome,].value += 1

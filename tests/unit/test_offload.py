@@ -26,6 +26,14 @@ def sample(used_gib):
     return GpuSample((GpuReading("GPU-0", int(used_gib * GIB)),))
 
 
+def found(it, *samples, offloads=None):
+    """What the last of these looks finds due."""
+    offloads, due = offloads or Offloads(), {}
+    for each in samples:
+        due = offloads.due(it, each)
+    return due
+
+
 def with_rows(*rows, gpus=CARDS):
     sick = Sick(gpus=gpus)
     sick.state.set_resident(sick.it, rows)
@@ -33,23 +41,28 @@ def with_rows(*rows, gpus=CARDS):
 
 
 def test_a_model_that_fell_to_the_cpu_beside_an_empty_card_is_worth_a_restart():
-    due = Offloads().due(with_rows(loaded(8, 0)), sample(0.5))
+    due = found(with_rows(loaded(8, 0)), sample(0.5), sample(0.5))
     assert list(due) == [canonical("m")]
     assert "100% on the CPU" in due[canonical("m")]
 
 
 def test_one_that_would_not_fit_is_for_placement_to_mend():
-    assert Offloads().due(with_rows(loaded(40, 22)), sample(22.5)) == {}
-    assert Offloads().due(with_rows(loaded(20, 4)), sample(20)) == {}, "a stranger has the memory"
+    assert found(with_rows(loaded(40, 22)), sample(22.5), sample(22.5)) == {}
+    assert found(with_rows(loaded(20, 4)), sample(20), sample(20)) == {}, (
+        "a stranger has the memory"
+    )
 
 
 def test_what_this_instance_itself_holds_of_the_card_counts_as_room():
-    assert Offloads().due(with_rows(loaded(20, 12)), sample(12.5))
+    assert found(with_rows(loaded(20, 12)), sample(12.5), sample(12.5))
 
 
 def test_nobody_is_restarted_for_what_somebody_asked_for_or_where_nothing_is_known():
-    assert Offloads().due(with_rows(loaded(8, 8)), sample(8)) == {}
-    assert Offloads().due(with_rows(loaded(8, 0)), GpuSample(error="no reading")) == {}
+    assert found(with_rows(loaded(8, 8)), sample(8), sample(8)) == {}
+    assert (
+        found(with_rows(loaded(8, 0)), GpuSample(error="no reading"), GpuSample(error="no reading"))
+        == {}
+    )
     assert not list(spilled(with_rows(loaded(8, 0), gpus=())))
     asked = Sick(gpus=(card(0),))
     layers = stored("m", profile=(("num_gpu", 0),))
@@ -61,12 +74,23 @@ def test_nobody_is_restarted_for_what_somebody_asked_for_or_where_nothing_is_kno
 
 def test_a_restart_that_did_not_help_is_not_tried_again_until_the_model_was_on_the_gpu():
     offloads, it = Offloads(), with_rows(loaded(8, 0))
-    offloads.tried(it, offloads.due(it, sample(0)))
-    assert offloads.due(it, sample(0)) == {}
+    offloads.tried(it, found(it, sample(0), sample(0), offloads=offloads))
+    assert found(it, sample(0), sample(0), offloads=offloads) == {}
     it.rows = (loaded(8, 8),)
-    assert offloads.due(it, sample(8)) == {}
+    assert found(it, sample(8), offloads=offloads) == {}
     it.rows = (loaded(8, 0),)
-    assert offloads.due(it, sample(0))
+    assert found(it, sample(0), sample(0), offloads=offloads)
+
+
+def test_a_model_that_has_just_left_is_no_reason():
+    """Its memory is free and it is listed still: for one look, and never beyond the card."""
+    large, shared = with_rows(loaded(40, 22)), with_rows(loaded(20, 12))
+    assert room_bytes(large, sample(0.5)) == 24 * GIB
+    assert found(large, sample(22.5), sample(0.5), sample(0.5)) == {}
+    offloads = Offloads()
+    assert found(shared, sample(22), sample(10), offloads=offloads) == {}
+    shared.rows = ()
+    assert found(shared, sample(10), offloads=offloads) == {}
 
 
 sizes = st.integers(1, 200 * GIB)

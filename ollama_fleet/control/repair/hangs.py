@@ -52,13 +52,19 @@ class Hangs:
     async def look(self) -> None:
         """Look at all of them once."""
         looks = {i: self._seen(i) for i in self._state.instances.values() if self._is_up(i)}
-        suspects = {i.name: i.pid for i, look in looks.items() if look.busy and i.pid}
+        suspects = {i.name: i.pid for i, look in looks.items() if self._is_suspect(i, look)}
         work = await self._read_work(suspects, self._clock()) if suspects else {}
         before, self._stillness = self._stillness, {}
         for instance, look in looks.items():
             if look.starts == instance.starts and self._is_up(instance):
                 seen = replace(look, work=work.get(instance.name))
                 self._judge(instance, before.get(instance, Stillness()).after(seen))
+
+    def _is_suspect(self, instance: Instance, look: Look) -> bool:
+        """Nothing has come of its busy slots since the last look: what its processes did counts."""
+        stillness = self._stillness.get(instance)
+        before = stillness.last if stillness is not None else None
+        return bool(look.busy and instance.pid and before and before.signs == look.signs)
 
     def _is_up(self, instance: Instance) -> bool:
         """One that does not answer probes is its supervisor's to restart."""

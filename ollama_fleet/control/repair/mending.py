@@ -191,7 +191,8 @@ class Mending:
 
 
 _STEPS: Final = {
-    Stage.CANCEL: "is being repaired: its requests are ended, elsewhere where that is still possible",
+    Stage.CANCEL: "is being repaired:"
+    " its requests are ended, elsewhere where that is still possible",
     Stage.UNLOAD: "is being repaired: the models that give no token are unloaded",
     Stage.RESTART: "is being repaired: it is restarted",
 }

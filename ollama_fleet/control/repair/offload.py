@@ -31,13 +31,14 @@ def spilled(instance: Instance) -> Iterable[ResidentModel]:
 def room_bytes(instance: Instance, sample: GpuSample) -> int | None:
     """GPU memory that it would have if nothing of its own were loaded; None without readings."""
     readings = {reading.uuid: reading.memory_used_bytes for reading in sample.readings}
-    free = 0
+    free = total = 0
     for gpu in instance.spec.gpus:
         used = readings.get(gpu.uuid)
         if used is None:
             return None
+        total += gpu.memory_bytes - gpu.reserved_bytes
         free += gpu.memory_bytes - gpu.reserved_bytes - used
-    return free + sum(model.vram_bytes for model in instance.rows)
+    return min(total, free + sum(model.vram_bytes for model in instance.rows))
 
 
 def fits(model: ResidentModel, room: int) -> bool:
@@ -49,22 +50,26 @@ class Offloads:
     """Remembers which models a restart was tried for: one that did not help is not tried again.
 
     A model that is seen in GPU memory wholly has been helped; if it comes out of it, it may be.
+    Two looks in a row have to find the same: the GPUs are not read at the moment at which an
+    instance tells what it has, and a model may come or go in between.
     """
 
     def __init__(self) -> None:
         self._tried: set[tuple[Instance, str]] = set()
+        self._found: dict[Instance, frozenset[str]] = {}  # at the last look
 
     def due(self, instance: Instance, sample: GpuSample) -> Mapping[str, str]:
         """What to restart an instance for: a finding for people, by the key of each model."""
         found = {model.key: model for model in spilled(instance)}
         self._forget(instance, found)
         room = room_bytes(instance, sample)
-        if room is None:
-            return {}
+        fitting = {} if room is None else {k: m for k, m in found.items() if fits(m, room)}
+        before = self._found.get(instance, frozenset())
+        self._found[instance] = frozenset(fitting)
         return {
-            key: _told(model, room)
-            for key, model in found.items()
-            if (instance, key) not in self._tried and fits(model, room)
+            key: _told(model, room or 0)
+            for key, model in fitting.items()
+            if key in before and (instance, key) not in self._tried
         }
 
     def tried(self, instance: Instance, keys: Iterable[str]) -> None:
