@@ -6,7 +6,7 @@ import resource
 import signal
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -150,18 +150,23 @@ class Striker:
     # -- disks: a process that may not make files longer meets what it would on a full one ---------
 
     async def _fill_disk(self, strike: Strike, _instance: Instance) -> bool:
-        return await self._fill(self._fleet.pid(), strike.lasts_s)
+        fleet = self._fleet.pid()
+        instances = {row["pid"] for row in (await self._fleet.status())["instances"]}
+        own = [c.pid for c in psutil.Process(fleet).children() if c.pid not in instances]
+        return await self._fill((fleet, *own), strike.lasts_s)
 
     async def _fill_store(self, strike: Strike, instance: Instance) -> bool:
-        return await self._fill(instance["pid"], strike.lasts_s)
+        return await self._fill((instance["pid"],), strike.lasts_s)
 
-    async def _fill(self, pid: int, lasts_s: float) -> bool:
-        _limit_files(pid, 0)
+    async def _fill(self, pids: Sequence[int], lasts_s: float) -> bool:
+        for pid in pids:
+            _limit_files(pid, 0)
         await asyncio.sleep(lasts_s)
-        with suppress(OSError, psutil.Error):
-            for child in psutil.Process(pid).children(recursive=True):
-                _limit_files(child.pid, resource.RLIM_INFINITY)  # it has inherited the limit
-            _limit_files(pid, resource.RLIM_INFINITY)
+        for pid in pids:
+            with suppress(OSError, psutil.Error):
+                for child in psutil.Process(pid).children(recursive=True):
+                    _limit_files(child.pid, None)  # it has inherited the limit
+                _limit_files(pid, None)
         return True
 
     # -- what an administrator does ----------------------------------------------------------------
@@ -194,7 +199,7 @@ async def _set_faults(instance_url: str, script: str) -> None:
         answer.raise_for_status()
 
 
-def _limit_files(pid: int, size_bytes: int) -> None:
-    """How long the process may make a file. Raises OSError."""
+def _limit_files(pid: int, size_bytes: int | None) -> None:
+    """How long the process may make a file; None: as long as it is allowed. Raises OSError."""
     _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
-    resource.prlimit(pid, resource.RLIMIT_FSIZE, (size_bytes, hard))
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (hard if size_bytes is None else size_bytes, hard))
