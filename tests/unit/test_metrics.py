@@ -63,6 +63,8 @@ def full(tmp_path):
     metrics.answered("/api/tags", 200)
     metrics.over_budget("UpstreamFailed")
     metrics.lagged(0.002)
+    metrics.denied("key")
+    metrics.called("ana", made())
     for kind in (Kind.INSTANCE_UNHEALTHY, Kind.INSTANCE_EJECTED, Kind.PULL_ENDED):
         metrics.happened(event(kind, instance="gpu0"))
     step = {"reason": "hang", "stage": "cancel"}
