@@ -37,6 +37,7 @@ specs = st.builds(
 fleets = st.lists(
     specs | st.builds(external, st.sampled_from("abxy"), st.sampled_from(["http://a", "http://b"])),
     unique_by=lambda s: s.name,
+    max_size=4,
 )
 
 
