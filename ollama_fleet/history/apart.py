@@ -45,7 +45,7 @@ class Kept(Protocol):
 class _Order(msgspec.Struct, array_like=True):
     """What is to be done; rows of which more come are written with the last of them."""
 
-    rows: list[Sequence[Any]] = []
+    rows: Sequence[Sequence[Any]] = ()
     more: bool = False
     prune: tuple[Bounds, float, int] | None = None
 

@@ -87,7 +87,8 @@ def writers(path):
     return [
         process.pid
         for process in psutil.process_iter(["cmdline"])
-        if {HistoryApart.__module__, str(path)} <= set(process.info["cmdline"] or ())
+        if str(path) in (line := process.info["cmdline"] or ())
+        and any(HistoryApart.__module__ in part for part in line)
     ]
 
 
