@@ -1,7 +1,8 @@
 """Reads a fleet look by look: what the view shows, and what has to be followed all the time."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Final
 
 from ollama_fleet.errors import FleetError
@@ -13,7 +14,7 @@ from ollama_fleet.tui.trails import remember
 
 REQUESTS: Final = 200
 DECISIONS: Final = 60
-SLOWLY_S: Final = 0.9  # between two looks at requests, or at decisions
+SLOWLY_S: Final[Mapping[Tab, float]] = MappingProxyType({Tab.REQUESTS: 0.9, Tab.DECISIONS: 1.9})
 EVENTS: Final = 500
 LINES: Final = 1000
 
@@ -68,8 +69,8 @@ class Watch:
                 return scene
 
     def _due(self, tab: Tab, now_s: float) -> bool:
-        """Once a second: where many requests come and go, all lines of such a view move."""
-        due = tab is not self._slow or now_s - self._slow_since_s > SLOWLY_S
+        """After a second or two: where many requests come and go, all lines of such a view move."""
+        due = tab is not self._slow or now_s - self._slow_since_s > SLOWLY_S[tab]
         if due:
             self._slow, self._slow_since_s = tab, now_s
         return due
