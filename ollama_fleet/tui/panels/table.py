@@ -9,7 +9,7 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from ollama_fleet.tui.panels.body import Body, matches, nothing, place
-from ollama_fleet.tui.panels.text import Glyphs
+from ollama_fleet.tui.panels.text import Glyphs, Pieces, joined
 from ollama_fleet.tui.panels.view import View
 
 
@@ -139,13 +139,13 @@ def _fitting(
 
 
 def _head(columns: Sequence[Column], shown: Sequence[tuple[int, int]], view: View) -> Text:
-    line = Text(style="dim")
+    pieces: list[tuple[str, str]] = []
     for n, width in shown:
         title = columns[n].title
         if title == view.sort:
             title += view.glyphs.sorted
-        _put(line, title, "", width, right=columns[n].right)
-    return line
+        pieces += _placed(title, "dim", width, right=columns[n].right)
+    return joined(pieces)
 
 
 def _line(
@@ -156,20 +156,17 @@ def _line(
     *,
     chosen: bool,
 ) -> Text:
-    line = Text()
+    pieces: list[tuple[str, str]] = []
     for n, width in shown:
         cell = row.cells[n]
-        style = cell.style
-        if chosen and not line:
-            style = f"{style} reverse"
-        _put(line, glyphs.fit(cell.text, width), style, width, right=columns[n].right)
-    return line
+        style = f"{cell.style} reverse" if chosen and not pieces else cell.style
+        pieces += _placed(glyphs.fit(cell.text, width), style, width, right=columns[n].right)
+    return joined(pieces)
 
 
-def _put(line: Text, text: str, style: str, width: int, *, right: bool) -> None:
-    """Append a text in its field, and a blank; blanks have no style, so that they cost nothing."""
+def _placed(text: str, style: str, width: int, *, right: bool) -> Pieces:
+    """A text in its field, and a blank; blanks have no style, so that they cost nothing."""
     blanks = " " * (width - cell_len(text))
-    if right:
-        line.append(blanks)
-    line.append(text, style or None)
-    line.append(" " if right else blanks + " ")
+    return (
+        ((blanks, ""), (text, style), (" ", "")) if right else ((text, style), (blanks + " ", ""))
+    )
