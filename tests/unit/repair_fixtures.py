@@ -57,7 +57,7 @@ class Sick:
 
     async def unload(self, name, *, timeout_s):
         self.done.append(("unload", name))
-        if self.ails == "unload":
+        if self.ails in ("", "unload"):
             self.rows, self.ails = (), ""
         elif self.ails:
             await asyncio.sleep(timeout_s)

@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from fleet_fixtures import resident
 from repair_fixtures import Sick
 from virtual_time import now, passes, run
 
@@ -61,6 +62,7 @@ def test_a_step_that_did_not_last_is_not_enough_the_next_time():
             await mended(sick, mending)
             await passes(30)
         assert sick.steps() == ["cancel", *("cancel", "unload"), *("cancel", "unload", "restart")]
+        assert [what for what, *_ in sick.done if what != "token"] == ["unload", "restart"]
         await passes(700)
         sick.notices.clear()
         await mended(sick, mending)
@@ -82,6 +84,55 @@ def test_between_two_restarts_lies_a_cooldown_and_until_then_it_is_left_out():
             await asyncio.sleep(0.1)
         first, second = (at_s for what, _, *at in sick.done if what == "restart" for at_s in at)
         assert second - first >= 300
+
+    run(check())
+
+
+def test_one_that_answers_again_is_not_left_out_until_it_may_be_restarted_again():
+    """Had it been taken for hanging though it was only slow, it would be gone for minutes."""
+
+    async def check():
+        sick = Sick()
+        mending = sick.mending()
+        for _ in range(4):
+            sick.rows = (resident("m"),)
+            await mended(sick, mending)
+            await passes(30)
+        assert [what for what, *_ in sick.done].count("restart") == 1
+        assert now() < 300, "the cooldown is ten minutes"
+        assert sick.it.drain is None
+        assert sick.kinds()[-1] == "instance_repaired"
+
+    run(check())
+
+
+def test_one_on_the_cpu_that_somebody_else_restarts_while_it_drains_is_not_restarted_again():
+    async def check():
+        sick = Sick()
+        attempt, mending = sick.request(), sick.mending()
+        assert mending.offload(sick.it, "on the CPU")
+        await passes(1)
+        attempt.lease.release()
+        sick.it.starts += 1
+        while mending.under_way(sick.it):
+            await asyncio.sleep(0.1)
+        assert sick.done == []
+        assert sick.it.drain is None
+
+    run(check())
+
+
+def test_one_on_the_cpu_whose_requests_take_longer_than_the_drain_is_let_be():
+    async def check():
+        sick = Sick()
+        sick.request()
+        mending = sick.mending()
+        assert mending.offload(sick.it, "on the CPU")
+        while mending.under_way(sick.it):
+            await asyncio.sleep(0.1)
+        assert sick.done == []
+        assert sick.kinds() == ["instance_repair_failed"]
+        assert not mending.offload(sick.it, "on the CPU"), "not until the cooldown is over"
 
     run(check())
 

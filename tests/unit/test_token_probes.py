@@ -74,6 +74,22 @@ def test_one_that_has_given_nothing_for_the_interval_is_asked_once_per_interval(
     run(check())
 
 
+def test_lists_and_descriptions_are_no_signs_of_life():
+    """A server answers them whose runner hangs: whoever polls it would hide that for ever."""
+
+    async def check():
+        sick = held(FOR_GOOD_S)
+        signs, _ = probes(sick)
+        with signs:
+            before = signs.of(sick.it)
+            with sick.state.lease(sick.it, canonical("m"), slot=False) as lease:
+                sick.state.progress(lease, lambda: 0, now())
+                sick.state.outcome(lease, Completed(200))
+            assert signs.of(sick.it) == before
+
+    run(check())
+
+
 def test_a_slot_that_gives_no_token_counts_as_busy_until_it_is_left():
     async def check():
         sick = held(FOR_GOOD_S, ails="restart")

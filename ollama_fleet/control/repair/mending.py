@@ -4,14 +4,14 @@ import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from contextlib import suppress
 from typing import Any, Final
 
 from ollama_fleet.config import RepairConfig
-from ollama_fleet.control.repair.models import InMemory
+from ollama_fleet.control.leaving import until_idle
+from ollama_fleet.control.repair.models import InMemory, in_memory
 from ollama_fleet.control.repair.stages import Reason, Stage, Taken, recent, suffices, wait_s
 from ollama_fleet.control.repair.steps import Steps
-from ollama_fleet.state import Instance, Kind, Lease, Notice, Phase, State
+from ollama_fleet.state import Instance, Kind, Notice, Phase, State
 
 _LOOK_S: Final = 1.0  # while a restart has to wait: whether somebody else has seen to it
 
@@ -106,9 +106,11 @@ class Mending:
 
     async def _mend_hang(self, instance: Instance) -> str:
         """Step after step; why it could not be mended, "" if it was."""
-        starts = instance.starts
+        starts, helped = instance.starts, False
         dumb: tuple[InMemory, ...] = ()
         for stage in Stage:
+            if helped and self._wait_s(stage, instance):
+                return ""  # it answers: better asked than left out until it may be restarted
             if not await self._turn_of(stage, instance, starts):
                 return ""  # its process has ended, by whomever: the next one does not hang
             now_s = self._clock()
@@ -128,48 +130,38 @@ class Mending:
             case Stage.CANCEL:
                 dumb = await self._steps.cancel(instance)
                 return not dumb, dumb
-            case Stage.UNLOAD:
-                return await self._steps.unload(instance, dumb), dumb
+            case Stage.UNLOAD:  # all, where each gives a token and it has hung again nevertheless
+                models = dumb or tuple(in_memory(instance))
+                return await self._steps.unload(instance, models), models
             case Stage.RESTART:
                 return await self._steps.restart(instance), ()
 
     async def _turn_of(self, stage: Stage, instance: Instance, starts: int) -> bool:
         """Wait until that step may be taken; whether it still has to be."""
         while instance.phase is Phase.READY and instance.starts == starts:
-            past = self._past[instance, Reason.HANG]
-            left_s = wait_s(stage, past, self._clock(), self._settings.cooldown_s)
+            left_s = self._wait_s(stage, instance)
             if not left_s:
                 return True
             await asyncio.sleep(min(left_s, _LOOK_S))
         return False
 
+    def _wait_s(self, stage: Stage, instance: Instance) -> float:
+        past = self._past[instance, Reason.HANG]
+        return wait_s(stage, past, self._clock(), self._settings.cooldown_s)
+
     # -- one that runs on the CPU ---------------------------------------------------------------
 
     async def _mend_offload(self, instance: Instance) -> str:
         """Restart it when its requests have ended; why it could not be mended, "" if it was."""
-        await self._until_idle(instance)
+        starts = instance.starts
+        idle = await until_idle(self._state, instance, self._drain_s)
+        if instance.starts != starts or instance.phase is not Phase.READY:
+            return ""  # somebody else has restarted it meanwhile, or left it out
         self._past[instance, Reason.OFFLOAD] = (Taken(Stage.RESTART, self._clock()),)
-        if instance.in_flight:
+        if not idle:
             return f"{instance.in_flight} requests are in flight that take longer than the drain"
         self._note(instance, Reason.OFFLOAD, Stage.RESTART)
         return "" if await self._steps.restart(instance) else "it did not come up again"
-
-    async def _until_idle(self, instance: Instance) -> None:
-        """Wait for its requests to end, but no longer than they have."""
-        idle = asyncio.Event()
-
-        def look(_lease: Lease | None = None) -> None:
-            if not instance.in_flight:
-                idle.set()
-
-        self._state.on_release.append(look)
-        look()
-        try:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._drain_s):
-                    await idle.wait()
-        finally:
-            self._state.on_release.remove(look)
 
     def _note(self, instance: Instance, reason: Reason, stage: Stage) -> None:
         """A step begins."""
@@ -193,6 +185,6 @@ class Mending:
 _STEPS: Final = {
     Stage.CANCEL: "is being repaired:"
     " its requests are ended, elsewhere where that is still possible",
-    Stage.UNLOAD: "is being repaired: the models that give no token are unloaded",
+    Stage.UNLOAD: "is being repaired: its models are unloaded",
     Stage.RESTART: "is being repaired: it is restarted",
 }

@@ -1,4 +1,4 @@
-"""Signs of life: tokens that pass, and answers that came to an end."""
+"""Signs of life: tokens that pass, and answers of models that came to an end."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -40,5 +40,6 @@ class Signs:
         return now_s - before[1]
 
     def _ended(self, lease: Lease, outcome: Completed | Failure) -> None:
-        if isinstance(outcome, Completed):
+        # A server that lists its models may well have a runner that hangs.
+        if isinstance(outcome, Completed) and lease.residency is not None:
             self._answers[lease.instance] += 1
