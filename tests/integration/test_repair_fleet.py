@@ -9,6 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from cli_fixtures import Cli, until
 
+from ollama_fleet.cli.control import Control
+from ollama_fleet.directories import Directories
+
 MODEL = "tiny:latest"
 
 
@@ -28,6 +31,11 @@ def up(cli):
     done = cli.run(*cli.up, "--wait", "--wait-timeout", "50s")
     assert done.code == 0, done.err
     assert cli.run("pull", "tiny").code == 0
+
+
+def instances(cli):
+    """The snapshot's, without a process for each look."""
+    return Control(Directories.find(cli.environ)).status()["instances"]
 
 
 def faults(instance, script):
@@ -53,34 +61,34 @@ def test_requests_at_an_instance_that_hangs_are_answered_by_another(cli):
     """It answers probes, and gives no token: of the requests that it swallowed none is lost."""
     cli.environ["FLEET_REPAIR__HANG_AFTER"] = "3s"
     up(cli)
-    first = cli.status()["instances"][0]
+    first = instances(cli)[0]
     faults(first, "hang:times=2")
     with ThreadPoolExecutor(4) as pool:
         answers = list(pool.map(lambda _: ask(cli), range(4)))
     assert all(last["done"] for _, last in answers)
     assert steps(cli)[0] == ("hang", "cancel")
-    until(lambda: all(i["drain"] is None for i in cli.status()["instances"]), "its return")
+    until(lambda: all(i["drain"] is None for i in instances(cli)), "its return")
     counted = f'repairs_total{{instance="{first["name"]}",reason="hang",stage="cancel"}} '
     assert counted in cli.run("metrics").out
 
 
 def test_a_model_that_fell_to_the_cpu_comes_back_to_the_gpu_by_one_restart(cli):
     up(cli)
-    first, second = cli.status()["instances"]
+    first, second = instances(cli)
     faults(first, "cpu_fallback:model=tiny")
     assert cli.run("load", "tiny", "--on", first["name"]).code == 0
     until(lambda: ("offload", "restart") in steps(cli), "a restart")
 
     def again():
-        now = cli.status()["instances"][0]
+        now = instances(cli)[0]
         return now if now["starts"] == 2 and now["phase"] == "ready" else None
 
     until(again, "its return")
-    assert cli.status()["instances"][1]["starts"] == 1, second["name"]
+    assert instances(cli)[1]["starts"] == 1, second["name"]
     assert cli.run("load", "tiny", "--on", first["name"]).code == 0
 
     def on_the_gpu():
-        resident = cli.status()["instances"][0]["resident"]
+        resident = instances(cli)[0]["resident"]
         return resident and resident[0]["size_vram"] == resident[0]["size"]
 
     until(on_the_gpu, "the model on the GPU")
@@ -92,14 +100,14 @@ def test_an_instance_that_is_stopped_is_left_out_at_once_and_back_when_it_goes_o
     cli.environ["FLEET_SUPERVISION__PROBE_FAILURES"] = "1000"
     up(cli)
     assert cli.run("load", "tiny").code == 0
-    first, second = cli.status()["instances"]
+    first, second = instances(cli)
     os.kill(first["pid"], signal.SIGSTOP)
     try:
-        until(lambda: cli.status()["instances"][0]["health"] == "unhealthy", "the news of it")
+        until(lambda: instances(cli)[0]["health"] == "unhealthy", "the news of it")
         assert {ask(cli)[0] for _ in range(6)} == {second["name"]}
     finally:
         os.kill(first["pid"], signal.SIGCONT)
-    until(lambda: cli.status()["instances"][0]["health"] == "healthy", "its return")
+    until(lambda: instances(cli)[0]["health"] == "healthy", "its return")
     until(lambda: ask(cli)[0] == first["name"], "a request for it")
-    assert cli.status()["instances"][0]["starts"] == 1
+    assert instances(cli)[0]["starts"] == 1
     assert steps(cli) == []

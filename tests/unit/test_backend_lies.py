@@ -1,6 +1,6 @@
 """A backend that lies in its lists: the fleet goes on, and knows the truth when it is told it.
 
-FLEET_LIES sets how many sequences of up to five lies are tried: 4,000 take 40 s of a CPU.
+FLEET_LIES sets how many sequences of up to five lies are tried: 10,000 take 95 s of a CPU.
 """
 
 import asyncio
