@@ -89,6 +89,7 @@ def test_without_a_key_each_dialect_is_refused_in_its_own_words(path, error, ext
         (f"/k/{USER}", b""),
         (f"/k/{USER}", f"Referer: http://x/k/{USER}/\r\nX-Kept: yes\r\n".encode()),
     ],
+    ids=["bearer", "x-api-key", "path", "path-and-referer"],  # the key is another one in every run
 )
 def test_a_key_opens_the_front_and_no_instance_sees_it(before, extra):
     async def check(ask, backend, router):
