@@ -109,6 +109,8 @@ class PassiveHealth:
     # -- what comes of it -----------------------------------------------------------------------
 
     def _count(self, instance: Instance, sign: Sign, why: object = "") -> None:
+        if self._state.instances.get(instance.name) is not instance:
+            return  # it has left, and what it had in flight ends after it
         now_s, before = self._clock(), self._conducts.get(instance, Conduct())
         conduct = before.after(sign, self._patience, now_s, alone=self._alone(instance))
         self._conducts[instance] = conduct

@@ -19,6 +19,8 @@ from router_fixtures import (
 
 from ollama_fleet.config import HealthConfig
 from ollama_fleet.control.passive import PassiveHealth
+from ollama_fleet.router.relay import Timeouts
+from ollama_fleet.router.retry import Budget
 
 ERROR = b'{"error":"CUDA error: device lost"}'
 
@@ -138,6 +140,36 @@ def test_the_last_instance_is_asked_however_often_it_has_failed():
             assert out(router) == {"i1"}
             bad.script = stream
             await ask(router, 3)
+
+    run(check())
+
+
+def test_a_retry_that_is_being_answered_leaves_the_budget_to_others():
+    """An answer takes minutes; a few that were retried would keep all others from it."""
+
+    async def check():
+        hold = asyncio.Event()
+
+        async def holds(_backend, _request, writer):
+            writer.write(NDJSON + chunk(TOKEN))
+            await hold.wait()
+            writer.write(b"0\r\n\r\n")
+
+        async with (
+            Backend(answer(500, ERROR)) as bad,
+            Backend(holds) as good,
+            routed(bad, good, slots=4, strategy="least_conn") as router,
+        ):
+            router.relay.retune(Timeouts(1.0, 20.0, 20.0), Budget(share=0.0, least=1))
+            asked = []
+            async with asyncio.timeout(20):
+                for count in range(1, 4):
+                    asked.append(asyncio.create_task(router.exchange(post("/api/generate"))))
+                    while not (router.state.instances["i1"].tokens == count or asked[-1].done()):
+                        await asyncio.sleep(0.01)
+            hold.set()
+            raws = await asyncio.gather(*asked)
+            assert all(raw.startswith(b"HTTP/1.1 200") for raw in raws)
 
     run(check())
 

@@ -262,6 +262,19 @@ def test_of_an_instance_that_leaves_the_fleet_nothing_is_kept():
     assert [kind for _, kind in ward.kinds] == [Kind.INSTANCE_EJECTED]
 
 
+def test_what_ends_at_an_instance_after_it_has_left_is_nobodys_failure():
+    ward = Ward()
+    a = ward.state.instances["a"]
+    leases = [ward.state.lease(a, M) for _ in range(5)]
+    ward.state.leave(a)
+    for lease in leases:
+        with lease:
+            ward.state.outcome(lease, StreamBroken("cut"))
+    assert not ward.told
+    assert not ward.state.rotation.ejected
+    assert a not in ward.health._conducts
+
+
 # -- slow start -----------------------------------------------------------------------------------
 
 

@@ -112,7 +112,7 @@ class Relay:
             raise
         finally:
             del self._active[journal]
-            self._retrying -= journal.costly
+            self._settle(journal)
             journal.ended_s = self._clock()
             self._on_end(journal)
 
@@ -151,6 +151,11 @@ class Relay:
             journal.costly += 1
             self._retrying += 1
 
+    def _settle(self, journal: Journal) -> None:
+        """It is tried elsewhere no more: an answer of minutes leaves the budget to others."""
+        self._retrying -= journal.costly
+        journal.costly = 0
+
     async def _attempt(
         self, lease: Lease, request: Request, client: Client, journal: Journal
     ) -> None:
@@ -165,6 +170,7 @@ class Relay:
             failure = attempt.misgiving(head) if head.status >= 400 else None
             if failure is not None and self._may_retry(failure, request, journal):
                 raise failure
+            self._settle(journal)
             await attempt.pass_on(head, client, self._state)
             if failure is not None:
                 self._state.outcome(lease, failure)

@@ -18,10 +18,11 @@ class Journal(msgspec.Struct, eq=False):  # one per request: a fifth of a datacl
     """One request, all its attempts. `arrived_s` is Unix time, the rest by the relay's clock.
 
     `began_s` and `ended_s` are moments, `queue_s`, `load_s` and `first_byte_s` how long it took.
-    `costly` counts the retries that use up the budget; `sent` says that the request, or part of
-    it, was given to an instance; `unsent` counts the tries of which that is not true. `lease` is
-    the place that it holds now, if it has one; `past` are those where it has failed. `crowd` is
-    what it found, had it to wait; `stalled_s` how long the client kept the answer waiting;
+    `costly` counts the retries that use up the budget, until an answer comes; `sent` says that the
+    request, or part of it, was given to an instance; `unsent` counts the tries of which that is not
+    true. `lease` is the place that it holds now, if it has one; `past` are those where it has
+    failed. `crowd` is what it found, had it to wait; `stalled_s` how long the client kept the
+    answer waiting;
     `loaded_gpu_s` its share of the load that it waited for.
     """
 
