@@ -201,7 +201,7 @@ class FirstByteTimeout(Failure):
 
 
 class InstanceHung(Failure):
-    """Nothing came back, and the instance was found to hang: its requests were broken off."""
+    """Nothing came back, or no more, and the instance was found to hang: it was broken off."""
 
 
 class StreamBroken(Failure):

@@ -33,7 +33,7 @@ class Steps:
 
     async def cancel(self, instance: Instance) -> tuple[InMemory, ...]:
         """End the requests at work there; the models that give no token even then."""
-        failure = InstanceHung(f"{instance.name} hangs")
+        failure = InstanceHung(f"{instance.name} hangs: what it was asked was broken off")
         with suppress(TimeoutError):
             async with asyncio.timeout(self._timeout_s):
                 await self._until_ended(instance, failure)

@@ -27,7 +27,16 @@ from ollama_fleet.state import Completed, Instance, Lease, State
 class Attempt:
     """One request at the instance that its lease is of. `give_back` it, whatever happens."""
 
-    __slots__ = ("_journal", "_lease", "_pool", "_request", "_upstream", "_watch", "answered")
+    __slots__ = (
+        "_given_up",
+        "_journal",
+        "_lease",
+        "_pool",
+        "_request",
+        "_upstream",
+        "_watch",
+        "answered",
+    )
 
     def __init__(
         self, lease: Lease, request: Request, pool: Pool, watch: Watch, journal: Journal
@@ -38,6 +47,7 @@ class Attempt:
         self._watch = watch
         self._journal = journal
         self._upstream: Upstream | None = None
+        self._given_up: Failure | None = None  # why it was broken off
         self.answered = False  # all of the answer has been passed on
         lease.attempt = self
 
@@ -49,6 +59,7 @@ class Attempt:
     def break_off(self, failure: Failure) -> None:
         """Wait for its instance no longer: elsewhere, if nothing of an answer has come."""
         if self._upstream is not None:
+            self._given_up = failure
             self._upstream.expire(failure)
 
     def give_back(self) -> None:
@@ -87,7 +98,10 @@ class Attempt:
         return None
 
     async def pass_on(self, head: Head, client: Client, state: State) -> None:
-        """Hand the answer to the client as it comes. Raises StreamBroken if it is cut."""
+        """Hand the answer to the client as it comes.
+
+        Raises StreamBroken if it is cut, what it was broken off with if it was.
+        """
         upstream, request, lease = self._upstream, self._request, self._lease
         assert upstream is not None
         exchange = Exchange(request.dialect, head, client)
@@ -135,11 +149,12 @@ class Attempt:
 
     def _cut(self, exchange: Exchange, client: Client, *, whole: bool) -> None:
         name = self._lease.instance.name
+        failure = self._given_up or StreamBroken(f"{name} was lost in the middle of the answer")
         if exchange.streams and whole and exchange.at_record_end:
-            exchange.say_broken(f"{name} was lost in the middle of the answer")
+            exchange.say_broken(str(failure))
         else:
             client.reset()
-        raise StreamBroken(f"{name} was lost in the middle of an answer")
+        raise failure
 
     def _send(self, upstream: Upstream) -> Awaitable[Head]:
         """Send the request; who awaits what is returned waits for the head of its answer."""
