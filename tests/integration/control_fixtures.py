@@ -3,6 +3,7 @@
 import asyncio
 import ctypes
 import os
+import signal
 import socket
 import sys
 from contextlib import asynccontextmanager, suppress
@@ -16,7 +17,7 @@ from ollama_fleet.control.logs import ChildLogs
 from ollama_fleet.control.processes import find_process, living_members
 
 PROGRAM = (sys.executable, "-I", str(Path(__file__).with_name("program.py")))
-DEADLINE_S = 15.0
+DEADLINE_S = 20.0
 
 on_both_loops = pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
 
@@ -76,10 +77,34 @@ def subreaper():
     libc.prctl(36, 0, 0, 0, 0)
 
 
+class Remembering(LocalLauncher):
+    """Knows whom it started, so that a test that fails leaves nobody."""
+
+    def __init__(self, logs):
+        super().__init__(logs)
+        self.children = []
+
+    def start(self, name, argv, environment):
+        self.children.append(super().start(name, argv, environment))
+        return self.children[-1]
+
+    def kill(self):
+        """End all at once; one that is stopped would not obey the death of its parent."""
+        for child in self.children:
+            process = find_process(child.pid)
+            if process is not None and process.started_ticks == child.started_ticks:
+                with suppress(ProcessLookupError):
+                    os.killpg(child.pid, signal.SIGKILL)
+
+
 @asynccontextmanager
 async def launcher(folder: Path):
     logs = ChildLogs(folder / "logs", 2**20, 1)
+    made = Remembering(logs)
     try:
-        yield LocalLauncher(logs)
+        yield made
+    except BaseException:
+        made.kill()
+        raise
     finally:
         logs.close()

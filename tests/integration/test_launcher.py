@@ -201,6 +201,23 @@ def test_an_end_goes_on_when_the_caller_is_cancelled(run, tmp_path):
     run(scenario())
 
 
+def test_a_test_that_fails_leaves_no_stopped_program(tmp_path):
+    """The fixture's promise: a program that is stopped outlives the death of its parent."""
+
+    async def scenario(children):
+        async with launcher(tmp_path) as start:
+            ready = tmp_path / "ready"
+            children.append(start.start("i", (*PROGRAM, "--tell", str(ready)), {}))
+            await until(ready.exists)
+            os.kill(children[0].pid, signal.SIGSTOP)
+            raise LookupError
+
+    children = []
+    with pytest.raises(LookupError):
+        asyncio.run(scenario(children))
+    assert children[0]._popen.wait(20) == -signal.SIGKILL
+
+
 def test_a_loop_that_is_shut_down_in_the_middle_kills(tmp_path):
     """Nothing is left running because nobody had the time to wait for it."""
 
@@ -215,10 +232,7 @@ def test_a_loop_that_is_shut_down_in_the_middle_kills(tmp_path):
             return child
 
     child = asyncio.run(scenario())
-    deadline_s = time.monotonic() + 5
-    while time.monotonic() < deadline_s and child._popen.poll() is None:
-        os.sched_yield()
-    assert child._popen.returncode == -signal.SIGKILL
+    assert child._popen.wait(20) == -signal.SIGKILL
 
 
 @on_both_loops
