@@ -15,6 +15,7 @@ from ollama_fleet.api.auth import Bounds, Gate, Terms, Why
 from ollama_fleet.api.auth.keyfile import KeyFile, read, ring
 from ollama_fleet.api.auth.knocks import Knocks
 from ollama_fleet.api.auth.ring import NO_KEYS, KeyRing
+from ollama_fleet.api.auth.usage import tokens_used
 from ollama_fleet.config import Config
 from ollama_fleet.directories import Directories
 from ollama_fleet.errors import ConfigError
@@ -83,7 +84,7 @@ class Keys:
     def _ended(self, record: RequestRecord) -> None:
         """A request has ended: what it has used is its caller's, if that has a key."""
         if record.tenant in self.gate.names:
-            self.gate.spent(record.tenant, record.prompt_tokens + record.output_tokens)
+            self.gate.spent(record.tenant, tokens_used(record))
             if self._metrics is not None:
                 self._metrics.called(record.tenant, record)
 

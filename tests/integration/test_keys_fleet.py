@@ -52,6 +52,16 @@ def ask(fleet, path, key="", body=None, method=None):
         return error.code, json.loads(error.read() or b"null")
 
 
+def stream(fleet, key, tokens):
+    """How an OpenAI stream whose client does not ask for its usage ends."""
+    body = {"model": MODEL, "stream": True, "max_tokens": tokens}
+    body["messages"] = [{"role": "user", "content": "hello"}]
+    headers = {"Authorization": f"Bearer {key}"}
+    where, data = f"{fleet.base}/v1/chat/completions", json.dumps(body).encode()
+    with urllib.request.urlopen(urllib.request.Request(where, data, headers), timeout=30) as answer:
+        return answer.read().rstrip().rpartition(b"\n")[2]
+
+
 def kinds(fleet):
     told = fleet.run("events", "-o", "json").stdout.splitlines()
     return [json.loads(line)["kind"] for line in told]
@@ -115,3 +125,11 @@ def test_a_file_that_cannot_be_used_costs_no_key(fleet):
 
 def _with(text, part):
     return text if part in text else None
+
+
+def test_a_stream_that_tells_no_tokens_is_charged_for_them(fleet):
+    eve = added(fleet, "eve", "--tokens", "30/d")
+    until(lambda: ask(fleet, "/api/tags", eve)[0] == 200, what="the key of eve")
+    assert stream(fleet, eve, tokens=40) == b"data: [DONE]"
+    none = {"model": "nowhere"}  # uses nothing itself
+    until(lambda: ask(fleet, "/api/generate", eve, none)[0] == 429, what="the end of eve's tokens")

@@ -4,6 +4,7 @@
     caller = gate.enter(…)            # gate.py: who that is (ring.py), and may it be (roles.py)
     gate.begin(caller, route)         # ledger.py: budgets (rates.py), until gate.end(caller, route)
     require_model(caller, asked)      # judging.py: its models, and bounds of options (bounds.py)
+    gate.spent(name, tokens)          # at its end, what it has used of its budget (usage.py)
 
 Whatever is not to be raises Denied (denied.py). keyfile.py is the file that keys are kept in.
 """
