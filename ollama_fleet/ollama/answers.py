@@ -5,11 +5,17 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from itertools import islice
 from typing import Any, Final
 
 from ollama_fleet.errors import OllamaError
 from ollama_fleet.names import canonical
 from ollama_fleet.state import ResidentModel, StoredModel
+
+MOST_STORED: Final = 2000
+"""Models of a store that are known of; Ollama lists the latest first, and those count."""
+MOST_RESIDENT: Final = 256
+"""Models that can be in an instance's memory; a list of more is none."""
 
 _TEXT_CHARS: Final = 2000
 _SIZE_LIMIT: Final = 2**63  # sizes are int64 to Ollama
@@ -32,7 +38,7 @@ def decode(body: bytes) -> dict[str, Any]:
 
 
 def stored_models(answer: Record) -> tuple[StoredModel, ...]:
-    """The models of an answer to /api/tags."""
+    """The models of an answer to /api/tags, the first MOST_STORED."""
     return tuple(
         StoredModel(
             key=canonical(name),
@@ -41,12 +47,15 @@ def stored_models(answer: Record) -> tuple[StoredModel, ...]:
             size_bytes=_size(row, "size"),
             row=row,
         )
-        for name, row in _rows(answer)
+        for name, row in islice(_rows(answer), MOST_STORED)
     )
 
 
 def resident_models(answer: Record) -> tuple[ResidentModel, ...]:
     """The models of an answer to /api/ps."""
+    rows = tuple(islice(_rows(answer), MOST_RESIDENT + 1))
+    if len(rows) > MOST_RESIDENT:
+        raise OllamaError(f"the answer has more than {MOST_RESIDENT} models in memory")
     return tuple(
         ResidentModel(
             key=canonical(name),
@@ -57,7 +66,7 @@ def resident_models(answer: Record) -> tuple[ResidentModel, ...]:
             row=row,
             expires_s=unix_s(plain_text(row, "expires_at")),
         )
-        for name, row in _rows(answer)
+        for name, row in rows
     )
 
 

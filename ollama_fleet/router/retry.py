@@ -16,12 +16,14 @@ from ollama_fleet.errors import (
 )
 
 LOST_TRIES = 3  # of a request that instances were lost with: it may be what they die of
+REFUSED_TRIES = 3
 COSTLY_TRIES = 2
 
 # Failures that leave the fleet with no less capacity than before: trying elsewhere adds load on top
 # of load, so they share a budget. A dead or wrong instance is different: its work is gone from the
-# fleet, and moving it adds nothing.
-_COSTLY = (Overloaded, UpstreamFailed, FirstByteTimeout)
+# fleet, and moving it adds nothing. A 503 is an instance that has not begun: it costs nothing to be
+# refused, and whoever refuses all is free all the time and would be given all.
+_COSTLY = (UpstreamFailed, FirstByteTimeout)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,8 @@ def may_retry(failure: Failure, *, tries: int, others: int, repeats: int = 0) ->
         return tries < LOST_TRIES
     if isinstance(failure, ModelMissing):
         return others > 0
+    if isinstance(failure, Overloaded):
+        return others > 0 and tries < REFUSED_TRIES
     return is_costly(failure) and others > 0 and tries < COSTLY_TRIES
 
 

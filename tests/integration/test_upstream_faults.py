@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import json
 import socket
+from contextlib import AsyncExitStack
 from dataclasses import replace
 
 import pytest
@@ -221,7 +222,7 @@ def test_a_client_that_reads_nothing_is_cut_off_its_instance_let_go_and_not_blam
     run(check())
 
 
-def test_an_instance_that_refuses_everything_costs_no_more_than_the_budget():
+def test_instances_that_fail_everything_cost_no_more_than_the_budget():
     """Two tries for a request, and of all that are under way only so many tried again at once."""
     release = asyncio.Event()
     failing = 0
@@ -244,6 +245,39 @@ def test_an_instance_that_refuses_everything_costs_no_more_than_the_budget():
             attempts = [record.attempts for record in router.records]
             assert max(attempts) == 2
             assert 3 <= sum(attempts) - 30 <= 30
+
+    run(check())
+
+
+def test_of_one_that_is_busy_no_client_hears_while_others_are_not():
+    """It is free all the time, so it is given all that comes: far more than a fifth of it."""
+
+    async def takes_its_time(backend, got, writer):
+        await asyncio.sleep(0.02)
+        await stream(backend, got, writer)
+
+    async def check():
+        busy, well = Backend(answer(503, b'{"error":"server busy"}')), Backend(takes_its_time)
+        async with busy, well, routed(busy, well, slots=2) as router:
+            asked = [router.exchange(post("/api/generate")) for _ in range(30)]
+            heads = [split(raw)[0] for raw in await asyncio.gather(*asked)]
+            assert all(head.startswith(b"HTTP/1.1 200") for head in heads)
+            assert sum(record.attempts for record in router.records) > 40, "it was given many"
+
+    run(check())
+
+
+def test_where_all_are_busy_a_request_is_refused_after_three():
+    async def check():
+        busy = [Backend(answer(503, b'{"error":"server busy"}')) for _ in range(5)]
+        async with AsyncExitStack() as stack:
+            for backend in busy:
+                await stack.enter_async_context(backend)
+            router = await stack.enter_async_context(routed(*busy))
+            head, body = split(await router.exchange(post("/api/generate")))
+            assert head.startswith(b"HTTP/1.1 503")
+            assert b"server busy" in body
+            assert [record.attempts for record in router.records] == [3]
 
     run(check())
 

@@ -15,13 +15,14 @@ from ollama_fleet.errors import (
 from ollama_fleet.router.retry import (
     COSTLY_TRIES,
     LOST_TRIES,
+    REFUSED_TRIES,
     Budget,
     is_costly,
     may_retry,
     pause_s,
 )
 
-COSTLY = [Overloaded("x"), UpstreamFailed("x"), FirstByteTimeout("x")]
+COSTLY = [UpstreamFailed("x"), FirstByteTimeout("x")]
 LOST = [ConnectFailed("x"), InstanceHung("x")]
 counts = st.integers(0, 1000)
 
@@ -53,7 +54,7 @@ def test_with_nobody_left_only_a_lost_instance_is_waited_for_and_not_for_ever(tr
         assert may_retry(failure, **situation) == (tries < LOST_TRIES)
     refused = ConnectFailed("x", sent=False)
     assert may_retry(refused, **situation, repeats=tries) == (tries < LOST_TRIES - 1)
-    for failure in [ModelMissing("x"), *COSTLY]:
+    for failure in [ModelMissing("x"), Overloaded("x"), *COSTLY]:
         assert not may_retry(failure, **situation)
 
 
@@ -64,6 +65,12 @@ def test_what_costs_capacity_is_tried_once_more_and_counts_against_the_budget(
 ):
     assert is_costly(failure)
     assert may_retry(failure, tries=tries, others=others) == (tries < COSTLY_TRIES)
+
+
+@given(tries=counts, others=st.integers(1, 9))
+def test_who_says_503_has_begun_nothing_so_it_costs_no_budget_but_tries_do_end(tries, others):
+    assert not is_costly(Overloaded("x"))
+    assert may_retry(Overloaded("x"), tries=tries, others=others) == (tries < REFUSED_TRIES)
 
 
 @given(active=counts, retrying=counts, share=st.floats(0, 1), least=st.integers(0, 50))

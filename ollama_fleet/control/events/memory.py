@@ -6,6 +6,9 @@ from typing import Final
 from ollama_fleet.state import Instance, Kind, Notice, ResidentModel
 from ollama_fleet.units import show_bytes
 
+MOST: Final = 16
+"""Models that are told of one by one when they come at once, or go at once."""
+
 _EARLY_S: Final = 5.0  # before its time: an instance's clock and ours may differ by less
 
 
@@ -15,15 +18,17 @@ def changes(
     """What is in its memory now that was not before, and the other way round.
 
     What went before its time while another came has been evicted: Ollama makes room so. One name
-    may be there twice: new weights of it are another model.
+    may be there twice: new weights of it are another model. Beyond MOST they are only counted.
     """
     was, now = _by_weights(before), _by_weights(instance.rows)
     came = [model for row, model in now.items() if row not in was]
-    for row, model in was.items():
-        if row not in now:
-            yield _gone(instance, model, came, now_unix_s)
-    for model in came:
+    went = [model for row, model in was.items() if row not in now]
+    for model in went[:MOST]:
+        yield _gone(instance, model, came, now_unix_s)
+    yield from _more(Kind.MODEL_UNLOADED, "are no longer in memory", instance, went)
+    for model in came[:MOST]:
         yield from _come(instance, model)
+    yield from _more(Kind.MODEL_LOADED, "are in memory", instance, came)
 
 
 def _by_weights(rows: Iterable[ResidentModel]) -> dict[tuple[str, str], ResidentModel]:
@@ -57,3 +62,11 @@ def _come(instance: Instance, model: ResidentModel) -> Iterator[Notice]:
 def _told(kind: Kind, text: str, instance: Instance, model: ResidentModel) -> Notice:
     figures = {"size_bytes": model.size_bytes, "vram_bytes": model.vram_bytes}
     return Notice(kind=kind, text=text, instance=instance.name, model=model.name, figures=figures)
+
+
+def _more(
+    kind: Kind, text: str, instance: Instance, models: list[ResidentModel]
+) -> Iterator[Notice]:
+    if (more := len(models) - MOST) > 0:
+        figures = {"models": more}
+        yield Notice(kind=kind, text=f"{more} more {text}", instance=instance.name, figures=figures)
