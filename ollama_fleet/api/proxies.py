@@ -15,8 +15,13 @@ from multidict import CIMultiDictProxy, istr
 FORWARDED_FOR: Final = istr("X-Forwarded-For")
 FORWARDED: Final = istr("Forwarded")
 
+UNKNOWN: Final = "unknown"
+"""Who asks through a trusted proxy, but as two: one client to all that counts them."""
+
 _MOST_HOPS: Final = 32
-_NODE: Final = re.compile(r'(?:^|;)\s*for\s*=\s*"?([^";]*)', re.IGNORECASE)
+_PAIR: Final = re.compile(  # what is quoted may hold all that ends a pair otherwise
+    r'\s*([^\s=,;"\\]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,;"\\]+))\s*([,;]|$)'
+)
 _PORT: Final = re.compile(r":[0-9_]+$")
 
 
@@ -33,17 +38,17 @@ class Proxies:
     def client(self, peer: str, headers: CIMultiDictProxy[str]) -> str:
         """The address of who asks: the first from the right that is no proxy of ours.
 
-        A word that is no address ends the way: who wrote it is all that is known. So do two headers
-        that name different clients, for one of them a proxy may have passed on unread.
+        A word that is no address ends the way: who wrote it is all that is known. Who is named
+        differently by two headers is UNKNOWN, for one of them a proxy may have passed on unread; so
+        is who has bent one of them. It is never the proxy itself, which may do more than others.
         """
         if peer not in self:
             return peer
-        found = {
-            self._walked(peer, nodes)
-            for nodes in (_listed(headers), _forwarded(headers))
-            if nodes is not None
-        }
-        return found.pop() if len(found) == 1 else peer
+        lists = (_listed(headers), _forwarded(headers))
+        found = {UNKNOWN if n is None else self._walked(peer, n) for n in lists if n != ()}
+        if len(found) > 1:
+            return UNKNOWN
+        return found.pop() if found else peer
 
     def _walked(self, peer: str, nodes: Sequence[str]) -> str:
         address = peer
@@ -62,17 +67,35 @@ class Proxies:
         return any(found.version == net.version and found in net for net in self._networks)
 
 
-def _listed(headers: CIMultiDictProxy[str]) -> Sequence[str] | None:
+def _listed(headers: CIMultiDictProxy[str]) -> Sequence[str]:
     lines = headers.getall(FORWARDED_FOR, None)
-    return None if lines is None else ",".join(lines).split(",")
+    return () if lines is None else ",".join(lines).split(",")
 
 
 def _forwarded(headers: CIMultiDictProxy[str]) -> Sequence[str] | None:
     lines = headers.getall(FORWARDED, None)
-    if lines is None:
-        return None
-    nodes = (_NODE.search(element.strip()) for element in ",".join(lines).split(","))
-    return [node[1] if node else "" for node in nodes]
+    return () if lines is None else _elements(",".join(lines))
+
+
+def _elements(text: str) -> Sequence[str] | None:
+    """What each element of a list names with `for`, "" where it does not; None for no such list.
+
+    Read from the left as a whole: who looks for commas and quotes alone takes what a client has
+    had quoted, a Host say, for a word of the proxy's.
+    """
+    nodes, node, at, end = [], "", 0, ","
+    while end:
+        pair = _PAIR.match(text, at)
+        if pair is None:
+            return None
+        name, quoted, plain, end = pair.groups()
+        if name.lower() == "for":
+            node = quoted if plain is None else plain
+        if end != ";":
+            nodes.append(node)
+            node = ""
+        at = pair.end()
+    return nodes
 
 
 @lru_cache(1024)
@@ -84,7 +107,7 @@ def _address(node: str) -> str:
     elif text.count(":") == 1:
         text = _PORT.sub("", text)
     try:
-        address = ipaddress.ip_address(text)
+        address = ipaddress.ip_address(text.partition("%")[0])  # a zone is any text whatever
     except ValueError:
         return ""
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None

@@ -41,7 +41,7 @@ def make_parts(
     """
     limits = make_limits(config.limits, spool)
     may = allowed(config.pulls.registries, insecure=config.pulls.insecure)
-    under_way = make_under_way(config, Proxies(config.trusted_proxies).__contains__)
+    under_way = make_under_way(config)
     return Parts(state, relay, mutations, limits, library, unload, may, under_way, refused)
 
 

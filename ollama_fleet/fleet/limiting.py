@@ -52,10 +52,9 @@ def make_crowd(
     return Crowd(most, lambda address: None if is_trusted(address) else of_address(address))
 
 
-def make_under_way(config: Config, is_trusted: Callable[[str], bool]) -> UnderWay:
-    """How many requests a client may have; likewise."""
-    of_client = of_each(config.limits.requests_per_client)
-    return UnderWay(lambda client: None if is_trusted(client) else of_client(client))
+def make_under_way(config: Config) -> UnderWay:
+    """How many requests a client may have: a proxy has none but what it does not say whose."""
+    return UnderWay(of_each(config.limits.requests_per_client))
 
 
 def of_each(most: int | None) -> Callable[[str], int | None]:

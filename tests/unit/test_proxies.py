@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from ollama_fleet.api.proxies import Proxies
+from ollama_fleet.api.proxies import UNKNOWN, Proxies
 
 OURS = Proxies(("10.0.0.0/8", "192.168.1.7", "fd00::/8", "::1"))
 PROXY = "10.0.0.1"
@@ -41,6 +41,7 @@ def listed(text):
         ("127.0.0.1' OR 1=1", PROXY),
         ("203.0.113.9\x1b[31m", PROXY),
         ("203.0.113.999", PROXY),
+        ("fe80::1%\x1b[31m", "fe80::1"),
     ],
 )
 def test_the_first_address_from_the_right_that_is_no_proxy_of_ours_asks(text, client):
@@ -62,6 +63,15 @@ def test_lines_of_a_header_are_one_list():
         ("for=203.0.113.9, for=_hidden", PROXY),
         ("for=203.0.113.9, proto=http", PROXY),
         ("notfor=203.0.113.9", PROXY),
+        ("for=[2001:db8::1]", "2001:db8::1"),
+        ('for="203.0.113.9";host="x, for=1.2.3.4"', "203.0.113.9"),
+        ('host="x;for=1.2.3.4";for=203.0.113.9', "203.0.113.9"),
+        ('host="x\\", for=1.2.3.4;y=\\"";for=203.0.113.9', "203.0.113.9"),
+        ('for=", for=203.0.113.9;host=", for=1.2.3.4"', UNKNOWN),
+        ('for=", for=203.0.113.9;host=", for=1.2.3.4, x=\\""', UNKNOWN),
+        ('for="1.2.3.4, for=203.0.113.9', UNKNOWN),
+        ("for", UNKNOWN),
+        ("", UNKNOWN),
     ],
 )
 def test_forwarded_is_read_alike(text, client):
@@ -69,9 +79,12 @@ def test_forwarded_is_read_alike(text, client):
 
 
 def test_headers_that_name_different_clients_name_none():
-    """The proxy has written one of them, and may have passed the other on unread."""
+    """The proxy has written one of them, and may have passed the other on unread.
+
+    Its client is not taken for the proxy itself, which may have any number of connections.
+    """
     assert asks(PROXY, listed("203.0.113.9"), ("Forwarded", "for=203.0.113.9")) == "203.0.113.9"
-    assert asks(PROXY, listed("203.0.113.9"), ("Forwarded", "for=1.2.3.4")) == PROXY
+    assert asks(PROXY, listed("203.0.113.9"), ("Forwarded", "for=1.2.3.4")) == UNKNOWN
 
 
 addresses = st.one_of(st.ip_addresses().map(str), st.text(max_size=12))
