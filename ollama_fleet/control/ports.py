@@ -4,7 +4,7 @@ import errno
 import fcntl
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +46,7 @@ class Claims:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._held: list[int] = []
+        self._held: dict[int, int] = {}  # descriptors by port
 
     def draw(self, host: str, first: int) -> Iterator[int]:
         """Yield free ports from `first` up, each claimed."""
@@ -55,8 +55,12 @@ class Claims:
 
     def release(self) -> None:
         """Give all of them up."""
-        while self._held:
-            os.close(self._held.pop())
+        self.keep(())
+
+    def keep(self, ports: Iterable[int]) -> None:
+        """Give up all but these."""
+        for port in self._held.keys() - set(ports):
+            os.close(self._held.pop(port))
 
     def _claim(self, port: int) -> bool:
         descriptor = os.open(self._directory / str(port), os.O_RDWR | os.O_CREAT, 0o600)
@@ -65,7 +69,7 @@ class Claims:
         except BlockingIOError:
             os.close(descriptor)
             return False
-        self._held.append(descriptor)
+        self._held[port] = descriptor
         return True
 
 

@@ -1,8 +1,8 @@
 """fleet.yaml read anew while the fleet runs: checked whole, then what is different is carried out.
 
-The order is: who goes, who starts anew (one by one, drained), who comes. Whatever is wrong is found
-before any of it, but for an instance that does not come back: that ends the reload, and the next
-one goes on from what runs then.
+Whatever is wrong is found before any of it, but for an instance that does not come up: that ends
+the reload, and the next one goes on from what runs then. There is no moment at which an instance of
+the old file is gone and none of the new one is known: requests wait for those that are to come.
 """
 
 import asyncio
@@ -21,10 +21,10 @@ from ollama_fleet.errors import FleetError, NotLive, StartFailed
 from ollama_fleet.fleet.prepare import Prepared, prepared_anew
 from ollama_fleet.fleet.supervising import Supervising
 from ollama_fleet.placement import InstanceSpec
-from ollama_fleet.placement.changes import Changes, Renewal, batches, changes
+from ollama_fleet.placement.changes import Changes, Move, batches, between, changes
 from ollama_fleet.state import Instance, Kind, Notice, Phase, State
 
-_LEAVING: Final = "fleet.yaml no longer has it"
+_LEAVING: Final = "fleet.yaml has something else in its place, or nothing"
 
 log = logging.getLogger(__name__)
 
@@ -97,6 +97,7 @@ class Reloading:
         self._plan, self._state, self._supervising = plan, state, supervising
         self._source, self._take, self._told = source, take, told
         self._turn = asyncio.Lock()
+        self._owed: set[str] = set()  # who has not come up when a reload had it started
         self._tasks: set[asyncio.Task[Reloaded]] = set()
 
     def begin(self) -> None:
@@ -134,12 +135,16 @@ class Reloading:
                 if not dry_run:
                     self._refuse(error)
                 raise
+            finally:
+                self._plan.claims.keep(i.spec.port for i in self._state.instances.values())
             self._tell(Kind.CONFIG_RELOADED, f"fleet.yaml was read again: {done.told}")
             self._told(True)
             return done
 
     async def _checked(self) -> tuple[Prepared, Changes, Reloaded]:
         """All that can be wrong is found here, before anything is changed."""
+        if self._state.stopping:
+            raise FleetError("the fleet is stopping")
         before, specs = self._plan, [i.spec for i in self._state.instances.values()]
         plan = await asyncio.to_thread(self._source.plan, before, specs)
         stuck = fixed(before.config, plan.config)
@@ -147,8 +152,10 @@ class Reloading:
             raise NotLive(stuck)
         keys = tuple(show_path(path) for path in changed(before.config, plan.config))
         program = plan.argv != before.argv
-        same = not keys and not program and self._is_whole()
-        made = Changes() if same else changes(specs, plan.placement.instances, program=program)
+        down = {i.name for i in self._state.instances.values() if i.name in self._owed and _down(i)}
+        same = not (keys or program or down) and self._is_whole()
+        wanted = plan.placement.instances
+        made = Changes() if same else changes(specs, wanted, program=program, anew=down)
         done = Reloaded(
             removed=tuple(spec.name for spec in made.removed),
             restarted=tuple(renewal.new.name for renewal in made.renewed),
@@ -166,60 +173,68 @@ class Reloading:
     # -- carrying it out ------------------------------------------------------------------------
 
     async def _carry_out(self, plan: Prepared, made: Changes) -> None:
+        state, wanted = self._state, plan.placement
         self._supervising.take(plan)
-        await asyncio.gather(*(self._part(spec) for spec in made.removed))
-        for batch in batches(made.renewed):
-            await self._renew(batch)
+        state.reroute(between(state.routes, wanted.routes))
+        coming = {spec.name: state.join(spec) for spec in made.added}
+        try:
+            for batch in batches(made):
+                for move in batch:
+                    coming.pop(move.new.name if move.new else "", None)
+                await self._move(batch)
+        finally:
+            for instance in coming.values():  # it was not to be
+                state.leave(instance)
         for spec in made.altered:
-            self._state.alter(self._state.instances[spec.name], spec)
-        await asyncio.gather(*(self._join(spec) for spec in made.added))
-        self._state.reroute(plan.placement.routes)
+            state.alter(state.instances[spec.name], spec)
+        state.reroute(wanted.routes)
         self._plan = plan
         self._take(plan)
-        self._require_up([spec.name for spec in made.added])
 
-    async def _renew(self, batch: Sequence[Renewal]) -> None:
-        """Drain and stop these, then start them as they are to be."""
-        old = [self._state.instances[renewal.old.name] for renewal in batch]
-        warm = await asyncio.gather(*(self._part(renewal.old) for renewal in batch))
+    async def _move(self, batch: Sequence[Move]) -> None:
+        """Drain and stop who goes, then start who comes."""
+        warm = await asyncio.gather(*map(self._part, batch))
+        comes = [(move.new, models) for move, models in zip(batch, warm, strict=True) if move.new]
+        names = [spec.name for spec, _ in comes if not spec.external]
+        self._owed.update(names)
         await asyncio.gather(
             *(
-                self._join(renewal.new, number=was.number, drain=was.drain, warm=models)
-                for renewal, was, models in zip(batch, old, warm, strict=True)
+                self._supervising.join(self._state.instances[spec.name], models)
+                for spec, models in comes
+                if not spec.external
             )
         )
-        self._require_up([renewal.new.name for renewal in batch])
+        self._require_up(names)
 
-    async def _part(self, spec: InstanceSpec) -> tuple[Wanted, ...]:
-        """Drain it and leave it out; what it had in memory."""
-        instance = self._state.instances[spec.name]
+    async def _part(self, move: Move) -> tuple[Wanted, ...]:
+        """Drain who goes, and leave it out, or put the other in its place; its warm models."""
+        if move.old is None:
+            return ()
+        instance = self._state.instances[move.old.name]
         warm: tuple[Wanted, ...] = ()
-        drain = instance.drain
-        if spec.external:
-            self._state.drain(instance, drain or _LEAVING)
-            drain_s = self._plan.config.supervision.drain_timeout_s
-            await until_idle(self._state, instance, drain_s)
+        if instance.spec.external:
+            await self._spare(instance)
         else:
-            warm = await self._supervising.leave(spec.name)
-        self._state.leave(instance)
-        instance.drain = drain
+            warm = await self._supervising.leave(instance.name)
+        if move.new is None:
+            self._state.leave(instance)
+        else:
+            self._state.succeed(instance, move.new)
         return warm
 
-    async def _join(
-        self,
-        spec: InstanceSpec,
-        *,
-        number: int | None = None,
-        drain: str | None = None,
-        warm: tuple[Wanted, ...] = (),
-    ) -> None:
-        instance = self._state.join(spec, number=number, drain=drain)
-        if not spec.external:
-            await self._supervising.join(instance, warm)
+    async def _spare(self, instance: Instance) -> None:
+        """Give an instance that is not ours nothing new, until what it has is done."""
+        if instance.drain is None:
+            self._state.drain(instance, _LEAVING)
+        await until_idle(self._state, instance, self._plan.config.supervision.drain_timeout_s)
+        if instance.drain == _LEAVING:  # else who comes in its place is drained, too
+            instance.drain = None
 
     def _require_up(self, names: Sequence[str]) -> None:
         """Raise StartFailed if one of ours among them has not come up."""
-        down = [i for i in map(self._state.instances.__getitem__, names) if _is_down(i)]
+        ours = [self._state.instances[name] for name in names]
+        down = [i for i in ours if _down(i)]
+        self._owed -= {i.name for i in ours if i not in down}
         if down:
             causes = "; ".join(f"{i.name}: {i.cause}" for i in down)
             raise StartFailed(
@@ -235,8 +250,8 @@ class Reloading:
         self._state.notice(Notice(kind=kind, text=text))
 
 
-def _is_down(instance: Instance) -> bool:
-    return not instance.spec.external and instance.phase is not Phase.READY
+def _down(instance: Instance) -> bool:
+    return instance.phase is not Phase.READY
 
 
 def _settle(task: asyncio.Task[Reloaded]) -> None:

@@ -6,7 +6,7 @@ from ollama_fleet.placement import InstanceSpec, Placement
 from ollama_fleet.state import memory
 from ollama_fleet.state.instance import Instance
 from ollama_fleet.state.listeners import Listeners
-from ollama_fleet.state.records import Phase
+from ollama_fleet.state.records import Phase, StoredModel
 from ollama_fleet.state.rosters import Rosters
 
 
@@ -27,27 +27,46 @@ class Members(Listeners):
         self._rosters = Rosters(placement.routes)
         self._joined = len(self.instances)
 
-    def join(
-        self, spec: InstanceSpec, *, number: int | None = None, drain: str | None = None
-    ) -> Instance:
-        """Take one in, in the place of `number`, else as the last; it is stopped.
+    def join(self, spec: InstanceSpec) -> Instance:
+        """Take one in, as the last; it is stopped.
 
-        It is out of rotation from the start where `drain` says why.
+        What others on its store hold it holds, too.
         """
-        assert spec.name not in self.instances
-        if number is None:
-            number, self._joined = self._joined, self._joined + 1
-        instance = Instance(spec, number, drain=drain)
-        members = sorted((*self.instances.values(), instance), key=lambda member: member.number)
-        self.instances.clear()
-        self.instances.update({member.name: member for member in members})
-        for tell in self.on_joined:
-            tell(instance)
+        known = (i.stored for i in self.instances.values() if i.spec.store == spec.store)
+        instance = Instance(spec, self._joined)
+        self._joined += 1
+        self._take_in(instance, next(known, {}))
         self.changed()
         return instance
 
     def leave(self, instance: Instance) -> None:
         """Leave one out for good; a request that is in flight there all the same may end."""
+        self._leave_out(instance)
+        self.changed()
+
+    def succeed(self, old: Instance, spec: InstanceSpec) -> Instance:
+        """Put another in the place of one that has the same name and is stopped; it is, too.
+
+        It stays out of rotation if that was. At no moment is there nobody: who waits, waits on.
+        """
+        known = old.stored if old.spec.store == spec.store else {}
+        instance = Instance(spec, old.number, drain=old.drain)
+        self._leave_out(old)
+        self._take_in(instance, known)
+        self.changed()
+        return instance
+
+    def _take_in(self, instance: Instance, stored: Mapping[str, StoredModel]) -> None:
+        assert instance.name not in self.instances
+        members = sorted((*self.instances.values(), instance), key=lambda member: member.number)
+        self.instances.clear()
+        self.instances.update({member.name: member for member in members})
+        instance.store(dict(stored))
+        self._rosters.stored(instance, (), stored)
+        for tell in self.on_joined:
+            tell(instance)
+
+    def _leave_out(self, instance: Instance) -> None:
         instance.phase = Phase.STOPPED
         memory.forget(instance)
         self._rosters.health(instance)
@@ -57,7 +76,6 @@ class Members(Listeners):
         del self.instances[instance.name]
         for tell in self.on_left:
             tell(instance)
-        self.changed()
 
     def alter(self, instance: Instance, spec: InstanceSpec) -> None:
         """Take another spec of it, of which its process sees nothing."""

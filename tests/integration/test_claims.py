@@ -37,3 +37,12 @@ def test_a_port_on_which_somebody_listens_is_passed_over(tmp_path):
         claims = Claims(tmp_path)
         assert next(claims.draw("127.0.0.1", taken)) != taken
         claims.release()
+
+
+def test_a_port_that_is_no_longer_needed_may_be_drawn_again(tmp_path):
+    claims = Claims(tmp_path)
+    kept, given_up = (next(claims.draw("127.0.0.1", 23556)) for _ in range(2))
+    claims.keep([kept])
+    assert next(claims.draw("127.0.0.1", given_up)) == given_up
+    assert next(claims.draw("127.0.0.1", kept)) != kept
+    claims.release()

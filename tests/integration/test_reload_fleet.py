@@ -133,6 +133,31 @@ queue: {{ limit: 7 }}
     assert set(fleet.instances()) == {"a", "b", "c"}
 
 
+def test_the_only_instance_is_renamed_while_requests_wait_for_it(fleet):
+    """Requests are refused at no moment: there is always somebody for whom they can wait."""
+    rewrite(fleet, "groups: [{ name: a, gpus: [0] }]")
+    fleet.run("reload")
+    rewrite(fleet, "groups: [{ name: x, gpus: [0] }]")
+    _, kinds = asyncio.run(crowd(fleet, 40, lambda: fleet.run("reload")))
+    assert kinds == ["whole"] * 40
+    assert set(fleet.instances()) == {"x"}
+    rewrite(fleet, "groups: [{ name: x, gpus: [0], keep_alive: 7m }]")
+    _, kinds = asyncio.run(crowd(fleet, 40, lambda: fleet.run("reload")))
+    assert kinds == ["whole"] * 40
+
+
+def test_without_its_file_the_fleet_goes_on_as_it_was(fleet):
+    """It makes no other fleet, of no file or of one that lies elsewhere."""
+    before = pids(fleet)
+    text = fleet.config.read_text()
+    fleet.config.unlink()
+    refused = fleet.run("reload", check=False)
+    assert refused.returncode == Exit.CONFIG
+    assert "fleet.yaml: cannot be read" in refused.stderr
+    assert (pids(fleet), taken(fleet)) == (before, "0")
+    fleet.config.write_text(text)
+
+
 def test_a_hangup_reads_the_file_again(fleet):
     before = pids(fleet)
     rewrite(fleet, groups(keep="8m"))
@@ -159,6 +184,8 @@ def test_an_instance_that_does_not_come_back_ends_the_reload(fleet):
     assert "a: exited" in refused.stderr
     assert pids(fleet)["b"] == before["b"], "what comes after it is left as it is"
     assert taken(fleet) == "0"
+    assert fleet.run("reload", check=False).returncode == Exit.FAILED, "it is tried again"
+    assert pids(fleet)["b"] == before["b"]
     rewrite(fleet, groups())
     fleet.run("reload")
     assert {i["phase"] for i in fleet.instances().values()} == {"ready"}

@@ -13,10 +13,17 @@ from ollama_fleet.state import Phase, State
 M = canonical("m")
 
 
-def up(state, name, **more):
-    instance = state.join(spec(name), **more)
+def up(state, name):
+    instance = state.join(spec(name))
     state.set_phase(instance, Phase.READY, 0.0)
     hold(state, instance, "m")
+    return instance
+
+
+def put(state, old):
+    """Another in its place, which comes up."""
+    instance = state.succeed(old, spec("b"))
+    state.set_phase(instance, Phase.READY, 0.0)
     return instance
 
 
@@ -49,8 +56,7 @@ def test_one_that_takes_anothers_place_stands_where_it_stood_and_has_none_of_its
     old = state.instances["b"]
     state.lease(old, M).release()
     state.drain(old, "why")
-    state.leave(old)
-    new = up(state, "b", number=old.number, drain=old.drain)
+    new = put(state, old)
     assert list(state.instances) == ["a", "b", "c"]
     assert (new.requests, new.drain) == (0, "why")
     assert [i.name for i in state.ready(M)] == ["a", "c"]
@@ -96,3 +102,22 @@ def test_who_may_be_asked_is_who_is_there_whoever_came_and_went(steps):
     assert list(state.holders(M)) == list(state.ready(M)) == members
     assert list(state.free(M, ())) == [i for i in members if i.resident]
     assert members == sorted(members, key=lambda member: member.number)
+
+
+def test_there_is_always_somebody_at_a_place_that_is_taken_over():
+    """Who waits for the only instance is not turned away while another takes its place."""
+    state = fleet("b")
+    seen = []
+    state.on_change.append(lambda: seen.append((len(state.instances), len(state.holders(M)))))
+    state.succeed(state.instances["b"], spec("b"))
+    assert seen
+    assert set(seen) == {(1, 1)}
+
+
+def test_one_knows_what_its_store_holds_where_somebody_on_it_did():
+    """Else a request for a model would go to another store meanwhile, where it is not."""
+    state = fleet("a")
+    assert M in state.join(spec("b")).stored
+    elsewhere = replace(spec("c"), store="/elsewhere")
+    assert M not in state.join(elsewhere).stored
+    assert M not in state.succeed(state.instances["b"], replace(spec("b"), store="/new")).stored

@@ -11,7 +11,7 @@ import click
 
 from ollama_fleet.cli import snapshots
 from ollama_fleet.cli.background import start
-from ollama_fleet.cli.configuring import load, profile_of
+from ollama_fleet.cli.configuring import again, load, profile_of
 from ollama_fleet.cli.control import Control
 from ollama_fleet.cli.holder import holder_of
 from ollama_fleet.cli.options import Command, Options, pass_options
@@ -118,7 +118,7 @@ def _run(options: Options, wanted: Wanted) -> int:
             directories=directories,
             environ=os.environ,
             simulate=profile_of(wanted.simulate),
-            reread=lambda: load(options, wanted.overrides),
+            reread=again(options, wanted.overrides, loaded),
         )
 
 
