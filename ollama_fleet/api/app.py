@@ -86,7 +86,8 @@ class Api:
         """Have a request answered, if its caller may ask for that, and count it as the caller's."""
         path, gate = visit.place.path, self._gate
         try:
-            own = is_own_name(visit.request.headers.get(HOST, ""))
+            request = visit.request
+            own = is_own_name(request.headers.get(HOST, "")) and is_own_name(request.remote)
             caller = gate.enter(key, path, by_own_name=own)
             left = gate.begin(caller, path)
         except Denied as denied:

@@ -3,9 +3,11 @@
 from collections.abc import Iterable
 
 from ollama_fleet.api import answers, merged
+from ollama_fleet.api.auth import Role
 from ollama_fleet.api.connection import Answer
 from ollama_fleet.api.parts import Parts
 from ollama_fleet.api.visit import Visit
+from ollama_fleet.names import canonical
 from ollama_fleet.router.dialect import Dialect
 
 
@@ -40,8 +42,10 @@ async def models(parts: Parts, visit: Visit) -> Answer:
 
 def _seen(visit: Visit, rows: Iterable[merged.Row]) -> Iterable[merged.Row]:
     """Those of the models that are for the caller."""
-    may = visit.caller.models
-    return (row for row in rows if may.allow_name(str(row.get("name", "")))) if may else rows
+    caller = visit.caller
+    if caller.role is Role.ADMIN:
+        return rows
+    return (row for row in rows if caller.may_use(canonical(str(row.get("name", "")))))
 
 
 def _nobody() -> Answer:

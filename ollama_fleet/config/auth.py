@@ -16,7 +16,7 @@ class UsersConfig(Record):
     options: tuple[Text, ...] | None = None
     """The options that they may set, such as temperature and num_predict; unset is any."""
     unload: bool = False
-    """Let them unload models (keep_alive: 0), which others may be using."""
+    """Let them unload models (keep_alive below a minute), which others may be using."""
 
 
 class AuthConfig(Record):

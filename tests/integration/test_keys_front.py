@@ -115,6 +115,39 @@ def test_an_unclean_path_leads_back_behind_its_key():
     talk(gate(), OK, check)
 
 
+def test_a_cloud_model_that_a_key_may_not_use_is_not_listed_for_it_either():
+    async def check(ask, backend, router):
+        rows = [StoredModel(canonical(n), n, "d", 1, {"name": n}) for n in ("m:latest", "b:cloud")]
+        for instance in router.state.instances.values():
+            router.state.set_stored(instance, rows)
+        for path, key, named in (("/api/tags", "models", "name"), ("/v1/models", "data", "id")):
+            for extra, seen in ((BEARER, {"m:latest"}), (AS_ADMIN, {"m:latest", "b:cloud"})):
+                _, _, body = await ask(get(path, extra))
+                assert {each[named] for each in json.loads(body)[key]} == seen
+        assert (await ask(post("/api/show", b'{"model":"b:cloud"}', extra=BEARER)))[0] == 404
+        assert backend.requests == []
+
+    talk(gate(), OK, check)
+
+
+def test_whom_a_trusted_proxy_brings_from_elsewhere_is_no_admin_whatever_host_it_writes():
+    """A proxy on this machine often asks for 127.0.0.1, whoever has asked the proxy."""
+    body = b"Host: 127.0.0.1\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}"
+
+    async def check(ask, backend, _router):
+        for brought, status in ((b"", 400), (b"X-From: 203.0.113.9\r\n", 403)):
+            found = await ask(b"POST /api/copy HTTP/1.1\r\n" + brought + body)
+            assert found[0] == status, brought
+            assert len(backend.requests) == (status == 400), brought
+            backend.requests.clear()
+
+    def client(connected, headers):
+        return headers.get("X-From", connected)
+
+    refused = answer(400, b'{"error":"no"}')
+    talk(gate(Terms(by_name=True)), refused, check, front_options={"client_of": client})
+
+
 def test_that_it_runs_is_told_to_everybody_and_what_is_no_route_is_none():
     async def check(ask, _backend, _router):
         assert (await ask(get("/")))[::2] == (200, b"Ollama is running")

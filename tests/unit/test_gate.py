@@ -165,6 +165,11 @@ BOUNDS = Bounds(4096, 3600.0, frozenset({"num_ctx", "temperature"}), unload=Fals
         ('{"keep_alive":"\u03bcs"}', "keep_alive to 3600"),
         ('{"keep_alive":0}', "may not unload"),
         ('{"keep_alive":"0s","prompt":"x"}', "may not unload"),
+        ('{"keep_alive":"59s"}', "may not unload"),
+        ('{"keep_alive":60}', ""),
+        ('{"keep_alive":1e-9}', "may not unload"),
+        ('{"keep_alive":1e-99}', "may not unload"),
+        ('{"keep_alive":"-0.1ns"}', "may not unload"),
         ('{"options":{"x":"' + "y" * 300_000 + '","num_ctx":9999}}', "may not set the options ''"),
     ],
 )
@@ -174,6 +179,29 @@ def test_options_are_kept_within_bounds_however_they_are_written(body, objection
     assert objection in found
     assert bool(found) == bool(objection)
     assert not Bounds().objection(wanted)
+
+
+def test_who_may_unload_a_model_keeps_to_all_other_bounds():
+    """A stay of nothing says nothing of the options beside it."""
+    bounds = Bounds(max_context=4096, options=frozenset({"num_ctx"}))
+    for stay in ("0", '"0s"', "1"):
+        for options, told in (
+            ('{"num_ctx":4097}', "num_ctx to 4096"),
+            ('{"num_gpu":0}', "'num_gpu'"),
+            ("{}", ""),
+        ):
+            body = f'{{"prompt":"x","keep_alive":{stay},"options":{options}}}'
+            found = bounds.objection(read_body(body.encode(), stream_default=True))
+            assert (told in found, bool(found)) == (True, bool(told)), body
+
+
+def test_the_longest_stay_may_be_shorter_than_the_shortest_otherwise():
+    bounds = Bounds(max_keep_alive_s=30.0, unload=False)
+    told = {
+        stay: bool(bounds.objection(read_body(b'{"keep_alive":%d}' % stay, stream_default=True)))
+        for stay in (0, 29, 30, 31)
+    }
+    assert told == {0: True, 29: True, 30: False, 31: True}
 
 
 def test_a_context_is_bounded_where_any_option_may_be_set():
@@ -200,6 +228,13 @@ def test_who_spends_the_accounts_money_is_an_admin_or_has_a_key_for_that(caller,
         require_model(caller, asks("big:cloud"))
     else:
         assert why(require_model, caller, asks("big:cloud")) == (Why.MODEL, 404)
+
+
+def test_that_it_runs_is_told_whatever_key_is_brought():
+    """The command line asks for / first, by HEAD: no answer to that can say what is wrong."""
+    made = gate(Caller("ann", expires_s=1.0), now_s=2.0, required=True)
+    for key in ("", "ann", "fleet_wrong"):
+        assert made.enter(key, "/", by_own_name=False) is ANYONE
 
 
 def test_a_gate_goes_by_new_terms_at_once():

@@ -5,14 +5,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from ollama_fleet.router.intake import Wanted
-from ollama_fleet.state import KeepAlive
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
     """`options` are the runner and sampling options that may be set, None for any.
 
-    `max_context` is in tokens; without `unload` no model may be sent out of memory.
+    `max_context` is in tokens; without `unload` no model may be sent out of memory, now or soon.
     """
 
     max_context: float = math.inf
@@ -22,12 +21,17 @@ class Bounds:
 
     def objection(self, wanted: Wanted) -> str:
         """What is wrong with what a body asks for; "" where nothing is. What is unread is wrong."""
-        if wanted.keep_alive is KeepAlive.GOES:
-            return "" if self.unload else "this key may not unload models (keep_alive: 0)"
-        if not _stays(wanted.keep_alive_s, self.max_keep_alive_s):
+        return self._about_stay(wanted.keep_alive_s) or self._about_options(wanted)
+
+    def _about_stay(self, asked_s: float | None) -> str:
+        """Go cuts off what is less than a nanosecond, of either sign, and none is an unload."""
+        if asked_s is None:
+            return ""
+        shortest_s = max(NANOSECOND_S, min(SHORTEST_STAY_S, self.max_keep_alive_s))
+        if not self.unload and -NANOSECOND_S < asked_s < shortest_s:
+            return _UNLOADING
+        if not _stays(asked_s, self.max_keep_alive_s):
             return f"this key may set keep_alive to {self.max_keep_alive_s:g} seconds at most"
-        if wanted.options:
-            return self._about_options(wanted)
         return ""
 
     def _about_options(self, wanted: Wanted) -> str:
@@ -42,9 +46,12 @@ class Bounds:
         return ""
 
 
+SHORTEST_STAY_S: Final = 60.0  # which a model gets whose user may not unload it
+NANOSECOND_S: Final = 1e-9
 FREE: Final = Bounds()
+_UNLOADING: Final = f"this key may not unload models (keep_alive below {SHORTEST_STAY_S:g} seconds)"
 
 
-def _stays(asked_s: float | None, most_s: float) -> bool:
+def _stays(asked_s: float, most_s: float) -> bool:
     """Whether a stay is within bounds: a negative one is for ever, NaN is one nobody can read."""
-    return asked_s is None or most_s == math.inf or 0 <= asked_s <= most_s
+    return most_s == math.inf or 0 <= asked_s <= most_s

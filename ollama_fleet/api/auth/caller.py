@@ -8,7 +8,7 @@ from typing import Final, Self
 
 from ollama_fleet.api.auth.bounds import FREE, Bounds
 from ollama_fleet.api.auth.rates import Rate
-from ollama_fleet.names import ModelName, canonical
+from ollama_fleet.names import ModelName, is_cloud
 from ollama_fleet.router.intake import Priority
 
 _ANY_TAG: Final = ":*"
@@ -46,10 +46,6 @@ class Models:
         """Whether a model may be used; "", a model that cannot be read, only where all may."""
         return not self or key in self.keys or _family(key) in self.families
 
-    def allow_name(self, name: str) -> bool:
-        """The same, of a name as Ollama lists it."""
-        return not self or self.allow(canonical(name))
-
 
 @dataclass(frozen=True, slots=True)
 class Caller:
@@ -73,6 +69,16 @@ class Caller:
     def is_metered(self) -> bool:
         """Whether its requests have to be counted."""
         return self.requests is not None or self.tokens is not None or self.concurrent < math.inf
+
+    def may_use(self, key: str) -> bool:
+        """Whether the model of a key is for it, to see and to ask.
+
+        One of Ollama's cloud spends the account that the fleet is signed in to: it is for admins,
+        and for keys that name it.
+        """
+        if is_cloud(key) and self.role is not Role.ADMIN and not self.models:
+            return False
+        return self.models.allow(key)
 
 
 ANYONE: Final = Caller()

@@ -66,9 +66,11 @@ class Gate:
     def enter(self, key: str, route: str, *, by_own_name: bool) -> Caller:
         """Who brings a key ("" for none) to a route, if that is for it.
 
-        `by_own_name`: the Host is what only this machine calls itself.
+        `by_own_name`: it comes from this machine, by a Host that only this calls itself.
         """
-        caller = self._known(key) if key else self._nameless(route, by_own_name=by_own_name)
+        if route in OPEN:
+            return ANYONE
+        caller = self._known(key) if key else self._nameless(by_own_name=by_own_name)
         if caller.role is not Role.ADMIN and least_role(route) is Role.ADMIN:
             raise Denied(Why.ROLE, _FORBIDDEN, _ROLE if caller.name else _NAME)
         turned_on_by = switch(route)
@@ -100,8 +102,8 @@ class Gate:
             raise Denied(Why.EXPIRED_KEY, _UNAUTHORISED, "this key has expired", CHALLENGE)
         return caller
 
-    def _nameless(self, route: str, *, by_own_name: bool) -> Caller:
-        if self._terms.required and route not in OPEN:
+    def _nameless(self, *, by_own_name: bool) -> Caller:
+        if self._terms.required:
             raise Denied(Why.NO_KEY, _UNAUTHORISED, _KEYLESS, CHALLENGE)
         return self._guest if self._terms.by_name and not by_own_name else ANYONE
 

@@ -1,8 +1,7 @@
 """Whether a request that has been read is for its caller: its model, and what it sets. Pure."""
 
-from ollama_fleet.api.auth.caller import Caller, Role
+from ollama_fleet.api.auth.caller import Caller
 from ollama_fleet.api.auth.denied import Denied, Why
-from ollama_fleet.names import is_cloud
 from ollama_fleet.router.dialect import Dialect
 from ollama_fleet.router.intake import Request, Wanted
 
@@ -10,13 +9,8 @@ _SHOWN_CHARS = 200  # of a name that anybody may make up
 
 
 def require_model(caller: Caller, asked: Request) -> None:
-    """Raise Denied for a model that is not for this caller: to it there is none of that name.
-
-    One of Ollama's cloud spends the account that the fleet is signed in to: it is for admins, and
-    for keys that name it.
-    """
-    is_spending = is_cloud(asked.key) and caller.role is not Role.ADMIN and not caller.models
-    if is_spending or not caller.models.allow(asked.key):
+    """Raise Denied for a model that is not for this caller: to it there is none of that name."""
+    if not caller.may_use(asked.key):
         name = asked.model[:_SHOWN_CHARS]
         raise Denied(Why.MODEL, 404, f"model '{name}' not found, or not for this key")
 
