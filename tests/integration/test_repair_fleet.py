@@ -62,8 +62,9 @@ def test_requests_at_an_instance_that_hangs_are_answered_by_another(cli):
     cli.environ["FLEET_REPAIR__HANG_AFTER"] = "3s"
     up(cli)
     first = instances(cli)[0]
-    faults(first, "hang:times=2")
     with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: ask(cli, tokens=400), range(2)))  # their GPUs are seen at work
+        faults(first, "hang:times=2")
         answers = list(pool.map(lambda _: ask(cli), range(4)))
     assert all(last["done"] for _, last in answers)
     assert steps(cli)[0] == ("hang", "cancel")

@@ -6,7 +6,7 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ollama_fleet.control.repair.evidence import LONGEST_S, SPIN, Look, Stillness, Work
+from ollama_fleet.control.repair.evidence import DOUBT, LONGEST_S, Look, Stillness, Work
 
 AFTER_S = 60.0
 STEP_S = 2.0
@@ -56,7 +56,14 @@ def test_what_could_not_be_read_is_taken_for_work():
 def test_cpus_that_run_while_the_gpu_does_nothing_are_given_several_times_as_long():
     """A long input is cut into tokens on the CPU; a driver that waits in vain runs there, too."""
     spinning = replace(STUCK, work=Work(1.0, 0.0))
-    assert hang_at_s(spinning) == SPIN * AFTER_S
+    assert hang_at_s(spinning) == DOUBT * AFTER_S
+
+
+def test_quiet_cpus_prove_little_of_work_on_a_gpu_that_nobody_sees():
+    """As on AMD, MIG slices, or a driver that cannot be read: a CPU sleeps while a GPU works."""
+    unseen = replace(STUCK, gpu_ratio=None, blind=True)
+    assert hang_at_s(unseen) == DOUBT * AFTER_S
+    assert hang_at_s(replace(unseen, work=Work(1.0, 0.0))) is None
 
 
 def test_nothing_is_held_against_an_idle_instance_a_load_or_clients_that_do_not_read():
@@ -85,6 +92,7 @@ looks = st.builds(
     loading=st.booleans(),
     gpu_ratio=st.none() | st.floats(0, 1),
     in_vram=st.booleans(),
+    blind=st.booleans(),
     work=st.none() | st.builds(Work, st.floats(0, 4), st.floats(0, 1e9)),
 )
 
@@ -104,7 +112,7 @@ def test_whatever_went_before_a_sign_of_life_is_forgotten(before, look):
 def test_no_more_time_is_held_against_it_than_its_slots_were_busy(history):
     stillness = seen(history)
     busy = sum(1 for a, b in pairwise(history) if a.busy and b.busy)
-    assert stillness.still_s + stillness.spun_s <= busy * STEP_S
+    assert stillness.still_s + stillness.doubtful_s <= busy * STEP_S
 
 
 @settings(max_examples=50)
@@ -115,4 +123,4 @@ def test_only_differences_of_time_count(history, shift_s):
     for number, look in enumerate(history):
         there = there.after(replace(look, now_s=float(number)))
         here = here.after(replace(look, now_s=number + round(shift_s)))
-    assert (there.still_s, there.spun_s) == (here.still_s, here.spun_s)
+    assert (there.still_s, there.doubtful_s) == (here.still_s, here.doubtful_s)

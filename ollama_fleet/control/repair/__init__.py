@@ -14,7 +14,7 @@ from typing import Self
 
 from ollama_fleet.config import RepairConfig
 from ollama_fleet.control.preloads import Looker
-from ollama_fleet.control.repair.evidence import SPIN, Work
+from ollama_fleet.control.repair.evidence import DOUBT, Work
 from ollama_fleet.control.repair.hangs import Hangs
 from ollama_fleet.control.repair.lost import LostDrains
 from ollama_fleet.control.repair.mending import Mending
@@ -80,7 +80,7 @@ class Repairs:
             client,
             self._signs,
             interval_s=settings.inference_probe_s,
-            timeout_s=(SPIN + 1) * settings.hang_after_s,
+            timeout_s=(DOUBT + 1) * settings.hang_after_s,
         )
 
     async def __aenter__(self) -> Self:
@@ -109,6 +109,7 @@ class Repairs:
     def _read(self, sample: GpuSample) -> None:
         """The GPUs have been read: what is lost, and what need not run on the CPU."""
         self._lost.look(sample)
+        self._hangs.read(sample)
         if self._settings.offload:
             for instance in self._state.instances.values():
                 if instance.healthy and instance.drain is None and not instance.loading:

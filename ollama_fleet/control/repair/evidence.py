@@ -11,7 +11,7 @@ from typing import Final
 IDLE_GPU_RATIO: Final = 0.05  # of the GPU's time; a desktop on the same card uses as much
 IDLE_CPUS: Final = 0.05  # of one CPU: what a server that only answers probes uses
 IDLE_READ_BYTES_PER_S: Final = 2**20  # weights that do not fit into memory are read while they run
-SPIN: Final = 5  # times as long, where CPUs run and the GPU does nothing: long inputs are cut up so
+DOUBT: Final = 5  # times as long, where CPUs and GPUs do not tell the same, or GPUs tell nothing
 LONGEST_S: Final = 10.0  # between two looks; after a longer pause of our own nothing is known of it
 
 
@@ -29,7 +29,8 @@ class Look:
 
     `starts` tells which of its processes it is, `signs` grows with every token and every answer,
     `busy` counts slots at work for clients that keep up. `gpu_ratio` is the utilisation of its
-    busiest GPU, None without a reading; `in_vram`: all that it has in memory is in GPU memory;
+    busiest GPU, None without a reading, or without one that has ever moved; `in_vram`: all that it
+    has in memory is in GPU memory; `blind`: it has GPUs of which nobody can tell what they do;
     `work` is None where it could not be read.
     """
 
@@ -40,6 +41,7 @@ class Look:
     loading: bool = False
     gpu_ratio: float | None = None
     in_vram: bool = False
+    blind: bool = False
     work: Work | None = None
 
 
@@ -47,20 +49,20 @@ class Effort(Enum):
     """What an instance does while nothing comes of it."""
 
     WORKS = "works"
-    SPINS = "spins"  # CPUs run, and the GPU, where all of its models are, does not
+    DOUBTFUL = "doubtful"  # it may work: at cutting up a long input, or on a GPU that nobody sees
     STILL = "still"
 
 
 @dataclass(frozen=True, slots=True)
 class Stillness:
-    """For how long slots have been busy in vain: `still_s` without work, `spun_s` spinning.
+    """For how long slots have been busy in vain: `still_s` without work, `doubtful_s` perhaps.
 
     Time in which no slot is busy neither adds to it nor ends it: clients that lose patience, and
     others after them, are no sign of life.
     """
 
     still_s: float = 0.0
-    spun_s: float = 0.0
+    doubtful_s: float = 0.0
     last: Look | None = None
 
     def after(self, look: Look) -> "Stillness":
@@ -74,20 +76,20 @@ class Stillness:
         match effort(look):
             case Effort.WORKS:
                 return anew
-            case Effort.SPINS:
-                return replace(self, spun_s=self.spun_s + passed_s, last=look)
+            case Effort.DOUBTFUL:
+                return replace(self, doubtful_s=self.doubtful_s + passed_s, last=look)
             case Effort.STILL:
                 return replace(self, still_s=self.still_s + passed_s, last=look)
 
     def hangs(self, hang_after_s: float) -> bool:
         """Whether that is enough to say so."""
-        spun = self.still_s + self.spun_s >= SPIN * hang_after_s
-        return self.still_s >= hang_after_s or spun
+        long = self.still_s + self.doubtful_s >= DOUBT * hang_after_s
+        return self.still_s >= hang_after_s or long
 
     @property
     def told(self) -> str:
         """The evidence, for people."""
-        seconds, look = self.still_s + self.spun_s, self.last
+        seconds, look = self.still_s + self.doubtful_s, self.last
         if look is None:
             return ""
         gpu = "" if look.gpu_ratio is None else f", its GPUs at {look.gpu_ratio:.0%}"
@@ -96,12 +98,17 @@ class Stillness:
 
 
 def effort(look: Look) -> Effort:
-    """What it did since the look before. Where nothing could be read it is taken to work."""
+    """What it did since the look before. Where nothing could be read it is taken to work.
+
+    CPUs that run while the GPU does nothing, where all of its models are, may be cutting up a long
+    input; and a GPU that nobody sees may be at work while the CPUs wait for it.
+    """
     if look.gpu_ratio is not None and look.gpu_ratio > IDLE_GPU_RATIO:
         return Effort.WORKS
     work = look.work
     if work is not None and not (
         work.cpus > IDLE_CPUS or work.read_bytes_per_s > IDLE_READ_BYTES_PER_S
     ):
-        return Effort.STILL
-    return Effort.SPINS if look.gpu_ratio is not None and look.in_vram else Effort.WORKS
+        return Effort.DOUBTFUL if look.blind else Effort.STILL
+    idle = look.gpu_ratio is not None and look.in_vram
+    return Effort.DOUBTFUL if idle else Effort.WORKS

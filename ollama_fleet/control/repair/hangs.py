@@ -6,11 +6,12 @@ from dataclasses import replace
 from typing import Final
 
 from ollama_fleet.config import RepairConfig
-from ollama_fleet.control.repair.evidence import Look, Stillness, Work
+from ollama_fleet.control.repair.evidence import IDLE_GPU_RATIO, Look, Stillness, Work
 from ollama_fleet.control.repair.mending import Mending
 from ollama_fleet.control.repair.signs import Signs
 from ollama_fleet.control.repair.steps import at_work
 from ollama_fleet.control.repair.tokens import TokenProbes
+from ollama_fleet.gpu import GpuSample
 from ollama_fleet.state import Health, Instance, Phase, State
 
 LOOK_S: Final = 2.0
@@ -42,12 +43,18 @@ class Hangs:
         self._clock, self._read_work = clock, read_work
         self._simulated = simulated
         self._stillness: dict[Instance, Stillness] = {}
+        self._moved: set[str] = set()  # GPUs whose utilisation has been seen above idle
 
     async def run(self) -> None:
         """Look, again and again."""
         while True:
             await asyncio.sleep(min(LOOK_S, self._settings.hang_after_s / 4))
             await self.look()
+
+    def read(self, sample: GpuSample) -> None:
+        """The GPUs have been read: a meter that has never moved may be one that never does."""
+        ratios = ((r.uuid, r.utilisation_ratio) for r in sample.readings)
+        self._moved.update(uuid for uuid, ratio in ratios if ratio and ratio > IDLE_GPU_RATIO)
 
     async def look(self) -> None:
         """Look at all of them once."""
@@ -78,23 +85,28 @@ class Hangs:
             lease.attempt is None or not lease.attempt.stalled for lease in at_work(instance)
         )
         probes = self._probes.look(instance) if self._probes is not None else 0
-        rows = instance.rows
+        rows, gpu_ratio = instance.rows, self._gpu_ratio(instance)
         return Look(
             now_s=self._clock(),
             starts=instance.starts,
             signs=self._signs.of(instance),
             busy=requests + probes,
             loading=instance.loading,
-            gpu_ratio=self._gpu_ratio(instance),
+            gpu_ratio=gpu_ratio,
             in_vram=bool(rows) and all(m.vram_bytes >= m.size_bytes for m in rows),
+            blind=bool(instance.spec.gpus) and gpu_ratio is None,
         )
 
     def _gpu_ratio(self, instance: Instance) -> float | None:
-        """The utilisation of its busiest GPU; None where one of them gives no reading."""
+        """The utilisation of its busiest GPU; None where one of them gives no reading to rely on.
+
+        It has one with the first that has moved: two that share the work need not both.
+        """
         uuids = {gpu.uuid for gpu in instance.spec.gpus}
         readings = (r.utilisation_ratio for r in self._state.gpu_sample.readings if r.uuid in uuids)
         ratios = [ratio for ratio in readings if ratio is not None]
-        return max(ratios) if ratios and len(ratios) == len(uuids) else None
+        known = len(ratios) == len(uuids) and not self._moved.isdisjoint(uuids)
+        return max(ratios) if known else None
 
     def _judge(self, instance: Instance, stillness: Stillness) -> None:
         if not stillness.hangs(self._settings.hang_after_s):
