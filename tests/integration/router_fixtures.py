@@ -143,7 +143,7 @@ class Router:
         reader, writer = await asyncio.open_connection("127.0.0.1", self.front.port)
         writer.write(raw)
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(20):
                 return await reader.read()
         finally:
             writer.close()

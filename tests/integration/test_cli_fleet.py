@@ -46,7 +46,7 @@ def test_a_fleet_is_started_shown_and_stopped(cli):
     snapshot = cli.status()
     assert {i["phase"] for i in snapshot["instances"]} == {"ready"}
     assert snapshot["listen"] == f"127.0.0.1:{cli.port}"
-    with urllib.request.urlopen(f"http://127.0.0.1:{cli.port}/api/version", timeout=5) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{cli.port}/api/version", timeout=20) as answer:
         assert "version" in json.load(answer)
     table = cli.run("ps")
     assert table.code == 0

@@ -32,7 +32,7 @@ async def half_closed(router, raw):
     reader, writer = await connect(router)
     writer.write(raw)
     writer.write_eof()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         got = await reader.read()
     writer.close()
     return got
@@ -72,7 +72,7 @@ def test_a_client_that_leaves_between_its_answers_closes_the_upstream_of_the_nex
             reader, writer = await connect(router)
             writer.write(2 * REQUEST)
             writer.write_eof()
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(20):
                 await reader.readuntil(b"\r\n\r\n{}")
                 while len(backend.requests) < 2:
                     await asyncio.sleep(0.01)
@@ -109,7 +109,7 @@ def test_a_client_that_shuts_down_its_half_behind_a_broken_body_is_told():
             await asyncio.sleep(0.01)
             writer.write(b"broken" * 10)
             writer.write_eof()
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(20):
                 assert (await reader.read()).startswith(b"HTTP/1.1 400 ")
             writer.close()
             assert not backend.requests
@@ -162,7 +162,7 @@ def test_a_client_that_leaves_later_closes_the_upstream_all_the_same(script, raw
         async with Backend(script) as backend, routed(backend) as router:
             reader, writer = await connect(router)
             writer.write(raw)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(20):
                 await backend.arrived.wait()
                 if seen == TOKEN:
                     await reader.readuntil(TOKEN)

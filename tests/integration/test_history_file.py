@@ -255,7 +255,7 @@ def fleet(tmp_path):
 def control(fleet, path):
     """Ask the control API: the status and the body of its answer."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
-        client.settimeout(10)
+        client.settimeout(20)
         client.connect(str(fleet.folder / "state" / "control.sock"))
         client.sendall(f"GET {path} HTTP/1.0\r\nHost: fleet\r\n\r\n".encode())
         answer = b"".join(iter(lambda: client.recv(65536), b""))

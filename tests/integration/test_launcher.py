@@ -130,7 +130,7 @@ def test_one_that_ignores_term_is_killed_at_the_deadline(run, tmp_path):
             assert is_empty(child.pid)
             return took_s
 
-    assert 0.4 <= run(scenario()) < 2.0
+    assert 0.4 <= run(scenario()) < 10.0
 
 
 @on_both_loops
@@ -147,7 +147,7 @@ def test_asking_again_with_less_time_shortens_the_grace(run, tmp_path):
             assert await patient == ()
             return time.monotonic() - began_s
 
-    assert run(scenario()) < 2.0
+    assert run(scenario()) < 10.0
 
 
 @on_both_loops

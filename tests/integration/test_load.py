@@ -78,11 +78,12 @@ def test_records_may_be_cut_anywhere():
 def test_the_first_byte_is_timed_before_the_last():
     async def slow(_backend, _request, writer):
         writer.write(NDJSON + chunk(TOKEN))
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(1.0)
         writer.write(chunk(TOKEN) + chunk(DONE) + b"0\r\n\r\n")
 
     report = drive(slow)
-    assert report.ttft_ms.p50 < 300 <= report.latency_ms.p50
+    assert report.latency_ms.p50 >= 1000
+    assert report.latency_ms.p50 - report.ttft_ms.p50 > 100, "however late the machine noticed"
 
 
 @pytest.mark.parametrize(

@@ -139,7 +139,7 @@ def test_whatever_a_server_does_is_an_error_of_ollamas(monkeypatch, script):
                 with pytest.raises(OllamaError) as raised:
                     await call(timeout_s=0.3)
                 assert str(raised.value).isprintable()
-                assert time.monotonic() - began_s < 2
+                assert time.monotonic() - began_s < 10
 
     asyncio.run(scenario())
 
@@ -276,7 +276,7 @@ def test_closing_the_records_of_a_pull_closes_its_connection():
             async with aclosing(client.pull("m")) as records:
                 await anext(records)
                 assert not server.closed.is_set()
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(20):
                 await server.closed.wait()
 
     asyncio.run(scenario())

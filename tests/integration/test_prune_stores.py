@@ -50,7 +50,7 @@ class Fleet:
 
 
 async def waits_for_its_turn(fleet, store):
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         while not fleet.mutations._of(store).news._waiters:
             await asyncio.sleep(0.01)
 

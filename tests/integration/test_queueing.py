@@ -10,7 +10,7 @@ from router_fixtures import Backend, answer, post, routed
 
 from ollama_fleet.api.admin import Admin, Commands
 
-DEADLINE_S = 10.0
+DEADLINE_S = 20.0
 BUSY = "server busy, please try again"
 ROUTES = ("/api/chat", "/v1/chat/completions", "/v1/responses", "/v1/messages")
 

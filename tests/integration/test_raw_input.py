@@ -144,7 +144,7 @@ async def said(port, *pieces):
     """All that comes back until the router closes; the client leaves its own half open."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             for piece in pieces:
                 writer.write(piece)
                 await asyncio.sleep(0.001)
@@ -279,7 +279,7 @@ def test_an_upload_that_breaks_off_is_none():
             reader, writer = await asyncio.open_connection("127.0.0.1", router.front.port)
             writer.write(b"POST /api/blobs/sha256:%b HTTP/1.1\r\n" % (b"0" * 64) + HOST)
             writer.write(b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(20):
                 while not any(part.endswith(b"3\r\nabc\r\n") for part in origin.parts):
                     await asyncio.sleep(0.005)
                 writer.write(b"x\r\n" + INNOCENT)

@@ -6,7 +6,7 @@ from ollama_fleet.router.relay.pool import Pool
 
 
 async def until(check):
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         while not check():
             await asyncio.sleep(0.01)
 

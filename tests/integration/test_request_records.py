@@ -230,13 +230,17 @@ def test_a_record_says_how_long_the_client_kept_the_answer_waiting():
             reader, writer = await asyncio.open_connection("127.0.0.1", router.front.port)
             writer.write(post("/api/generate"))
             await reader.readuntil(b"\r\n\r\n")
-            await asyncio.sleep(1.0)
+            (connection,) = router.front._serving.connections
+            async with asyncio.timeout(20):
+                while not connection.writing_paused:
+                    await asyncio.sleep(0.01)
+            await asyncio.sleep(0.3)
             assert not router.records, "it has not all been sent"
             while await reader.read(2**20):
                 pass
             writer.close()
             (record,) = router.records
-        assert 0.5 < record.stalled_s <= record.total_s
+        assert 0.3 <= record.stalled_s <= record.total_s
         assert record.ending is Ending.COMPLETED
 
     run(check())

@@ -361,7 +361,7 @@ def test_a_copy_that_is_stopped_is_gone_on_with(stores):
 
     with pytest.raises(TransferStopped):
         bring(a, b, tell=tell, stopped=stop.is_set)
-    assert time.monotonic() - stopped_s[0] < 2.0
+    assert time.monotonic() - stopped_s[0] < 10.0
     found = read_store(b)
     assert (found.models, [p.completed_bytes for p in found.partials]) == ((), [3 * MIB])
     inode = (b / ".ollama-fleet" / left_over(b)[0]).stat().st_ino

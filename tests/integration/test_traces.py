@@ -182,7 +182,7 @@ def test_a_collector_that_does_not_answer_holds_no_end_up():
         writer.add([(journal.trace, journal.record())])
         began_s = time.monotonic()
         writer.close(0.5)
-        assert time.monotonic() - began_s < 5
+        assert time.monotonic() - began_s < 10
 
     with socket.create_server(("127.0.0.1", 0)) as silent:
         run(check(silent.getsockname()[1]))
