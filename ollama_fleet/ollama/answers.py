@@ -12,8 +12,8 @@ from ollama_fleet.errors import OllamaError
 from ollama_fleet.names import canonical
 from ollama_fleet.state import ResidentModel, StoredModel
 
-MOST_STORED: Final = 2000
-"""Models of a store that are known of; Ollama lists the latest first, and those count."""
+MOST_STORED: Final = 1000
+"""Models of a store that are known of; Ollama lists the latest first."""
 MOST_RESIDENT: Final = 256
 """Models that can be in an instance's memory; a list of more is none."""
 

@@ -268,6 +268,11 @@ def test_a_loop_is_not_blamed_for_a_machine_that_has_no_time_for_it():
     assert found(GOOD, aftermath=busy).holds
 
 
+def test_a_busy_machine_is_no_excuse_for_a_loop_that_is_later_by_far():
+    stuck = replace(CALM, loop_lag_p99_ms=2500.0, machine_lag_p99_ms=40.0)
+    assert found(GOOD, aftermath=stuck).broken == ("loop lag",)
+
+
 def test_a_run_in_which_nothing_was_tried_does_not_hold():
     assert found().broken == ("nothing was tried",)
 

@@ -66,7 +66,7 @@ def run(plan: Plan) -> Report:
         failed_starts=tuple(found.striker.failed_starts),
         unretrieved=unretrieved,
         fds_grown=found.fds_grown,
-        processes_left=len(fleet.processes()),
+        processes_left=fleet.processes_left(),
         rss_slope_mib_per_min=slope_mib_per_min(found.samples),
         loop_lag_p99_ms=found.lag_ms,
         machine_lag_p99_ms=found.machine_lag_ms,

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
-import psutil
 
 from ollama_fleet.bench.chaos.asks import CHAT_MODELS, EMBEDDING_MODEL
 from ollama_fleet.bench.demo.fleet import TemporaryFleet
@@ -150,9 +149,9 @@ class ChaosFleet:
         logs = self._directories.logs.glob("fleet.log*")
         return sum(path.read_text(errors="replace").count(_UNRETRIEVED) for path in logs)
 
-    def processes(self) -> list[int]:
-        """Processes that work on this fleet's models, runners included; zombies do not."""
-        return [pid for pid in psutil.pids() if _works_on(pid, str(self._directories.simulation))]
+    def processes_left(self) -> int:
+        """How many of its processes `fleet down` has left, runners included; they are killed."""
+        return len(self._running.left)
 
     def _control(self) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
@@ -189,11 +188,3 @@ def _profile() -> str:
         models="".join(models),
         installed=json.dumps([*CHAT_MODELS, EMBEDDING_MODEL]),
     )
-
-
-def _works_on(pid: int, folder: str) -> bool:
-    with suppress(psutil.Error, OSError):
-        process = psutil.Process(pid)
-        models = process.environ().get("OLLAMA_MODELS", "")
-        return models.startswith(folder) and process.status() != psutil.STATUS_ZOMBIE
-    return False

@@ -11,7 +11,7 @@ SETTLE_S: Final = 2.0
 FDS: Final = 5
 SLOPE_MIB_PER_MIN: Final = 1.0
 LAG_MS: Final = 50.0
-MACHINE_LAG_MS: Final = 10.0  # of a machine that has not the time to let a loop be punctual
+MACHINE_LAGS: Final = 5.0  # so many times as late as the machine itself a loop may be
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +130,9 @@ def _broken(
         yield "processes"
     if (aftermath.rss_slope_mib_per_min or 0.0) >= SLOPE_MIB_PER_MIN:
         yield "memory"
-    late = (aftermath.loop_lag_p99_ms or 0.0) > LAG_MS
-    if late and aftermath.machine_lag_p99_ms <= MACHINE_LAG_MS:
+    if (aftermath.loop_lag_p99_ms or 0.0) > max(
+        LAG_MS, MACHINE_LAGS * aftermath.machine_lag_p99_ms
+    ):
         yield "loop lag"
 
 

@@ -13,12 +13,15 @@ from typing import Any, Self
 
 from ollama_fleet.bench.demo.stage import Stage
 from ollama_fleet.bench.ports import free_port
+from ollama_fleet.control.processes import Process, all_processes, environment_of, send
 from ollama_fleet.errors import Exit, FleetError
 
 _START_TIMEOUT = "120s"
 _STOP_TIMEOUT_S = 60.0
 _STOP_TRIES = 3  # once `fleet up` has returned
 _RETRY_S = 0.3
+_GRACE_S = 2.0  # for processes that are ending
+_OURS = ("FLEET_STATE_DIR=", "OLLAMA_MODELS=")  # of what a fleet is started with, and an instance
 
 
 class TemporaryFleet:
@@ -38,6 +41,7 @@ class TemporaryFleet:
         }
         self._directory = ""
         self._up: subprocess.Popen[bytes] | None = None
+        self.left: tuple[Process, ...] = ()  # what had to be killed after `fleet down`
         self.url = f"http://127.0.0.1:{free_port()}"
 
     def __enter__(self) -> Self:
@@ -87,7 +91,10 @@ class TemporaryFleet:
         return document
 
     def stop(self) -> None:
-        """Stop the fleet, also one that is still starting, and leave nothing behind."""
+        """Stop the fleet, also one that is still starting, and leave nothing behind.
+
+        One that has not come so far that it could be told to stop is killed.
+        """
         deadline_s = time.monotonic() + _STOP_TIMEOUT_S
         tries = _STOP_TRIES
         with _signals_held():
@@ -99,7 +106,30 @@ class TemporaryFleet:
                 if code == Exit.OK or (ended and code == Exit.NOT_RUNNING):
                     break
                 time.sleep(_RETRY_S)  # it is not there yet, but will be
+            self.left = self._after(_GRACE_S)
+            for process in self.left:
+                send(process, signal.SIGKILL)
+            self._after(_STOP_TIMEOUT_S)
             shutil.rmtree(self._directory, ignore_errors=True)
+
+    def _after(self, grace_s: float) -> tuple[Process, ...]:
+        """Who still lives then; return as soon as nobody does."""
+        deadline_s = time.monotonic() + grace_s
+        while (left := self._processes()) and time.monotonic() < deadline_s:
+            time.sleep(_RETRY_S)
+        return left
+
+    def _processes(self) -> tuple[Process, ...]:
+        """Those that live of the fleet, of its instances and of commands to it."""
+        if not self._directory:
+            return ()
+        ours = tuple(name + self._directory for name in _OURS)
+        return tuple(
+            process
+            for process in all_processes()
+            if process.alive
+            and any(entry.startswith(ours) for entry in environment_of(process.pid))
+        )
 
     def _start(self) -> None:
         arguments = ["up", "-d", "--wait", "--wait-timeout", _START_TIMEOUT]
