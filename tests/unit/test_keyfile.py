@@ -1,7 +1,9 @@
 """The file of keys: whole or not at all, for its user alone, and no key in it."""
 
+import errno
 import json
 import math
+import os
 import stat
 
 import pytest
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 
 from ollama_fleet.api.auth.bounds import Bounds
 from ollama_fleet.api.auth.caller import Caller, Models, Role
-from ollama_fleet.api.auth.keyfile import KeyRecord, add, read, remove, ring
+from ollama_fleet.api.auth.keyfile import MAX_BYTES, KeyRecord, add, read, remove, ring
 from ollama_fleet.api.auth.rates import Rate
 from ollama_fleet.errors import ConfigError, FleetError
 from ollama_fleet.names import canonical
@@ -51,6 +53,18 @@ def test_nobody_else_may_read_it_however_it_was_before(tmp_path):
     added(path, "bob", role=Role.ADMIN)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert sorted(p.name for p in path.parent.iterdir()) == ["keys.json", "keys.json.lock"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_what_root_changes_can_be_read_by_who_runs_the_fleet(tmp_path):
+    path, theirs = tmp_path / "keys.json", 4321
+    os.chown(tmp_path, theirs, theirs)
+    for name in ("ann", "bob"):
+        added(path, name)
+        assert (path.stat().st_uid, path.stat().st_gid) == (theirs, theirs)
+    os.chown(path, theirs + 1, theirs + 1)
+    remove(path, ["ann"])
+    assert (path.stat().st_uid, stat.S_IMODE(path.stat().st_mode)) == (theirs + 1, 0o600)
 
 
 def test_a_link_to_it_stays_a_link(tmp_path):
@@ -115,6 +129,51 @@ def test_a_name_that_stands_twice_is_refused(tmp_path):
     path.write_text(json.dumps(document))
     with pytest.raises(ConfigError, match="ann stands there already"):
         ring(path, read(path))
+
+
+def test_a_key_has_one_owner(tmp_path):
+    """Whoever copies an entry, and changes all but its digest, has made nobody an admin."""
+    path = tmp_path / "keys.json"
+    added(path)
+    document = json.loads(path.read_text())
+    document["keys"].append({**document["keys"][0], "name": "bob", "role": "admin"})
+    path.write_text(json.dumps(document))
+    with pytest.raises(ConfigError, match=r"keys\[1\]: `digest` is that of ann"):
+        ring(path, read(path))
+
+
+def test_what_has_no_end_is_not_read(tmp_path):
+    pipe, long = tmp_path / "pipe", tmp_path / "long"
+    os.mkfifo(pipe)
+    with long.open("w") as out:
+        out.truncate(MAX_BYTES + 1)
+    for path, told in ((pipe, "no regular"), (long, "larger than"), (tmp_path, "no regular")):
+        with pytest.raises(ConfigError, match=f"{path}: it is {told}"):
+            read(path)
+
+
+def test_a_disk_that_takes_no_more_leaves_the_file_as_it_was(tmp_path, monkeypatch):
+    path = tmp_path / "keys.json"
+    added(path)
+    before = path.read_bytes()
+
+    def full(_descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(FleetError, match=r"keys\.json cannot be changed: No space left"):
+        added(path, "bob")
+    assert path.read_bytes() == before
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["keys.json", "keys.json.lock"]
+
+
+def test_who_changes_it_by_a_link_and_who_by_its_name_take_turns(tmp_path):
+    real, folder = tmp_path / "keys.json", tmp_path / "links"
+    added(real)
+    folder.mkdir()
+    (folder / "mine.json").symlink_to(real)
+    added(folder / "mine.json", "bob")
+    assert [p.name for p in folder.iterdir()] == ["mine.json"], "its lock is beside the file"
 
 
 @given(st.binary(max_size=200) | st.recursive(st.none() | st.text(), st.lists).map(str))

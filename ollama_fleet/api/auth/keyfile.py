@@ -9,7 +9,8 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+import stat
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -77,7 +78,7 @@ class NoSuchFile(ConfigError):
 def read(path: Path) -> KeyFile:
     """What the file says. Raises ConfigError where that cannot be used; it quotes no digest."""
     try:
-        raw = path.read_bytes() if path.stat().st_size <= MAX_BYTES else b""
+        raw = _content(path)
     except FileNotFoundError:
         raise NoSuchFile((f"{path}: there is no such file; `fleet keys add` makes it",)) from None
     except OSError as error:
@@ -86,6 +87,16 @@ def read(path: Path) -> KeyFile:
         return msgspec.json.decode(raw, type=KeyFile)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError((f"{path}: it is no file of keys: {error}",)) from None
+
+
+def _content(path: Path) -> bytes:
+    """What it holds, if that has an end: not what a pipe or a device would say. Raises OSError."""
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError("it is no regular file")
+    if found.st_size > MAX_BYTES:
+        raise OSError(f"it is larger than {MAX_BYTES} bytes")
+    return path.read_bytes()
 
 
 def ring(path: Path, file: KeyFile, users: Bounds = FREE) -> KeyRing:
@@ -98,8 +109,8 @@ def ring(path: Path, file: KeyFile, users: Bounds = FREE) -> KeyRing:
     names: set[str] = set()
     for at, record in enumerate(file.keys):
         try:
-            _check(record, names)
-            callers[bytes.fromhex(record.digest)] = record.caller(users)
+            digest_of_key = _check(record, names, callers)
+            callers[digest_of_key] = record.caller(users)
         except ValueError as error:
             problems.append(f"{path}: keys[{at}]: {error}")
         names.add(record.name)
@@ -108,12 +119,17 @@ def ring(path: Path, file: KeyFile, users: Bounds = FREE) -> KeyRing:
     return KeyRing(bytes.fromhex(file.secret), callers)
 
 
-def _check(record: KeyRecord, names: set[str]) -> None:
+def _check(record: KeyRecord, names: set[str], callers: Mapping[bytes, Caller]) -> bytes:
+    """The digest of its key. Raises ValueError."""
     check_name(record.name)
     if record.name in names:
         raise ValueError(f"{record.name} stands there already")
     if not _is_hexadecimal(record.digest):
         raise ValueError("`digest` is no 64 hex digits")
+    found = bytes.fromhex(record.digest)
+    if found in callers:
+        raise ValueError(f"`digest` is that of {callers[found].name}: one key, two callers")
+    return found
 
 
 def check_name(name: str) -> None:
@@ -129,7 +145,7 @@ def add(path: Path, record: Callable[[str], KeyRecord]) -> str:
 
     `record` makes its record of the digest. Raises ConfigError or FleetError.
     """
-    with _changing(path):
+    with _changing(path) as real:
         file = _read_or_new(path)
         key = new_key()
         made = record(digest(bytes.fromhex(file.secret), key).hex())
@@ -140,13 +156,13 @@ def add(path: Path, record: Callable[[str], KeyRecord]) -> str:
             )
         changed = KeyFile(file.secret, (*file.keys, made))
         ring(path, changed)
-        _write(path, changed)
+        _write(real, changed)
     return key
 
 
 def remove(path: Path, names: Sequence[str]) -> None:
     """Take keys out of the file. Raises ConfigError, or FleetError for a name that is not there."""
-    with _changing(path):
+    with _changing(path) as real:
         file = read(path)
         known = {record.name for record in file.keys}
         unknown = [name for name in names if name not in known]
@@ -155,7 +171,7 @@ def remove(path: Path, names: Sequence[str]) -> None:
                 f"no key is called {', '.join(unknown)}",
                 f"there are {', '.join(sorted(known)) or 'none'}",
             )
-        _write(path, KeyFile(file.secret, tuple(k for k in file.keys if k.name not in names)))
+        _write(real, KeyFile(file.secret, tuple(k for k in file.keys if k.name not in names)))
 
 
 def _read_or_new(path: Path) -> KeyFile:
@@ -168,30 +184,55 @@ def _read_or_new(path: Path) -> KeyFile:
 
 
 @contextmanager
-def _changing(path: Path) -> Iterator[None]:
-    """One who changes the file after another."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    lock = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+def _changing(path: Path) -> Iterator[Path]:
+    """One who changes the file after another: what a link leads to is the file.
+
+    Raises FleetError where that cannot be.
+    """
+    real = Path(os.path.realpath(path))
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(lock)
+        real.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = os.open(real.with_name(real.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield real
+        finally:
+            os.close(lock)
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise FleetError(f"{path} cannot be changed: {why}", "the keys are as they were") from None
 
 
-def _write(path: Path, file: KeyFile) -> None:
-    """Put it in the place of the old one, whole, and for this user alone."""
-    real = path.resolve()
+def _write(real: Path, file: KeyFile) -> None:
+    """Put it in the place of the old one, whole, and for its owner alone."""
     new = real.with_name(f"{real.name}.{secrets.token_hex(4)}.new")
     text = json.dumps(msgspec.to_builtins(file), indent=2) + "\n"
     try:
         with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
             out.write(text)
             out.flush()
+            _give(out.fileno(), real)
             os.fsync(out.fileno())
         new.replace(real)
     finally:
         new.unlink(missing_ok=True)
+    _sync(real.parent)
+
+
+def _give(descriptor: int, real: Path) -> None:
+    """What root changes stays whose it was, else whose folder it is in: the fleet is to read it."""
+    if os.geteuid() == 0:
+        owner = real.stat() if real.exists() else real.parent.stat()
+        os.fchown(descriptor, owner.st_uid, owner.st_gid)
+
+
+def _sync(folder: Path) -> None:
+    """A key that was removed is not to be back after a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _is_hexadecimal(text: str) -> bool:
