@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from ollama_fleet.api.auth import Bounds, Gate, Terms, Why
-from ollama_fleet.api.auth.keyfile import KeyFile, read, ring
+from ollama_fleet.api.auth.keyfile import KeyFile, NoSuchFile, read, ring
 from ollama_fleet.api.auth.knocks import Knocks
 from ollama_fleet.api.auth.ring import NO_KEYS, KeyRing
 from ollama_fleet.api.auth.usage import tokens_used
@@ -45,7 +45,10 @@ class Keys:
         self._knocks = Knocks()
         self._metrics: Metrics | None = None
         self._seen = stamp(self.path)
-        found = self._read() if self._seen != _NOWHERE else NO_KEYS
+        try:
+            self._file, found = _read(self.path, config)
+        except NoSuchFile:
+            found = NO_KEYS
         if config.keys_required and not found.lets_in(time.time()):
             raise _keyless(config, self.path)
         self.gate.renew(found)
@@ -99,7 +102,7 @@ class Keys:
     async def _take(self) -> Notice:
         """Read the file; what has come of it."""
         try:
-            found = await asyncio.to_thread(self._read)
+            found = await self._read_beside()
         except ConfigError as error:
             text = f"the keys stay as they were: {error.reason}"
             return Notice(kind=Kind.KEYS_REFUSED, text=text)
@@ -110,11 +113,20 @@ class Keys:
             figures={"keys": len(found.callers)},
         )
 
-    def _read(self) -> KeyRing:
-        file = read(self.path)
-        found = ring(self.path, file, make_bounds(self._config))
-        self._file = file
-        return found
+    async def _read_beside(self) -> KeyRing:
+        """Read it on a thread; once more where fleet.yaml says something else by then."""
+        while True:
+            config = self._config
+            file, found = await asyncio.to_thread(_read, self.path, config)
+            if config is self._config:
+                self._file = file
+                return found
+
+
+def _read(path: Path, config: Config) -> tuple[KeyFile, KeyRing]:
+    """What the file says, and whom that lets in. Raises ConfigError."""
+    file = read(path)
+    return file, ring(path, file, make_bounds(config))
 
 
 def make_terms(config: Config) -> Terms:

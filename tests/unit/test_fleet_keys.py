@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from ollama_fleet.api.auth import Denied, Role
+from ollama_fleet.api.auth import Denied, Role, keyfile
 from ollama_fleet.api.auth.keyfile import KeyRecord, add
 from ollama_fleet.config import Config
 from ollama_fleet.directories import Directories
@@ -61,6 +61,42 @@ def test_what_fleet_yaml_says_of_callers_can_change(directories):
     root = key_for(directories, "root", role=Role.ADMIN)
     with pytest.raises(Denied):
         keys.gate.enter(root, "/api/create", by_own_name=True)  # nobody has read the file anew
+
+
+def test_keys_that_are_read_while_fleet_yaml_changes_go_by_what_it_says_now(
+    directories, monkeypatch
+):
+    """The file is read on a thread: a reload meanwhile must not be undone by what comes of it."""
+    key_for(directories)
+    told, changed = [], Config(auth={"users": {"max_context": 99}})
+    keys = Keys(Config(), directories, look_s=0.0)
+
+    def read(path):
+        keys.follow(changed)
+        return keyfile.read(path)
+
+    monkeypatch.setattr("ollama_fleet.fleet.keys.read", read)
+
+    async def change():
+        recording = SimpleNamespace(metrics=None, on_record=[])
+        async with keys.watched(told.append, recording), asyncio.timeout(20):
+            added = key_for(directories, "bob")
+            while not told:
+                await asyncio.sleep(0)
+            return added
+
+    bob = asyncio.run(change())
+    assert told[0].kind is Kind.KEYS_READ
+    assert keys.gate.enter(bob, "/api/chat", by_own_name=True).bounds.max_context == 99
+
+
+def test_a_file_that_nobody_can_reach_is_told_at_the_start(directories):
+    """It may have keys: a fleet that began without them would let nobody in, or everybody."""
+    (directories.keys.parent / "file").touch()
+    with pytest.raises(ConfigError, match="Not a directory"):
+        Keys(
+            Config(auth={"keys_file": str(directories.keys.parent / "file/keys.json")}), directories
+        )
 
 
 @pytest.mark.parametrize(
