@@ -22,6 +22,11 @@ class Work:
     cpus: float
     read_bytes_per_s: float
 
+    @property
+    def is_little(self) -> bool:
+        """No more than they do who have nothing to do."""
+        return self.cpus <= IDLE_CPUS and self.read_bytes_per_s <= IDLE_READ_BYTES_PER_S
+
 
 @dataclass(frozen=True, slots=True)
 class Look:
@@ -105,10 +110,7 @@ def effort(look: Look) -> Effort:
     """
     if look.gpu_ratio is not None and look.gpu_ratio > IDLE_GPU_RATIO:
         return Effort.WORKS
-    work = look.work
-    if work is not None and not (
-        work.cpus > IDLE_CPUS or work.read_bytes_per_s > IDLE_READ_BYTES_PER_S
-    ):
+    if look.work is not None and look.work.is_little:
         return Effort.DOUBTFUL if look.blind else Effort.STILL
     idle = look.gpu_ratio is not None and look.in_vram
     return Effort.DOUBTFUL if idle else Effort.WORKS

@@ -3,12 +3,14 @@
 start > answers > preload > READY > ended > BACKOFF and again, or FAILED
                                   > asked to > DRAINING > STOPPING > STOPPED, or start again
 
-`life` is one process, `warmth` what it had in memory, `program` which file it runs; `endings` says
-why it ended, `restarts` whether and when the next begins.
+`life` is one process, `warmth` what it had in memory, `program` which file it runs, `silence` for
+how long it has not answered; `endings` says why it ended, `restarts` whether and when the next
+begins.
 """
 
 import asyncio
 import random
+import shutil
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from enum import Enum
@@ -111,10 +113,16 @@ class Supervisor:
         """Drain, stop and start again; a failed instance too. Returns when it is ready, or failed.
 
         What it had in memory is there again before it is ready.
-        Raises StartFailed for an instance that is stopped.
+        Raises StartFailed, and leaves it as it is, where it is stopped or its program is not there.
         """
         if self._over.is_set():
             raise StartFailed(f"{self.instance.name} is stopped")
+        program = self._means.argv[0]
+        if shutil.which(program) is None:
+            raise StartFailed(
+                f"{self.instance.name} is left as it is: {program} is missing or no program",
+                "put it there, then restart again",
+            )
         settled = asyncio.get_running_loop().create_future()
         self._restarts.append(settled)
         self._ask(_Wish.RESTART)

@@ -14,6 +14,7 @@ from ollama_fleet.control.ports import find_listener, is_free
 from ollama_fleet.control.processes import living_members
 from ollama_fleet.control.supervisor.endings import Ending, explain
 from ollama_fleet.control.supervisor.program import Identity, identity, replaced
+from ollama_fleet.control.supervisor.silence import Silence
 from ollama_fleet.control.supervisor.vram import command_of, describe, until_freed
 from ollama_fleet.control.supervisor.warmth import Wanted, hot, order
 from ollama_fleet.errors import OllamaError
@@ -150,8 +151,8 @@ class Life:
         await self._preload(client)
         self._ready_at_s = self._means.clock()
         self._means.publish(Phase.READY, "; ".join(self._notes))
-        await self._until_deaf(client)
-        return Ending(f"answered none of {settings.probe_failures} probes in a row")
+        missed = await self._until_deaf(client)
+        return Ending(f"answered none of {missed} probes in a row")
 
     async def _first_answer(self, client: Client) -> str:
         pause_s = _FIRST_POLL_S
@@ -170,20 +171,23 @@ class Life:
             except OllamaError as error:  # it can serve its other models
                 self._notes.append(f"{name} could not be loaded: {error}")
 
-    async def _until_deaf(self, client: Client) -> None:
-        """Probe until too many probes in a row had no answer, nor was there any sign of work."""
-        missed = 0
-        while missed < self._settings.probe_failures:
+    async def _until_deaf(self, client: Client) -> int:
+        """Probe until too many probes in a row had no answer, nor any sign of work; how many."""
+        silence = Silence(self._instance)
+        while silence.weight < self._settings.probe_failures:
             self._look_at_program()
             tokens = self._instance.tokens
             await asyncio.sleep(self._settings.probe_interval_s)
             try:
                 await client.version(timeout_s=self._settings.probe_timeout_s)
             except OllamaError:
-                at_work = self._instance.loading or self._instance.tokens != tokens
-                missed = 0 if at_work else missed + 1
+                if self._instance.loading or self._instance.tokens != tokens:
+                    silence.broken()
+                else:
+                    await silence.goes_on(self._means.clock())
             else:
-                missed = 0
+                silence.broken()
+        return silence.probes
 
     def _look_at_program(self) -> None:
         """Tell once that the file was replaced which the process was started from."""
