@@ -177,6 +177,10 @@ def test_a_defect_is_not_hidden(monkeypatch):
         ("rm", "missing argument 'MODEL…'; `fleet rm --help` says how"),
         ("pull", "name models, or say --all; `fleet pull --help` says how"),
         (
+            "-c new.yaml reload",
+            "a fleet reads the file that it was started with; leave -c out",
+        ),
+        (
             "events --kind exti",
             (
                 "invalid value for '--kind': no kind of event is called exti; "

@@ -17,12 +17,14 @@ from ollama_fleet.errors import FleetError
     "drain",
     cls=Command,
     examples={
-        "fleet drain gpu1 --wait": "and return when its requests have ended",
-        "fleet drain gpu1 --reason 'new power supply'": "and say why",
+        "fleet drain gpu-1 --wait": "and return when its requests have ended",
+        "fleet drain gpu-1 --reason 'new power supply'": "and say why",
         "fleet drain big": "all instances of a group",
     },
 )
-@click.argument("instances", nargs=-1, required=True, shell_complete=place_names)
+@click.argument(
+    "instances", nargs=-1, required=True, metavar="INSTANCE|GROUP…", shell_complete=place_names
+)
 @click.option("--reason", metavar="TEXT", default="", help="Why, for whoever looks.")
 @click.option("--wait", is_flag=True, help="Return when their requests in flight have ended.")
 @click.option("--timeout", type=Duration(), help="With --wait: give up waiting after this.")

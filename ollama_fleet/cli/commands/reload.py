@@ -26,8 +26,10 @@ def command(options: Options, *, dry_run: bool) -> None:
     config check` does, the exit code is 78, and the fleet goes on as it was. Then instances that
     are no longer there are drained and stopped, those that would start otherwise are restarted one
     by one, drained, and new ones are started; the rest is not touched. What cannot change while the
-    fleet runs is refused. SIGHUP does the same.
+    fleet runs is refused. The file is that of `fleet up`: -c is refused, too. SIGHUP does the same.
     """
+    if options.config is not None:
+        raise click.UsageError("a fleet reads the file that it was started with; leave -c out")
     done = running().reload(dry_run=dry_run)
     emit(options, done, lambda: _show(done))
 

@@ -17,7 +17,7 @@ from ollama_fleet.errors import Exit
     cls=Command,
     examples={
         "fleet restart": "all of them, one after another: also for a new ollama binary",
-        "fleet restart gpu1": "one",
+        "fleet restart gpu-1": "one",
         "fleet restart --together": "all at once, while requests wait",
     },
 )

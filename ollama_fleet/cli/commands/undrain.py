@@ -12,11 +12,13 @@ from ollama_fleet.cli.printing import emit
     "undrain",
     cls=Command,
     examples={
-        "fleet undrain gpu1": "give it requests again",
+        "fleet undrain gpu-1": "give it requests again",
         "fleet undrain big": "all instances of a group",
     },
 )
-@click.argument("instances", nargs=-1, required=True, shell_complete=place_names)
+@click.argument(
+    "instances", nargs=-1, required=True, metavar="INSTANCE|GROUP…", shell_complete=place_names
+)
 @pass_options
 def command(options: Options, instances: tuple[str, ...]) -> None:
     """Put drained instances or groups back into rotation.
