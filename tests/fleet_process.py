@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -11,14 +10,9 @@ from pathlib import Path
 
 import aiohttp
 
+from ollama_fleet.bench.ports import free_port
 from ollama_fleet.cli.control import Control
 from ollama_fleet.directories import Directories
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def until(check, *, seconds=20.0, what="it"):

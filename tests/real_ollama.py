@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 import tiny_gguf
-from fleet_process import call, free_port, until
+from fleet_process import call, until
+
+from ollama_fleet.bench.ports import free_port
 
 MODELFILE = {
     "template": "{{- range .Messages }}[{{ .Role }}] {{ .Content }}\n{{ end }}[assistant] "

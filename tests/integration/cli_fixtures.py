@@ -2,14 +2,14 @@
 
 import json
 import os
-import random
-import socket
 import subprocess
 import sys
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from ollama_fleet.bench.ports import free_port
 
 PROFILE = """\
 name: box
@@ -56,12 +56,12 @@ class Cli:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.state = folder / "state"
-        self.port, first = _ports(4)
+        self.port = free_port(4)
         (folder / "box.yaml").write_text(PROFILE)
         self.environ = {
             **{k: v for k, v in os.environ.items() if not k.startswith(("FLEET_", "OLLAMA_"))},
             "FLEET_STATE_DIR": str(self.state),
-            "FLEET_INSTANCE_PORTS": str(first),
+            "FLEET_INSTANCE_PORTS": str(self.port + 1),
             "FLEET_SUPERVISION__DRAIN_TIMEOUT": "2s",
             "OLLAMA_SIM_TIME_SCALE": "50",
         }
@@ -121,18 +121,3 @@ def until(condition, what: str, timeout_s: float = 20.0):
         assert time.monotonic() < end_s, f"not in {timeout_s} s: {what}"
         time.sleep(0.05)
     return value
-
-
-def _ports(count: int) -> tuple[int, int]:
-    """A port for the fleet and the first of some for its instances, all free and side by side.
-
-    Below those that the kernel gives to clients, so that no connection takes one in between.
-    """
-    while True:
-        first = random.randrange(20_000, 32_000, count)
-        try:
-            for port in range(first, first + count):
-                socket.create_server(("127.0.0.1", port)).close()
-        except OSError:
-            continue
-        return first, first + 1

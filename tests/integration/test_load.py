@@ -6,11 +6,11 @@ import time
 
 import pytest
 import uvloop
-from fleet_process import free_port
 from router_fixtures import DONE, NDJSON, SSE, TOKEN, Backend, answer, chunk, reset, stream
 from test_sim_server import SimServer
 
 from ollama_fleet.bench.load import Limit, keep_busy, send_on_time
+from ollama_fleet.bench.ports import free_port
 from ollama_fleet.bench.workload import Api, Call, Workload, calls, constant
 
 EVENT = (

@@ -8,9 +8,9 @@ from types import SimpleNamespace
 
 import pytest
 import uvloop
-from fleet_process import free_port
 from router_fixtures import post, routed
 
+from ollama_fleet.bench.ports import free_port
 from ollama_fleet.bench.smuggling import make_case
 from ollama_fleet.bench.smuggling.reading import read
 

@@ -8,8 +8,9 @@ import sys
 from dataclasses import replace
 
 import pytest
-from control_fixtures import PROGRAM, free_port, is_alive, number_in, until
+from control_fixtures import PROGRAM, is_alive, number_in, until
 
+from ollama_fleet.bench.ports import free_port
 from ollama_fleet.control.orphans import run_record, sweep, write_record
 from ollama_fleet.control.ports import find_listener, is_free
 from ollama_fleet.control.processes import find_process, send

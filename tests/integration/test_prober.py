@@ -10,9 +10,10 @@ import time
 from contextlib import aclosing, asynccontextmanager
 
 import pytest
-from control_fixtures import PROGRAM, free_port, launcher, until
+from control_fixtures import PROGRAM, launcher, until
 
 from ollama_fleet import ollama
+from ollama_fleet.bench.ports import free_port
 from ollama_fleet.config import SupervisionConfig
 from ollama_fleet.control.prober import Prober
 from ollama_fleet.errors import OllamaError

@@ -7,8 +7,9 @@ import signal
 
 import aiohttp
 import pytest
-from fleet_process import FleetProcess, ask, free_port, until
+from fleet_process import FleetProcess, ask, until
 
+from ollama_fleet.bench.ports import free_port
 from ollama_fleet.errors import Exit
 
 MODEL = "llama3.1:8b"

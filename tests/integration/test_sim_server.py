@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from ollama_fleet.bench.ports import free_port
 from ollama_fleet.sim.ollama.catalogue import install_profile
 from ollama_fleet.sim.ollama.profile import load
 from ollama_fleet.sim.ollama.store import Store
@@ -55,12 +56,6 @@ def eventually(condition, deadline_s=DEADLINE_S):
             return value
         time.sleep(0.01)
     pytest.fail(f"not within {deadline_s} s")
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def request_bytes(method, path, body=None, headers=()):

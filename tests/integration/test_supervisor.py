@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -17,7 +18,6 @@ import pytest
 from control_fixtures import (  # noqa: F401 - subreaper is a fixture
     DEADLINE_S,
     PROGRAM,
-    free_port,
     is_alive,
     is_empty,
     launcher,
@@ -27,9 +27,11 @@ from control_fixtures import (  # noqa: F401 - subreaper is a fixture
     until,
 )
 
+from ollama_fleet.bench.ports import free_port
 from ollama_fleet.config import SupervisionConfig
 from ollama_fleet.control.orphans import sweep
 from ollama_fleet.control.supervisor import Supervisor, start_all
+from ollama_fleet.errors import StartFailed
 from ollama_fleet.ollama import Ollama, new_session
 from ollama_fleet.placement import InstanceSpec, Placement
 from ollama_fleet.state import Phase, State
@@ -265,6 +267,25 @@ def test_a_restart_makes_a_new_process_and_returns_when_it_is_ready(tmp_path):
             assert made.instance.phase is Phase.READY
             assert made.instance.pid != pid
             assert is_empty(pid)
+
+    asyncio.run(scenario())
+
+
+def test_one_whose_program_has_gone_is_not_stopped_for_a_restart(tmp_path):
+    """It could not come back."""
+    program = tmp_path / "ollama"
+    program.symlink_to(PROGRAM[0])
+
+    async def scenario():
+        async with box(tmp_path) as made:
+            await made.reaches(Phase.READY)
+            pid = made.instance.pid
+            means = made.supervisor._means
+            made.supervisor._means = replace(means, argv=(str(program), *means.argv[1:]))
+            program.unlink()
+            with pytest.raises(StartFailed, match="missing or no program"):
+                await made.supervisor.restart()
+            assert (made.instance.phase, made.instance.pid) == (Phase.READY, pid)
 
     asyncio.run(scenario())
 

@@ -6,11 +6,12 @@ import urllib.request
 from contextlib import suppress
 
 import pytest
-from fleet_process import FleetProcess, call, free_port, until
+from fleet_process import FleetProcess, call, until
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_open
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 from promtool import needs_promtool, promtool
 
+from ollama_fleet.bench.ports import free_port
 from ollama_fleet.metrics.catalogue import catalogue
 
 OPEN = "application/openmetrics-text; version=1.0.0"

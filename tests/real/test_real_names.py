@@ -8,10 +8,11 @@ from urllib.error import URLError
 from urllib.request import Request, urlopen
 
 import pytest
-from fleet_process import free_port, until
+from fleet_process import until
 from real_ollama import answers
 from trap import Trap
 
+from ollama_fleet.bench.ports import free_port
 from ollama_fleet.names import ModelName
 
 FORMS = (

@@ -3,8 +3,9 @@
 import socket
 
 import pytest
-from fleet_process import call, free_port, until
+from fleet_process import call, until
 
+from ollama_fleet.bench.ports import free_port
 from ollama_fleet.control.stores import read_store
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]  # real weights, on a CPU that others use
