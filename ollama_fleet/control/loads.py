@@ -85,6 +85,10 @@ class Loads:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
+    def retune(self, *, answer_s: float) -> None:
+        """Let an answer take so long from now on."""
+        self._answer_s = answer_s
+
     async def carry_out(self, want: Want) -> _Why:
         """Have something loaded, or wait for that if it is under way; what went wrong, if anything.
 

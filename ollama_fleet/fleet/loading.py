@@ -36,6 +36,7 @@ class Loaders:
         self._ahead = ReadAhead()
         self._loads = Loads(state, client, answer_s=answer_s, leading=self._ahead.leading)
         self._stack = AsyncExitStack()
+        self.retune = self._loads.retune
         self.preloads = Preloads(state, self._loads, client, prober, clock=clock)
         self._reloads = Reloads(state, client, mutations, self.preloads, prober, drain_s=drain_s)
 

@@ -176,6 +176,7 @@ class Fleet:
             self.snapshot,
             clock,
             gate=self._keys.gate,
+            crowd=self._front.crowd,
             tls=self._tls,
         )
         routes += await stack.enter_async_context(watching)
@@ -233,6 +234,7 @@ class Fleet:
         self._plan = plan
         self._facts = make_facts(plan, self._facts.started_s)
         retune(plan.config, self._admission, self._relay, self._passive)
+        self._loaders.retune(answer_s=plan.config.limits.first_byte_timeout_s)
         set_log_level(plan.config.logs.level)
         self._keys.follow(plan.config)
         self._recording.seat(self.state.instances.values())

@@ -230,6 +230,10 @@ def test_a_load_has_a_deadline():
             with pytest.raises(FirstByteTimeout):
                 await it.ask()
             assert now() == pytest.approx(60)
+            it.loads.retune(answer_s=10.0)
+            with pytest.raises(FirstByteTimeout):
+                await it.ask()
+            assert now() == pytest.approx(70, abs=1)
 
     run(scenario())
 
