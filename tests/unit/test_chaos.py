@@ -91,8 +91,9 @@ def verdict(data, asked=None, **more):
     return judge(seen(data, asked, **more), TEXT).verdict
 
 
-def found(*judged, aftermath=CALM):
-    return report(judged, aftermath, seed=1, seconds=9.0, faults={"stop": 1}, skipped={})
+def found(*judged, aftermath=CALM, missed=None):
+    about = {"faults": {"stop": 1}, "missed": missed or {}, "skipped": {}}
+    return report(judged, aftermath, seed=1, seconds=9.0, **about)
 
 
 # -- the plan ----------------------------------------------------------------------------------
@@ -149,7 +150,9 @@ def test_streams_in_every_dialect(route):
     asked = ask(route)
     assert verdict(b"".join(pieces) + end, asked) is Verdict.WHOLE
     assert verdict(b"".join(pieces[:-1]) + end, asked) is Verdict.TRUNCATED
-    assert verdict(b"".join(pieces), asked) is Verdict.ERROR
+    assert verdict(b"".join(pieces), asked) is Verdict.TRUNCATED
+    assert verdict(pieces[0] + pieces[1][7:] + end, asked) is Verdict.ALTERED
+    assert verdict(pieces[0] + pieces[1][:-7] + b"\n" + error, asked) is Verdict.ALTERED
     assert verdict(pieces[0] + error, asked) is Verdict.ERROR
     assert verdict((b"".join(pieces) + end) * 2, asked) is Verdict.DOUBLED
     assert verdict(b"".join([*pieces, *pieces]) + end, asked) is Verdict.DOUBLED
@@ -161,7 +164,8 @@ def test_answers_in_one_piece_in_every_dialect(route):
     asked, data = ask(route, stream=False), json.dumps(WHOLES[route])
     assert verdict(data.encode(), asked) is Verdict.WHOLE
     assert verdict(data.replace(PIECES[-1], "").encode(), asked) is Verdict.TRUNCATED
-    assert verdict(data[:-9].encode(), asked) is Verdict.ERROR
+    assert verdict(data[:-9].encode(), asked) is Verdict.ALTERED
+    assert verdict(data[:-9].encode(), asked, end=End.CUT) is Verdict.ERROR
     assert verdict(b'{"error": "cut"}', asked) is Verdict.ERROR
 
 
@@ -275,6 +279,11 @@ def test_a_busy_machine_is_no_excuse_for_a_loop_that_is_later_by_far():
 
 def test_a_run_in_which_nothing_was_tried_does_not_hold():
     assert found().broken == ("nothing was tried",)
+
+
+def test_a_kind_of_fault_that_never_strikes_is_no_proof_of_anything():
+    assert found(GOOD, missed={"reload": 3}).broken == ("reload never struck",)
+    assert found(GOOD, missed={"reload": 2, "stop": 9}).holds
 
 
 def test_the_table_has_every_figure():

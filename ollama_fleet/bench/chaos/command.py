@@ -77,6 +77,7 @@ def run(plan: Plan) -> Report:
         seed=plan.seed,
         seconds=plan.seconds,
         faults=found.striker.struck,
+        missed=found.striker.missed,
         skipped=found.striker.skipped,
     )
 

@@ -11,6 +11,7 @@ SETTLE_S: Final = 2.0
 FDS: Final = 5
 SLOPE_MIB_PER_MIN: Final = 1.0
 LAG_MS: Final = 50.0
+IN_VAIN: Final = 3  # strikes of a kind without one that came to something
 MACHINE_LAGS: Final = 5.0  # so many times as late as the machine itself a loop may be
 
 
@@ -47,6 +48,7 @@ class Report:
     truncated_as_success: int
     altered: int
     faults: Mapping[str, int]
+    missed: Mapping[str, int]
     skipped: Mapping[str, str]
     settled_s: float | None
     failed_starts: tuple[str, ...]
@@ -76,6 +78,7 @@ def report(
     seed: int,
     seconds: float,
     faults: Mapping[str, int],
+    missed: Mapping[str, int],
     skipped: Mapping[str, str],
 ) -> Report:
     """The report on a run. Of a request that was judged more than once the worst counts."""
@@ -83,7 +86,7 @@ def report(
     counts = Counter(one.verdict for one in by_number.values())
     wrong = [one for one in by_number.values() if one.verdict in UNLAWFUL]
     errors = Counter(one.why for one in by_number.values() if one.verdict is Verdict.ERROR)
-    broken = tuple(_broken(counts, aftermath, faults))
+    broken = (*_broken(counts, aftermath, faults), *_in_vain(faults, missed))
     return Report(
         seed=seed,
         seconds=round(seconds, 1),
@@ -96,6 +99,7 @@ def report(
         truncated_as_success=counts[Verdict.TRUNCATED],
         altered=counts[Verdict.ALTERED],
         faults=dict(faults),
+        missed=dict(missed),
         skipped=dict(skipped),
         **asdict(aftermath),
         error_kinds=dict(errors.most_common()),
@@ -134,6 +138,12 @@ def _broken(
         LAG_MS, MACHINE_LAGS * aftermath.machine_lag_p99_ms
     ):
         yield "loop lag"
+
+
+def _in_vain(faults: Mapping[str, int], missed: Mapping[str, int]) -> Iterable[str]:
+    """Kinds that were to strike time and again and never have: a run proves nothing of those."""
+    never = (kind for kind in missed if missed[kind] >= IN_VAIN and not faults.get(kind))
+    return (f"{kind} never struck" for kind in never)
 
 
 def _told(one: Judged) -> str:

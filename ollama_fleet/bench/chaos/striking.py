@@ -25,7 +25,7 @@ _STARTS: Final = 3  # in vain, after which a fleet will not come back
 
 
 class Striker:
-    """Strikes, and counts what has struck; `skipped` says of a fault why it could not.
+    """Strikes, and counts what has struck and what has `missed`; `skipped` says why it last did.
 
     `failed_starts` has the errors of a `fleet up` that came to nothing after a crash.
     An instance that does not run when its fault is due is waited for; in vain, if it takes long.
@@ -37,6 +37,7 @@ class Striker:
         self._up.set()
         self._one_kill = asyncio.Lock()
         self.struck: Counter[str] = Counter()
+        self.missed: Counter[str] = Counter()
         self.skipped: dict[str, str] = {}
         self.failed_starts: list[str] = []
 
@@ -54,10 +55,17 @@ class Striker:
             return
         try:
             instance = await self._victim(strike.instance)
-            if instance is not None and await self._do(strike, instance):
+            if instance is None:
+                self._missed(strike, "no instance was there")
+            elif await self._do(strike, instance):
                 self.struck[strike.fault.value] += 1
-        except (OSError, aiohttp.ClientError, TimeoutError, psutil.Error):
-            return  # what was to be struck has died meanwhile: another fault was there first
+        except (OSError, aiohttp.ClientError, TimeoutError, psutil.Error) as error:
+            # What was to be struck has died meanwhile: another fault was there first.
+            self._missed(strike, str(error) or type(error).__name__)
+
+    def _missed(self, strike: Strike, why: str) -> None:
+        self.missed[strike.fault.value] += 1
+        self.skipped[strike.fault.value] = why
 
     async def _do(self, strike: Strike, instance: Instance) -> bool:
         if strike.script:
@@ -104,10 +112,12 @@ class Striker:
         os.killpg(instance["pid"], signal.SIGKILL)
         return True
 
-    async def _kill_runner(self, _strike: Strike, instance: Instance) -> bool:
+    async def _kill_runner(self, strike: Strike, instance: Instance) -> bool:
         runners = psutil.Process(instance["pid"]).children()
         for runner in runners:
             runner.kill()
+        if not runners:
+            self._missed(strike, "no runner was there")
         return bool(runners)
 
     async def _stop(self, strike: Strike, instance: Instance) -> bool:
@@ -180,14 +190,15 @@ class Striker:
     async def _drain(self, strike: Strike, instance: Instance) -> bool:
         drained = await self._command(strike, "drain", instance["name"])
         await asyncio.sleep(strike.lasts_s)
-        return await self._command(strike, "undrain", instance["name"]) and drained
+        await self._fleet.command("undrain", instance["name"])
+        return drained
 
     async def _command(self, strike: Strike, *arguments: str) -> bool:
-        """Whether there is such a command; what it came to is not asked while all is in turmoil."""
-        code, _ = await self._fleet.command(*arguments)
-        if code == Exit.USAGE:
-            self.skipped[strike.fault.value] = f"`fleet {arguments[0]}` is not a command"
-        return code != Exit.USAGE
+        """Whether it came to something, which it need not while all is in turmoil."""
+        code, said = await self._fleet.command(*arguments)
+        if code != Exit.OK:
+            self._missed(strike, f"`fleet {arguments[0]}`: exit code {code}: {said}")
+        return code == Exit.OK
 
 
 async def _set_faults(instance_url: str, script: str) -> None:

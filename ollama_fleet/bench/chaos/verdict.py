@@ -79,17 +79,16 @@ def _verdict(seen: Seen, expected: str) -> tuple[Verdict, str]:
 
 
 def _read(seen: Seen, expected: str) -> tuple[Verdict, str]:
+    """Of an answer that HTTP says is all there: who can see an error in it has been told of it."""
     reading = read(seen.ask, seen.body)
     if reading.ends > 1 or reading.late:
         return Verdict.DOUBLED, "the answer goes on after its end"
-    trouble = {
-        "error record": reading.errors,
-        "not an answer": reading.garbled,
-        "no end mark": not reading.ends,
-    }
-    for why, found in trouble.items():
-        if found:
-            return Verdict.ERROR, why
+    if reading.garbled:
+        return Verdict.ALTERED, "something in it is no record, and HTTP says that all is well"
+    if reading.errors:
+        return Verdict.ERROR, "error record"
+    if not reading.ends:
+        return Verdict.TRUNCATED, "neither an end mark nor an error, and HTTP says that it is whole"
     return _compared(reading.text, expected)
 
 
