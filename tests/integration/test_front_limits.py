@@ -4,6 +4,7 @@ import asyncio
 import json
 import socket
 from contextlib import asynccontextmanager
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -11,7 +12,12 @@ import uvloop
 
 from ollama_fleet.api.connection import MALFORMED, Answer, Bounds, Crowd, Front, StreamAnswer
 from ollama_fleet.api.connection.crowd import TOLD
-from ollama_fleet.api.connection.wire import BODY_BUFFER_BYTES, MAX_WAITING, is_enough
+from ollama_fleet.api.connection.wire import (
+    AHEAD_BYTES,
+    BODY_BUFFER_BYTES,
+    MAX_WAITING,
+    is_enough,
+)
 from ollama_fleet.errors import Limit
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -163,15 +169,17 @@ def test_of_a_flood_all_end_and_those_before_it_are_served():
 
 
 @asynccontextmanager
-async def not_reading(place):
+async def not_reading(place, asked=b"GET /endless HTTP/1.1\r\nHost: x\r\n\r\n"):
     """A client that asks for more than it takes."""
     with socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.setblocking(False)
         loop = asyncio.get_running_loop()
         await loop.sock_connect(client, ("127.0.0.1", place.front.port))
-        await loop.sock_sendall(client, b"GET /endless HTTP/1.1\r\nHost: x\r\n\r\n")
+        asking = asyncio.create_task(loop.sock_sendall(client, asked))
         yield client
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
 
 
 def test_a_client_that_takes_nothing_is_cut_off_and_holds_little_until_then():
@@ -181,6 +189,89 @@ def test_a_client_that_takes_nothing_is_cut_off_and_holds_little_until_then():
             assert place.met == [Limit.WRITE_TIMEOUT]
             assert place.sent_bytes < 2**20
             await until(lambda: not place.front.crowd.open)
+
+    run(check)
+
+
+def test_no_answer_is_made_while_those_before_it_are_not_taken():
+    """Requests sent ahead by who reads nothing: each answer would wait in memory."""
+
+    async def check():
+        answered = []
+
+        async def large(_request):
+            answered.append(True)
+            return Answer(200, PIECE * 16)
+
+        bounds = Bounds(write_timeout_s=1.0)
+        front = Front(large, "127.0.0.1", 0, bounds=bounds, drain_s=1.0)
+        place = Place()
+        async with asyncio.timeout(40), front:
+            place.front = front
+            async with not_reading(place, GET * 2000):
+                await until(lambda: answered and not front.crowd.open)
+                assert len(answered) < 32
+            async with Client(place) as reading:
+                reading.writer.write(GET * 40)
+                for _ in range(40):
+                    await reading.reader.readuntil(b"\r\n\r\n")
+                    await reading.reader.readexactly(16 * len(PIECE))
+
+    run(check)
+
+
+def test_part_of_a_head_behind_a_request_that_is_answered_is_bounded_too():
+    async def check():
+        async with opened(Bounds(head_bytes=500, line_bytes=400)) as place, Client(place) as client:
+            place.may_go.clear()
+            client.writer.write(GET)
+            await until(lambda: place.begun == 1)
+            client.writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n")
+            for number in range(10):
+                client.writer.write(b"X-%d: %b\r\n" % (number, b"y" * 90))
+                await client.writer.drain()
+                await asyncio.sleep(0.01)  # so that it comes in pieces
+            place.may_go.set()
+            answers = await client.rest()
+            assert answers.startswith(b"HTTP/1.1 200 ")
+            assert b"hello" in answers
+            assert b"HTTP/1.1 431 " in answers
+            assert Limit.HEADER in place.met
+
+    run(check)
+
+
+def test_a_head_that_began_behind_a_request_has_the_time_of_a_head():
+    async def check():
+        bounds = Bounds(header_timeout_s=0.5, idle_timeout_s=60.0)
+        async with opened(bounds) as place, Client(place) as client:
+            place.may_go.clear()
+            client.writer.write(GET)
+            await until(lambda: place.begun == 1)
+            client.writer.write(GET[:10])
+            await until(lambda: any(c._head_bytes for c in place.front._serving.connections))
+            place.may_go.set()
+            assert b"hello" in await client.rest()
+            assert place.met == [Limit.HEADER_TIMEOUT]
+
+    run(check)
+
+
+def test_as_many_as_come_at_once_are_connected_before_they_are_served():
+    """The loop stands still meanwhile: those beyond its backlog would try again in a second."""
+    if int(Path("/proc/sys/net/core/somaxconn").read_text()) < 1024:
+        pytest.skip("this kernel keeps fewer waiting")
+
+    async def check():
+        async with opened() as place:
+            at_once = [socket.socket() for _ in range(500)]
+            try:
+                for each in at_once:
+                    each.settimeout(20)
+                    each.connect(("127.0.0.1", place.front.port))
+            finally:
+                for each in at_once:
+                    each.close()
 
     run(check)
 
@@ -257,16 +348,21 @@ def test_requests_with_bodies_sent_ahead_are_all_answered():
     ("sizes", "enough"),
     [
         ([], False),
-        ([2 * BODY_BUFFER_BYTES], False),
-        ([0, 0], False),
-        ([BODY_BUFFER_BYTES, 0], False),
-        ([BODY_BUFFER_BYTES, 1], True),
-        ([0] * (MAX_WAITING - 1), False),
-        ([0] * MAX_WAITING, True),
+        ([(0, 2 * AHEAD_BYTES)], False),
+        ([(0, 0)] * 2, False),
+        ([(0, AHEAD_BYTES), (0, 0)], False),
+        ([(0, AHEAD_BYTES), (0, 1)], True),
+        ([(8000, 0), (AHEAD_BYTES - 8000, 0)], False),
+        ([(8000, 0), (AHEAD_BYTES - 7999, 0)], True),
+        ([(0, 0)] * (MAX_WAITING - 1), False),
+        ([(0, 0)] * MAX_WAITING, True),
     ],
 )
-def test_what_is_taken_ahead_is_bounded_by_number_and_by_bytes(sizes, enough):
-    waiting = [SimpleNamespace(body=SimpleNamespace(total_bytes=size)) for size in sizes]
+def test_what_is_taken_ahead_is_bounded_by_number_and_by_bytes_of_heads_and_bodies(sizes, enough):
+    waiting = [
+        SimpleNamespace(target="/" * head, raw_headers=(), body=SimpleNamespace(total_bytes=body))
+        for head, body in sizes
+    ]
     assert is_enough(waiting) is enough
     if enough:
         assert is_enough([*waiting, MALFORMED]), "what is no request takes a place, but no bytes"

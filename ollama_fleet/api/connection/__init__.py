@@ -6,9 +6,9 @@ order of requests, their deadlines, what is refused, how an answer is written, h
 tests/integration/test_connection.py is the contract. In reading order: request (what came), heads
 (what is refused, and in which words), bounds (what a connection must keep to), crowd (how many
 there may be), serving (what connections have in common), wire (the socket), stuck (a client that
-reads nothing), protocol (one client's connection), deadline, departure (a client that sends no
-more), answers (our own), stream (a relayed one), server (the listening side), secured
-(the same with TLS).
+reads nothing), protocol (one client's connection), deadline, lingering (behind the last answer),
+departure (a client that sends no more), answers (our own), stream (a relayed one), server (the
+listening side), secured (the same with TLS).
 """
 
 from ollama_fleet.api.connection.answers import Answer, StreamAnswer

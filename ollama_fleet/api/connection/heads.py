@@ -63,9 +63,7 @@ def refusal(request: FrontRequest, head_bytes: int) -> Refusal | None:
     target, version, headers = request.target, request.version, request.headers
     if version not in (_CURRENT, _OLD):
         return UNKNOWN_VERSION
-    fields = request.raw_headers
-    chosen_bytes = len(target) + sum(map(len, chain.from_iterable(fields))) + 4 * len(fields)
-    if chosen_bytes > head_bytes:
+    if size_bytes(request) > head_bytes:
         return TOO_LARGE
     if not target.startswith("/") and (request.method, target) != ("OPTIONS", "*"):
         return MALFORMED  # a whole URL or an authority: this is no proxy
@@ -73,6 +71,12 @@ def refusal(request: FrontRequest, head_bytes: int) -> Refusal | None:
         return BAD_HOST
     coding = headers.get(TRANSFER_ENCODING)
     return None if coding is None and not request.expects else _misframed(request, coding)
+
+
+def size_bytes(request: FrontRequest) -> int:
+    """How large its head is, as far as its sender chose it."""
+    fields = request.raw_headers
+    return len(request.target) + sum(map(len, chain.from_iterable(fields))) + 4 * len(fields)
 
 
 def _misframed(request: FrontRequest, coding: str | None) -> Refusal | None:

@@ -5,7 +5,6 @@ import logging
 from collections import deque
 
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
-from aiohttp.streams import StreamReader
 from aiohttp.tcp_helpers import tcp_keepalive
 
 from ollama_fleet.api.connection.answers import Answer
@@ -19,12 +18,11 @@ from ollama_fleet.api.connection.heads import (
     Refusal,
     refusal,
 )
+from ollama_fleet.api.connection.lingering import Lingering, skipped
 from ollama_fleet.api.connection.request import BrokenBody, FrontRequest
 from ollama_fleet.api.connection.serving import Serving
 from ollama_fleet.api.connection.wire import Wire, is_enough
 from ollama_fleet.errors import Limit
-
-LINGER_S = 5.0  # for a client to send the rest of a body, or to close behind the last answer
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +39,7 @@ class FrontConnection(Wire):
         "_deadline",
         "_head_began",
         "_head_bytes",
+        "_lingering",
         "_newest",
         "_serving",
         "_task",
@@ -59,6 +58,7 @@ class FrontConnection(Wire):
         self._task: asyncio.Task[None] | None = None
         self._waiter: asyncio.Future[None] | None = None  # the task's, for the next request
         self._deadline = Deadline(loop, self._expire)
+        self._lingering = Lingering(loop, self._deadline)
         self._head_began = True  # the deadline is that of a head, not that of an idle connection
         self._head_bytes = 0  # of a head that is not whole yet
         self._client_ended = False  # its half is shut down
@@ -84,15 +84,17 @@ class FrontConnection(Wire):
     def data_received(self, data: bytes) -> None:
         """Give a later head its time from its first byte, and each its bounds."""
         if self._deaf:
+            self._lingering.heard()
             return
         if self._serving.idle:
             self._serving.idle.pop(self, None)
+        in_head = self._newest is None or self._newest.body.is_eof()
         known, rest = len(self._waiting), data
         while self._take(rest) and not is_enough(self._waiting):
             rest = b""
+        if len(self._waiting) == known and in_head:
+            self._bound_head(len(data))
         if len(self._waiting) == known:
-            if self._is_idle:
-                self._bound_head(len(data))
             return
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
@@ -118,11 +120,12 @@ class FrontConnection(Wire):
         return (in_body or bool(messages)) and newest.body.is_eof()
 
     def _bound_head(self, size_bytes: int) -> None:
-        """Part of a head has come."""
+        """Part of a head has come; its time begins when no answer is owed any more."""
         self._head_bytes += size_bytes
         if self._head_bytes > self._serving.bounds.head_bytes:
-            self._hang_up(TOO_LARGE)
-        elif not self._head_began:
+            self._deaf = True
+            self._waiting.append(TOO_LARGE)
+        elif self._is_idle and not self._head_began:
             self._head_began = True
             self._deadline.give(self._serving.bounds.header_timeout_s)
 
@@ -177,11 +180,14 @@ class FrontConnection(Wire):
                 if not self._waiting:
                     self._waiter = self._loop.create_future()
                     await self._waiter
+                self._answering = False
+                if self._paused:  # an answer behind one that is not taken would wait in memory
+                    await self.drained()
                 request = self._waiting.popleft()
                 if isinstance(request, Refusal):
                     self._hang_up(request)
                     return
-                self._current, self._answering = request, False
+                self._current = request
                 if self._buffer_paused and not self._waiting:
                     self._refill()
                 if self._client_ended:
@@ -196,10 +202,12 @@ class FrontConnection(Wire):
             raise
 
     def _rest(self) -> None:
-        """Nothing is owed; the next request has its time to begin."""
-        if not self._waiting and not self._head_bytes:
+        """Nothing is owed; the next request has its time to begin, or its head to be whole."""
+        bounds = self._serving.bounds
+        self._head_began = self._head_bytes > 0
+        if not self._waiting and not self._head_began:
             self._serving.idle[self] = None
-        self._deadline.give(self._serving.bounds.idle_timeout_s)
+        self._deadline.give(bounds.header_timeout_s if self._head_began else bounds.idle_timeout_s)
 
     def _refill(self) -> None:
         """Parse the requests that have come already; read on if there are no more of them."""
@@ -228,17 +236,8 @@ class FrontConnection(Wire):
             self.send(answer.framed(request))
         if request.is_last or self.is_closing:
             self._take_leave()
-        elif not request.body.is_eof():
-            await self._skip(request.body)
-
-    async def _skip(self, body: StreamReader) -> None:
-        """Read what is left of a body that nobody wanted: the next head stands behind it."""
-        try:
-            async with asyncio.timeout(LINGER_S):
-                while not body.is_eof():
-                    await body.readany()
-        except TimeoutError:
-            self.close()
+        elif not request.body.is_eof() and not await skipped(request.body):
+            self._take_leave()  # the next head stands behind a body that takes too long
 
     # -- how it ends ----------------------------------------------------------------------------
 
@@ -270,7 +269,7 @@ class FrontConnection(Wire):
         elif self.transport is not None and not self.transport.is_closing():
             self.transport.write_eof()
             self._resume_transport_reading()
-            self._deadline.give(LINGER_S)
+            self._lingering.begin()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Let go of everything; stop who writes straight to the transport before it closes."""
@@ -286,7 +285,7 @@ class FrontConnection(Wire):
         if self._task is not None:
             self._task.cancel()
         # These lead back here: a body that nobody read would wait for the garbage collector.
-        del self._task, self._parser, self._deadline
+        del self._task, self._parser, self._deadline, self._lingering
 
     def _expire(self) -> None:
         if self._is_idle:

@@ -6,13 +6,14 @@ from typing import Self
 
 from ollama_fleet.api.connection.bounds import Bounds
 from ollama_fleet.api.connection.crowd import Crowd
-from ollama_fleet.api.connection.protocol import LINGER_S, FrontConnection
+from ollama_fleet.api.connection.lingering import LINGER_S
+from ollama_fleet.api.connection.protocol import FrontConnection
 from ollama_fleet.api.connection.secured import SecuredListener, Tls, listening
 from ollama_fleet.api.connection.serving import ClientOf, Handler, Serving
 from ollama_fleet.errors import Limit
 
 DEFAULT = Bounds()
-_BACKLOG = 128
+_BACKLOG = 4096  # the kernel takes less if it must; who finds it full tries again in a second
 _HANDSHAKES = 0.25  # of all connections may be in one
 
 

@@ -7,12 +7,13 @@ from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http import HttpRequestParser
 
 from ollama_fleet.api.connection.bounds import Bounds
-from ollama_fleet.api.connection.heads import Refusal
+from ollama_fleet.api.connection.heads import Refusal, size_bytes
 from ollama_fleet.api.connection.request import BrokenBody, FrontRequest
 from ollama_fleet.api.connection.stuck import Stuck, hold_little
 
 MAX_WAITING = 32  # requests that are parsed while the one before them is answered
 BODY_BUFFER_BYTES = 256 * 1024  # of a body nobody has read yet; beyond twice that nothing is read
+AHEAD_BYTES = 256 * 1024  # of heads and bodies that are parsed likewise
 
 
 class Wire(BaseProtocol):
@@ -102,8 +103,9 @@ def is_enough(waiting: Sequence[FrontRequest | Refusal]) -> bool:
     """Whether no more requests are to be parsed before one that waits has been answered."""
     if len(waiting) < 2:  # a body alone bounds itself
         return False
-    held_bytes = sum(r.body.total_bytes for r in waiting if not isinstance(r, Refusal))
-    return len(waiting) >= MAX_WAITING or held_bytes > BODY_BUFFER_BYTES
+    requests = (r for r in waiting if not isinstance(r, Refusal))
+    held_bytes = sum(size_bytes(r) + r.body.total_bytes for r in requests)
+    return len(waiting) >= MAX_WAITING or held_bytes > AHEAD_BYTES
 
 
 def _parser(wire: Wire, loop: asyncio.AbstractEventLoop, bounds: Bounds) -> HttpRequestParser:
