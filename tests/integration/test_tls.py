@@ -4,15 +4,17 @@ import asyncio
 import contextlib
 import socket
 import ssl
+import time
 
 import pytest
 import uvloop
 from certificates import Authority, openssl
 from router_fixtures import DONE, NDJSON, TOKEN, Backend, chunk, post, routed, stream
 
-from ollama_fleet.api.connection import Bounds
+from ollama_fleet.api.connection import Answer, Bounds, Front
+from ollama_fleet.api.connection import secured as secured_listener
 from ollama_fleet.errors import CertificateError, Exit
-from ollama_fleet.fleet.certificate import Certificate, Pair, read_pair
+from ollama_fleet.fleet.certificate import Certificate, Pair
 from ollama_fleet.state import Kind
 
 HOST = b"Host: x\r\n"
@@ -112,6 +114,8 @@ def test_a_client_that_does_not_read_stops_the_upstream_not_the_router(secured):
                 while before != (before := getattr(backend, "sent", -1)) or before < 0:
                     await asyncio.sleep(0.3)
             assert before < count - 1, "the instance is held up, too"
+            (here,) = router.front._serving.connections
+            assert here.transport.get_write_buffer_size() < 7 * 65536, "what TLS itself would hold"
             writer.transport.resume_reading()
             async with asyncio.timeout(30):
                 answer = await reader.read()
@@ -203,9 +207,65 @@ def test_who_does_not_shake_hands_is_closed_and_nobody_waits_for_it(secured, sen
     assert not caplog.records, "anyone can do that, as often as he likes"
 
 
-def test_what_is_older_than_tls_1_2_is_not_spoken(pair):
-    context = read_pair(pair)
-    assert context.minimum_version is ssl.TLSVersion.TLSv1_2
+def taken_slowly(port, authority, raw, pause_s):
+    """All that comes to a client who takes a record now and then, and how it ended."""
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect(("127.0.0.1", port))
+        trusting = ssl.create_default_context(cafile=authority)
+        with trusting.wrap_socket(connection, server_hostname="localhost") as secure:
+            secure.sendall(raw)
+            came = bytearray()
+            while piece := secure.recv(16384):
+                came += piece
+                time.sleep(pause_s)
+            return bytes(came)
+
+
+def test_who_takes_the_last_answer_slowly_gets_all_of_it(authority, pair, monkeypatch):
+    """The time for a goodbye begins where there is little left to take."""
+    whole = b"x" * 3_000_000
+    monkeypatch.setattr(secured_listener, "GOODBYE_S", 1.0)
+
+    async def answer(_request):
+        return Answer(200, whole)
+
+    async def check():
+        context = Certificate(pair).context
+        async with Front(answer, "127.0.0.1", 0, drain_s=1.0, tls=context) as front:
+            asked = b"GET / HTTP/1.0\r\n" + HOST + b"\r\n"
+            return await asyncio.to_thread(taken_slowly, front.port, authority.file, asked, 0.01)
+
+    assert run(check()).partition(b"\r\n\r\n")[2] == whole
+
+
+def hello(version):
+    """The first words of a client that speaks no later version of TLS than that."""
+    ciphers = bytes.fromhex("c02bc009c00ac013c014002f0035")
+    groups, points = bytes.fromhex("000a00040002 0017"), bytes.fromhex("000b00020100")
+    extensions = groups + points + bytes.fromhex("000d000400020403")
+    body = version + bytes(32) + b"\0" + len(ciphers).to_bytes(2, "big") + ciphers + b"\x01\0"
+    body += len(extensions).to_bytes(2, "big") + extensions
+    message = b"\x01" + len(body).to_bytes(3, "big") + body
+    return b"\x16\x03\x01" + len(message).to_bytes(2, "big") + message
+
+
+@pytest.mark.parametrize(
+    ("version", "told"),
+    [(b"\x03\x00", b""), (b"\x03\x01", b""), (b"\x03\x02", b""), (b"\x03\x03", b"\x16")],
+)
+def test_what_is_older_than_tls_1_2_is_not_spoken(secured, version, told):
+    """Who is answered differs in nothing else."""
+
+    async def check():
+        async with Backend(stream) as backend, secured(backend) as router:
+            reader, writer = await asyncio.open_connection("127.0.0.1", router.front.port)
+            writer.write(hello(version))
+            async with asyncio.timeout(20):
+                assert await reader.read(1) == told
+            writer.close()
+
+    run(check())
 
 
 async def shown(router):

@@ -15,7 +15,7 @@ from ollama_fleet.api.connection.crowd import Crowd
 from ollama_fleet.api.connection.heads import Refusal
 
 PLAIN: Final = Refusal(400, "Bad Request", "Client sent an HTTP request to an HTTPS server.\n")
-GOODBYE_S: Final = 30.0  # for a client to take the last of an answer, and to say that it has it
+GOODBYE_S: Final = 30.0  # for a client to take what little is left, and to say that it has it
 
 _HANDSHAKE: Final = b"\x16"  # the kind of a first record; no method begins so
 _AT_ONCE: Final = 64  # connections accepted before others have their turn

@@ -89,7 +89,7 @@ class Wire(BaseProtocol):
         if transport is not None:
             if transport.get_write_buffer_size():
                 self._stuck.watch(transport)
-            transport.close()
+            self._stuck.part(transport)
 
     def abort(self) -> None:
         """End at once: a part must not be taken for the whole."""
