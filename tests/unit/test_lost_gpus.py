@@ -8,7 +8,7 @@ from repair_fixtures import card
 from ollama_fleet.control.repair.lost import QUIET_S, LostDrains, LostGpus
 from ollama_fleet.control.repair.signs import Signs
 from ollama_fleet.gpu import GpuReading, GpuSample
-from ollama_fleet.state import Completed
+from ollama_fleet.state import Completed, Phase
 
 CARDS = (card(0), card(1))
 FINE = (GpuReading("GPU-0", 1, 0.0), GpuReading("GPU-1", 1, 0.0))
@@ -105,3 +105,23 @@ def test_what_an_operator_drained_or_put_back_is_left_as_it_is():
     box.state.undrain(box.g1)
     assert box.reads(ONE_LOST, ONE_LOST) == [], "whoever undrains it knows better"
     assert box.reads(ALL_FINE, ONE_LOST, ONE_LOST) == ["g1"]
+
+
+def test_who_comes_in_the_place_of_one_that_is_out_is_out_until_the_card_is_back():
+    """A reload replaces an instance whose environment changes; it keeps why it was drained."""
+    box = Box()
+    box.reads(ONE_LOST, ONE_LOST)
+    box.state.set_phase(box.g1, Phase.STOPPED, 0.0)
+    box.state.succeed(box.g1, box.g1.spec)
+    assert box.reads(ONE_LOST) == ["g1"]
+    assert box.reads(ALL_FINE) == []
+
+
+def test_one_that_left_while_it_was_out_and_comes_again_is_judged_anew():
+    box = Box()
+    box.reads(ONE_LOST, ONE_LOST)
+    spec = box.g1.spec
+    box.state.leave(box.g1)
+    assert box.reads(ONE_LOST) == []
+    box.state.join(spec)
+    assert box.reads(ONE_LOST, ONE_LOST) == ["g1"]

@@ -154,6 +154,22 @@ def test_one_that_somebody_else_restarts_meanwhile_is_let_be():
     run(check())
 
 
+def test_who_comes_in_its_place_by_a_reload_meanwhile_is_in_rotation_when_the_repair_is_over():
+    async def check():
+        sick = Sick(ails="restart")
+        mending = sick.mending()
+        mending.hang(sick.it, "no token")
+        await passes(1)
+        sick.state.set_phase(sick.it, Phase.STOPPED, now())
+        heir = sick.state.succeed(sick.it, sick.it.spec)
+        assert heir.drain == "hangs: no token"
+        while mending.under_way(sick.it):
+            await asyncio.sleep(0.1)
+        assert heir.drain is None
+
+    run(check())
+
+
 def test_one_that_no_step_helps_is_told_of_as_such():
     async def check():
         sick = Sick(ails="incurable")

@@ -61,7 +61,8 @@ class LostDrains:
 
     One that has given a token since the last reading works: while the driver as a whole is silent
     that is better evidence than the silence. What somebody else has drained, or puts back into
-    rotation meanwhile, is theirs.
+    rotation meanwhile, is theirs. Instances go by their names: who comes in the place of one that
+    is out, as a reload has it, is out for the same reason.
     """
 
     def __init__(
@@ -73,18 +74,21 @@ class LostDrains:
     ) -> None:
         self._state, self._clock, self._signs = state, clock, signs
         self._lost = LostGpus()
-        self._drained: dict[Instance, str] = {}
-        self._before: dict[Instance, int] = {}  # signs of life at the last reading
+        self._drained: dict[str, str] = {}  # why, by name
+        self._before: dict[str, int] = {}  # signs of life at the last reading
 
     def look(self, sample: GpuSample) -> None:
         """A round of readings has come."""
         own = [i for i in self._state.instances.values() if not i.spec.external and i.spec.gpus]
         gpus = {gpu.uuid: gpu for instance in own for gpu in instance.spec.gpus}
         lost = self._lost.look(gpus.values(), sample, self._clock())
+        names = {instance.name for instance in own}
+        for gone in self._drained.keys() - names:
+            del self._drained[gone]
         for instance in own:
             reasons = [lost[gpu.uuid] for gpu in instance.spec.gpus if gpu.uuid in lost]
             works = self._has_given(instance)
-            if instance in self._drained:
+            if instance.name in self._drained:
                 if not reasons:
                     self._put_back(instance)
             elif reasons and instance.drain is None and not (sample.down and works):
@@ -92,14 +96,14 @@ class LostDrains:
 
     def _has_given(self, instance: Instance) -> bool:
         now = self._signs.of(instance)
-        before, self._before[instance] = self._before.get(instance, now), now
+        before, self._before[instance.name] = self._before.get(instance.name, now), now
         return now > before
 
     def _take_out(self, instance: Instance, reasons: list[str]) -> None:
         reason = "; ".join(dict.fromkeys(reasons))
-        self._drained[instance] = reason
+        self._drained[instance.name] = reason
         self._state.drain(instance, reason)
 
     def _put_back(self, instance: Instance) -> None:
-        if instance.drain == self._drained.pop(instance):
+        if instance.drain == self._drained.pop(instance.name):
             self._state.undrain(instance)

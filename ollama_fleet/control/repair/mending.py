@@ -93,8 +93,9 @@ class Mending:
             wrong = "the fleet failed at it (see its log)"
         finally:
             del self._running[instance]
-            if ours and instance.drain == why:
-                self._state.undrain(instance)
+            heir = self._state.instances.get(instance.name)  # itself, unless a reload replaced it
+            if ours and heir is not None and heir.drain == why:
+                self._state.undrain(heir)
         if self._state.stopping:
             return
         if wrong:
