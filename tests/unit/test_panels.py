@@ -323,12 +323,12 @@ def test_without_colour_states_are_still_words_and_bars_still_shapes():
     assert not any(f"\x1b[{colour}m" in text for colour in range(30, 50))
 
 
-def test_help_explains_every_column():
+def test_help_explains_every_column_and_state():
     text = "\n".join(shown(fleet(1), view(80, 24, mode=Mode.HELP)))
     for title in TITLES[1:]:
         assert title in text
-    for phase in Phase:
-        assert phase.value in text
+    for state in (*(phase.value for phase in Phase), "unhealthy", "drained", "ejected"):
+        assert state in text
 
 
 # -- parts -----------------------------------------------------------------------------------------
