@@ -21,8 +21,9 @@ LOOK_S: Final = 2.0  # between two looks at the files
 _PROTOCOLS: Final = ("http/1.1",)
 _WAY_OUT: Final = "`tls.cert` and `tls.key` are files in PEM form that belong together"
 
-Stamp = tuple[tuple[int, int, int], ...]
-"""What tells that files are others than before: place, size, time of each."""
+Stamp = tuple[tuple[int, int, int, int], ...]
+"""What tells that files are others than before, or may be read by others: of each its place, its
+size, and when it was written and changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,9 @@ class Pair:
     def stamp(self) -> Stamp:
         """How they stand now; raises OSError where one is not there."""
         found = (path.stat() for path in (self.cert, self.key))
-        return tuple((each.st_ino, each.st_size, each.st_mtime_ns) for each in found)
+        return tuple(
+            (each.st_ino, each.st_size, each.st_mtime_ns, each.st_ctime_ns) for each in found
+        )
 
 
 class Certificate:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import socket
 import ssl
 import time
@@ -307,6 +308,73 @@ def test_a_renewed_certificate_is_shown_to_who_connects_next(secured, authority,
             writer.close()
 
     run(check())
+
+
+def swapped(authority, folder, way):
+    """A pair, and what renews it in the way of certbot, or of Kubernetes."""
+    first, second = folder / "1", folder / "2"
+    for number, at in enumerate((first, second)):
+        at.mkdir()
+        authority.issue(at / "fleet.pem", at / "fleet.key", name=f"number {number}")
+    live = folder / "live"
+    names = ("fleet.pem", "fleet.key")
+    if way == "one link for both":
+        live.mkdir()
+        (live / "..data").symlink_to(first)
+        for name in names:
+            (live / name).symlink_to(f"..data/{name}")
+
+        def renew():
+            (live / "..new").symlink_to(second)
+            (live / "..new").rename(live / "..data")
+    else:
+        live.mkdir()
+        for name in names:
+            (live / name).symlink_to(first / name)
+
+        def renew():
+            for name in names:
+                (live / name).unlink()
+                (live / name).symlink_to(second / name)
+
+    return Pair(live / "fleet.pem", live / "fleet.key"), renew
+
+
+@pytest.mark.parametrize("way", ["one link for both", "a link for each"])
+def test_links_that_lead_elsewhere_are_a_renewal(authority, tmp_path, way):
+    pair, renew = swapped(authority, tmp_path, way)
+
+    async def check():
+        notices, certificate = [], Certificate(pair)
+        before = certificate.context()
+        async with certificate.watched(notices.append, look_s=0.02):
+            renew()
+            await until_told(notices, Kind.CERTIFICATE_RENEWED)
+        assert certificate.context() is not before
+
+    run(check())
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is unreadable to root")
+def test_a_pair_that_could_not_be_read_is_read_when_it_may_be(authority, pair):
+    """Who may read a file is no part of it, and changes no time of its contents."""
+
+    async def check():
+        notices, certificate = [], Certificate(pair)
+        async with certificate.watched(notices.append, look_s=0.02):
+            authority.issue(pair.cert, pair.key, name="renewed")
+            pair.key.chmod(0)
+            await until_told(notices, Kind.CERTIFICATE_REFUSED)
+            pair.key.chmod(0o600)
+            await until_told(notices, Kind.CERTIFICATE_RENEWED)
+
+    run(check())
+
+
+def test_a_change_of_who_may_read_is_one(pair):
+    before = pair.stamp()
+    pair.key.chmod(0o640)
+    assert pair.stamp() != before
 
 
 def damage(authority, pair, how):
