@@ -1,6 +1,7 @@
 """The examples of the manual do what they say on a simulated fleet."""
 
 import re
+import shlex
 import subprocess
 import sys
 import urllib.request
@@ -15,8 +16,8 @@ from ollama_fleet.cli.commands import fleet as root
 
 ORDER = (  # what takes a model away comes after what needs it
     "config", "keys", "plan", "version", "completion", "init", "status", "top", "metrics", "pull",
-    "list", "show", "load", "stop", "sync", "cp", "rm", "restart", "history", "explain", "usage",
-    "events", "logs", "prune",
+    "list", "show", "load", "stop", "sync", "cp", "rm", "drain", "undrain", "reload",
+    "restart", "history", "explain", "usage", "events", "logs", "prune",
 )  # fmt: skip
 ELSEWHERE = ("fleet events -f", "fleet logs -f", 'eval "$(fleet completion zsh)"')
 FLEET = """\
@@ -72,10 +73,11 @@ def _examples():
 def _run(line):
     """The exit code: in this process, which is quicker; in bash where that has a part in it."""
     if not re.search(r"[|>$~]", line):
-        return command_line.run(line.split()[1:])
+        return command_line.run(shlex.split(line)[1:])
     return subprocess.run(["bash", "-c", line], timeout=WAIT_S, check=False).returncode
 
 
+@pytest.mark.timeout(240)  # some sixty commands, each waited for
 def test_every_example_works(fleet, capfd):
     """One after another on the same fleet, each ends with 0; and they have done something."""
     url = f"http://127.0.0.1:{fleet.port}/api/generate"

@@ -19,7 +19,7 @@ from ollama_fleet.errors import FleetError
     examples={
         "fleet drain gpu-1 --wait": "and return when its requests have ended",
         "fleet drain gpu-1 --reason 'new power supply'": "and say why",
-        "fleet drain big": "all instances of a group",
+        "fleet drain gpu-0 gpu-1 --force": "also if nobody is left: requests wait",
     },
 )
 @click.argument(
@@ -27,7 +27,7 @@ from ollama_fleet.errors import FleetError
 )
 @click.option("--reason", metavar="TEXT", default="", help="Why, for whoever looks.")
 @click.option("--wait", is_flag=True, help="Return when their requests in flight have ended.")
-@click.option("--timeout", type=Duration(), help="With --wait: give up waiting after this.")
+@click.option("--timeout", type=Duration(), help="As --wait, but give up waiting after this.")
 @click.option("--force", is_flag=True, help="Also the last ones that a request could go to.")
 @pass_options
 def command(
@@ -48,7 +48,7 @@ def command(
     """
     control = running()
     drained = control.drain(instances, reason=reason, force=force)
-    if wait:
+    if wait or timeout is not None:
         _until_idle(options, control, drained, timeout)
     emit(options, {"drained": drained}, lambda: f"drained: {', '.join(drained)}")
 

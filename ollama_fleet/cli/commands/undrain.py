@@ -13,7 +13,7 @@ from ollama_fleet.cli.printing import emit
     cls=Command,
     examples={
         "fleet undrain gpu-1": "give it requests again",
-        "fleet undrain big": "all instances of a group",
+        "fleet undrain gpu-0 gpu-1": "two of them",
     },
 )
 @click.argument(
