@@ -87,6 +87,9 @@ class Repairs:
         self._stack.enter_context(self._signs)
         self._state.on_gpus.append(self._read)
         self._stack.callback(self._state.on_gpus.remove, self._read)
+        for leave in (self._signs.leave, self._mending.leave, self._offloads.leave):
+            self._state.on_left.append(leave)
+            self._stack.callback(self._state.on_left.remove, leave)
         if self._settings.hangs:
             self._task = asyncio.create_task(self._hangs.run(), name="look for hangs")
             self._task.add_done_callback(_complain)

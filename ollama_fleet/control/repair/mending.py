@@ -59,6 +59,11 @@ class Mending:
         self._begin(instance, finding, self._mend_offload)
         return True
 
+    def leave(self, instance: Instance) -> None:
+        """It is no more: a repair that is under way ends with its process."""
+        for reason in Reason:
+            self._past.pop((instance, reason), None)
+
     async def close(self) -> None:
         """Go on with none of them."""
         tasks = tuple(self._running.values())

@@ -76,6 +76,11 @@ class Offloads:
         """A restart is begun for these."""
         self._tried.update((instance, key) for key in keys)
 
+    def leave(self, instance: Instance) -> None:
+        """It is no more."""
+        self._tried = {(other, key) for other, key in self._tried if other is not instance}
+        self._found.pop(instance, None)
+
     def _forget(self, instance: Instance, found: Mapping[str, ResidentModel]) -> None:
         whole = {model.key for model in instance.rows} - found.keys()
         self._tried.difference_update((instance, key) for key in whole)

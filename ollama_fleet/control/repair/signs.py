@@ -39,6 +39,11 @@ class Signs:
             self._last[instance] = before = number, now_s
         return now_s - before[1]
 
+    def leave(self, instance: Instance) -> None:
+        """It is no more."""
+        self._answers.pop(instance, None)
+        self._last.pop(instance, None)
+
     def _ended(self, lease: Lease, outcome: Completed | Failure) -> None:
         # A server that lists its models may well have a runner that hangs.
         if isinstance(outcome, Completed) and lease.residency is not None:
