@@ -59,7 +59,8 @@ async def _serve(
     plan = await prepared(loaded, directories=directories, environ=environ, simulate=simulate)
     require_startable(plan)
     install_models(plan)
-    tracing = make_tracing(plan.config.tracing, environ)
+    scheme = "https" if certificate else "http"
+    tracing = make_tracing(plan.config.tracing, environ, scheme=scheme)
     async with AsyncExitStack() as stack:
         source = Source(reread, directories, environ)
         fleet = Fleet(

@@ -27,8 +27,13 @@ class Tracing:
     spans: SpanWriter | None = None
 
 
-def make_tracing(config: TracingConfig, environ: Mapping[str, str]) -> Tracing:
-    """Empty where no collector is named. Raises FleetError if one is and cannot be used."""
+def make_tracing(
+    config: TracingConfig, environ: Mapping[str, str], *, scheme: str = "http"
+) -> Tracing:
+    """Empty where no collector is named. Raises FleetError if one is and cannot be used.
+
+    `scheme` is what the fleet's clients speak.
+    """
     wanted = choices(config, environ)
     exporter = _exporter(wanted) if wanted is not None else None
     if wanted is None or exporter is None:
@@ -41,6 +46,7 @@ def make_tracing(config: TracingConfig, environ: Mapping[str, str]) -> Tracing:
         batch=wanted.batch,
         pause_s=wanted.pause_s,
         clock=time.monotonic,
+        scheme=scheme,
     )
     return Tracing(Traces(wanted.sampling, rng), writer)
 

@@ -64,13 +64,16 @@ class Span:
     failed: bool
 
 
-def spans(trace: Trace, record: RequestRecord) -> tuple[Span, ...]:
-    """The request's own span, then one for each attempt, in their order."""
+def spans(trace: Trace, record: RequestRecord, scheme: str = "http") -> tuple[Span, ...]:
+    """The request's own span, then one for each attempt, in their order.
+
+    `scheme` is that of the address which the fleet listens on.
+    """
     attempts = (_attempt(trace, record, number) for number in range(len(trace.tries)))
-    return (_request(trace, record), *attempts)
+    return (_request(trace, record, scheme), *attempts)
 
 
-def _request(trace: Trace, record: RequestRecord) -> Span:
+def _request(trace: Trace, record: RequestRecord, scheme: str) -> Span:
     return Span(
         name=f"{record.method} {record.route}",
         kind=Kind.SERVER,
@@ -81,7 +84,7 @@ def _request(trace: Trace, record: RequestRecord) -> Span:
         flags=trace.flags,
         start_ns=_ns(record.arrived_s),
         end_ns=_ns(record.arrived_s + record.total_s),
-        attributes=_of_request(record),
+        attributes=_of_request(record, scheme),
         events=_first_byte(record),
         failed=record.ending in _LOST or record.status >= 500,
     )
@@ -114,10 +117,10 @@ def _attempt(trace: Trace, record: RequestRecord, number: int) -> Span:
     )
 
 
-def _of_request(record: RequestRecord) -> dict[str, Value]:
+def _of_request(record: RequestRecord, scheme: str) -> dict[str, Value]:
     told: dict[str, Value] = {
         "http.request.method": record.method,
-        "url.scheme": "http",
+        "url.scheme": scheme,
         "url.path": record.route,
         "client.address": record.client,
         "http.request.body.size": record.request_bytes,

@@ -32,7 +32,7 @@ class SpanWriter:
 
     No call but `close` waits. Beyond `waiting` requests, and where the collector takes none, what
     comes is dropped and counted. `pause_s` lies between two batches that are not full. `clock`
-    gives monotonic seconds.
+    gives monotonic seconds. `scheme` is what the fleet's clients speak, http or https.
     """
 
     def __init__(
@@ -43,12 +43,14 @@ class SpanWriter:
         batch: int,
         pause_s: float,
         clock: Callable[[], float],
+        scheme: str = "http",
     ) -> None:
         self._exporter = exporter
         self._waiting = waiting
         self._batch = batch
         self._pause_s = pause_s
         self._clock = clock
+        self._scheme = scheme
         self._queue: SimpleQueue[tuple[Trace, RequestRecord] | None] = SimpleQueue()
         self._overflowed = 0  # counted by the caller's thread, the others by the writer's
         self._lost = 0
@@ -116,7 +118,7 @@ class SpanWriter:
         if ended is None:
             return []
         try:
-            return list(spans(*ended))
+            return list(spans(*ended, self._scheme))
         except Exception as error:  # noqa: BLE001 - whatever a request was, the next is traced
             self._lost += 1 + len(ended[0].tries)
             self._why = repr(error)

@@ -45,6 +45,18 @@ def writer(exporter, *, waiting=100, batch=4, pause_s=0.0):
     return SpanWriter(exporter, waiting=waiting, batch=batch, pause_s=pause_s, clock=time.monotonic)
 
 
+def test_spans_say_what_the_fleets_clients_speak():
+    exporter = Exporter()
+    exporter.go.set()
+    usual = {"waiting": 9, "batch": 9, "pause_s": 0.0, "clock": time.monotonic}
+    for scheme in ("http", "https"):
+        one = SpanWriter(exporter, **usual, scheme=scheme)
+        one.add(ended(1))
+        one.close()
+    requests = [batch[0].attributes["url.scheme"] for batch in exporter.batches]
+    assert requests == ["http", "https"]
+
+
 def test_every_span_is_sent_once_in_batches():
     exporter = Exporter()
     exporter.go.set()
