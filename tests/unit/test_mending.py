@@ -122,6 +122,22 @@ def test_one_on_the_cpu_that_somebody_else_restarts_while_it_drains_is_not_resta
     run(check())
 
 
+def test_of_several_on_the_cpu_one_at_a_time_is_restarted():
+    """What hit them all at once, such as a driver, must not leave clients with nobody."""
+
+    async def check():
+        sick = Sick()
+        mending, other = sick.mending(), sick.state.instances["b"]
+        assert mending.offload(sick.it, "on the CPU")
+        assert not mending.offload(other, "on the CPU")
+        while mending.under_way(sick.it):
+            await asyncio.sleep(0.1)
+        assert mending.offload(other, "on the CPU")
+        await mending.close()
+
+    run(check())
+
+
 def test_one_on_the_cpu_whose_requests_take_longer_than_the_drain_is_let_be():
     async def check():
         sick = Sick()

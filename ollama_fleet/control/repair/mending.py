@@ -50,11 +50,12 @@ class Mending:
     def offload(self, instance: Instance, finding: str) -> bool:
         """Begin to restart one that runs on the CPU what its GPUs have room for.
 
-        False if it is being repaired, or has been restarted for that of late.
+        False if it has been restarted for that of late, or while any is being repaired: it serves,
+        if slowly, and where a driver's trouble has hit them all not all may be gone at once.
         """
         now_s, cooldown_s = self._clock(), self._settings.cooldown_s
         past = self._past[instance, Reason.OFFLOAD]
-        if instance in self._running or wait_s(Stage.RESTART, past, now_s, cooldown_s):
+        if self._running or wait_s(Stage.RESTART, past, now_s, cooldown_s):
             return False
         self._begin(instance, finding, self._mend_offload)
         return True
