@@ -49,6 +49,7 @@ class Fleet:
         *,
         keys: Keys,
         source: Source,
+        told: Told,
         certificate: Certificate | None = None,
     ) -> None:
         config = plan.config
@@ -56,7 +57,7 @@ class Fleet:
         self._directories = directories
         self._stack = stack
         self._clock = time.monotonic
-        self._told = Told()
+        self._told = told
         self.state = State(plan.placement)
         self._session = new_session()
         self._prober = Prober(

@@ -18,6 +18,7 @@ from ollama_fleet.fleet.prepare import install_models, prepared, require_free, r
 from ollama_fleet.fleet.process import new_loop, raise_file_limit
 from ollama_fleet.fleet.reloading import Source
 from ollama_fleet.fleet.running import Fleet
+from ollama_fleet.fleet.telling import Told
 from ollama_fleet.fleet.tracing import make_tracing
 
 log = logging.getLogger(__name__)
@@ -51,6 +52,8 @@ async def _serve(
     reread: Callable[[], Loaded],
 ) -> None:
     become_subreaper()
+    told = Told()
+    told.hold_on()
     for line in await sweep(directories.runs, grace_s=loaded.config.supervision.stop_timeout_s):
         log.warning("left over from an earlier fleet: %s", line)
     require_free(loaded.config.listen)
@@ -64,7 +67,14 @@ async def _serve(
     async with AsyncExitStack() as stack:
         source = Source(reread, directories, environ)
         fleet = Fleet(
-            plan, directories, stack, tracing, keys=keys, source=source, certificate=certificate
+            plan,
+            directories,
+            stack,
+            tracing,
+            keys=keys,
+            source=source,
+            told=told,
+            certificate=certificate,
         )
         await fleet.start()
         await fleet.until_told_to_stop()

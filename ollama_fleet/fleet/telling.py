@@ -15,9 +15,15 @@ class Told:
     def __init__(self) -> None:
         self._to_stop = asyncio.Event()
         self.now = asyncio.Event()
+        self._hung_up = asyncio.Event()
+
+    def hold_on(self) -> None:
+        """Note a SIGHUP, on the running loop, until there is something that could reload."""
+        if not sys.stdin.isatty():
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._hung_up.set)
 
     def listen(self, reload: Callable[[], None]) -> None:
-        """Hear signals, on the running loop; SIGHUP has fleet.yaml read again.
+        """Hear signals, on the running loop; SIGHUP has fleet.yaml read again, also an earlier one.
 
         On a terminal it stops the fleet: there it means that the terminal is gone.
         """
@@ -26,6 +32,8 @@ class Told:
         loop.add_signal_handler(signal.SIGHUP, hung_up)
         for number in _STOPPING:
             loop.add_signal_handler(number, self._signalled)
+        if self._hung_up.is_set():
+            reload()
 
     async def to_stop(self) -> None:
         """Return when it is told to stop."""

@@ -31,7 +31,7 @@ def test_what_a_drained_instance_has_goes_on_and_the_rest_goes_elsewhere(fleet):
             long = asyncio.create_task(ask(session, fleet.base, MODEL, tokens=400))
             busy = await asyncio.to_thread(until, lambda: _busy(fleet), what="a request in flight")
             late = await asyncio.to_thread(
-                fleet.run, "drain", busy, "--reason", "fan", "--wait", "--timeout", "0.2",
+                fleet.run, "drain", busy, "--reason", "fan", "--timeout", "0.2",
                 check=False,
             )  # fmt: skip
             assert late.returncode == Exit.TIMEOUT
