@@ -32,4 +32,4 @@ def test_a_fleet_that_was_killed_is_stopped_like_one_that_runs():
             assert set(on.fleet.directories.runs.glob("*.json")) == set()
             await on.fleet.stop()
 
-    asyncio.run(asyncio.wait_for(play(), 80))
+    asyncio.run(asyncio.wait_for(play(), 150))

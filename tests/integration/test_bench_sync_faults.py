@@ -17,7 +17,7 @@ HOST = "127.0.0.1:1"
 
 
 def played(case):
-    row = asyncio.run(asyncio.wait_for(case, 80))
+    row = asyncio.run(asyncio.wait_for(case, 150))
     assert row.holds is not False, row.found
     assert row.figures.get("real_ollama", False) is False
     return row

@@ -88,7 +88,7 @@ def test_what_happened_is_remembered_over_a_restart_and_followed_to_the_end(cli)
 def test_an_instance_that_has_become_slow_raises_an_anomaly_that_names_it_and_ends_with_it(cli):
     """The event has the model and how long its tokens took, usually and of late."""
     cli.environ["OLLAMA_SIM_FAULTS"] = ""  # it takes others later
-    up(cli, scale="10")
+    up(cli, scale="4")  # a token takes so long that a busy machine adds little to it
     assert cli.run("pull", "tiny").code == 0
     slow = cli.status()["instances"][1]
 
@@ -111,11 +111,11 @@ def test_an_instance_that_has_become_slow_raises_an_anomaly_that_names_it_and_en
 
     load(80)
     assert told("anomaly") == []
-    faults(b"slow:factor=4")
+    faults(b"slow:factor=10")
     (anomaly,) = until(lambda: load(10) or told("anomaly"), "the anomaly", 40)
     assert (anomaly["instance"], anomaly["model"]) == (slow["name"], MODEL)
     figures = anomaly["figures"]
-    assert 2.5 < figures["now"] / figures["usual"] < 6
+    assert 2.5 < figures["now"] / figures["usual"] < 15
     assert figures["requests"] <= 32
     assert figures["learned"] >= 16
     assert anomaly["severity"] == "warning"
