@@ -10,7 +10,7 @@ from typing import Final
 from aiohttp import web
 
 from ollama_fleet.api.auth import Gate
-from ollama_fleet.api.connection import Front, Tls
+from ollama_fleet.api.connection import Crowd, Front, Tls
 from ollama_fleet.api.disks import Disks
 from ollama_fleet.api.guests import Door, Origins
 from ollama_fleet.api.watching import Watching
@@ -24,6 +24,7 @@ from ollama_fleet.state import FleetSnapshot, State
 
 _LOOK_S: Final = 0.5  # between two looks at how late the loop comes
 _DRAIN_S: Final = 1.0
+_SCRAPERS: Final = 1 / 16  # of as many connections as clients may have
 
 log = logging.getLogger(__name__)
 
@@ -37,18 +38,19 @@ async def watched(
     clock: Callable[[], float],
     *,
     gate: Gate,
+    crowd: Crowd,
     tls: Tls | None = None,
 ) -> AsyncIterator[tuple[web.RouteDef, ...]]:
     """Count what happens, and listen where the configuration says so, while the block runs.
 
-    The `gate` is the front's; with `tls` it speaks TLS there, as that does. The routes are those
-    for the control API. Raises CannotListen.
+    The `gate` and the `crowd` are the front's; with `tls` it speaks TLS there, as that does. The
+    routes are those for the control API. Raises CannotListen.
     """
     metrics = recording.metrics
 
     def page(accept: str, disks: Sequence[Disk]) -> Page:
         assert metrics is not None
-        return metrics.page(snapshot(), accept, disks)
+        return metrics.page(snapshot(), accept, disks, crowd.open)
 
     disks = Disks(config.stores)
     watching = Watching(state, page if metrics is not None else None, disks.read, clock)
@@ -57,7 +59,19 @@ async def watched(
             await stack.enter_async_context(_counting(state, metrics, clock))
         if config.metrics.listen is not None:
             address = config.metrics.listen
-            await stack.enter_async_context(_listening(config, address, watching, gate, tls))
+            hostnames = frozenset((socket.gethostname().lower(),))
+            door = Door(Origins(), hostnames if address.is_loopback else None, own_addresses)
+            front = Front(
+                watching.guarded(door, gate),
+                address.host,
+                address.port,
+                bounds=make_bounds(config.limits),
+                drain_s=_DRAIN_S,
+                crowd=crowd.part(_SCRAPERS),
+                refused=recording.refused,
+                tls=tls,
+            )
+            await stack.enter_async_context(_listening(front, address))
         yield watching.routes()
 
 
@@ -83,20 +97,8 @@ async def _look(metrics: Metrics, clock: Callable[[], float]) -> None:
 
 
 @asynccontextmanager
-async def _listening(
-    config: Config, address: Address, watching: Watching, gate: Gate, tls: Tls | None
-) -> AsyncIterator[None]:
+async def _listening(front: Front, address: Address) -> AsyncIterator[None]:
     """Answer on an address of its own, whose guests are judged as those of the front are."""
-    hostnames = frozenset((socket.gethostname().lower(),))
-    door = Door(Origins(), hostnames if address.is_loopback else None, own_addresses)
-    front = Front(
-        watching.guarded(door, gate),
-        address.host,
-        address.port,
-        bounds=make_bounds(config.limits),
-        drain_s=_DRAIN_S,
-        tls=tls,
-    )
     try:
         await front.__aenter__()
     except OSError as error:

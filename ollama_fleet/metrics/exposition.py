@@ -105,13 +105,19 @@ class Metrics:
         """Count how late the loop came to a timer."""
         self._families.lag.of[()].observe(lag_s)
 
-    def page(self, fleet: FleetSnapshot, accept: str = "", disks: Sequence[Disk] = ()) -> Page:
-        """The page for a scraper that accepts these types.
+    def page(
+        self,
+        fleet: FleetSnapshot,
+        accept: str = "",
+        disks: Sequence[Disk] = (),
+        connections: int = 0,
+    ) -> Page:
+        """The page for a scraper that accepts these types; so many clients are connected.
 
         Counts go on between the pieces; within a series they agree.
         """
         form = form_for(accept)
-        sources = replace(self._sources, disks=disks)
+        sources = replace(self._sources, disks=disks, connections=connections)
         return Page(form.content_type, self._pieces(fleet, sources, form))
 
     def configured(self, read_at_s: float | None) -> None:

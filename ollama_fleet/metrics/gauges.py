@@ -11,6 +11,7 @@ from ollama_fleet.metrics.readings import (
     CONFIG,
     DISKS,
     FLEET,
+    FRONT,
     GPUS,
     HISTORY,
     INSTANCE_GPU,
@@ -43,6 +44,7 @@ _TOLD_BY: Final = {"instance": "name", "gpu_uuid": "uuid", "store": "path"}
 def families() -> Iterator[Family]:
     """All that are shown here."""
     yield from (reading.family() for reading in FLEET)
+    yield from (reading.family() for reading in FRONT)
     yield from (reading.family() for reading in CONFIG)
     yield from (reading.family() for reading in HISTORY)
     yield from (reading.family() for reading in SPANS)
@@ -55,13 +57,17 @@ def families() -> Iterator[Family]:
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """What there is to be read besides the fleet; `log_dropped` counts lines that were lost."""
+    """What there is to be read besides the fleet; `log_dropped` counts lines that were lost.
+
+    `connections` are those of clients.
+    """
 
     configured: Configured
     log_dropped: Callable[[], int]
     history: History | None = None
     spans: Spans | None = None
     disks: Sequence[Disk] = ()
+    connections: int = 0
 
 
 def pieces(
@@ -75,6 +81,7 @@ def pieces(
 
 def _shown(fleet: FleetSnapshot, sources: Sources, model_label: Callable[[str], str]) -> Shown:
     yield from _read(FLEET, [fleet])
+    yield from _read(FRONT, [sources.connections])
     yield from _read(CONFIG, [sources.configured])
     yield from _read(INSTANCES, fleet.instances, "instance")
     yield from _read(GPUS, fleet.gpus, "gpu_uuid")

@@ -179,6 +179,14 @@ SPANS: Final[tuple[Reading[Spans], ...]] = (
     ),
 )
 
+FRONT: Final[tuple[Reading[int], ...]] = (
+    Reading(
+        "client_connections",
+        "Connections of clients that are open, idle ones and those being turned away too.",
+        lambda count: count,
+    ),
+)
+
 LOG: Final[tuple[Reading[Callable[[], int]], ...]] = (
     Reading(
         "log_dropped_lines_total",

@@ -1,9 +1,11 @@
 """A fleet under load is scraped over TCP and over its socket; promtool finds nothing amiss."""
 
+import socket
 import threading
 import urllib.error
+import urllib.parse
 import urllib.request
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 import pytest
 from fleet_process import FleetProcess, call, until
@@ -17,6 +19,7 @@ from ollama_fleet.metrics.catalogue import catalogue
 OPEN = "application/openmetrics-text; version=1.0.0"
 MODELS = ("llama3.1:8b", "qwen3:32b", "nowhere:1b")
 ANSWERS = 12
+CLIENTS, SCRAPERS = 64, 4
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +27,7 @@ def watched(tmp_path_factory):
     """A simulated fleet that has answered a dozen requests, and the address of its figures."""
     port = free_port()
     folder = tmp_path_factory.mktemp("watched")
-    config = f"metrics: {{ listen: '127.0.0.1:{port}' }}\n"
+    config = f"metrics: {{ listen: '127.0.0.1:{port}' }}\nlimits: {{ connections: {CLIENTS} }}\n"
     fleet = FleetProcess(folder, config=config, OLLAMA_SIM_TIME_SCALE="20")
     fleet.run("up", "-d", "--wait", "--simulate", "2x24GB")
     fleet.figures = f"http://127.0.0.1:{port}"
@@ -118,6 +121,39 @@ def test_a_balancer_asks_over_tcp_and_the_front_stays_ollamas_own(watched):
     for path in ("/metrics", "/readyz", "/healthz"):
         with pytest.raises(urllib.error.HTTPError, match="404"):
             call(f"{watched.base}{path}")
+
+
+def connected(fleet):
+    """How many connections of clients the page says are open."""
+    named = (s for f in parse_text(scrape(fleet)[2]) for s in f.samples)
+    return next(s.value for s in named if s.name == "ollama_fleet_client_connections")
+
+
+def test_open_connections_are_counted(watched):
+    port = urllib.parse.urlsplit(watched.base).port
+    until(lambda: connected(watched) == 0, seconds=20)
+    with ExitStack() as stack:
+        for _ in range(3):
+            stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+        until(lambda: connected(watched) == 3, seconds=20)
+    until(lambda: connected(watched) == 0, seconds=20)
+
+
+def test_who_scrapes_has_a_share_of_the_connections_too(watched):
+    """Else a stranger at that address would take the files that requests need."""
+    port = urllib.parse.urlsplit(watched.figures).port
+    with ExitStack() as stack:
+        for _ in range(SCRAPERS):
+            stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+        with pytest.raises(urllib.error.HTTPError, match="503"):
+            scrape(watched)
+    until(lambda: is_answered(watched), seconds=20)
+
+
+def is_answered(fleet):
+    with suppress(OSError):
+        return scrape(fleet)[0] == 200
+    return False
 
 
 def test_an_address_that_is_taken_is_an_error_that_names_the_key(watched, tmp_path):

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
-from ollama_fleet.api.connection import Answer, Bounds, Front, FrontRequest
+from ollama_fleet.api.connection import Answer, Bounds, Crowd, Front, FrontRequest
 from ollama_fleet.api.registry.asked import asked_for, part_of
 from ollama_fleet.api.registry.offers import Offer, Offers
 from ollama_fleet.api.registry.reach import own_address
@@ -21,6 +21,7 @@ from ollama_fleet.errors import CannotListen, StoreError
 MANIFEST: Final = "application/vnd.docker.distribution.manifest.v2+json"
 HEADER_TIMEOUT_S: Final = 10.0
 DRAIN_S: Final = 1.0
+CONNECTIONS: Final = 512  # a pull has sixteen parts on their way at once
 
 
 class Registry:
@@ -70,6 +71,7 @@ class Registry:
                     self._port,
                     bounds=Bounds(header_timeout_s=HEADER_TIMEOUT_S),
                     drain_s=DRAIN_S,
+                    crowd=Crowd(CONNECTIONS),
                 )
                 try:
                     self._front = await front.__aenter__()
