@@ -96,6 +96,16 @@ def test_a_driver_that_is_silent_takes_out_those_that_give_nothing_and_never_the
     assert box.reads(ALL_FINE) == []
 
 
+def test_a_silent_driver_takes_out_all_but_the_last_a_lost_card_the_last_too():
+    """Of a driver that answers late it is not known whether anything is lost."""
+    box = Box()
+    box.state.set_phase(box.cpu, Phase.BACKOFF, 0.0)
+    assert box.reads(*[GONE] * 5) == ["g0"]
+    assert box.reads(ALL_FINE) == []
+    box.state.set_phase(box.g0, Phase.BACKOFF, 0.0)
+    assert box.reads(ONE_LOST, ONE_LOST) == ["g1"]
+
+
 def test_what_an_operator_drained_or_put_back_is_left_as_it_is():
     box = Box()
     box.state.drain(box.g1, "by the operator")

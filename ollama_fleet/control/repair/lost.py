@@ -60,7 +60,8 @@ class LostDrains:
     """Takes instances out of rotation while a GPU of theirs is lost.
 
     One that has given a token since the last reading works: while the driver as a whole is silent
-    that is better evidence than the silence. What somebody else has drained, or puts back into
+    that is better evidence than the silence, and the last in rotation stays in it: a driver that is
+    slow to tell is no reason for an outage. What somebody else has drained, or puts back into
     rotation meanwhile, is theirs. Instances go by their names: who comes in the place of one that
     is out, as a reload has it, is out for the same reason.
     """
@@ -91,8 +92,14 @@ class LostDrains:
             if instance.name in self._drained:
                 if not reasons:
                     self._put_back(instance)
-            elif reasons and instance.drain is None and not (sample.down and works):
+                continue
+            spared = sample.down and (works or self._is_last(instance))
+            if reasons and instance.drain is None and not spared:
                 self._take_out(instance, reasons)
+
+    def _is_last(self, instance: Instance) -> bool:
+        others = (i for i in self._state.instances.values() if i is not instance)
+        return not any(other.in_rotation for other in others)
 
     def _has_given(self, instance: Instance) -> bool:
         now = self._signs.of(instance)
