@@ -10,6 +10,7 @@ import uvloop
 from ollama_fleet.bench.changing.fleet import changed_fleet
 from ollama_fleet.bench.changing.rows import killed, reloaded, terminated, upgraded
 from ollama_fleet.bench.faults.row import Row
+from ollama_fleet.bench.options import some_of
 
 NAMES: Final = ("upgrade", "F13", "F14", "F16")
 _UNDER_LOAD: Final = {"upgrade": upgraded, "F14": terminated, "F16": reloaded}
@@ -25,14 +26,8 @@ def rows(names: Sequence[str], *, streams: int, times: int) -> Iterator[Row]:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What may be said on the command line."""
-    parser.add_argument("--rows", type=_names, default=NAMES, metavar="F13,F16", help="which")
+    parser.add_argument(
+        "--rows", type=some_of(NAMES), default=NAMES, metavar="F13,F16", help="which"
+    )
     parser.add_argument("--streams", type=int, default=200)
     parser.add_argument("--times", type=int, default=50, help="kills of F13")
-    parser.add_argument("-o", "--output", choices=["table", "json"], default="table")
-
-
-def _names(text: str) -> tuple[str, ...]:
-    names = tuple(text.split(","))
-    if unknown := set(names) - set(NAMES):
-        raise argparse.ArgumentTypeError(f"no such row: {', '.join(unknown)} of {', '.join(NAMES)}")
-    return names

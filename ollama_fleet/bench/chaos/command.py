@@ -1,5 +1,6 @@
 """`scripts/soak chaos`: one run, from a fleet that starts to one that has ended."""
 
+import argparse
 import asyncio
 import os
 import time
@@ -24,6 +25,7 @@ from ollama_fleet.bench.chaos.watching import (
     slope_mib_per_min,
     watch,
 )
+from ollama_fleet.bench.options import some_of
 
 CLIENTS: Final = 48
 _WARM_UP_S: Final = 1.0  # until connections are open that will be kept
@@ -121,3 +123,12 @@ async def _settled(fleet: ChaosFleet) -> float | None:
             return round(passed_s, 2)
         await asyncio.sleep(_LOOK_S)
     return None
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What may be said on the command line."""
+    kinds = tuple(fault.value for fault in Fault)
+    parser.add_argument("--minutes", type=float, default=30.0)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--clients", type=int, default=CLIENTS)
+    parser.add_argument("--faults", type=some_of(kinds), default=kinds, metavar="KIND,KIND")

@@ -14,6 +14,7 @@ from ollama_fleet.bench.faults.deaths import killed, killed_again_and_again, sto
 from ollama_fleet.bench.faults.fleet import FaultFleet, fault_fleet, hands_on
 from ollama_fleet.bench.faults.outage import AWAY_S, outage
 from ollama_fleet.bench.faults.row import Row
+from ollama_fleet.bench.options import some_of
 
 Trial = Callable[[FaultFleet], Awaitable[Row]]
 
@@ -52,14 +53,6 @@ async def _row(running: TemporaryFleet, trial: Trial) -> Row:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What may be said on the command line."""
-    parser.add_argument("--rows", type=_names, default=NAMES, metavar="F1,F2", help="which")
+    parser.add_argument("--rows", type=some_of(NAMES), default=NAMES, metavar="F1,F2", help="which")
     parser.add_argument("--seconds", type=float, default=KILLING_S, help="of F2")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("-o", "--output", choices=["table", "json"], default="table")
-
-
-def _names(text: str) -> tuple[str, ...]:
-    names = tuple(text.split(","))
-    if unknown := set(names) - set(NAMES):
-        raise argparse.ArgumentTypeError(f"no such row: {', '.join(unknown)} of {', '.join(NAMES)}")
-    return names

@@ -64,7 +64,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--heads", type=int, default=2000)
     parser.add_argument("--bodies", type=int, default=500)
     parser.add_argument("--silent", type=int, default=500)
-    parser.add_argument("-o", "--output", choices=["table", "json"], default="table")
 
 
 def run(options: argparse.Namespace) -> Report:

@@ -180,7 +180,6 @@ def _at(values: Sequence[float], quantile: float) -> float:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
     parser.add_argument("--seconds", type=float, default=30.0, help="of each part")
-    parser.add_argument("-o", "--output", choices=["table", "json"], default="table")
 
 
 def run(options: argparse.Namespace) -> Report:
