@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from ollama_fleet.doctor import machine, software
+from ollama_fleet.doctor import machine, privacy, software
 from ollama_fleet.doctor.check import Check
 from ollama_fleet.doctor.facts import Facts
 
@@ -19,6 +19,7 @@ _JUDGEMENTS: Final[tuple[Callable[[Facts], Iterator[Check]], ...]] = (
     machine.services,
     machine.left_over,
     machine.open_files,
+    privacy.privacy,
 )
 
 

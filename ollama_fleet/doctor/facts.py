@@ -55,6 +55,20 @@ class StoreFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class OpenFacts:
+    """A file or folder whose `mode` has permissions of `excess`, which it should not."""
+
+    path: str
+    mode: int
+    excess: int
+
+    @property
+    def writable(self) -> bool:
+        """Whether others may do more than read."""
+        return bool(self.mode & self.excess & 0o022)
+
+
+@dataclass(frozen=True, slots=True)
 class ProgramFacts:
     """The interpreter we run in, its libraries, and how many files it may open.
 
@@ -76,6 +90,7 @@ class Facts:
     bus, whatever the driver says. `misplaced` is why the groups do not fit the GPUs. `running` are
     instances that a run record says are alive, `fleet_pid` is the fleet that runs now, 0 if none
     does. `clients_wanted` may be connected under full load, of a fleet with so many `instances`.
+    `open_to_others` is what other users can get at though it is for the fleet's own.
     """
 
     binary: BinaryFacts
@@ -94,3 +109,4 @@ class Facts:
     clients_wanted: int = 0
     instances: int = 0
     fleet_pid: int = 0
+    open_to_others: tuple[OpenFacts, ...] = ()

@@ -34,6 +34,7 @@ from ollama_fleet.doctor.facts import (
     ProgramFacts,
     StoreFacts,
 )
+from ollama_fleet.doctor.privacy import open_to_others
 from ollama_fleet.errors import PlacementError
 from ollama_fleet.gpu import Inventory
 from ollama_fleet.placement import InstanceSpec, Placement, place
@@ -63,7 +64,8 @@ async def gather(
 ) -> Facts:
     """See how things stand, for at most some times `timeout_s`. Never raises.
 
-    `runs` is the folder of run records; `fleet_pid` the fleet that runs now, 0 if none does.
+    `runs` is the folder of run records, in the state folder; `fleet_pid` the fleet that runs
+    now, 0 if none does.
     """
     inventory, running = await gpus.inventory(timeout_s), tuple(_running(runs))
     ours = {fleet_pid, *(record.pid for record in running)} - {0}
@@ -93,6 +95,7 @@ async def gather(
         clients_wanted=config.limits.connections or config.queue.limit + _slots(placement),
         instances=len(placement.instances) if placement else 0,
         fleet_pid=fleet_pid,
+        open_to_others=tuple(open_to_others(config, runs.parent)),
     )
 
 

@@ -1,17 +1,21 @@
 """The doctor's judgements: what is well, what is not, and that each ill has a remedy."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ollama_fleet.config import Config, TlsConfig
 from ollama_fleet.control.orphans import RunRecord
 from ollama_fleet.control.ports import Listener
 from ollama_fleet.control.service import Service
+from ollama_fleet.directories import Directories
 from ollama_fleet.doctor import Facts, Status, checks
-from ollama_fleet.doctor.facts import BinaryFacts, PortFacts, ProgramFacts, StoreFacts
+from ollama_fleet.doctor.facts import BinaryFacts, OpenFacts, PortFacts, ProgramFacts, StoreFacts
 from ollama_fleet.doctor.gather import told_version
+from ollama_fleet.doctor.privacy import open_to_others
 from ollama_fleet.doctor.software import parse_version
 from ollama_fleet.gpu import Gpu, Inventory, Vendor
 
@@ -52,6 +56,10 @@ def binary(**changes):
     return {"binary": replace(WELL.binary, **changes), "externals": {}}
 
 
+def opened(mode):
+    return {"open_to_others": (OpenFacts("/state", mode, 0o077),)}
+
+
 def held(listener, **changes):
     return {"ports": (replace(IN_USE, holder=listener),), **changes}
 
@@ -62,6 +70,8 @@ def held(listener, **changes):
         (program(python=(3, 10, 9)), "python", "fail", ["3.10.9", "3.11"]),
         (program(yaml_in_c=False), "yaml", "warn", ["C loader", "PyYAML"]),
         (program(uvloop=""), "uvloop", "warn", ["pip install uvloop"]),
+        (opened(0o755), "privacy", "warn", ["read /state", "0755", "chmod 0700 /state"]),
+        (opened(0o777), "privacy", "warn", ["change /state"]),
         (program(files=1024), "open files", "warn", ["1024", "456", "1200", "LimitNOFILE"]),
         (binary(path="", version=""), "ollama", "fail", ["`ollama`", "ollama.com/download"]),
         (binary(version="", trouble="it hangs"), "ollama", "warn", ["unknown", "it hangs"]),
@@ -262,3 +272,26 @@ def test_the_version_is_the_programs_own_not_that_of_a_server_it_reached(output,
 )
 def test_versions_are_numbers_or_unknown(text, numbers):
     assert parse_version(text) == numbers
+
+
+@pytest.mark.parametrize(
+    ("folder", "key", "expected"),
+    [
+        (0o700, 0o600, []),
+        (0o700, 0o640, []),
+        (0o755, 0o600, ["state"]),
+        (0o730, 0o600, ["state"]),
+        (0o700, 0o644, ["fleet.key"]),
+        (0o777, 0o666, ["state", "fleet.key"]),
+    ],
+)
+def test_what_others_can_get_at_is_seen(tmp_path, folder, key, expected):
+    """A folder that was there keeps its mode; of a key a group may be let in on purpose."""
+    state, cert = tmp_path / "state", tmp_path / "fleet.pem"
+    state.mkdir()
+    cert.with_suffix(".key").touch()
+    Directories(state, tmp_path / "socket").create()
+    state.chmod(folder)
+    cert.with_suffix(".key").chmod(key)
+    config = Config(tls=TlsConfig(cert=cert, key=cert.with_suffix(".key")))
+    assert [Path(found.path).name for found in open_to_others(config, state)] == expected
