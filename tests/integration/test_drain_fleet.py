@@ -28,12 +28,17 @@ def given(fleet):
 def test_what_a_drained_instance_has_goes_on_and_the_rest_goes_elsewhere(fleet):
     async def scenario():
         async with aiohttp.ClientSession() as session:
-            long = asyncio.create_task(ask(session, fleet.base, MODEL, tokens=400))
-            busy = await asyncio.to_thread(until, lambda: _busy(fleet), what="a request in flight")
-            late = await asyncio.to_thread(
-                fleet.run, "drain", busy, "--reason", "fan", "--timeout", "0.2",
-                check=False,
-            )  # fmt: skip
+            for tokens in (400, 1600, 6400):  # a busy machine comes too late for a short one
+                long = asyncio.create_task(ask(session, fleet.base, MODEL, tokens=tokens))
+                busy = await asyncio.to_thread(until, lambda: _busy(fleet), what="one in flight")
+                late = await asyncio.to_thread(
+                    fleet.run, "drain", busy, "--reason", "fan", "--timeout", "0.2",
+                    check=False,
+                )  # fmt: skip
+                if late.returncode == Exit.TIMEOUT:
+                    break
+                await long
+                await asyncio.to_thread(fleet.run, "undrain", busy)
             assert late.returncode == Exit.TIMEOUT
             assert f"1 at {busy}" in late.stderr
             before = await asyncio.to_thread(given, fleet)

@@ -74,12 +74,23 @@ def test_what_is_asked_for_is_told_oldest_first(tmp_path, query, numbers):
 
 @pytest.mark.parametrize(
     "query",
-    [{"limit": "x"}, {"limit": 3001}, {"limit": -1}, {"after": ""}, {"kind": "no"}, {"since": "y"}],
+    [{"limit": "x"}, {"limit": 3001}, {"limit": -1}, {"after": ""}, {"since": "y"}],
 )
 def test_what_cannot_be_meant_is_refused(tmp_path, query):
     async def check():
         async with served(tmp_path, Events()) as ask, ask(**query) as answer:
             assert answer.status == 400
+
+    run(check())
+
+
+def test_a_kind_that_is_none_is_refused_and_where_they_are_listed_is_said(tmp_path):
+    async def check():
+        async with served(tmp_path, Events()) as ask, ask(kind="anomally") as answer:
+            told = await answer.json()
+            assert answer.status == 409
+        assert "anomally" in told["error"]
+        assert told["hint"] == "docs/events.md lists them", "there are two that are as near"
 
     run(check())
 

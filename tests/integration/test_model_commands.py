@@ -292,7 +292,8 @@ def test_a_model_is_shown_in_the_words_of_an_instance_that_has_it(tmp_path):
 def test_an_error_is_told_in_its_own_words_where_it_has_some(tmp_path, body, told):
     async def check():
         async with Backend(answer(400, body)) as backend, commanded(backend, folder=tmp_path) as at:
-            assert await at.ask("/v1/show", model="m") == (409, [{"error": told, "hint": ""}])
+            refusal = {"error": told, "hint": "", "exit_code": 1}
+            assert await at.ask("/v1/show", model="m") == (409, [refusal])
 
     run(check())
 
