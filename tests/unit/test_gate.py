@@ -220,6 +220,7 @@ def test_a_context_is_bounded_where_any_option_may_be_set():
         (Caller("root"), True),
         (Caller("ann", Role.USER), False),
         (Caller("ann", Role.USER, Models.named(["other"])), False),
+        (Caller("ann", Role.USER, Models.named(["big:*"])), False),
         (Caller("ann", Role.USER, Models.named(["big:cloud"])), True),
     ],
 )

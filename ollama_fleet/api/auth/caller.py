@@ -74,10 +74,10 @@ class Caller:
         """Whether the model of a key is for it, to see and to ask.
 
         One of Ollama's cloud spends the account that the fleet is signed in to: it is for admins,
-        and for keys that name it.
+        and for keys that name it: any tag of a family does not mean those that cost money.
         """
-        if is_cloud(key) and self.role is not Role.ADMIN and not self.models:
-            return False
+        if is_cloud(key) and self.role is not Role.ADMIN:
+            return key in self.models.keys
         return self.models.allow(key)
 
 
