@@ -109,7 +109,7 @@ class Keys:
         self.gate.renew(found)
         return Notice(
             kind=Kind.KEYS_READ,
-            text=f"{len(found.callers)} keys are valid now",
+            text=f"the keys have changed; valid now: {len(found.callers)}",
             figures={"keys": len(found.callers)},
         )
 

@@ -87,6 +87,7 @@ def test_keys_that_are_read_while_fleet_yaml_changes_go_by_what_it_says_now(
 
     bob = asyncio.run(change())
     assert told[0].kind is Kind.KEYS_READ
+    assert told[0].text == f"the keys have changed; valid now: {told[0].figures['keys']}"
     assert keys.gate.enter(bob, "/api/chat", by_own_name=True).bounds.max_context == 99
 
 

@@ -1,5 +1,7 @@
 """`fleet status`, also `fleet ps`: the instances and what they do."""
 
+from collections.abc import Iterator
+
 import click
 
 from ollama_fleet.cli import snapshots
@@ -57,48 +59,38 @@ def command(options: Options) -> int:
 def show(snapshot: snapshots.Snapshot, *, wide: bool) -> str:
     """A line about the fleet, a table of its instances, and why those that are not up are not."""
     rows = [_row(snapshot, i, wide=wide) for i in snapshot["instances"]]
-    whys = [
-        line
-        for i in snapshot["instances"]
-        if i["cause"] and not snapshots.is_ready(i)
-        for line in (f"{i['name']}: {clean(i['cause'])}", *_last_words(i))
-    ]
-    ejections = [
-        f"{i['name']} has failed requests and gets none for {show_duration(i['ejected_s'])}: "
-        f"{clean(i['ejected'])}"
-        for i in snapshot["instances"]
-        if i.get("ejected_s")
-    ]
-    drains = [
-        f"{i['name']} is given no requests: {clean(i['drain'])}"
-        for i in snapshot["instances"]
-        if i.get("drain") is not None
-    ]
-    outdated = [i["name"] for i in snapshot["instances"] if i.get("outdated")]
-    older = (
-        [f"the ollama binary was replaced: `fleet restart {' '.join(outdated)}` takes the new one"]
-        if outdated
-        else []
-    )
-    pulls = [_pull(pull) for pull in snapshot["pulls"]]
-    reloads = [
-        f"reloading {clean(model)} on {i['name']}: its weights were replaced"
-        for i in snapshot["instances"]
-        for model in i["reloading"]
-    ]
-    gpu_error = [f"GPU readings: {clean(snapshot['gpu_error'])}"] if snapshot["gpu_error"] else []
     columns = _COLUMNS + _WIDE if wide else _COLUMNS
-    remarks = [
-        *whys,
-        *drains,
-        *older,
-        *ejections,
-        *pulls,
-        *reloads,
-        *gpu_error,
-        *(map(clean, dict.fromkeys(snapshot["notes"])) if wide else ()),
-    ]
-    return "\n".join([_headline(snapshot), table(columns, rows), *remarks])
+    notes = map(clean, dict.fromkeys(snapshot["notes"])) if wide else ()
+    return "\n".join([_headline(snapshot), table(columns, rows), *_remarks(snapshot), *notes])
+
+
+def _remarks(snapshot: snapshots.Snapshot) -> Iterator[str]:
+    """What a column has no room for."""
+    instances = snapshot["instances"]
+    for instance in instances:
+        yield from _reasons(instance)
+    outdated = " ".join(i["name"] for i in instances if i.get("outdated"))
+    if outdated:
+        yield f"the ollama binary was replaced: `fleet restart {outdated}` takes the new one"
+    yield from map(_pull, snapshot["pulls"])
+    for instance in instances:
+        for model in instance["reloading"]:
+            yield f"reloading {clean(model)} on {instance['name']}: its weights were replaced"
+    if snapshot["gpu_error"]:
+        yield f"GPU readings: {clean(snapshot['gpu_error'])}"
+
+
+def _reasons(instance: snapshots.Instance) -> Iterator[str]:
+    """Why it is given no requests."""
+    name = instance["name"]
+    if instance["cause"] and not snapshots.is_ready(instance):
+        yield f"{name}: {clean(instance['cause'])}"
+        yield from _last_words(instance)
+    if instance.get("drain") is not None:
+        yield f"{name} is given no requests: {clean(instance['drain'])}"
+    if instance.get("ejected_s"):
+        left = show_duration(instance["ejected_s"])
+        yield f"{name} has failed requests and gets none for {left}: {clean(instance['ejected'])}"
 
 
 def _last_words(instance: snapshots.Instance) -> list[str]:
