@@ -175,7 +175,7 @@ def set_up(clone, python=sys.executable):
         env={"PATH": os.environ["PATH"], "PYTHON": str(python), "PIP_NO_INDEX": "1"},
         capture_output=True,
         text=True,
-        timeout=80,
+        timeout=170,  # most of it is the making of a virtual environment
         check=False,
     )
 
