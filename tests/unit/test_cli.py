@@ -176,7 +176,6 @@ def test_a_defect_is_not_hidden(monkeypatch):
         ("logs --xyzzy", "no option is called --xyzzy; `fleet logs --help` lists them"),
         ("rm", "missing argument 'MODEL…'; `fleet rm --help` says how"),
         ("pull", "name models, or say --all; `fleet pull --help` says how"),
-        ("drain a --timeout 3s", "--timeout is how long --wait waits; say --wait, too"),
         (
             "-c new.yaml reload",
             "a fleet reads the file that it was started with; leave -c out",

@@ -46,8 +46,6 @@ def command(
     `fleet undrain`. Servers that someone else runs can be drained, too. The last ones that could
     take a request, or the requests of a model, are refused without --force.
     """
-    if timeout is not None and not wait:
-        raise click.UsageError("--timeout is how long --wait waits; say --wait, too")
     control = running()
     drained = control.drain(instances, reason=reason, force=force)
     if wait or timeout is not None:
