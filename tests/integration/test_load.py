@@ -168,7 +168,7 @@ def test_an_open_loop_sends_on_time_however_slow_the_answers_are():
     report = uvloop.run(check())
     assert (report.requests, report.errors) == (20, 0)
     assert gate.most == 20
-    assert time.monotonic() - start_s < 5
+    assert time.monotonic() - start_s < 10, "one after another they take twelve seconds"
 
 
 def test_an_open_loop_sends_no_more_than_it_may():
