@@ -145,6 +145,8 @@ class Reloading:
         """All that can be wrong is found here, before anything is changed."""
         if self._state.stopping:
             raise FleetError("the fleet is stopping")
+        if not self._supervising.started:
+            raise FleetError("the fleet is still starting", "try again in a moment")
         before, specs = self._plan, [i.spec for i in self._state.instances.values()]
         plan = await asyncio.to_thread(self._source.plan, before, specs)
         stuck = fixed(before.config, plan.config)

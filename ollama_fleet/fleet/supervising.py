@@ -58,6 +58,11 @@ class Supervising:
             start_all(tuple(self._supervisors.values()), key_file), name="start"
         )
 
+    @property
+    def started(self) -> bool:
+        """Whether it has begun."""
+        return self._launcher is not None
+
     async def restart(self, names: Sequence[str], *, together: bool = False) -> Restarted:
         """Restart instances, each drained first; all of them if none is named.
 
