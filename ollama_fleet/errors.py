@@ -182,6 +182,12 @@ class ConnectFailed(Failure):
         self.sent = sent
 
 
+class OutOfSockets(Failure):
+    """This machine has none to spare: files, ports or memory ran out. No instance is to blame."""
+
+    status = 503
+
+
 class Overloaded(Failure):
     """The instance answered 503: its own queue is full."""
 

@@ -9,7 +9,7 @@ import msgspec
 
 from ollama_fleet.api.connection import Answer
 from ollama_fleet.api.underway import TooMany
-from ollama_fleet.errors import Failure, FirstByteTimeout
+from ollama_fleet.errors import Failure, FirstByteTimeout, OutOfSockets
 from ollama_fleet.router.admission import (
     DeadlineUnmet,
     NobodyLeft,
@@ -89,7 +89,7 @@ def failure(dialect: Dialect, reason: Failure, *, request_id: str = "") -> Answe
 def _told(reason: Failure) -> str:
     if isinstance(reason, QueueFull):
         return BUSY
-    if isinstance(reason, QueueTimeout | DeadlineUnmet | NobodyLeft):
+    if isinstance(reason, QueueTimeout | DeadlineUnmet | NobodyLeft | OutOfSockets):
         return f"server busy, please try again: {reason}"
     if isinstance(reason, TenantLimit | TooMany):
         return f"too many requests: {reason}"

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterable
 
-from ollama_fleet.errors import ClientGone, Failure, ModelMissing
+from ollama_fleet.errors import ClientGone, Failure, ModelMissing, OutOfSockets
 from ollama_fleet.gpu import GpuSample
 from ollama_fleet.placement import Placement
 from ollama_fleet.state import memory
@@ -138,7 +138,7 @@ class State(Members):
                 tell(lease)
 
     def outcome(self, lease: Lease, outcome: Completed | Failure) -> None:
-        """Say how an attempt ended. A client that left is nobody's failure."""
+        """Say how an attempt ended. A client that left is nobody's failure, our lack is ours."""
         instance, runner, residency = lease.instance, lease.runner, lease.residency
         if isinstance(outcome, Completed):
             if runner and residency and not runner.loading and not runner.has(residency.profile):
@@ -146,7 +146,7 @@ class State(Members):
                 self._rosters.loads(instance, residency.weights)
         elif isinstance(outcome, ModelMissing):
             self.set_stored(instance, [m for m in instance.stored.values() if m.key != lease.key])
-        elif not isinstance(outcome, ClientGone):
+        elif not isinstance(outcome, ClientGone | OutOfSockets):
             instance.failures += 1
         for tell in self.on_outcome:
             tell(lease, outcome)

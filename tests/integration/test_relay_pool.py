@@ -1,7 +1,14 @@
 """The connections that are kept to an instance, on real sockets."""
 
 import asyncio
+import os
+import resource
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
+import pytest
+
+from ollama_fleet.errors import OutOfSockets
 from ollama_fleet.router.relay.pool import Pool
 
 
@@ -37,5 +44,32 @@ def test_requests_that_need_a_new_connection_leave_no_more_of_them_than_ran_at_o
             pool.close()
             await until(lambda: len(ended) == 10)
             await asyncio.gather(*(writer.wait_closed() for writer in ended))
+
+    asyncio.run(run())
+
+
+@contextmanager
+def no_files():
+    """This process can open no other file."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    highest = max(int(each.name) for each in Path("/proc/self/fd").iterdir())
+    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1, limits[1]))
+    taken = []
+    try:
+        with suppress(OSError):
+            while True:
+                taken.append(os.dup(0))
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        for each in taken:
+            os.close(each)
+
+
+def test_a_router_without_files_does_not_take_its_instance_for_dead():
+    async def run():
+        pool = Pool("http://127.0.0.1:9", connect_timeout_s=5.0, clock=lambda: 0.0)
+        with no_files(), pytest.raises(OutOfSockets, match="open files"):
+            await pool.connect()
 
     asyncio.run(run())

@@ -15,6 +15,7 @@ from ollama_fleet.errors import (
     ConnectFailed,
     FirstByteTimeout,
     ModelMissing,
+    OutOfSockets,
     Overloaded,
     StreamBroken,
     UpstreamFailed,
@@ -88,7 +89,13 @@ def test_who_loses_three_connections_gets_nothing_for_five_seconds():
 
 
 @pytest.mark.parametrize(
-    "outcome", [ClientGone("gone"), ModelMissing("no such model"), UpstreamFailed("500")]
+    "outcome",
+    [
+        ClientGone("gone"),
+        ModelMissing("no such model"),
+        UpstreamFailed("500"),
+        OutOfSockets("too many open files"),
+    ],
 )
 def test_nobody_is_blamed_for_a_client_a_missing_model_or_an_error_that_nobody_did_better(outcome):
     ward = Ward()

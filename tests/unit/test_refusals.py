@@ -5,7 +5,7 @@ import json
 import pytest
 
 from ollama_fleet.api import answers
-from ollama_fleet.errors import ConnectFailed
+from ollama_fleet.errors import ConnectFailed, OutOfSockets
 from ollama_fleet.router.admission import (
     DeadlineUnmet,
     NobodyLeft,
@@ -21,7 +21,7 @@ def refused(failure, retry_after_s=0.0, dialect=Dialect.OLLAMA):
     return answers.failure(dialect, failure, request_id="r")
 
 
-@pytest.mark.parametrize("kind", [QueueFull, QueueTimeout, DeadlineUnmet, NobodyLeft])
+@pytest.mark.parametrize("kind", [QueueFull, QueueTimeout, DeadlineUnmet, NobodyLeft, OutOfSockets])
 def test_where_the_fleet_cannot_it_is_503_in_ollamas_words(kind):
     answer = refused(kind("the reason"))
     assert answer.status == 503

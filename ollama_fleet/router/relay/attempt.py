@@ -63,7 +63,12 @@ class Attempt:
             self._upstream.expire(failure)
 
     def give_back(self) -> None:
-        """Let go of the connection: kept if it may carry another request, else closed."""
+        """Let go of the connection: kept if it may carry another request, else closed.
+
+        And of the lease, which leads back here: all that a request was would wait for the garbage
+        collector, whose rounds are rare.
+        """
+        self._lease.attempt = None
         if self._upstream is not None:
             self._watch.end(self._upstream)
             self._pool.give_back(self._upstream)

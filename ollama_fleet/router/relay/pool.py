@@ -1,12 +1,18 @@
 """Idle connections to one instance, kept for the next request."""
 
 import asyncio
+import errno
 import ssl
 from collections.abc import Callable
+from typing import Final
 from urllib.parse import urlsplit
 
-from ollama_fleet.errors import ConnectFailed
+from ollama_fleet.errors import ConnectFailed, OutOfSockets
 from ollama_fleet.router.relay.upstream import Upstream
+
+_OURS: Final = frozenset(  # what this machine lacks, whoever is at the other end
+    (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL)
+)
 
 
 class Pool:
@@ -36,7 +42,7 @@ class Pool:
         return None
 
     async def connect(self) -> Upstream:
-        """Open a connection. Raises ConnectFailed: nothing was sent.
+        """Open a connection. Raises ConnectFailed, or OutOfSockets: nothing was sent.
 
         It takes the place of an idle one that its request may not use, as one that must not be sent
         twice: else each of these would leave one more.
@@ -54,6 +60,8 @@ class Pool:
             late = f"no connection within {self.connect_timeout_s:g} s"
             raise ConnectFailed(late, sent=False) from None
         except OSError as error:
+            if error.errno in _OURS:
+                raise OutOfSockets(error.strerror or str(error)) from None
             raise ConnectFailed(str(error), sent=False) from None
         return protocol
 
