@@ -34,7 +34,7 @@ from ollama_fleet.control.supervisor import Supervisor, start_all
 from ollama_fleet.errors import StartFailed
 from ollama_fleet.ollama import Ollama, new_session
 from ollama_fleet.placement import InstanceSpec, Placement
-from ollama_fleet.state import Phase, State
+from ollama_fleet.state import Phase, ResidentModel, State
 
 pytestmark = pytest.mark.usefixtures("subreaper")
 
@@ -267,6 +267,23 @@ def test_a_restart_makes_a_new_process_and_returns_when_it_is_ready(tmp_path):
             assert made.instance.phase is Phase.READY
             assert made.instance.pid != pid
             assert is_empty(pid)
+
+    asyncio.run(scenario())
+
+
+def test_what_its_last_requests_have_loaded_is_loaded_again_after_a_restart(tmp_path):
+    async def scenario():
+        async with box(tmp_path) as made:
+            await made.reaches(Phase.READY)
+            with made.state.lease(made.instance, "m"):
+                restarting = asyncio.create_task(made.supervisor.restart())
+                await made.reaches(Phase.DRAINING)
+                loaded = ResidentModel("m", "m", 1, 1, "", {})
+                made.state.set_resident(made.instance, (loaded,))
+            await restarting
+            child_says = made.supervisor._means.launcher._logs
+            await asyncio.wrap_future(child_says.flush("gpu0"))
+            assert "loaded m /api/generate" in child_says.tail("gpu0")
 
     asyncio.run(scenario())
 

@@ -221,6 +221,7 @@ class Life:
             self._means.state.on_release.remove(look)
             for wait in waits:
                 wait.cancel()
+        self.left_warm = hot(self._instance) or self.left_warm  # the last requests load models, too
 
     async def _bury(self, child: Child, end: Ending | None) -> tuple[int, ...]:
         """End whatever is left of the process; returns who would not die."""
