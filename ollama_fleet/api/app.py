@@ -29,6 +29,7 @@ from ollama_fleet.api.paths import (
     Unknown,
     locate,
 )
+from ollama_fleet.api.proxies import is_forwarded
 from ollama_fleet.api.visit import REQUEST_ID, RequestIds, Visit
 from ollama_fleet.errors import Failure, Limit
 from ollama_fleet.router.intake import BadHeader
@@ -87,7 +88,7 @@ class Api:
         path, gate = visit.place.path, self._gate
         try:
             request = visit.request
-            own = is_own_name(request.headers.get(HOST, "")) and is_own_name(request.remote)
+            own = is_own_name(request.headers.get(HOST, "")) and _is_from_here(request)
             caller = gate.enter(key, path, by_own_name=own)
             left = gate.begin(caller, path)
         except Denied as denied:
@@ -145,6 +146,12 @@ class Api:
             log.debug("answered here", extra=_about(visit) | {"status": answer.status})
         answer.headers += visit.headers
         return answer
+
+
+def _is_from_here(request: FrontRequest) -> bool:
+    """Whether nobody brings it from elsewhere: a proxy that is not trusted does not say whom."""
+    said = request.remote != request.connection.remote
+    return is_own_name(request.remote) and (said or not is_forwarded(request.headers))
 
 
 def _turned_away(status: int, methods: Collection[str]) -> Answer:

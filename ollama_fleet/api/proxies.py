@@ -67,6 +67,11 @@ class Proxies:
         return any(found.version == net.version and found in net for net in self._networks)
 
 
+def is_forwarded(headers: CIMultiDictProxy[str]) -> bool:
+    """Whether a proxy has passed a request on, and says so; whether it is trusted or not."""
+    return FORWARDED_FOR in headers or FORWARDED in headers
+
+
 def _listed(headers: CIMultiDictProxy[str]) -> Sequence[str]:
     lines = headers.getall(FORWARDED_FOR, None)
     return () if lines is None else ",".join(lines).split(",")

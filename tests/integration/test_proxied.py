@@ -1,9 +1,13 @@
 """Behind a trusted proxy: who asks is who it says, everywhere, and no instance hears of it."""
 
+import time
+
 import pytest
 import uvloop
 from router_fixtures import Backend, answer, post, routed, stream
 
+from ollama_fleet.api.auth import Gate
+from ollama_fleet.api.auth.gate import Terms
 from ollama_fleet.api.proxies import Proxies
 
 FORWARDED = (
@@ -45,3 +49,25 @@ def test_no_instance_hears_who_asked(networks):
     names = {line.partition(b":")[0].lower() for line in head.split(b"\r\n")[1:]}
     assert b"x-end" in names
     assert not [name for name in names if b"forwarded" in name or name == b"x-real-ip"]
+
+
+@pytest.mark.parametrize(
+    ("extra", "refused"),
+    [
+        (b"", False),
+        (b"X-Forwarded-For: 127.0.0.1\r\n", True),
+        (b"Forwarded: for=127.0.0.1\r\n", True),
+    ],
+)
+def test_a_proxy_that_nobody_trusts_brings_no_admins(extra, refused):
+    """It often asks for localhost, whoever has asked the proxy, and stands on this machine."""
+
+    async def check():
+        door = Gate(Terms(by_name=True), clock=time.monotonic, wall=time.time)
+        async with Backend(answer(400, b"{}")) as backend, routed(backend, gate=door) as router:
+            asked = post("/api/copy", b"{}", extra=extra).replace(b"Host: x", b"Host: localhost")
+            told = await router.exchange(asked)
+            assert told.startswith(b"HTTP/1.1 403 ") is refused, told
+            assert bool(backend.requests) is not refused
+
+    uvloop.run(check())
