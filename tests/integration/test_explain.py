@@ -69,12 +69,15 @@ def test_a_request_that_waited_for_a_place_is_told_so(fleet):
     slots = sum(i["slots"] for i in fleet.instances().values())
     for n in range(2):
         generate(fleet, f"warm-{n}", tokens=5)
-    holders = at_once(fleet, [f"long-{n}" for n in range(slots + 2)], tokens=1_500)
-    until(lambda: fleet.status()["waiting"] >= 2, what="the queue")
-    generate(fleet, "planted", tokens=5)
-    for thread in holders:
-        thread.join()
-    told = explained(fleet, "planted")
+    for turn in range(3):  # on a busy machine the long ones may have ended when it comes
+        holders = at_once(fleet, [f"long-{turn}-{n}" for n in range(slots + 2)], tokens=1_500)
+        until(lambda: fleet.status()["waiting"] >= 2, what="the queue")
+        generate(fleet, f"planted-{turn}", tokens=5)
+        for thread in holders:
+            thread.join()
+        told = explained(fleet, f"planted-{turn}")
+        if told["cause"] == "queue":
+            break
     assert told["cause"] == "queue", told["verdict"]
     assert told["verdict"].startswith("waited in the queue for ")
     assert "both instances were full when it came" in told["verdict"]
