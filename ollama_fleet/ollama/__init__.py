@@ -22,6 +22,7 @@ from ollama_fleet.ollama.answers import (
     plain_text,
     refusal,
     resident_models,
+    rows_of,
     stored_models,
     unix_s,
 )
@@ -39,7 +40,7 @@ __all__ = [
     "unix_s",
 ]
 
-_LISTING_BYTES: Final = 4 * 2**20  # ten thousand models; a longer list is no list
+_LISTING_BYTES: Final = 4 * 2**20  # ten thousand models; what is longer is no list
 _AT_ONCE_BYTES: Final = 2**17  # what is larger is read beside the loop, which has others to serve
 _ERROR_BYTES: Final = 64 * 2**10
 _ERROR_RECORD_STATUS: Final = 500  # as Ollama answers the same error to a pull that is no stream
@@ -180,7 +181,7 @@ class Ollama:
     async def _list(
         self, path: str, records: Callable[[Record], _Answer], timeout_s: float
     ) -> _Answer:
-        return await self._read("GET", path, None, lambda raw: records(decode(raw)), timeout_s)
+        return await self._read("GET", path, None, lambda raw: records(rows_of(raw)), timeout_s)
 
     async def _read(
         self,

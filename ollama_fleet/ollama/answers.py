@@ -8,6 +8,8 @@ from datetime import datetime
 from itertools import islice
 from typing import Any, Final
 
+import msgspec
+
 from ollama_fleet.errors import OllamaError
 from ollama_fleet.names import canonical
 from ollama_fleet.state import ResidentModel, StoredModel
@@ -17,6 +19,7 @@ MOST_STORED: Final = 1000
 MOST_RESIDENT: Final = 256
 """Models that can be in an instance's memory; a list of more is none."""
 
+_SHORT_BYTES: Final = 2**16  # hundreds of models: read as it is
 _TEXT_CHARS: Final = 2000
 _SIZE_LIMIT: Final = 2**63  # sizes are int64 to Ollama
 _SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
@@ -35,6 +38,25 @@ def decode(body: bytes) -> dict[str, Any]:
     if not isinstance(answer, dict):
         raise OllamaError("the answer is not a JSON object")
     return answer
+
+
+def rows_of(body: bytes) -> Record:
+    """Read a list of models; of a long one only as many rows as may count, plus one.
+
+    The others are passed over unread: what is made of them would have to be collected, too, and a
+    collection holds the loop up, whichever thread it is for. Raises OllamaError.
+    """
+    if len(body) <= _SHORT_BYTES:
+        return decode(body)
+    try:
+        rows = msgspec.json.decode(body, type=_Listing).models or []
+    except msgspec.MsgspecError as error:
+        raise OllamaError(f"the answer is no list of models: {plain(error)}") from error
+    return decode(b'{"models":[' + b",".join(map(bytes, rows[: MOST_STORED + 1])) + b"]}")
+
+
+class _Listing(msgspec.Struct):
+    models: list[msgspec.Raw] | None
 
 
 def stored_models(answer: Record) -> tuple[StoredModel, ...]:

@@ -155,7 +155,7 @@ def test_a_long_list_is_read_beside_the_loop_which_has_others_to_serve(monkeypat
     async def scenario():
         lists = [{"models": [{"name": f"m{n}"} for n in range(many)]} for many in (3, 20_000)]
         async with serving(*(ok(json.dumps(each).encode()) for each in lists)) as (client, _):
-            assert [len(await client.tags()) for _ in lists] == [3, 20_000]
+            assert [len(await client.tags()) for _ in lists] == [3, 1000]
         assert threads[0] == threading.get_ident() != threads[1]
 
     monkeypatch.setattr(ollama, "stored_models", reads)

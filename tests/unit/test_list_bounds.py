@@ -1,5 +1,7 @@
 """Lists of any length: what of them enters the state, and how much is told of it."""
 
+import json
+
 import pytest
 from fleet_fixtures import fleet
 
@@ -9,6 +11,7 @@ from ollama_fleet.ollama.answers import (
     MOST_RESIDENT,
     MOST_STORED,
     resident_models,
+    rows_of,
     stored_models,
 )
 from ollama_fleet.state import Kind
@@ -23,6 +26,22 @@ def listed(count):
 def test_of_a_store_with_more_models_than_any_the_latest_are_known():
     names = [model.name for model in stored_models(listed(MANY))]
     assert names == [f"m{n}:latest" for n in range(MOST_STORED)]
+
+
+@pytest.mark.parametrize("count", [3, MOST_STORED, MANY])
+def test_a_long_list_is_read_no_further_than_it_counts_and_means_the_same(count):
+    answer = listed(count)
+    rows = rows_of(json.dumps(answer).encode())
+    assert len(rows["models"]) == min(count, MOST_STORED + 1)
+    assert stored_models(rows) == stored_models(answer)
+
+
+@pytest.mark.parametrize(
+    "body", [b"[%s]", b'{"models": "%s"}', b'{"models": [%s', b'{"more": "%s"}']
+)
+def test_what_is_long_and_no_list_is_an_error_of_ollamas(body):
+    with pytest.raises(OllamaError):
+        stored_models(rows_of(body % (b"1" * 100_000)))
 
 
 def test_what_no_memory_holds_is_no_list_of_what_is_in_it():
