@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import ClassVar
 
+from ollama_fleet.api.connection.crowd import site
 from ollama_fleet.errors import Failure, Limit
 
 
@@ -21,7 +22,7 @@ def anyone(_client: str) -> int | None:
 class UnderWay:
     """Counts requests by client, a key's owner or an address; `most_of` says how many it may have.
 
-    None is for any number.
+    None is for any number. Addresses of one IPv6 network count as one.
     """
 
     __slots__ = ("_most_of", "_of")
@@ -32,15 +33,15 @@ class UnderWay:
 
     def begin(self, client: str) -> None:
         """A request begins. Raises TooMany; then it is none."""
-        count, most = self._of.get(client, 0), self._most_of(client)
+        owner, most = site(client), self._most_of(client)
+        count = self._of.get(owner, 0)
         if most is not None and count >= most:
             raise TooMany(f"{count} of this client's are under way already")
-        self._of[client] = count + 1
+        self._of[owner] = count + 1
 
     def end(self, client: str) -> None:
         """A request that has begun is over."""
-        count = self._of[client] - 1
-        if count:
-            self._of[client] = count
-        else:
-            del self._of[client]
+        owner = site(client)
+        self._of[owner] -= 1
+        if not self._of[owner]:
+            del self._of[owner]

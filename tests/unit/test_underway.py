@@ -26,6 +26,17 @@ def test_what_one_client_has_is_nothing_to_another():
     under_way.begin("bob")
 
 
+def test_the_addresses_of_one_ipv6_network_are_one_client():
+    """A proxy may tell of any of them: its owner has them all."""
+    under_way = UnderWay(lambda _: 1)
+    under_way.begin("2001:db8::1")
+    with pytest.raises(TooMany):
+        under_way.begin("2001:db8::2")
+    under_way.begin("2001:db8:0:1::1")
+    under_way.end("2001:db8::2")
+    under_way.begin("2001:db8::3")
+
+
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.booleans())))
 def test_a_client_never_has_more_than_it_may_nor_less_than_it_has(moves):
     under_way, having = UnderWay({"a": 1, "b": 3}.get), []

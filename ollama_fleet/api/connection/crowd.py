@@ -44,8 +44,8 @@ class Crowd:
 
     def enter(self, address: str) -> Over | None:
         """A connection comes; why it cannot stay, if so."""
-        site = _site(address)
-        count = self._of[site] = self._of.get(site, 0) + 1
+        owner = site(address)
+        count = self._of[owner] = self._of.get(owner, 0) + 1
         self.open += 1
         most = self._most_of(address)
         if most is not None and count > most:
@@ -60,14 +60,14 @@ class Crowd:
 
     def leave(self, address: str) -> None:
         """A connection of that address has gone."""
-        site = _site(address)
+        owner = site(address)
         self.open -= 1
-        self._of[site] -= 1
-        if not self._of[site]:
-            del self._of[site]
+        self._of[owner] -= 1
+        if not self._of[owner]:
+            del self._of[owner]
 
 
-def _site(address: str) -> str:
+def site(address: str) -> str:
     """Whose address it is: of IPv6 a network, for one owner has all that is in it."""
     if ":" not in address:
         return address
