@@ -216,6 +216,7 @@ def test_config_check_tells_every_mistake_and_where_it_is(tmp_path, monkeypatch,
 def test_config_show_prints_what_loads_to_the_same(tmp_path, monkeypatch, capsys):
     """What `config show` prints is a fleet.yaml of the same meaning, whatever comments it has."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("FLEET_LISTEN", raising=False)
     Path("fleet.yaml").write_text("listen: 127.0.0.1:4711\n")
     assert cli.run(["config", "show", "--origin"]) == Exit.OK
     shown = capsys.readouterr().out
