@@ -1,6 +1,5 @@
 """The command line as its users run it: whole processes, each in a state directory of its own."""
 
-import json
 import os
 import subprocess
 import sys
@@ -10,6 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ollama_fleet.bench.ports import free_port
+from ollama_fleet.cli.control import Control
+from ollama_fleet.directories import Directories
+from ollama_fleet.errors import FleetError
 
 PROFILE = """\
 name: box
@@ -104,9 +106,14 @@ class Cli:
 
     def status(self) -> dict:
         """The snapshot of the fleet, which must be running."""
-        done = self.run("status", "-o", "json")
-        assert done.out, done.err
-        return json.loads(done.out)
+        return Control(Directories.find(self.environ)).status()
+
+    def is_up(self) -> bool:
+        """Whether there is a fleet and all its instances serve."""
+        try:
+            return all(i["phase"] == "ready" for i in self.status()["instances"])
+        except FleetError:
+            return False
 
     def end(self) -> None:
         """Stop the fleet if there is one, by all means."""

@@ -31,6 +31,18 @@ def fleet(cli):
     return cli
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """One whose fleet is up, for tests that leave it as it was."""
+    cli = Cli(tmp_path_factory.mktemp("shared"))
+    try:
+        done = cli.run(*cli.up, "--wait", "--wait-timeout", "50s")
+        assert done.code == 0, done.err
+        yield cli
+    finally:
+        cli.end()
+
+
 def _is_there(pid: int) -> bool:
     """Whether a process lives; one that only waits to be fetched does not."""
     try:
@@ -70,15 +82,15 @@ def test_in_the_foreground_a_signal_stops_it_cleanly(cli, number):
     assert cli.run("status").code == 69
 
 
-def test_a_second_fleet_on_the_same_state_is_refused(fleet):
+def test_a_second_fleet_on_the_same_state_is_refused(shared):
     """Who holds the directory is told, in the foreground and from the background alike."""
-    holder = (fleet.state / "lock").read_text().strip()
+    holder = (shared.state / "lock").read_text().strip()
     for words in (["-d"], ["--no-tui"]):
-        done = fleet.run(*fleet.up, *words)
+        done = shared.run(*shared.up, *words)
         assert done.code == 75
         assert f"as pid {holder}" in done.err
         assert "; " in done.err
-    assert fleet.run("status").code == 0
+    assert shared.run("status").code == 0
 
 
 def test_why_a_fleet_does_not_start_reaches_its_user(cli):
@@ -142,9 +154,9 @@ def test_a_model_is_pulled_for_the_whole_fleet(fleet):
     assert fleet.run("pull", "-q", "tiny").out == ""
 
 
-def test_a_pull_can_be_cancelled(fleet):
+def test_a_pull_can_be_cancelled(shared):
     """Ctrl-C ends with 130 and says that nothing is lost; the fleet stops downloading."""
-    with fleet.running("pull", "huge") as process:
+    with shared.running("pull", "huge") as process:
         for line in process.stdout:
             if b'"completed"' in line:
                 break
@@ -152,13 +164,13 @@ def test_a_pull_can_be_cancelled(fleet):
         _, told = process.communicate(timeout=20)
     assert process.returncode == 130
     assert b"what was downloaded is kept" in told
-    until(lambda: not fleet.status()["pulls"], "the fleet has stopped downloading")
+    until(lambda: not shared.status()["pulls"], "the fleet has stopped downloading")
 
 
-def test_restart_replaces_the_process_that_is_named_and_no_other(fleet):
+def test_restart_replaces_the_process_that_is_named_and_no_other(shared):
     """One instance has another process and is ready again; the others are as they were."""
-    before = {i["name"]: i["pid"] for i in fleet.status()["instances"]}
-    done = fleet.run("restart", "gpu-1", "-o", "json")
+    before = {i["name"]: i["pid"] for i in shared.status()["instances"]}
+    done = shared.run("restart", "gpu-1", "-o", "json")
     assert done.code == 0
     assert json.loads(done.out) == {
         "schema_version": 1,
@@ -166,21 +178,21 @@ def test_restart_replaces_the_process_that_is_named_and_no_other(fleet):
         "failed": [],
         "left": [],
     }
-    instances = {i["name"]: i for i in fleet.status()["instances"]}
+    instances = {i["name"]: i for i in shared.status()["instances"]}
     assert [name for name, pid in before.items() if instances[name]["pid"] != pid] == ["gpu-1"]
     assert (instances["gpu-1"]["phase"], instances["gpu-1"]["starts"]) == ("ready", 2)
-    done = fleet.run("restart", "nix")
+    done = shared.run("restart", "nix")
     assert done.code == 1
     assert "nix" in done.err
     assert "gpu-0, gpu-1" in done.err
 
 
-def test_logs_are_followed_until_ctrl_c(fleet):
+def test_logs_are_followed_until_ctrl_c(shared):
     """What an instance writes after `logs -f` has begun comes out at once."""
-    with fleet.running("logs", "-f", "--tail", "0", "gpu-0") as process:
+    with shared.running("logs", "-f", "--tail", "0", "gpu-0") as process:
         os.set_blocking(process.stdout.fileno(), False)
         # Written again and again, for we cannot see when following has begun.
-        log = fleet.state / "logs" / "gpu-0.log"
+        log = shared.state / "logs" / "gpu-0.log"
 
         def seen():
             with log.open("a") as file:
@@ -284,13 +296,13 @@ def test_a_pull_on_a_terminal_has_bars(terminal):
     assert screen.process.wait(10) == 0
 
 
-def test_top_prints_one_frame_without_a_terminal(fleet):
+def test_top_prints_one_frame_without_a_terminal(shared):
     """Where nobody can press a key there is one frame, with every instance."""
-    done = fleet.run("top")
+    done = shared.run("top")
     assert done.code == 0
     assert all(name in done.out for name in ("gpu-0", "gpu-1"))
     assert "\x1b" not in done.out
-    assert json.loads(fleet.run("top", "-o", "json").out)["schema_version"] == 1
+    assert json.loads(shared.run("top", "-o", "json").out)["schema_version"] == 1
 
 
 def test_the_benchmark_of_the_command_line_measures_each_command(cli):

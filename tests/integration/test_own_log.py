@@ -34,21 +34,16 @@ def ask(cli, path="/api/generate", body=None, **headers):
         return error.code, error.headers, error.read()
 
 
-def is_up(cli):
-    done = cli.run("status", "-o", "json")
-    return done.code == 0 and all(i["phase"] == "ready" for i in json.loads(done.out)["instances"])
-
-
 def test_a_pipe_that_nobody_reads_holds_nothing_up(cli):
     """Requests are answered, and the fleet ends properly, though its log has been full for long."""
     read, write = os.pipe()
     fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, 4096)
     try:
         with cli.running(*cli.up, "--no-tui", "-v", stderr=write) as process:
-            until(lambda: is_up(cli), "a fleet that is up", 40.0)
+            until(cli.is_up, "a fleet that is up", 40.0)
             assert [ask(cli)[0] for _ in range(REQUESTS)] == [404] * REQUESTS
             assert not select.select([], [write], [], 0)[1], "the pipe is full"
-            assert is_up(cli)
+            assert cli.is_up()
             assert cli.run("down", "--timeout", "30s").code == 0
             assert process.wait(20) == 0
         os.close(write)
@@ -67,7 +62,7 @@ def test_a_pipe_that_nobody_reads_holds_nothing_up(cli):
 def test_a_fleet_runs_although_its_streams_are_closed(cli):
     """As of `fleet up >&- 2>&-`: no socket or file of its own takes a stream's place."""
     with cli.running(*cli.up, "--no-tui", preexec_fn=lambda: os.closerange(0, 3)) as process:
-        until(lambda: is_up(cli), "a fleet that is up", 40.0)
+        until(cli.is_up, "a fleet that is up", 40.0)
         for fd in range(3):
             assert Path(f"/proc/{process.pid}/fd/{fd}").readlink() == Path(os.devnull)
         assert ask(cli)[0] == 404
@@ -81,7 +76,7 @@ def test_a_reader_that_is_gone_ends_nothing(cli):
     with cli.running(*cli.up, "--no-tui", stderr=write) as process:
         os.close(write)
         os.close(read)
-        until(lambda: is_up(cli), "a fleet that is up", 40.0)
+        until(cli.is_up, "a fleet that is up", 40.0)
         assert [ask(cli)[0] for _ in range(5)] == [404] * 5
         assert cli.run("down").code == 0
         assert process.wait(20) == 0
