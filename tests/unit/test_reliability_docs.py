@@ -51,7 +51,7 @@ def _commands(script: str) -> str:
 
 def test_each_fault_and_each_figure_of_chaos_is_explained():
     calm = Aftermath(0.0, (), 0, 0, 0, None, None, 0.0)
-    figures = report((), calm, seed=1, seconds=1.0, faults={}, skipped={}).document()
+    figures = report((), calm, seed=1, seconds=1.0, faults={}, missed={}, skipped={}).document()
     told = {"lost", "doubled", "truncated_as_success", "altered"} | set(Aftermath.__slots__)
     assert told <= set(figures)
     for name in {fault.value for fault in Fault} | told:
