@@ -19,7 +19,7 @@ from ollama_fleet.directories import Directories
 from ollama_fleet.errors import NotRunning, nothing_called
 
 _COLOURS: Final = {"warning": "yellow", "error": "red"}
-_KIND_WIDTH: Final = 19
+_KIND_WIDTH: Final = 22
 
 
 def kind_names(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
