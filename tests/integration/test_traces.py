@@ -248,8 +248,8 @@ def test_a_fleet_without_traces_imports_nothing_of_opentelemetry():
     code = (
         "import sys\n"
         "from ollama_fleet.config import TracingConfig\n"
-        "from ollama_fleet.fleet import running\n"
-        "assert running.make_tracing(TracingConfig(), {}).spans is None\n"
+        "from ollama_fleet.fleet import serving\n"
+        "assert serving.make_tracing(TracingConfig(), {}).spans is None\n"
         "print([name for name in sys.modules if name.partition('.')[0] == 'opentelemetry'])\n"
     )
     done = subprocess.run(

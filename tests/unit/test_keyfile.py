@@ -95,6 +95,7 @@ def test_names_are_added_once_and_removed_by_name(tmp_path):
     ("change", "told"),
     [
         ({"name": "1.2.3.4"}, "'1.2.3.4' is no name"),
+        ({"name": "Localhost"}, "'Localhost' is no name"),
         ({"name": "a b"}, "is no name"),
         ({"digest": "ab"}, "`digest` is no 64 hex digits"),
         ({"requests": "lots"}, "'lots' is not a rate"),

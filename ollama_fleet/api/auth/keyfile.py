@@ -134,7 +134,7 @@ def _check(record: KeyRecord, names: set[str], callers: Mapping[bytes, Caller]) 
 
 def check_name(name: str) -> None:
     """Raise ValueError for what cannot name a key's owner: it is shown, and never an address."""
-    if _NAME.fullmatch(name) is None:
+    if _NAME.fullmatch(name) is None or name.lower() == "localhost":
         raise ValueError(
             f"{name[:70]!r} is no name: a letter, then letters, digits, dots, _ and -, 64 at most"
         )
