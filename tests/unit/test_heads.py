@@ -17,7 +17,6 @@ from ollama_fleet.api.connection.heads import (
     refusal,
 )
 
-
 HEAD_BYTES = 32 * 1024
 
 

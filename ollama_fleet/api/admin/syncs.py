@@ -38,9 +38,7 @@ class _Wanted(msgspec.Struct, rename={"origin": "from"}):
 class SyncCommands:
     """Plans syncs and carries them out. `declared` gives the models that fleet.yaml names."""
 
-    def __init__(
-        self, state: State, syncs: Syncs, declared: Callable[[], Sequence[str]]
-    ) -> None:
+    def __init__(self, state: State, syncs: Syncs, declared: Callable[[], Sequence[str]]) -> None:
         self._state, self._syncs, self._declared = state, syncs, declared
 
     def routes(self) -> tuple[web.RouteDef, ...]:
