@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import psutil
 
-from ollama_fleet.control.supervisor.silence import Silence
+from ollama_fleet.control.supervisor.silence import Silence, work_of
 
 IDLES = "import time; print(flush=True); time.sleep(600)"
 WORKS = "print(flush=True)\nwhile True: pass"
@@ -41,7 +41,7 @@ def has_worked(pid, cpu_s):
 def test_each_probe_without_an_answer_counts_of_a_process_that_does_nothing():
     async def check():
         with instance(IDLES) as it:
-            silence = Silence(it)
+            silence = Silence(work_of(it))
             for now_s in (0.0, 1.0, 2.0):
                 await silence.goes_on(now_s)
             assert (silence.probes, silence.weight) == (3, 3)
@@ -56,7 +56,7 @@ def test_one_that_works_is_given_several_times_as_many():
 
     async def check():
         with instance(WORKS) as it:
-            silence = Silence(it)
+            silence = Silence(work_of(it))
             for now_s in (0.0, 1.0, 2.0):
                 await silence.goes_on(now_s)
                 await asyncio.to_thread(has_worked, it.pid, 0.2)

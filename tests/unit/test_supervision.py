@@ -3,6 +3,7 @@
 import asyncio
 import math
 import random
+import sys
 
 import pytest
 from fleet_fixtures import stored
@@ -70,6 +71,7 @@ class Script:
         self.children, self.started_at_s, self.loaded, self.options = [], [], [], []
         self.refuses = set()
         self.freed_after_s = 0.0
+        self.works = None
 
     def start(self, _name, _argv, _environment):
         self.started_at_s.append(now())
@@ -79,6 +81,9 @@ class Script:
     async def read_gpus(self):
         held = now() < self.freed_after_s
         return GpuSample((GpuReading("GPU-1", pids=(100,) if held else ()),))
+
+    async def work(self, _now_s):
+        return self.works
 
     async def version(self, *, timeout_s):
         if self.deaf or now() < self.started_at_s[-1] + self.answers_after_s:
@@ -103,7 +108,7 @@ def _no_sockets(monkeypatch):
 def make(tmp_path):
     """Make a supervisor with its script and its state."""
 
-    def made(name="gpu0", preload=(), gpus=(), argv=("ollama", "serve"), **settings):
+    def made(name="gpu0", preload=(), gpus=(), argv=(sys.executable, "serve"), **settings):
         spec = InstanceSpec(name, "g", "127.0.0.1", 1, 1, "/store", gpus=gpus, preload=preload)
         script, state = Script(), State(Placement((spec,)))
         supervisor = Supervisor(
@@ -117,6 +122,7 @@ def make(tmp_path):
             clock=now,
             rng=random.Random(7),
             read_gpus=script.read_gpus,
+            work=lambda _: script.work,
         )
         script.state, script.instance = state, state.instances[name]
         return supervisor, script
@@ -377,6 +383,7 @@ def test_a_program_that_was_replaced_is_told_of_until_it_runs(make, tmp_path):
     async def scenario():
         program = tmp_path / "ollama"
         program.write_text("one")
+        program.chmod(0o700)
         supervisor, script = make(argv=(str(program), "serve"))
         told = []
         script.state.on_notice.append(told.append)
@@ -388,6 +395,7 @@ def test_a_program_that_was_replaced_is_told_of_until_it_runs(make, tmp_path):
         await passes(10)
         assert not script.instance.outdated, "there is none to be taken"
         program.write_text("the next one")
+        program.chmod(0o700)
         await passes(10)
         assert script.instance.outdated
         await supervisor.restart()

@@ -21,6 +21,7 @@ from ollama_fleet.config import SupervisionConfig
 from ollama_fleet.control.launcher import Launcher
 from ollama_fleet.control.supervisor.life import Client, Life, Means, Signals
 from ollama_fleet.control.supervisor.restarts import Starts, backoff
+from ollama_fleet.control.supervisor.silence import WorkSince, work_of
 from ollama_fleet.control.supervisor.vram import no_reading
 from ollama_fleet.control.supervisor.warmth import Wanted
 from ollama_fleet.errors import StartFailed
@@ -46,6 +47,7 @@ class Supervisor:
     `client` makes a client of an instance; `runs` is the directory of run records; `clock` gives
     seconds. A model in `spec.preload` may take `load_timeout_s`. `read_gpus` tells whether the
     memory of a process that has ended is free again. `warm` is to be in memory before it is ready.
+    `work` tells what its processes do.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Supervisor:
         rng: random.Random,
         load_timeout_s: float = 600.0,
         read_gpus: Callable[[], Awaitable[GpuSample]] = no_reading,
+        work: Callable[[Instance], WorkSince] = work_of,
         warm: tuple[Wanted, ...] = (),
     ) -> None:
         self.instance = instance
@@ -78,6 +81,7 @@ class Supervisor:
             load_timeout_s=load_timeout_s,
             publish=self._publish,
             read_gpus=read_gpus,
+            work=work,
         )
         self._wish = _Wish.RUN
         self._signals = Signals()

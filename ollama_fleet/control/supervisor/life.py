@@ -14,7 +14,7 @@ from ollama_fleet.control.ports import find_listener, is_free
 from ollama_fleet.control.processes import living_members
 from ollama_fleet.control.supervisor.endings import Ending, explain
 from ollama_fleet.control.supervisor.program import Identity, identity, replaced
-from ollama_fleet.control.supervisor.silence import Silence
+from ollama_fleet.control.supervisor.silence import Silence, WorkSince
 from ollama_fleet.control.supervisor.vram import command_of, describe, until_freed
 from ollama_fleet.control.supervisor.warmth import Wanted, hot, order
 from ollama_fleet.errors import OllamaError
@@ -54,6 +54,7 @@ class Means:
     load_timeout_s: float
     publish: Callable[[Phase, str], None]
     read_gpus: Callable[[], Awaitable[GpuSample]]
+    work: Callable[[Instance], WorkSince]
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +174,7 @@ class Life:
 
     async def _until_deaf(self, client: Client) -> int:
         """Probe until too many probes in a row had no answer, nor any sign of work; how many."""
-        silence = Silence(self._instance)
+        silence = Silence(self._means.work(self._instance))
         while silence.weight < self._settings.probe_failures:
             self._look_at_program()
             tokens = self._instance.tokens

@@ -1,13 +1,28 @@
 """Probes that had no answer, and what they count for: more of them if a process works."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Final
 
-from ollama_fleet.control.repair.evidence import DOUBT
+from ollama_fleet.control.repair.evidence import DOUBT, Work
 from ollama_fleet.control.repair.usage import UsageMeter
 from ollama_fleet.state import Instance
 
 _WORKING: Final = 1 / DOUBT  # of a probe is what one counts while the processes work
+
+WorkSince = Callable[[float], Awaitable[Work | None]]
+"""What an instance's processes have done since it was asked before; the time is told, in s."""
+
+
+def work_of(instance: Instance) -> WorkSince:
+    """By what the kernel says of them."""
+    meter = UsageMeter()
+
+    async def since(now_s: float) -> Work | None:
+        found = await asyncio.to_thread(meter.read, {instance.name: instance.pid}, now_s)
+        return found.get(instance.name)
+
+    return since
 
 
 class Silence:
@@ -17,8 +32,8 @@ class Silence:
     since the probe before are given several times as many.
     """
 
-    def __init__(self, instance: Instance) -> None:
-        self._instance, self._meter = instance, UsageMeter()
+    def __init__(self, work: WorkSince) -> None:
+        self._work = work
         self.probes, self.weight = 0, 0.0
 
     def broken(self) -> None:
@@ -27,8 +42,6 @@ class Silence:
 
     async def goes_on(self, now_s: float) -> None:
         """One more had no answer."""
-        name, pid = self._instance.name, self._instance.pid
-        found = await asyncio.to_thread(self._meter.read, {name: pid}, now_s)
-        work = found.get(name)
+        work = await self._work(now_s)
         self.probes += 1
         self.weight += 1.0 if work is None or work.is_little else _WORKING
