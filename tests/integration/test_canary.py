@@ -327,8 +327,7 @@ def test_keys_and_prompts_stand_in_nothing_that_a_fleet_writes(cli, collector):
     log = cli.state / "logs" / "fleet.log"
     for name in ALL:
         until(lambda name=name: f"seen-{name}".encode() in log.read_bytes(), f"seen-{name}")
-    seen.append(read_all(cli, *PAST))
-    assert all(f"seen-{name}".encode() in seen[-1] for name in ALL)
+    seen.append(until(lambda: _with_all(cli), "all of them told"))  # records are written later
     assert cli.run("down").code == 0
     written = {path: path.read_bytes() for path in cli.folder.rglob("*") if path.is_file()}
     for file in ("logs/fleet.log", "history.db"):  # or there would be nothing to be found
@@ -345,6 +344,11 @@ def test_keys_and_prompts_stand_in_nothing_that_a_fleet_writes(cli, collector):
     assert b'"ann"' in seen[-1], "the key was taken, and its requests are its owner's"
     keys = {"bearer", "api key", "cookie", "proxy key", "forwarded", "fleet key", "unknown key"}
     assert keys.isdisjoint(canary.found(b"\n".join(client.told)))
+
+
+def _with_all(cli):
+    told = read_all(cli, *PAST)
+    return told if all(f"seen-{name}".encode() in told for name in ALL) else None
 
 
 def _with_requests(cli):
