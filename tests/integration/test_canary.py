@@ -195,6 +195,9 @@ def keyed(cli, client, canary):
     """Requests with a key of the fleet's own, at each place that one can have, and with others."""
     key = cli.run("keys", "add", "ann").out.strip()
     canary.places |= {"fleet key": key, "unknown key": f"fleet_{secrets.token_hex(20)}"}
+    bearer = f"Bearer {key}"
+    path, body = next(iter(bodies(canary).items()))
+    until(lambda: client.ask(path, body, Authorization=bearer) == 200, "the fleet has read the key")
     for place in ("fleet key", "unknown key"):
         word = canary(place)
         for path, body in bodies(canary).items():
@@ -288,7 +291,7 @@ def cut(hosts, client, canary):
 
 
 READS = ("/v1/status", "/v1/live", "/v1/decisions", "/v1/events", "/v1/queue", "/v1/usage")
-PAST = ("/v1/requests", "/v1/requests/seen-cut", "/v1/explain/seen-cut")
+PAST = ("/v1/requests?limit=500", "/v1/requests/seen-cut", "/v1/explain/seen-cut")
 
 
 def read_all(cli, *more):
