@@ -97,15 +97,17 @@ class HistoryFile:
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = NORMAL")
         self._db.execute(f"PRAGMA journal_size_limit = {_WAL_BYTES}")
-        for step in range(0 if is_new else version, VERSION):
-            self._upgrade(step)
+        version = 0 if is_new else version
+        if version < VERSION:
+            self._upgrade(version)
 
-    def _upgrade(self, step: int) -> None:
-        """Bring the file from version `step` to the next, wholly or not at all."""
+    def _upgrade(self, version: int) -> None:
+        """Bring the file up to date, wholly or not at all: a reader sees no version between."""
+        steps = "; ".join(UPGRADES[version:])
         try:
             self._db.executescript(
-                f"BEGIN IMMEDIATE; {UPGRADES[step]}; PRAGMA application_id = {APPLICATION_ID};"
-                f"PRAGMA user_version = {step + 1}; COMMIT;"
+                f"BEGIN IMMEDIATE; {steps}; PRAGMA application_id = {APPLICATION_ID};"
+                f"PRAGMA user_version = {VERSION}; COMMIT;"
             )
         except sqlite3.Error:
             self._db.rollback()

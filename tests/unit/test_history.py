@@ -483,6 +483,28 @@ def test_a_file_with_scores_in_the_first_form_is_read_without_them(path):
     assert recent(path, 1) == (made(scores=(), terms=()),)
 
 
+def test_no_reader_ever_sees_a_file_between_two_versions(path, monkeypatch):
+    """Whoever asks while a file is made finds none yet, or a whole one."""
+    seen, connect = set(), sqlite3.connect
+
+    def look(statement):
+        if "COMMIT" not in statement.upper():
+            try:
+                seen.add(len(recent(path, 1)))
+            except FleetError as error:
+                seen.add(str(error))
+
+    def traced(*arguments, **options):
+        db = connect(*arguments, **options)
+        if "isolation_level" in options:  # the writer's
+            db.set_trace_callback(look)
+        return db
+
+    monkeypatch.setattr(sqlite3, "connect", traced)
+    HistoryFile(path).close()
+    assert seen == {0}
+
+
 def test_a_file_of_the_second_version_is_brought_up_to_date(path):
     db = sqlite3.connect(path)
     second = f"{UPGRADES[0]}; {UPGRADES[1]}; PRAGMA application_id = {APPLICATION_ID}"
