@@ -1,10 +1,9 @@
 """An instance that can be made to hang in several ways, for repairs on virtual time."""
 
-import asyncio
 from dataclasses import replace
 
 from fleet_fixtures import fleet, resident
-from virtual_time import now
+from virtual_time import now, passes
 
 from ollama_fleet.config import RepairConfig
 from ollama_fleet.control.repair.mending import Mending
@@ -51,27 +50,27 @@ class Sick:
         assert not embeds
         self.done.append(("token", name))
         if self.ails in ("unload", "restart", "incurable"):
-            await asyncio.sleep(timeout_s)
+            await passes(timeout_s)
             raise OllamaError("no answer")
-        await asyncio.sleep(0.1)
+        await passes(0.1)
 
     async def unload(self, name, *, timeout_s):
         self.done.append(("unload", name))
         if self.ails in ("", "unload"):
             self.rows, self.ails = (), ""
         elif self.ails:
-            await asyncio.sleep(timeout_s)
+            await passes(timeout_s)
             raise OllamaError("no answer")
 
     async def look(self, instance):
-        await asyncio.sleep(0.01)
+        await passes(0.01)
         if instance is self.it:
             self.state.set_resident(instance, self.rows)
 
     async def restart(self, name):
         self.done.append(("restart", name, now()))
         self.state.set_phase(self.it, Phase.STARTING, now())
-        await asyncio.sleep(1)
+        await passes(1)
         self.it.starts += 1
         if self.ails == "incurable":
             self.state.set_phase(self.it, Phase.FAILED, now(), "it is broken")

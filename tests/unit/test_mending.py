@@ -13,7 +13,7 @@ from ollama_fleet.state import Phase
 async def mended(sick, mending):
     mending.hang(sick.it, "no token")
     while mending.under_way(sick.it):
-        await asyncio.sleep(0.1)
+        await passes(0.1)
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_it_is_given_no_requests_meanwhile_and_those_that_it_has_are_ended():
         assert sick.it not in sick.state.ready(next(iter(sick.it.stored)))
         assert all(attempt.failure for attempt in attempts)
         while mending.under_way(sick.it):
-            await asyncio.sleep(0.1)
+            await passes(0.1)
         assert sick.it in sick.state.ready(next(iter(sick.it.stored)))
 
     run(check())
@@ -81,7 +81,7 @@ def test_between_two_restarts_lies_a_cooldown_and_until_then_it_is_left_out():
         await passes(120)
         assert sick.it.drain is not None
         while mending.under_way(sick.it):
-            await asyncio.sleep(0.1)
+            await passes(0.1)
         first, second = (at_s for what, _, *at in sick.done if what == "restart" for at_s in at)
         assert second - first >= 300
 
@@ -115,7 +115,7 @@ def test_one_on_the_cpu_that_somebody_else_restarts_while_it_drains_is_not_resta
         attempt.lease.release()
         sick.it.starts += 1
         while mending.under_way(sick.it):
-            await asyncio.sleep(0.1)
+            await passes(0.1)
         assert sick.done == []
         assert sick.it.drain is None
 
@@ -131,7 +131,7 @@ def test_of_several_on_the_cpu_one_at_a_time_is_restarted():
         assert mending.offload(sick.it, "on the CPU")
         assert not mending.offload(other, "on the CPU")
         while mending.under_way(sick.it):
-            await asyncio.sleep(0.1)
+            await passes(0.1)
         assert mending.offload(other, "on the CPU")
         await mending.close()
 
@@ -145,7 +145,7 @@ def test_one_on_the_cpu_whose_requests_take_longer_than_the_drain_is_let_be():
         mending = sick.mending()
         assert mending.offload(sick.it, "on the CPU")
         while mending.under_way(sick.it):
-            await asyncio.sleep(0.1)
+            await passes(0.1)
         assert sick.done == []
         assert sick.kinds() == ["instance_repair_failed"]
         assert not mending.offload(sick.it, "on the CPU"), "not until the cooldown is over"
@@ -180,7 +180,7 @@ def test_who_comes_in_its_place_by_a_reload_meanwhile_is_in_rotation_when_the_re
         heir = sick.state.succeed(sick.it, sick.it.spec)
         assert heir.drain == "hangs: no token"
         while mending.under_way(sick.it):
-            await asyncio.sleep(0.1)
+            await passes(0.1)
         assert heir.drain is None
 
     run(check())
