@@ -11,7 +11,7 @@ def test_each_request_ends_once_whole_or_as_an_error_that_its_client_sees():
     report = run(Plan(seconds=5.0, seed=1, clients=16))
     broken = set(report.broken) - {"loop lag", "in flight"}
     assert not broken, report
-    assert report.settled_s is not None
+    assert report.aftermath.settled_s is not None
     assert report.faults["kill_fleet"] == 1
     assert len(report.faults) > 1, report.faults
     assert report.whole > 0, report

@@ -50,22 +50,18 @@ class Report:
     faults: Mapping[str, int]
     missed: Mapping[str, int]
     skipped: Mapping[str, str]
-    settled_s: float | None
-    failed_starts: tuple[str, ...]
-    unretrieved: int
-    fds_grown: int
-    processes_left: int
-    rss_slope_mib_per_min: float | None
-    loop_lag_p99_ms: float | None
-    machine_lag_p99_ms: float
+    aftermath: Aftermath
     error_kinds: Mapping[str, int] = field(default_factory=dict)
     wrong: tuple[str, ...] = ()
     broken: tuple[str, ...] = ()
     holds: bool = False
 
     def document(self) -> dict[str, Any]:
-        """The report as JSON has it."""
-        return asdict(self)
+        """The report as JSON has it: the aftermath's figures among its own."""
+        told: dict[str, Any] = {}
+        for name, value in asdict(self).items():
+            told |= value if name == "aftermath" else {name: value}
+        return told
 
 
 _SHOWN: Final = 20
@@ -101,7 +97,7 @@ def report(
         faults=dict(faults),
         missed=dict(missed),
         skipped=dict(skipped),
-        **asdict(aftermath),
+        aftermath=aftermath,
         error_kinds=dict(errors.most_common()),
         wrong=tuple(map(_told, wrong[:_SHOWN])),
         broken=broken,
