@@ -92,21 +92,35 @@ def shows(terminal, text):
     until(lambda: text in "\n".join(terminal.lines), what=repr(text))
 
 
+def is_whole(lines, columns, rows):
+    """Whether that is one frame of the dashboard and nothing else.
+
+    A look at the terminal may fall into the middle of a frame, so tests wait for this.
+    """
+    return (
+        len(lines) == rows
+        and len(lines[0]) == columns
+        and lines[0].startswith("Ollama Fleet")
+        and lines[0].endswith("up 13m20s")
+        and lines[2].startswith(" 1 overview ")
+        and lines[-1].startswith("q leave")
+        and sum(line.startswith("Ollama Fleet") for line in lines) == 1
+        and sum(line.startswith("q leave") for line in lines) == 1
+    )
+
+
 @pytest.mark.parametrize(("columns", "rows"), [(80, 24), (200, 60)])
 def test_each_view_fills_the_terminal_and_wraps_no_line(tmux, columns, rows):
     terminal = tmux(columns, rows)
     for key, said in (("3", "LOADED"), ("2", "no request"), ("6", "nothing has"), ("1", "gpu15")):
         terminal.press(key)
         shows(terminal, said)
-        lines = terminal.lines
-        assert len(lines) == rows
-        assert lines[0].startswith("Ollama Fleet")
-        assert lines[0].endswith("up 13m20s")
-        assert len(lines[0]) == columns
-        assert lines[2].startswith(" 1 overview ")
-        assert lines[-1].startswith("q leave")
-    names = [line.split()[0] for line in terminal.lines if line.startswith("gpu")]
-    assert names == [f"gpu{n}" for n in range(16)]
+        until(lambda: is_whole(terminal.lines, columns, rows), what=f"all of view {key}")
+    until(lambda: gpus_of(terminal) == [f"gpu{n}" for n in range(16)], what="each GPU once")
+
+
+def gpus_of(terminal):
+    return [line.split()[0] for line in terminal.lines if line.startswith("gpu")]
 
 
 def test_a_resize_leaves_nothing_behind(tmux):
@@ -114,10 +128,7 @@ def test_a_resize_leaves_nothing_behind(tmux):
     shows(terminal, "gpu15")
     for columns, rows in ((80, 24), (120, 40)):
         terminal.resize(columns, rows)
-        until(lambda: len(terminal.lines[0]) == columns, what=f"{columns} columns")  # noqa: B023
-        until(lambda: terminal.lines[-1].startswith("q leave"), what="the foot")
-        assert sum(line.startswith("q leave") for line in terminal.lines) == 1
-        assert sum(line.startswith("Ollama Fleet") for line in terminal.lines) == 1
+        until(lambda: is_whole(terminal.lines, columns, rows), what=f"{columns} columns")  # noqa: B023
 
 
 def test_a_storm_of_resizes_ends_in_the_last_size(tmux):
@@ -127,8 +138,7 @@ def test_a_storm_of_resizes_ends_in_the_last_size(tmux):
     for n in range(40):
         terminal.resize(1 + 7 * n % 190, 1 + 11 * n % 60)
     terminal.resize(80, 24)
-    until(lambda: len(terminal.lines[0]) == 80 and len(terminal.lines) == 24, what="its size")
-    until(lambda: terminal.lines[-1].startswith("q leave"), what="the foot")
+    until(lambda: is_whole(terminal.lines, 80, 24), what="its size")
     shows(terminal, "gpu15")
     terminal.press("q")
     until(lambda: terminal.lines[:1] == ["LEFT"], what="the terminal as it was")

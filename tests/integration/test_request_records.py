@@ -1,6 +1,7 @@
 """Each request that reaches the relay leaves one record, whatever became of it."""
 
 import asyncio
+import time
 
 import uvloop
 from router_fixtures import DONE, NDJSON, SSE, TOKEN, Backend, answer, chunk, post, reset, routed
@@ -132,9 +133,12 @@ def test_retries_are_told_apart_from_the_answer():
 
 def test_a_record_says_what_the_attempts_that_failed_took():
     """From its arrival to the last attempt, less what it waited for places."""
+    late_s = 0.2
 
     async def late_failure(_backend, _request, writer):
-        await asyncio.sleep(0.2)
+        began_s = time.monotonic()
+        while time.monotonic() < began_s + late_s:  # a timer may be early by its grain
+            await asyncio.sleep(late_s)
         writer.write(b"HTTP/1.1 500 Failed\r\nContent-Length: 2\r\n\r\n{}")
         await writer.drain()
 
@@ -142,7 +146,7 @@ def test_a_record_says_what_the_attempts_that_failed_took():
         async with Backend(late_failure) as bad, Backend(counted) as good, routed(bad, good) as one:
             await one.exchange(post("/api/generate"))
             (record,) = one.records
-        assert 0.2 <= record.failed_s <= record.total_s - record.queue_s
+        assert late_s <= record.failed_s <= record.total_s - record.queue_s
 
     run(check())
 
@@ -240,7 +244,7 @@ def test_a_record_says_how_long_the_client_kept_the_answer_waiting():
                 pass
             writer.close()
             (record,) = router.records
-        assert 0.3 <= record.stalled_s <= record.total_s
+        assert 0.29 <= record.stalled_s <= record.total_s  # a timer may be early by its grain
         assert record.ending is Ending.COMPLETED
 
     run(check())
