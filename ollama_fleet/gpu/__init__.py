@@ -18,11 +18,16 @@ class GpuKind(Enum):
     DISCRETE = "discrete"
     INTEGRATED = "integrated"
     SLICE = "slice"  # a part of a card that is addressed as a GPU of its own, as MIG instances are
+    VIRTUAL = "virtual"  # a share of a card that the host of this virtual machine gave to it (vGPU)
 
 
 @dataclass(frozen=True, slots=True)
 class GpuLink:
-    """How near another GPU is: bytes per second one way over the best path, 0 if unknown."""
+    """How near another GPU is: bytes per second one way over the best path, 0 if unknown.
+
+    `kind`, nearest first: "nvlink", "xgmi", "switch" (within PCIe switches), "bridge" (over the
+    same host bridge), "node" (within the NUMA node), "socket" (from one CPU socket to another).
+    """
 
     uuid: str
     kind: str
@@ -31,7 +36,11 @@ class GpuLink:
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """One GPU as the driver lists it. Identity is the UUID; the index is for people."""
+    """One GPU as the driver lists it. Identity is the UUID; the index is for people.
+
+    A card's index is the driver's; slices are numbered on after the last card, so that no two GPUs
+    share a number. The slices of a card share its `pci_bus_id`.
+    """
 
     uuid: str
     index: int
@@ -45,7 +54,7 @@ class Gpu:
     numa_node: int | None = None
     cpus: tuple[int, ...] = ()  # the CPUs nearest to it; empty if unknown
     display_active: bool = False
-    links: tuple[GpuLink, ...] = ()
+    links: tuple[GpuLink, ...] = ()  # to each other GPU of the inventory that the driver places
     reserved_bytes: int = 0  # memory that is not for models (a display, an operator's wish)
 
 
