@@ -90,13 +90,14 @@ class Api:
             request = visit.request
             own = is_own_name(request.headers.get(HOST, "")) and _is_from_here(request)
             caller = gate.enter(key, path, by_own_name=own)
+            if caller is ANYONE:
+                return await self._answer(visit, route)
             left = gate.begin(caller, path)
         except Denied as denied:
             return self._denied(visit, denied)
-        if caller is not ANYONE:
-            granted = (*visit.granted, *left.items())
-            client = ClientStream(visit.request, granted) if left else visit.client
-            visit = replace(visit, caller=caller, granted=granted, client=client)
+        granted = (*visit.granted, *left.items())
+        client = ClientStream(visit.request, granted) if left else visit.client
+        visit = replace(visit, caller=caller, granted=granted, client=client)
         try:
             return await self._answer(visit, route)
         finally:

@@ -134,12 +134,14 @@ class Door:
         return _REFUSED
 
 
+@lru_cache(256)
 def is_own_name(header: str) -> bool:
     """Whether a Host header is what a machine calls itself: no page can have that from outside."""
     host = _host(header)
     return host.own or host.name in ("", "localhost") or host.name.endswith(".localhost")
 
 
+@lru_cache(256)
 def is_loopback(host: str) -> bool:
     """Whether an address to listen on can be reached from this machine only."""
     try:

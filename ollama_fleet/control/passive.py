@@ -18,7 +18,7 @@ from ollama_fleet.errors import (
     UpstreamFailed,
 )
 from ollama_fleet.state import Completed, Health, Instance, Kind, Lease, Notice, Phase, State
-from ollama_fleet.state.conduct import Conduct, Patience, Sign
+from ollama_fleet.state.conduct import CLEAN, Conduct, Patience, Sign
 from ollama_fleet.state.rotation import Ejection
 
 # A 5xx may be the request's own fault, as a wrong option is, or a prompt that takes all day: it is
@@ -42,7 +42,7 @@ class PassiveHealth:
     ) -> None:
         self._state, self._clock, self._later = state, clock, later
         self.retune(settings)
-        self._conducts: dict[Instance, Conduct] = {}
+        self._conducts: dict[Instance, Conduct] = {}  # of those who have failed of late
 
     def retune(self, settings: HealthConfig) -> None:
         """Go by these from now on; who is out already stays out for as long as was said."""
@@ -109,11 +109,16 @@ class PassiveHealth:
     # -- what comes of it -----------------------------------------------------------------------
 
     def _count(self, instance: Instance, sign: Sign, why: object = "") -> None:
+        if sign is Sign.SERVED and instance not in self._conducts:
+            return  # nearly always
         if self._state.instances.get(instance.name) is not instance:
             return  # it has left, and what it had in flight ends after it
-        now_s, before = self._clock(), self._conducts.get(instance, Conduct())
+        now_s, before = self._clock(), self._conducts.get(instance, CLEAN)
         conduct = before.after(sign, self._patience, now_s, alone=self._alone(instance))
-        self._conducts[instance] = conduct
+        if conduct == CLEAN:
+            self._conducts.pop(instance, None)
+        else:
+            self._conducts[instance] = conduct
         if conduct.ejections > before.ejections:
             self._eject(instance, Ejection(str(why), conduct.until_s), now_s)
 
@@ -143,7 +148,7 @@ class PassiveHealth:
         self._forget(instance)
 
     def _forget(self, instance: Instance) -> None:
-        self._conducts[instance] = Conduct()
+        self._conducts.pop(instance, None)
         self._state.rotation.readmit(instance)
 
     def _tell(

@@ -60,7 +60,7 @@ class Conduct:
         if self.is_out(now_s):
             return self
         if sign is Sign.SERVED:
-            return _CLEAN
+            return CLEAN
         counted = self._counting(sign)
         if alone or not self._is_enough(counted, sign, patience):
             return counted
@@ -78,4 +78,5 @@ class Conduct:
         return gone or many or self.ejections > 0
 
 
-_CLEAN = Conduct()
+CLEAN = Conduct()
+"""That of an instance that has failed nothing since its last answer."""

@@ -144,7 +144,9 @@ class Prober:
         watch.was_ready = ready
 
     def _notice_outcome(self, lease: Lease, outcome: Completed | Failure) -> None:
-        watch, runner = self._watches.get(lease.instance, _Watch()), lease.runner
+        watch, runner = self._watches.get(lease.instance), lease.runner
+        if watch is None:
+            return  # it has left, and what it had in flight ends after it
         if isinstance(outcome, _SUSPICIOUS):
             watch.probe_now.set()
         elif runner is not None and not runner.listed:
