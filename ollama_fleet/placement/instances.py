@@ -1,12 +1,13 @@
 """`place`: the configuration and the GPUs at hand -> the instances to run. Pure."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from ollama_fleet.errors import PlacementError
-from ollama_fleet.gpu import Inventory
+from ollama_fleet.gpu import Gpu, Inventory
+from ollama_fleet.names import canonical
 from ollama_fleet.placement.environment import environment, uses_vulkan
 from ollama_fleet.placement.models import Duties, duties, need_bytes
 from ollama_fleet.placement.seats import Seat, assign
@@ -34,8 +35,11 @@ def place(
     fleet itself runs in; `model_bytes` are sizes on disk by model key, as far as known.
     Raises PlacementError where groups and GPUs do not go together.
     """
-    needs = {key: need_bytes(size) for key, size in model_bytes.items()}
-    seating = assign(config.groups, inventory, needs)
+
+    def need(_group: "GroupConfig", model: str, _gpus: Sequence[Gpu]) -> int:
+        return need_bytes(model_bytes.get(canonical(model), 0))
+
+    seating = assign(config.groups, inventory, need)
     tasks = duties(config, seating.seats, model_bytes)
     groups = {group.name: group for group in config.groups}
     specs: dict[str, list[InstanceSpec]] = {name: [] for name in groups}

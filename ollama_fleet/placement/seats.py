@@ -1,13 +1,20 @@
 """Which GPUs each instance of each group is to have, and why. Pure."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ollama_fleet.errors import PlacementError
 from ollama_fleet.gpu import Gpu, GpuKind, Inventory
-from ollama_fleet.placement.shares import Share, auto_shares, named_shares, room_bytes, show_gpus
+from ollama_fleet.placement.shares import (
+    NeedBytes,
+    Share,
+    auto_shares,
+    named_shares,
+    room_bytes,
+    show_gpus,
+)
 
 if TYPE_CHECKING:
     from ollama_fleet.config import GroupConfig
@@ -42,12 +49,10 @@ class Seating:
     notes: tuple[str, ...]
 
 
-def assign(
-    groups: Iterable["GroupConfig"], inventory: Inventory, need_bytes: Mapping[str, int]
-) -> Seating:
+def assign(groups: Iterable["GroupConfig"], inventory: Inventory, need_bytes: NeedBytes) -> Seating:
     """Deal the GPUs to the instances of all groups; in what order these come changes nothing.
 
-    `need_bytes` says by model key how much memory a model takes, where that is known.
+    `need_bytes` says how much memory a model takes of GPUs with a group's settings.
     Raises PlacementError for GPUs that do not exist or cannot be used as a group asks.
     """
     by_name = sorted(groups, key=lambda group: group.name)

@@ -2,18 +2,20 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from ollama_fleet.errors import PlacementError
 from ollama_fleet.gpu import Gpu, GpuKind
-from ollama_fleet.names import canonical
 from ollama_fleet.units import show_bytes
 
 if TYPE_CHECKING:
     from ollama_fleet.config import GroupConfig
+
+NeedBytes = Callable[["GroupConfig", str, Sequence[Gpu]], int]
+"""Memory that a model takes of some GPUs with a group's settings; 0 where that is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,26 +61,32 @@ def named_shares(group: "GroupConfig", gpus: Sequence[Gpu]) -> tuple[Share, ...]
 
 
 def auto_shares(
-    group: "GroupConfig", gpus: Iterable[Gpu], need_bytes: Mapping[str, int]
+    group: "GroupConfig", gpus: Iterable[Gpu], need_bytes: NeedBytes
 ) -> tuple[Share, ...]:
     """`count` instances on each GPU, or on those taken together for a pinned model's sake."""
-    needs = [(need_bytes.get(canonical(model), 0) * group.count, model) for model in group.models]
     shares: list[Share] = []
     for pool in _pools(gpus):
+        needs = [(need_bytes(group, model, pool) * group.count, model) for model in group.models]
         fitting = [(need, model) for need, model in needs if need <= room_bytes(pool)]
-        need, model = max(fitting, default=(0, ""))
+        _, model = max(fitting, default=(0, ""))
+
+        def need(gpus: Sequence[Gpu], model: str = model) -> int:
+            return need_bytes(group, model, gpus) * group.count if model else 0
+
         for together in deal(pool, need):
             reasons = (
                 f"runs on {show_gpus(together)}: group `{group.name}` takes what no other names",
-                *_size_reason(together, model, need),
+                *_size_reason(together, model, need(together)),
                 *_sharing(group.count, group.count),
             )
             shares += [Share(together, reasons, group.count)] * group.count
     return tuple(shares)
 
 
-def deal(gpus: Iterable[Gpu], need: float) -> tuple[tuple[Gpu, ...], ...]:
-    """Sets of GPUs that each have room for `need` bytes, and what is left over, one by one.
+def deal(
+    gpus: Iterable[Gpu], need: Callable[[Sequence[Gpu]], float]
+) -> tuple[tuple[Gpu, ...], ...]:
+    """Sets of GPUs that each have room for the `need` of bytes, and what is left over, one by one.
 
     Each set takes the fewest GPUs that hold it, the largest first and among equals by index, so
     none of them could be spared. Every GPU is in exactly one set.
@@ -86,7 +94,7 @@ def deal(gpus: Iterable[Gpu], need: float) -> tuple[tuple[Gpu, ...], ...]:
     left = sorted(gpus, key=lambda gpu: (-room_bytes([gpu]), gpu.index))
     sets: list[tuple[Gpu, ...]] = []
     while left:
-        enough = (n for n in range(1, len(left) + 1) if room_bytes(left[:n]) >= need)
+        enough = (n for n in range(1, len(left) + 1) if room_bytes(left[:n]) >= need(left[:n]))
         size = next(enough, 1)
         sets.append(tuple(sorted(left[:size], key=lambda gpu: gpu.index)))
         del left[:size]
