@@ -15,7 +15,8 @@ class InstanceSpec:
     (a path, or the URL of an external instance): equal stores hold equal models. `pinned` are the
     keys of the models its group keeps on it, `preload` the model names to load before it counts
     as ready. `weight` is its share in the weighted strategies, 0 for what it is seen to do.
-    `reasons` say for people why it is as it is.
+    `cpus` are the CPUs its processes may run on and `memory_nodes` the NUMA nodes they take memory
+    from as long as there is some, all where empty. `reasons` say for people why it is as it is.
     """
 
     name: str
@@ -33,6 +34,8 @@ class InstanceSpec:
     reasons: tuple[str, ...] = ()
     weight: float = 0.0
     most_slots: int = 0
+    cpus: tuple[int, ...] = ()
+    memory_nodes: tuple[int, ...] = ()
 
     @property
     def base_url(self) -> str:
