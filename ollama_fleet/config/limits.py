@@ -52,9 +52,14 @@ class LimitsConfig(Record):
     connect_timeout_s: Duration = Field(2.0, alias="connect_timeout")
     """Time for an instance to accept a connection."""
     first_byte_timeout_s: Duration = Field(600.0, alias="first_byte_timeout")
-    """Time for an instance to begin its answer, the load of a model included."""
-    idle_timeout_s: Duration = Field(120.0, alias="idle_timeout")
-    """Time for an instance to send more of an answer that it has begun."""
+    """Time for an instance to begin a streamed answer, the load of a model included."""
+    whole_answer_timeout_s: Duration = Field(3600.0, alias="whole_answer_timeout")
+    """The same for an answer that is no stream, which comes when all of it has been made."""
+    idle_timeout_s: Duration = Field(600.0, alias="idle_timeout")
+    """Time for an instance to send more of an answer that it has begun; a tool call comes whole."""
+    change_timeout_s: Duration = Field(3600.0, alias="change_timeout")
+    """Time in which nothing may come of a create, a copy, a delete or a push: a model that is
+    converted or quantised tells nothing meanwhile."""
 
 
 def connections_within(files: int, instances: int) -> int:

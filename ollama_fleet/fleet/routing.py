@@ -83,6 +83,8 @@ def _timeouts(limits: LimitsConfig) -> Timeouts:
         connect_s=limits.connect_timeout_s,
         first_byte_s=limits.first_byte_timeout_s,
         idle_s=limits.idle_timeout_s,
+        whole_s=limits.whole_answer_timeout_s,
+        change_s=limits.change_timeout_s,
     )
 
 

@@ -220,7 +220,8 @@ async def routed(
         rng=rng,
         clock=time.monotonic,
     )
-    limits = {"connect_s": 1.0, "first_byte_s": 5.0, "idle_s": 5.0, **timeouts}
+    limits = {"connect_s": 1.0, "first_byte_s": 5.0, "idle_s": 5.0}
+    limits |= {"whole_s": 5.0, "change_s": 5.0, **timeouts}
     records, ended = [], []
 
     def on_end(journal):

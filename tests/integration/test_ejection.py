@@ -160,7 +160,7 @@ def test_a_retry_that_is_being_answered_leaves_the_budget_to_others():
             Backend(holds) as good,
             routed(bad, good, slots=4, strategy="least_conn") as router,
         ):
-            router.relay.retune(Timeouts(1.0, 20.0, 20.0), Budget(share=0.0, least=1))
+            router.relay.retune(Timeouts(1.0, 20.0, 20.0, 20.0, 20.0), Budget(share=0.0, least=1))
             asked = []
             async with asyncio.timeout(20):
                 for count in range(1, 4):

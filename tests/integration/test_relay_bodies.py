@@ -176,7 +176,7 @@ def test_an_instance_that_takes_nothing_more_is_given_up():
 
     async def check():
         body = Pieces(10_000, replayable=False)
-        async with Raw(stalls) as backend, routed(backend, idle_s=0.2) as router:
+        async with Raw(stalls) as backend, routed(backend, change_s=0.2) as router:
             with pytest.raises(FirstByteTimeout):
                 await router.relay.serve(upload(body, repeatable=False), Answered())
             assert body.reads == 1

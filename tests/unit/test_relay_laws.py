@@ -190,7 +190,7 @@ async def scenario(rng):
         state,
         door,
         Loading(state, wall=now),
-        Timeouts(connect_s=1.0, first_byte_s=3.0, idle_s=2.0),
+        Timeouts(connect_s=1.0, first_byte_s=3.0, idle_s=2.0, whole_s=3.0, change_s=3.0),
         on_end=ended.append,
         clock=now,
         wall=now,

@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 from virtual_time import now, passes, run
 
 from ollama_fleet.errors import FirstByteTimeout
+from ollama_fleet.router.dialect import Dialect
+from ollama_fleet.router.intake import Request
 from ollama_fleet.router.relay.upstream import Upstream
-from ollama_fleet.router.relay.watch import Timeouts, Watch
+from ollama_fleet.router.relay.watch import Pace, Timeouts, Watch, pace
 
 HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 SECONDS = st.integers(1, 50).map(lambda tenths: tenths / 10)
@@ -41,17 +43,21 @@ class Sink:
         del data, terminal
 
 
-def watching(first_byte_s, idle_s):
-    return Watch(Timeouts(1.0, first_byte_s, idle_s), asyncio.get_running_loop().time)
+LONG_S = 100.0
 
 
-def asked(watch):
+def watching(first_byte_s, idle_s, whole_s=LONG_S, change_s=LONG_S):
+    timeouts = Timeouts(1.0, first_byte_s, idle_s, whole_s, change_s)
+    return Watch(timeouts, asyncio.get_running_loop().time)
+
+
+def asked(watch, at=Pace.STREAM):
     """A request that was sent just now, and whose answer is watched over."""
     loop = asyncio.get_running_loop()
     upstream, transport = Upstream(loop, loop.time), Transport()
     upstream.connection_made(transport)
     coming = upstream.send(b"", b"")
-    watch.begin(upstream)
+    watch.begin(upstream, at)
     return upstream, transport, coming
 
 
@@ -172,3 +178,42 @@ def test_once_closed_nothing_is_given_up(first_byte_s, idle_s):
         assert transport.closed_s is None
 
     run(scenario())
+
+
+@given(SECONDS, SECONDS, SECONDS, SECONDS)
+def test_what_an_answer_does_says_how_long_it_may_be_silent(
+    first_byte_s, idle_s, whole_s, change_s
+):
+    """One that comes whole begins when it has ended; a change of a store is silent at any time."""
+    first = {Pace.STREAM: first_byte_s, Pace.WHOLE: whole_s, Pace.CHANGE: change_s}
+    later = {Pace.STREAM: idle_s, Pace.WHOLE: idle_s, Pace.CHANGE: change_s}
+
+    async def scenario():
+        watch, closing = watching(first_byte_s, idle_s, whole_s, change_s), []
+        for at in Pace:
+            _, transport, _ = asked(watch, at)
+            closing.append((transport, now() + first[at]))
+            upstream, transport, _ = asked(watch, at)
+            upstream.data_received(HEAD)
+            closing.append((transport, now() + later[at]))
+        await passes(first_byte_s + idle_s + whole_s + change_s)
+        for transport, late_s in closing:
+            assert transport.closed_s == pytest.approx(late_s, abs=0.002)
+
+    run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("told", "at"),
+    [
+        ({"slot": "m", "stream": True}, Pace.STREAM),
+        ({"slot": "m", "stream": False}, Pace.WHOLE),
+        ({"key": "m-cloud", "prompt_bytes": 9, "stream": False}, Pace.WHOLE),
+        ({"key": "m", "stream": False}, Pace.STREAM),
+        ({"key": "m", "stream": True, "repeatable": False}, Pace.CHANGE),
+        ({"stream": False, "repeatable": False}, Pace.CHANGE),
+    ],
+    ids=["a stream", "a whole answer", "a cloud's", "a list, or an unload", "a push", "a change"],
+)
+def test_the_request_says_how_its_answer_comes(told, at):
+    assert pace(Request("POST", "/", Dialect.OLLAMA, **told)) is at

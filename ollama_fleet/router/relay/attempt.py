@@ -20,7 +20,7 @@ from ollama_fleet.router.relay.journal import Journal
 from ollama_fleet.router.relay.pool import Pool
 from ollama_fleet.router.relay.request_head import request_head
 from ollama_fleet.router.relay.upstream import Upstream
-from ollama_fleet.router.relay.watch import Watch
+from ollama_fleet.router.relay.watch import Pace, Watch, pace
 from ollama_fleet.state import Completed, Instance, Lease, State
 
 
@@ -166,30 +166,30 @@ class Attempt:
         body = self._request.body
         head = request_head(self._request, self._pool.host_header, self._journal.trace)
         self._journal.sent = True
+        at = pace(self._request)
         if not isinstance(body, bytes):
-            return self._send_pieces(upstream, body, upstream.send(head, b""))
+            return self._send_pieces(upstream, body, upstream.send(head, b""), at)
         coming = upstream.send(head, body)
-        self._watch.begin(upstream)
+        self._watch.begin(upstream, at)
         return coming
 
     async def _send_pieces(
-        self, upstream: Upstream, body: Body, coming: "asyncio.Future[Head]"
+        self, upstream: Upstream, body: Body, coming: "asyncio.Future[Head]", at: Pace
     ) -> Head:
+        stall_s = self._watch.timeouts.next_s(at)
         try:
-            await self._send_body(upstream, body, coming)
+            await self._send_body(upstream, body, coming, stall_s)
         except BaseException:
             coming.cancel()  # nobody hears any more how it failed
             raise
-        self._watch.begin(upstream)
+        self._watch.begin(upstream, at)
         return await coming
 
     async def _send_body(
-        self, upstream: Upstream, body: Body, coming: "asyncio.Future[Head]"
+        self, upstream: Upstream, body: Body, coming: "asyncio.Future[Head]", stall_s: float
     ) -> None:
         """Send it piece by piece, until it is sent or the instance has answered without it."""
-        sending = asyncio.create_task(
-            upstream.send_pieces(body, stall_s=self._watch.timeouts.idle_s)
-        )
+        sending = asyncio.create_task(upstream.send_pieces(body, stall_s=stall_s))
         try:
             await asyncio.wait((sending, coming), return_when=asyncio.FIRST_COMPLETED)
             if sending.done():
