@@ -56,6 +56,8 @@ class Gpu:
     display_active: bool = False
     links: tuple[GpuLink, ...] = ()  # to each other GPU of the inventory that the driver places
     reserved_bytes: int = 0  # memory that is not for models (a display, an operator's wish)
+    architecture: str = ""  # what code must be built for, as its vendor's compilers name it: gfx942
+    visible_as: str = ""  # what its vendor's variable calls it, where that is not the UUID
 
 
 @dataclass(frozen=True, slots=True)
