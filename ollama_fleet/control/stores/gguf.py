@@ -1,0 +1,83 @@
+"""The heads of GGUF files on disk: how large a model is in memory, before anything loads it."""
+
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import Final
+
+from ollama_fleet.control.stores import layout
+from ollama_fleet.control.stores.manifests import read_manifests
+from ollama_fleet.control.stores.records import Manifest
+from ollama_fleet.vram import Head, HeadReader, ModelShape, shape_of, with_parts
+
+_PIECE_BYTES: Final = 2**20
+_KNOWN: Final = 4096  # files that are kept in mind, a few kB each
+_KIND: Final = "application/vnd.ollama.image."
+
+
+def read_head(path: Path) -> Head:
+    """The head of a file, and no more of it. Raises OSError, and ValueError for no GGUF file."""
+    reader = HeadReader()
+    with path.open("rb", buffering=0) as file:
+        while piece := file.read(_PIECE_BYTES):
+            if head := reader.feed(piece):
+                return head
+    raise ValueError("it ends within its head")
+
+
+def read_shape(path: Path) -> ModelShape | None:
+    """The shape of a model by its weights' file alone; None for what cannot be read as one."""
+    try:
+        return shape_of(_head(path))
+    except (OSError, ValueError):
+        return None
+
+
+def model_shapes(*stores: Path) -> dict[str, ModelShape]:
+    """The shape of each model by its key, the largest where stores differ.
+
+    Models whose weights are not there, or are no GGUF file, are left out.
+    """
+    shapes: dict[str, ModelShape] = {}
+    for store in stores:
+        for model in read_manifests(store)[0]:
+            shape = shape_of_model(store, model)
+            if shape is None:
+                continue
+            known = shapes.get(model.key)
+            if known is None or shape.file_bytes > known.file_bytes:
+                shapes[model.key] = shape
+    return shapes
+
+
+def shape_of_model(store: Path, model: Manifest) -> ModelShape | None:
+    """The shape of a model with its projectors and adapters; None if it cannot be told."""
+    try:
+        files = _files(store, model)
+        return with_parts(
+            shape_of(_head(files["model"][-1])),  # Ollama, too, takes the last
+            projectors=map(_head, files.get("projector", [])),
+            adapters=map(_head, files.get("adapter", [])),
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _files(store: Path, model: Manifest) -> dict[str, list[Path]]:
+    """The files of a model's layers by what they are: model, projector, adapter and so on."""
+    files: dict[str, list[Path]] = {}
+    for layer in json.loads(model.content)["layers"]:
+        kind = str(layer["mediaType"]).removeprefix(_KIND)
+        files.setdefault(kind, []).append(layout.blob_path(store, str(layer["digest"])))
+    return files
+
+
+def _head(path: Path) -> Head:
+    """Read, unless it is the very file that was read before."""
+    stat = path.stat()
+    return _known(path, (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns))
+
+
+@lru_cache(_KNOWN)
+def _known(path: Path, _stamp: tuple[int, ...]) -> Head:
+    return read_head(path)

@@ -1,0 +1,55 @@
+"""How much memory a model takes under given settings, component by component. Pure."""
+
+from dataclasses import dataclass
+
+from ollama_fleet.vram.cache import cache_bytes
+from ollama_fleet.vram.graph import graph_bytes
+from ollama_fleet.vram.overhead import overhead_bytes
+from ollama_fleet.vram.shape import ModelShape
+from ollama_fleet.vram.use import Use, settled
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """Memory of a model in bytes: on its GPUs, or in main memory where it has none.
+
+    Attributes:
+        shape: of what model.
+        use: under which settings, as they take effect: the context no longer than trained for.
+        weights_bytes: its tensors.
+        cache_bytes: keys and values of all slots, and recurrent states.
+        graph_bytes: buffers for intermediate results, on all its GPUs together.
+        overhead_bytes: what every process takes of each GPU besides.
+        host_bytes: what stays in main memory although all layers are on GPUs.
+
+    """
+
+    shape: ModelShape
+    use: Use
+    weights_bytes: int
+    cache_bytes: int
+    graph_bytes: int
+    overhead_bytes: int
+    host_bytes: int
+
+    @property
+    def total_bytes(self) -> int:
+        """All of it that must fit."""
+        return self.weights_bytes + self.cache_bytes + self.graph_bytes + self.overhead_bytes
+
+
+def need(shape: ModelShape, use: Use) -> Need:
+    """What a model takes with all its layers where they should be."""
+    use = settled(shape, use)
+    blocks = sum(layer.weights_bytes for layer in shape.layers)
+    beside = shape.vision_bytes + shape.adapter_bytes
+    weights = blocks + shape.output_bytes + shape.tied_bytes + beside
+    return Need(
+        shape=shape,
+        use=use,
+        weights_bytes=weights if use.gpus else weights + shape.input_bytes,
+        cache_bytes=cache_bytes(shape, use),
+        graph_bytes=graph_bytes(shape, use) * max(use.gpus, 1),
+        overhead_bytes=overhead_bytes(use),
+        host_bytes=shape.input_bytes if use.gpus else 0,
+    )
