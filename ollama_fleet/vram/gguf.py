@@ -222,7 +222,7 @@ def _short_texts(length_format: str) -> re.Pattern[bytes]:
 
 
 def _tensors(data: _Bytes, count: int, size: str) -> Generator[None, None, tuple[Tensor, ...]]:
-    listed = []
+    listed: list[Tensor] = []
     while len(listed) < count:
         tensor = yield from _tensor(data, size)
         listed.append(tensor)
