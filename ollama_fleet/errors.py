@@ -1,9 +1,10 @@
 """What can go wrong, by name: errors for the operator, failures of an attempt for the router."""
 
+import errno
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from enum import IntEnum, StrEnum
-from typing import ClassVar
+from typing import ClassVar, Final
 
 
 class Exit(IntEnum):
@@ -146,6 +147,10 @@ class OllamaError(FleetError):
         self.status = status
 
 
+class CallNotMade(OllamaError):
+    """A server was not even called: this machine has no socket to spare. It says nothing of it."""
+
+
 class StoreError(FleetError):
     """A model store could not be changed, or does not hold what it should."""
 
@@ -180,6 +185,12 @@ class ConnectFailed(Failure):
     def __init__(self, reason: str = "", *, sent: bool = True) -> None:
         super().__init__(reason)
         self.sent = sent
+
+
+OUT_OF_SOCKETS: Final = frozenset(
+    (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL)
+)
+"""What this machine lacks, whoever is at the other end: files, ports or memory."""
 
 
 class OutOfSockets(Failure):

@@ -20,10 +20,12 @@ from typing import Any, Final, Protocol, Self
 
 from ollama_fleet.control.readahead import weights_file
 from ollama_fleet.errors import (
+    CallNotMade,
     ConnectFailed,
     Failure,
     FirstByteTimeout,
     OllamaError,
+    OutOfSockets,
     Overloaded,
     UpstreamFailed,
 )
@@ -161,6 +163,8 @@ def blamed(error: OllamaError, name: str) -> Failure | None:
 
     Such a request is sent all the same: what is wrong with it is for Ollama to say.
     """
+    if isinstance(error, CallNotMade):
+        return OutOfSockets(error.reason)
     if 400 <= error.status < 500:
         return None
     if error.status == 503:

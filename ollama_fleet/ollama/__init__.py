@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
 
-from ollama_fleet.errors import OllamaError
+from ollama_fleet.errors import OUT_OF_SOCKETS, CallNotMade, OllamaError
 from ollama_fleet.ollama.answers import (
     Record,
     decode,
@@ -224,6 +224,8 @@ class Ollama:
             raise OllamaError(f"no answer from {self._base_url} in {timeout_s:g}s") from error
         except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as error:
             cause = plain(str(error)) or type(error).__name__
+            if isinstance(error, OSError) and error.errno in OUT_OF_SOCKETS:
+                raise CallNotMade(f"{self._base_url} was not called: {cause}") from error
             raise OllamaError(f"no answer from {self._base_url}: {cause}") from error
 
 

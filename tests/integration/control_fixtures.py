@@ -3,9 +3,10 @@
 import asyncio
 import ctypes
 import os
+import resource
 import signal
 import sys
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,24 @@ async def until(holds, what="it"):
                 await asyncio.sleep(0.002)
             return
     pytest.fail(f"{what} did not come about in {DEADLINE_S} s")
+
+
+@contextmanager
+def no_files():
+    """This process can open no other file."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    highest = max(int(each.name) for each in Path("/proc/self/fd").iterdir())
+    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1, limits[1]))
+    taken = []
+    try:
+        with suppress(OSError):
+            while True:
+                taken.append(os.dup(0))
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        for each in taken:
+            os.close(each)
 
 
 async def number_in(file: Path) -> int:
@@ -78,8 +97,8 @@ class Remembering(LocalLauncher):
         super().__init__(logs)
         self.children = []
 
-    def start(self, name, argv, environment):
-        self.children.append(super().start(name, argv, environment))
+    def start(self, name, argv, environment, **bound):
+        self.children.append(super().start(name, argv, environment, **bound))
         return self.children[-1]
 
     def kill(self):

@@ -10,13 +10,13 @@ import time
 from contextlib import aclosing, asynccontextmanager
 
 import pytest
-from control_fixtures import PROGRAM, launcher, until
+from control_fixtures import PROGRAM, launcher, no_files, until
 
 from ollama_fleet import ollama
 from ollama_fleet.bench.ports import free_port
 from ollama_fleet.config import SupervisionConfig
 from ollama_fleet.control.prober import Prober
-from ollama_fleet.errors import OllamaError
+from ollama_fleet.errors import CallNotMade, OllamaError
 from ollama_fleet.gpu import GpuSample
 from ollama_fleet.names import canonical
 from ollama_fleet.ollama import Ollama, new_session
@@ -182,6 +182,16 @@ def test_nobody_listening_is_an_error_with_its_cause():
             with pytest.raises(OllamaError, match="Connect call failed") as raised:
                 await Ollama(session, "http://127.0.0.1:1").version()
             assert raised.value.status == 0
+
+    asyncio.run(scenario())
+
+
+def test_a_call_for_which_we_have_no_file_left_says_nothing_of_who_was_to_be_called():
+    async def scenario():
+        async with new_session() as session:
+            client = Ollama(session, "http://127.0.0.1:9")
+            with no_files(), pytest.raises(CallNotMade, match="was not called"):
+                await client.version(timeout_s=20)
 
     asyncio.run(scenario())
 

@@ -1,12 +1,9 @@
 """The connections that are kept to an instance, on real sockets."""
 
 import asyncio
-import os
-import resource
-from contextlib import contextmanager, suppress
-from pathlib import Path
 
 import pytest
+from control_fixtures import no_files
 
 from ollama_fleet.errors import OutOfSockets
 from ollama_fleet.router.relay.pool import Pool
@@ -46,24 +43,6 @@ def test_requests_that_need_a_new_connection_leave_no_more_of_them_than_ran_at_o
             await asyncio.gather(*(writer.wait_closed() for writer in ended))
 
     asyncio.run(run())
-
-
-@contextmanager
-def no_files():
-    """This process can open no other file."""
-    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    highest = max(int(each.name) for each in Path("/proc/self/fd").iterdir())
-    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1, limits[1]))
-    taken = []
-    try:
-        with suppress(OSError):
-            while True:
-                taken.append(os.dup(0))
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-        for each in taken:
-            os.close(each)
 
 
 def test_a_router_without_files_does_not_take_its_instance_for_dead():

@@ -8,7 +8,7 @@ from virtual_time import now, passes
 from ollama_fleet.config import RepairConfig
 from ollama_fleet.control.repair.mending import Mending
 from ollama_fleet.control.repair.steps import Steps
-from ollama_fleet.errors import InstanceHung, OllamaError, StartFailed
+from ollama_fleet.errors import CallNotMade, InstanceHung, OllamaError, StartFailed
 from ollama_fleet.gpu import Gpu, Vendor
 from ollama_fleet.state import Phase
 
@@ -49,6 +49,8 @@ class Sick:
     async def one_token(self, name, _options, *, embeds, timeout_s):
         assert not embeds
         self.done.append(("token", name))
+        if self.ails == "unasked":
+            raise CallNotMade("it was not called: too many open files")
         if self.ails in ("unload", "restart", "incurable"):
             await passes(timeout_s)
             raise OllamaError("no answer")

@@ -20,6 +20,7 @@ async def mended(sick, mending):
     ("ails", "steps"),
     [
         ("", ["cancel"]),
+        ("unasked", ["cancel"]),
         ("unload", ["cancel", "unload"]),
         ("restart", ["cancel", "unload", "restart"]),
     ],

@@ -7,9 +7,9 @@ import pytest
 from fleet_fixtures import asks, fleet, resident, stored
 from virtual_time import now, passes, run
 
-from ollama_fleet.control.loads import Loads
+from ollama_fleet.control.loads import Loads, blamed
 from ollama_fleet.control.preloads import GONE_S, Preloads, Step, Told
-from ollama_fleet.errors import FleetError, OllamaError
+from ollama_fleet.errors import CallNotMade, FleetError, OllamaError, OutOfSockets
 from ollama_fleet.names import canonical
 from ollama_fleet.state import Health, Phase
 
@@ -184,6 +184,13 @@ def test_what_a_request_would_be_told_is_told():
             assert len(it.ollama["a"].asked) == 1
 
     run(scenario())
+
+
+def test_a_load_that_could_not_be_asked_for_is_nobodys_failure():
+    """This machine has no socket left: who waits is told so, and no instance is left out for it."""
+    told = blamed(CallNotMade("it was not called: too many open files"), "a")
+    assert isinstance(told, OutOfSockets)
+    assert "too many open files" in str(told)
 
 
 def test_what_only_embeds_is_loaded_by_its_own_route():

@@ -10,7 +10,7 @@ from virtual_time import now, passes, run
 from ollama_fleet.config import SupervisionConfig
 from ollama_fleet.control.prober import Prober, Verdict
 from ollama_fleet.control.weights import Weights
-from ollama_fleet.errors import ConnectFailed, ModelMissing, OllamaError, Overloaded
+from ollama_fleet.errors import CallNotMade, ConnectFailed, ModelMissing, OllamaError, Overloaded
 from ollama_fleet.gpu import GpuSample
 from ollama_fleet.names import canonical
 from ollama_fleet.placement import InstanceSpec, Placement
@@ -32,6 +32,7 @@ class Script:
 
     def __init__(self):
         self.up = True
+        self.callable = True  # by a prober that has sockets left
         self.version_s = self.tags_s = self.ps_s = 0.0
         self.models = ("m",)
         self.asked_at_s = {"version": [], "tags": [], "ps": []}
@@ -39,6 +40,8 @@ class Script:
 
     async def version(self, *, timeout_s):
         self.asked_at_s["version"].append(now())
+        if not self.callable:
+            raise CallNotMade("it was not called: too many open files")
         await self._take(self.version_s, timeout_s)
         return "0.20.0"
 
@@ -273,6 +276,27 @@ def test_failures_that_go_on_do_not_become_a_flood_of_probes():
                     fleet.state.outcome(lease, ConnectFailed())
                     await passes(0.001)
             assert len(script.asked_at_s["version"]) == pytest.approx(1 / 0.05, abs=2)
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("external", [False, True])
+def test_what_could_not_be_asked_for_want_of_a_socket_changes_nothing(external):
+    """Neither for the better nor for the worse, however long it lasts."""
+
+    async def scenario():
+        fleet = Fleet("a", external={"a"} if external else ())
+        instance, script = fleet["a"]
+        async with fleet.prober:
+            await passes(0.01)
+            assert instance.healthy
+            script.callable = False
+            await passes(20 * SETTINGS.probe_interval_s)
+            assert instance.healthy
+            assert instance.version == "0.20.0"
+            script.callable, script.up = True, False
+            await passes(3 * SETTINGS.probe_interval_s)
+            assert not instance.healthy
 
     run(scenario())
 

@@ -15,7 +15,7 @@ from ollama_fleet.config import SupervisionConfig
 from ollama_fleet.control.supervisor import Supervisor, life, start_all
 from ollama_fleet.control.supervisor.endings import explain
 from ollama_fleet.control.supervisor.restarts import Starts, backoff
-from ollama_fleet.errors import OllamaError, StartFailed
+from ollama_fleet.errors import CallNotMade, OllamaError, StartFailed
 from ollama_fleet.gpu import Gpu, GpuReading, GpuSample, Vendor
 from ollama_fleet.names import canonical
 from ollama_fleet.placement import InstanceSpec, Placement
@@ -65,7 +65,7 @@ class Script:
     def __init__(self):
         self.lives_s = math.inf
         self.answers_after_s = self.dies_in_s = 0.0
-        self.deaf = False
+        self.deaf = self.uncalled = False
         self.tail = ("[fleet] start: ollama serve", "boom")
         self.undead = ()
         self.children, self.started_at_s, self.loaded, self.options = [], [], [], []
@@ -73,7 +73,7 @@ class Script:
         self.freed_after_s = 0.0
         self.works = None
 
-    def start(self, _name, _argv, _environment):
+    def start(self, _name, _argv, _environment, **_bound):
         self.started_at_s.append(now())
         self.children.append(Child(100 + len(self.children), self))
         return self.children[-1]
@@ -86,6 +86,8 @@ class Script:
         return self.works
 
     async def version(self, *, timeout_s):
+        if self.uncalled:
+            raise CallNotMade("it was not called: too many open files")
         if self.deaf or now() < self.started_at_s[-1] + self.answers_after_s:
             await passes(min(timeout_s, 0.1))
             raise OllamaError("no answer")
@@ -446,6 +448,23 @@ def test_a_process_that_does_not_answer_in_time_is_tried_again(make):
         assert script.instance.cause == "did not answer within 20s"
         script.deaf = False
         await until(script, Phase.READY)
+        await supervisor.stop()
+
+    run(scenario())
+
+
+def test_a_process_is_not_ended_for_probes_that_could_not_be_sent(make):
+    """This machine has no socket left: that of the fleet's own, which all instances share."""
+
+    async def scenario():
+        supervisor, script = make()
+        supervisor.start()
+        await until(script, Phase.READY)
+        script.uncalled = True
+        await passes(600)
+        assert script.instance.phase is Phase.READY
+        assert len(script.started_at_s) == 1
+        script.uncalled = False
         await supervisor.stop()
 
     run(scenario())

@@ -90,6 +90,19 @@ def test_lists_and_descriptions_are_no_signs_of_life():
     run(check())
 
 
+def test_a_question_for_which_there_is_no_socket_is_no_slot_that_gives_nothing():
+    async def check():
+        sick = held(FOR_GOOD_S, ails="unasked")
+        _, probe = probes(sick)
+        busy = []
+        for _ in range(150):
+            busy.append(probe.look(sick.it))
+            await passes(2)
+        assert sum(busy) == 4, "each is over at once, and the next comes an interval later"
+
+    run(check())
+
+
 def test_a_slot_that_gives_no_token_counts_as_busy_until_it_is_left():
     async def check():
         sick = held(FOR_GOOD_S, ails="restart")

@@ -16,6 +16,7 @@ from ollama_fleet.config import SupervisionConfig
 from ollama_fleet.control.prober.lists import UP, Lister, Lists, ReadWeights, read_off_loop
 from ollama_fleet.control.prober.verdict import Verdict
 from ollama_fleet.errors import (
+    CallNotMade,
     ConnectFailed,
     Failure,
     FirstByteTimeout,
@@ -172,6 +173,8 @@ class Prober:
             within_s = self._settings.probe_timeout_s
             within_s *= _IN_DOUBT if watch.verdict.contrary else 1.0
             version = await self._client(instance).version(timeout_s=within_s)
+        except CallNotMade:
+            return
         except OllamaError as error:
             answered, cause = False, str(error)
         if instance.starts != starts or not (instance.spec.external or instance.phase in UP):

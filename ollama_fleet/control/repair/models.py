@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from ollama_fleet.errors import OllamaError
+from ollama_fleet.errors import CallNotMade, OllamaError
 from ollama_fleet.ollama import ONLY_EMBEDS
 from ollama_fleet.state import Instance, Profile, Runner, StoredModel
 from ollama_fleet.state.profiles import RUNNER_OPTIONS
@@ -48,10 +48,15 @@ def in_memory(instance: Instance) -> Iterator[InMemory]:
 
 
 async def gives_a_token(client: Client, model: InMemory, timeout_s: float) -> bool:
-    """Whether it does, in time. That a model only embeds, not every version tells before."""
+    """Whether it does, in time. That a model only embeds, not every version tells before.
+
+    One that could not be asked, for want of a socket, is not taken to be silent.
+    """
     name, options = model.stored.name, dict(model.options)
     try:
         await client.one_token(name, options, embeds=model.stored.embeds, timeout_s=timeout_s)
+    except CallNotMade:
+        return True
     except OllamaError as error:
         if ONLY_EMBEDS not in error.reason:
             return 400 <= error.status < 500  # whoever refuses in so many words does not hang

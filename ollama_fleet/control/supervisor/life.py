@@ -17,7 +17,7 @@ from ollama_fleet.control.supervisor.program import Identity, identity, replaced
 from ollama_fleet.control.supervisor.silence import Silence, WorkSince
 from ollama_fleet.control.supervisor.vram import command_of, describe, until_freed
 from ollama_fleet.control.supervisor.warmth import Wanted, hot, order
-from ollama_fleet.errors import OllamaError
+from ollama_fleet.errors import CallNotMade, OllamaError
 from ollama_fleet.gpu import GpuSample
 from ollama_fleet.state import Instance, Kind, Lease, Notice, Phase, State
 from ollama_fleet.units import show_duration
@@ -96,10 +96,10 @@ class Life:
         """Live. Returns why it ended, or None if that was asked for. Leaves nothing behind."""
         means, spec = self._means, self._instance.spec
         means.publish(Phase.STARTING, "")
-        if not is_free(spec.host, spec.port):
-            return await self._port_taken(Ending("", hopeless=True))
-        self._program, self._instance.outdated = identity(means.argv[0]), False
         try:
+            if not is_free(spec.host, spec.port):
+                return await self._port_taken(Ending("", hopeless=True))
+            self._program, self._instance.outdated = identity(means.argv[0]), False
             child = means.launcher.start(spec.name, means.argv, spec.environment)
         except (OSError, ValueError) as error:
             return Ending(f"no process could be made: {error}")
@@ -181,6 +181,8 @@ class Life:
             await asyncio.sleep(self._settings.probe_interval_s)
             try:
                 await client.version(timeout_s=self._settings.probe_timeout_s)
+            except CallNotMade:
+                continue
             except OllamaError:
                 if self._instance.loading or self._instance.tokens != tokens:
                     silence.broken()

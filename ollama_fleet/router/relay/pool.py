@@ -1,18 +1,12 @@
 """Idle connections to one instance, kept for the next request."""
 
 import asyncio
-import errno
 import ssl
 from collections.abc import Callable
-from typing import Final
 from urllib.parse import urlsplit
 
-from ollama_fleet.errors import ConnectFailed, OutOfSockets
+from ollama_fleet.errors import OUT_OF_SOCKETS, ConnectFailed, OutOfSockets
 from ollama_fleet.router.relay.upstream import Upstream
-
-_OURS: Final = frozenset(  # what this machine lacks, whoever is at the other end
-    (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL)
-)
 
 
 class Pool:
@@ -60,7 +54,7 @@ class Pool:
             late = f"no connection within {self.connect_timeout_s:g} s"
             raise ConnectFailed(late, sent=False) from None
         except OSError as error:
-            if error.errno in _OURS:
+            if error.errno in OUT_OF_SOCKETS:
                 raise OutOfSockets(error.strerror or str(error)) from None
             raise ConnectFailed(str(error), sent=False) from None
         return protocol
