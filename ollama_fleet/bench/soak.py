@@ -11,7 +11,7 @@ from typing import Final
 
 import uvloop
 
-from ollama_fleet.bench import cancel, flood, restarts
+from ollama_fleet.bench import cancel, flood, restarts, streams
 from ollama_fleet.bench.changing import command as changing
 from ollama_fleet.bench.chaos import command as chaos
 from ollama_fleet.bench.chaos.report import table
@@ -76,6 +76,13 @@ def soak_overload(options: argparse.Namespace) -> int:
     return 0 if found.holds else 1
 
 
+def soak_streams(options: argparse.Namespace) -> int:
+    """Hold many streams open for long; 1 if they are late, or the fleet grows."""
+    found = streams.soak(options)
+    print(json.dumps(asdict(found)) if options.output == "json" else streams.table(found))
+    return 0 if found.holds else 1
+
+
 def soak_parts(options: argparse.Namespace) -> int:
     """Run one part of a fleet again and again; 1 if anything is left over."""
     logging.disable(logging.WARNING)  # the kills are meant
@@ -99,6 +106,7 @@ OF_FLEETS: Final = {
     "siege": soak_siege,
     "changes": soak_changes,
     "overload": soak_overload,
+    "streams": soak_streams,
 }
 
 
@@ -127,6 +135,7 @@ def arguments() -> argparse.ArgumentParser:
     siege.add_arguments(add("siege", "clients that hold connections open"))
     changing.add_arguments(add("changes", "restarts, reloads, kills"))
     overload.add_arguments(add("overload", "three times what a fleet can do"))
+    streams.add_arguments(add("streams", "two thousand streams for ten minutes"))
     return parser
 
 
