@@ -9,6 +9,8 @@ from ollama_fleet.config.settings import Record
 
 MAX_CONNECTIONS: Final = 10_000  # of clients, where nothing says another number
 
+HANDSHAKES: Final = 4  # connections for each one that may be in a handshake of TLS besides
+
 _OWN_FILES: Final = 96  # open besides: logs, sockets, stores, connections being turned away
 _FILES_OF_INSTANCE: Final = 4  # its output, its log, the connections of ours
 
@@ -17,8 +19,8 @@ class LimitsConfig(Record):
     """What clients may send, hold open and take up, and how long each side may take."""
 
     connections: Count | None = None
-    """Connections that clients may have open, at most half of what the limit of open files leaves;
-    one more is answered 503. Unset is 10,000."""
+    """Connections that clients may have open, at most half of what the limit of open files leaves,
+    with TLS four ninths; one more is answered 503. Unset is 10,000."""
     connections_per_address: Count | None = None
     """How many of them one address may have (of IPv6, one /64); one more is answered 429. Unset is
     1,024 for an address of another machine, and any number for this one."""
@@ -62,10 +64,11 @@ class LimitsConfig(Record):
     converted or quantised tells nothing meanwhile."""
 
 
-def connections_within(files: int, instances: int) -> int:
+def connections_within(files: int, instances: int, *, secured: bool) -> int:
     """How many clients' connections go with so many open files.
 
-    The request on each may need another, to an instance.
+    The request on each may need another, to an instance; with TLS (`secured`) there are those that
+    are still in a handshake, too.
     """
     left = files - _OWN_FILES - _FILES_OF_INSTANCE * instances
-    return max(1, left // 2)
+    return max(1, HANDSHAKES * left // (2 * HANDSHAKES + 1) if secured else left // 2)

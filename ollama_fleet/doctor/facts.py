@@ -89,7 +89,8 @@ class Facts:
     the others to their versions, empty if they do not answer. `nvidia_cards` are those on the PCI
     bus, whatever the driver says. `misplaced` is why the groups do not fit the GPUs. `running` are
     instances that a run record says are alive, `fleet_pid` is the fleet that runs now, 0 if none
-    does. `clients_wanted` may be connected under full load, of a fleet with so many `instances`.
+    does. `clients_wanted` may be connected under full load, of a fleet with so many `instances`,
+    with TLS where `tls` says so.
     `open_to_others` is what other users can get at though it is for the fleet's own.
     """
 
@@ -108,5 +109,6 @@ class Facts:
     running: tuple[RunRecord, ...] = ()
     clients_wanted: int = 0
     instances: int = 0
+    tls: bool = False
     fleet_pid: int = 0
     open_to_others: tuple[OpenFacts, ...] = ()

@@ -94,6 +94,7 @@ async def gather(
         running=running,
         clients_wanted=config.limits.connections or config.queue.limit + _slots(placement),
         instances=len(placement.instances) if placement else 0,
+        tls=config.tls.cert is not None,
         fleet_pid=fleet_pid,
         open_to_others=tuple(open_to_others(config, runs.parent)),
     )

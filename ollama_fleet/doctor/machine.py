@@ -165,7 +165,7 @@ def left_over(facts: Facts) -> Iterator[Check]:
 def open_files(facts: Facts) -> Iterator[Check]:
     """Whether the system lets us hold as many connections as fleet.yaml lets in."""
     files = facts.program.files
-    clients = connections_within(files, facts.instances)
+    clients = connections_within(files, facts.instances, secured=facts.tls)
     if clients < facts.clients_wanted:
         yield Check(
             "open files",

@@ -46,7 +46,8 @@ def make_crowd(
 ) -> Crowd:
     """How many connections there may be; a proxy that `is_trusted` may have any number of them."""
     limits = config.limits
-    within = connections_within(files_at_once(), instances)
+    secured = config.tls.cert is not None
+    within = connections_within(files_at_once(), instances, secured=secured)
     most = min(limits.connections or MAX_CONNECTIONS, within)
     of_address = of_each(limits.connections_per_address)
     return Crowd(most, lambda address: None if is_trusted(address) else of_address(address))

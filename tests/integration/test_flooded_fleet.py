@@ -73,7 +73,7 @@ def told(client):
 
 
 def test_a_flood_of_connections_is_turned_away_and_leaves_nothing_behind(fleet):
-    within = connections_within(FILES, 2)
+    within = connections_within(FILES, 2, secured=False)
     with ExitStack() as stack:
         flood = [stack.enter_context(connect(fleet)) for _ in range(FLOOD)]
         ended = until(lambda: len(found := ready(flood)) >= FLOOD - within and found)

@@ -12,9 +12,9 @@ import uvloop
 from certificates import Authority, openssl
 from router_fixtures import DONE, NDJSON, TOKEN, Backend, chunk, post, routed, stream
 
-from ollama_fleet.api.connection import Answer, Bounds, Front
+from ollama_fleet.api.connection import Answer, Bounds, Crowd, Front
 from ollama_fleet.api.connection import secured as secured_listener
-from ollama_fleet.errors import CertificateError, Exit
+from ollama_fleet.errors import CertificateError, Exit, Limit
 from ollama_fleet.fleet.certificate import Certificate, Pair
 from ollama_fleet.state import Kind
 
@@ -206,6 +206,39 @@ def test_who_does_not_shake_hands_is_closed_and_nobody_waits_for_it(secured, sen
 
     run(check())
     assert not caplog.records, "anyone can do that, as often as he likes"
+
+
+def test_handshakes_beyond_their_share_are_cut_off_and_counted(authority, pair):
+    """A quarter of the connections may be in one; who has come through takes no share of it."""
+
+    async def answer(_request):
+        return Answer(200, b"{}")
+
+    async def check():
+        told, certificate = [], Certificate(pair)
+        front = Front(
+            answer,
+            "127.0.0.1",
+            0,
+            drain_s=0.0,
+            crowd=Crowd(8),
+            refused=told.append,
+            tls=certificate.context,
+        )
+        async with front, asyncio.timeout(20):
+            for _ in range(3):
+                reader, writer = await connected(front.port, authority.file)
+                writer.write(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+                assert (await reader.read()).startswith(b"HTTP/1.1 200 ")
+                writer.close()
+            silent = [await asyncio.open_connection("127.0.0.1", front.port) for _ in range(2)]
+            late, writer = await asyncio.open_connection("127.0.0.1", front.port)
+            assert await late.read() == b""
+            assert told == [Limit.CONNECTIONS]
+            for _, each in (*silent, (late, writer)):
+                each.close()
+
+    run(check())
 
 
 def taken_slowly(port, authority, raw, pause_s):

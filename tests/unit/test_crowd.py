@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ollama_fleet.api.connection.crowd import TOLD, Crowd, Over
-from ollama_fleet.config.limits import connections_within
+from ollama_fleet.config.limits import HANDSHAKES, connections_within
 from ollama_fleet.errors import Limit
 
 addresses = st.sampled_from(["10.0.0.1", "10.0.0.2", "2001:db8::1", "2001:db8:0:1::1", ""])
@@ -58,8 +58,9 @@ def test_who_is_counted_is_who_has_come_and_not_gone(moves):
     assert crowd.enter("10.0.0.1") is None
 
 
-@given(st.integers(1, 2**20), st.integers(0, 100))
-def test_every_connection_and_its_request_have_a_file_to_spare(files, instances):
-    most = connections_within(files, instances)
+@given(st.integers(1, 2**20), st.integers(0, 100), st.booleans())
+def test_every_connection_handshake_and_request_has_a_file_to_spare(files, instances, secured):
+    most = connections_within(files, instances, secured=secured)
+    handshakes = most // HANDSHAKES if secured else 0
     assert most >= 1
-    assert most == 1 or 2 * most + 4 * instances < files
+    assert most == 1 or 2 * most + handshakes + 4 * instances < files

@@ -13,6 +13,7 @@ from typing import Final
 
 from ollama_fleet.api.connection.crowd import Crowd
 from ollama_fleet.api.connection.heads import Refusal
+from ollama_fleet.errors import Limit
 
 PLAIN: Final = Refusal(400, "Bad Request", "Client sent an HTTP request to an HTTPS server.\n")
 GOODBYE_S: Final = 30.0  # for a client to take what little is left, and to say that it has it
@@ -31,7 +32,8 @@ class SecuredListener:
     """Accepts on all `sockets`, which listen; `make` is asked for a protocol after each handshake.
 
     A client has `handshake_s` seconds for its first byte, and as many for its handshake. Who is too
-    many in the `crowd` of those that have not come so far is closed without a word.
+    many in the `crowd` of those that have not come so far is closed without a word; `refused` is
+    told of the limit.
     """
 
     def __init__(
@@ -42,12 +44,14 @@ class SecuredListener:
         *,
         handshake_s: float,
         crowd: Crowd,
+        refused: Callable[[Limit], None],
     ) -> None:
         self.sockets = tuple(sockets)
         self._make = make
         self._tls = tls
         self._handshake_s = handshake_s
         self._crowd = crowd
+        self._refused = refused
         self._loop = asyncio.get_running_loop()
         self._greeting: set[asyncio.Task[None]] = set()
         self._is_closed = False
@@ -78,7 +82,9 @@ class SecuredListener:
                 self._loop.remove_reader(listening)
                 self._loop.call_later(_PAUSE_S, self._listen, listening)
                 return
-            if self._crowd.enter(address[0]) is not None:
+            over = self._crowd.enter(address[0])
+            if over is not None:
+                self._refused(over.limit)
                 self._crowd.leave(address[0])
                 connection.close()
                 continue

@@ -10,11 +10,11 @@ from ollama_fleet.api.connection.lingering import LINGER_S
 from ollama_fleet.api.connection.protocol import FrontConnection
 from ollama_fleet.api.connection.secured import SecuredListener, Tls, listening
 from ollama_fleet.api.connection.serving import ClientOf, Handler, Serving
+from ollama_fleet.config.limits import HANDSHAKES
 from ollama_fleet.errors import Limit
 
 DEFAULT = Bounds()
 _BACKLOG = 4096  # the kernel takes less if it must; who finds it full tries again in a second
-_HANDSHAKES = 0.25  # of all connections may be in one
 
 
 class Front:
@@ -63,7 +63,8 @@ class Front:
                 self._tls,
                 sockets,
                 handshake_s=self._serving.bounds.header_timeout_s,
-                crowd=self.crowd.part(_HANDSHAKES),
+                crowd=self.crowd.part(1 / HANDSHAKES),
+                refused=self._serving.refused,
             )
         self._port = int(self._server.sockets[0].getsockname()[1])
         return self
