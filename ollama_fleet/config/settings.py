@@ -143,7 +143,8 @@ class Settings(Record):
     sched_spread: bool | None = None
     """Spread a model over all GPUs of the instance, even if it fits on one."""
     gpu_overhead_bytes: Size | None = Field(None, alias="gpu_overhead")
-    """VRAM per GPU that Ollama leaves out of its reckoning. See also llama_arg_fit_target."""
+    """VRAM per GPU that is kept from models; unset, 1 GiB of a card that has a display. Raises
+    llama_arg_fit_target where that is unset."""
     llama_arg_fit: bool | None = None
     """Whether llama.cpp adapts what it loads to the memory that is free."""
     llama_arg_fit_target_bytes: Size | None = Field(None, alias="llama_arg_fit_target")

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from ollama_fleet.gpu import Gpu, Vendor
+from ollama_fleet.placement import kept
 
 if TYPE_CHECKING:
     from ollama_fleet.config import Settings
@@ -34,6 +35,7 @@ def environment(
     return {
         **{name: value for name, value in inherited.items() if is_inherited(name)},
         "OLLAMA_MAX_QUEUE": _MAX_QUEUE,
+        **kept.variables(settings, gpus),
         **settings.environment(),
         **visible_devices(gpus),
         "OLLAMA_VULKAN": "1" if uses_vulkan(settings, gpus) else "0",

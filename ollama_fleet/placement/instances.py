@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from ollama_fleet.errors import PlacementError
 from ollama_fleet.gpu import Gpu, Inventory
 from ollama_fleet.names import canonical
+from ollama_fleet.placement import kept
 from ollama_fleet.placement.environment import environment, uses_vulkan
 from ollama_fleet.placement.models import Duties, duties, need_bytes
 from ollama_fleet.placement.seats import Seat, assign
@@ -39,7 +40,7 @@ def place(
     def need(_group: "GroupConfig", model: str, _gpus: Sequence[Gpu]) -> int:
         return need_bytes(model_bytes.get(canonical(model), 0))
 
-    seating = assign(config.groups, inventory, need)
+    seating = assign(config.groups, inventory, need, config.defaults)
     tasks = duties(config, seating.seats, model_bytes)
     groups = {group.name: group for group in config.groups}
     specs: dict[str, list[InstanceSpec]] = {name: [] for name in groups}
@@ -83,6 +84,7 @@ def _own(
         preload=tuple(tasks.preload.get(seat.name, {}).values()),
         reasons=(
             *seat.reasons,
+            *kept.why(settings, seat.gpus),
             *_why_vulkan(settings, seat),
             _why_slots(group, settings),
             *([f"its own models: `store` of group `{group.name}`"] if group.store else ()),

@@ -3,21 +3,25 @@
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ollama_fleet.errors import PlacementError
 from ollama_fleet.gpu import Gpu, GpuKind, Inventory
+from ollama_fleet.placement.kept import with_kept
 from ollama_fleet.placement.shares import (
     NeedBytes,
     Share,
     auto_shares,
+    better_division,
     named_shares,
     room_bytes,
     show_gpus,
 )
 
 if TYPE_CHECKING:
-    from ollama_fleet.config import GroupConfig
+    from ollama_fleet.config import GroupConfig, Settings
+
+_LESSER: Final = {GpuKind.VIRTUAL: "virtual", GpuKind.INTEGRATED: "integrated"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +53,16 @@ class Seating:
     notes: tuple[str, ...]
 
 
-def assign(groups: Iterable["GroupConfig"], inventory: Inventory, need_bytes: NeedBytes) -> Seating:
+def assign(
+    groups: Iterable["GroupConfig"],
+    inventory: Inventory,
+    need_bytes: NeedBytes,
+    defaults: "Settings",
+) -> Seating:
     """Deal the GPUs to the instances of all groups; in what order these come changes nothing.
 
-    `need_bytes` says how much memory a model takes of GPUs with a group's settings.
+    `need_bytes` says how much memory a model takes of GPUs with a group's settings, which are laid
+    over `defaults`; what these keep of a GPU is among its `reserved_bytes` in the seats.
     Raises PlacementError for GPUs that do not exist or cannot be used as a group asks.
     """
     by_name = sorted(groups, key=lambda group: group.name)
@@ -64,14 +74,16 @@ def assign(groups: Iterable["GroupConfig"], inventory: Inventory, need_bytes: Ne
     seats: list[Seat] = []
     notes = list(inventory.notes)
     for group in by_name:
+        chosen = free if group.gpus == "auto" else named[group.name]
+        gpus = tuple(with_kept(gpu, group.over(defaults)) for gpu in chosen)
         if group.gpus == "auto":
-            seats += _seats(group.name, auto_shares(group, free, need_bytes))
+            seats += _seats(group.name, auto_shares(group, gpus, need_bytes))
             notes += passed_over if free else _nothing_left(group.name, inventory)
         else:
-            seats += _seats(group.name, named_shares(group, named[group.name]))
+            seats += _seats(group.name, named_shares(group, gpus))
+            notes += better_division(group, gpus)
     if all(group.gpus != "auto" for group in by_name):
-        notes += [f"{show_gpus([gpu])} is in no group and stays idle" for gpu in inventory.gpus
-                  if gpu.uuid not in taken]  # fmt: skip
+        notes += [_idle(gpu) for gpu in inventory.gpus if gpu.uuid not in taken]
     return Seating(tuple(seats), tuple(notes))
 
 
@@ -88,15 +100,27 @@ def _on_cpu(group: "GroupConfig", inventory: Inventory) -> Seating:
 
 
 def _worthwhile(gpus: Sequence[Gpu]) -> tuple[tuple[Gpu, ...], tuple[str, ...]]:
-    """The GPUs `auto` takes, and a note for each it does not: an integrated one beside others."""
-    cards = tuple(gpu for gpu in gpus if gpu.kind is not GpuKind.INTEGRATED)
-    if not cards:
-        return tuple(gpus), ()
-    return cards, tuple(
-        f"{show_gpus([gpu])} is integrated and stays idle beside the others; a group may name it"
-        for gpu in gpus
-        if gpu not in cards
-    )
+    """The GPUs `auto` takes, and a note for each it does not.
+
+    Cards and slices of them; where there are none, virtual ones; where these are none, either,
+    integrated ones.
+    """
+    whole = (GpuKind.DISCRETE, GpuKind.SLICE)
+    for kinds in (whole, (GpuKind.VIRTUAL,), (GpuKind.INTEGRATED,)):
+        chosen = tuple(gpu for gpu in gpus if gpu.kind in kinds)
+        if chosen:
+            return chosen, tuple(map(_beside, (gpu for gpu in gpus if gpu not in chosen)))
+    return (), ()
+
+
+def _beside(gpu: Gpu) -> str:
+    about = f"{show_gpus([gpu])} is {_LESSER[gpu.kind]}"
+    return f"{about} and stays idle beside the others; a group may name it"
+
+
+def _idle(gpu: Gpu) -> str:
+    kind = f" {_LESSER[gpu.kind]}," if gpu.kind in _LESSER else ""
+    return f"{show_gpus([gpu])} is{kind} in no group and stays idle"
 
 
 def _nothing_left(group: str, inventory: Inventory) -> tuple[str, ...]:

@@ -2,13 +2,15 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from ollama_fleet.errors import PlacementError
 from ollama_fleet.gpu import Gpu, GpuKind
+from ollama_fleet.placement.closeness import Nearness, closest, divided, pairs
+from ollama_fleet.placement.wiring import across_sockets, wired
 from ollama_fleet.units import show_bytes
 
 if TYPE_CHECKING:
@@ -46,8 +48,7 @@ def named_shares(group: "GroupConfig", gpus: Sequence[Gpu]) -> tuple[Share, ...]
     count, total = group.count, len(gpus)
     if not gpus:
         return (Share((), (f"runs on the CPU: group `{group.name}` has `gpus: []`",)),) * count
-    starts = [i * total // count for i in range(count + 1)]
-    runs = [tuple(gpus[a : max(b, a + 1)]) for a, b in pairwise(starts)]
+    runs = _runs(gpus, count)
     users = Counter(run[0].uuid for run in runs)
     shares = []
     for run in runs:
@@ -55,9 +56,31 @@ def named_shares(group: "GroupConfig", gpus: Sequence[Gpu]) -> tuple[Share, ...]
         reasons = [f"runs on {show_gpus(run)}: named by group `{group.name}`"]
         if 1 < count <= total:
             reasons.append(f"`count: {count}` divides the {total} GPUs of the group")
+        reasons += filter(None, [wired(run)])
         sharers = users[run[0].uuid]
         shares.append(Share(run, (*reasons, *_sharing(sharers, count)), sharers))
     return tuple(shares)
+
+
+def better_division(group: "GroupConfig", gpus: Sequence[Gpu]) -> tuple[str, ...]:
+    """A note if the GPUs that a group names could be divided so as to be better connected.
+
+    They stay as the group has them: their order is a wish. Nothing is said for a division that
+    would give any instance another amount of memory.
+    """
+    if not 1 < group.count < len(gpus):
+        return ()
+    runs = _runs(gpus, group.count)
+    better = divided(gpus, map(len, runs))
+    if _quality(better) <= _quality(runs) or _rooms(better) != _rooms(runs):
+        return ()
+    worst, best = (min(sets, key=pairs) for sets in (runs, better))
+    order = ", ".join(str(gpu.index) for together in _laid_out(better, runs) for gpu in together)
+    note = (
+        f"group `{group.name}`: {show_indices(worst)} are {wired(worst) or 'of unknown links'};"
+        f" with `gpus: [{order}]` the GPUs of every instance would be {wired(best)} or better"
+    )
+    return (note,)
 
 
 def auto_shares(
@@ -77,6 +100,7 @@ def auto_shares(
             reasons = (
                 f"runs on {show_gpus(together)}: group `{group.name}` takes what no other names",
                 *_size_reason(together, model, need(together)),
+                *_wiring_reason(together, pool),
                 *_sharing(group.count, group.count),
             )
             shares += [Share(together, reasons, group.count)] * group.count
@@ -88,16 +112,22 @@ def deal(
 ) -> tuple[tuple[Gpu, ...], ...]:
     """Sets of GPUs that each have room for the `need` of bytes, and what is left over, one by one.
 
-    Each set takes the fewest GPUs that hold it, the largest first and among equals by index, so
-    none of them could be spared. Every GPU is in exactly one set.
+    Each set takes the fewest GPUs that hold it, so none of them could be spared; among the sets of
+    so many that hold it the best connected, then the one that wastes least. Every GPU is in exactly
+    one set.
     """
     left = sorted(gpus, key=lambda gpu: (-room_bytes([gpu]), gpu.index))
+    needed = _remembered(need)
+
+    def waste(gpus: Sequence[Gpu]) -> float:
+        return room_bytes(gpus) - needed(gpus)
+
     sets: list[tuple[Gpu, ...]] = []
     while left:
-        enough = (n for n in range(1, len(left) + 1) if room_bytes(left[:n]) >= need(left[:n]))
-        size = next(enough, 1)
-        sets.append(tuple(sorted(left[:size], key=lambda gpu: gpu.index)))
-        del left[:size]
+        size = next((n for n in range(1, len(left) + 1) if waste(left[:n]) >= 0), 1)
+        largest = sorted(left[:size], key=lambda gpu: gpu.index)
+        sets.append((closest(left, size, waste) if size > 1 else ()) or tuple(largest))
+        left = [gpu for gpu in left if gpu not in sets[-1]]
     return tuple(sorted(sets, key=lambda together: together[0].index))
 
 
@@ -105,10 +135,52 @@ def show_gpus(gpus: Sequence[Gpu]) -> str:
     """GPUs for people: `GPUs 0, 1 (2 x NVIDIA A100, 160.0 GiB)`."""
     kinds = Counter(gpu.name for gpu in gpus)
     names = " and ".join(f"{n} x {name}" if n > 1 else name for name, n in kinds.items())
-    indices = ", ".join(str(gpu.index) for gpu in gpus)
     memory_bytes = sum(gpu.memory_bytes for gpu in gpus)
     memory = show_bytes(memory_bytes) if memory_bytes else "memory of the system"
-    return f"GPU{'s' if len(gpus) > 1 else ''} {indices} ({names}, {memory})"
+    return f"{show_indices(gpus)} ({names}, {memory})"
+
+
+def show_indices(gpus: Sequence[Gpu]) -> str:
+    """Which GPUs, for people, and no more: `GPUs 0, 1`."""
+    return f"GPU{'s' if len(gpus) > 1 else ''} {', '.join(str(gpu.index) for gpu in gpus)}"
+
+
+def _runs(gpus: Sequence[Gpu], count: int) -> tuple[tuple[Gpu, ...], ...]:
+    starts = [i * len(gpus) // count for i in range(count + 1)]
+    return tuple(tuple(gpus[a : max(b, a + 1)]) for a, b in pairwise(starts))
+
+
+def _laid_out(
+    sets: Iterable[Sequence[Gpu]], runs: Iterable[Sequence[Gpu]]
+) -> Iterator[Sequence[Gpu]]:
+    """The sets in an order in which they have the sizes of the runs."""
+    left = list(sets)
+    for run in runs:
+        fitting = next(together for together in left if len(together) == len(run))
+        left.remove(fitting)
+        yield fitting
+
+
+def _quality(sets: Iterable[Sequence[Gpu]]) -> tuple[Nearness, ...]:
+    """How well a division is connected: all pairs that are together, the farthest first."""
+    return tuple(sorted(near for together in sets for near in pairs(together)))
+
+
+def _rooms(sets: Iterable[Sequence[Gpu]]) -> list[float]:
+    return sorted(map(room_bytes, sets))
+
+
+def _remembered(need: Callable[[Sequence[Gpu]], float]) -> Callable[[Sequence[Gpu]], float]:
+    """The same, asked once for all sets of GPUs that have the same memory."""
+    known: dict[tuple[tuple[int, int], ...], float] = {}
+
+    def asked(gpus: Sequence[Gpu]) -> float:
+        memory = tuple(sorted((gpu.memory_bytes, gpu.reserved_bytes) for gpu in gpus))
+        if memory not in known:
+            known[memory] = need(gpus)
+        return known[memory]
+
+    return asked
 
 
 def _pools(gpus: Iterable[Gpu]) -> tuple[tuple[Gpu, ...], ...]:
@@ -142,6 +214,13 @@ def _size_reason(together: Sequence[Gpu], model: str, need: int) -> tuple[str, .
     if room_bytes(together) < need:
         return (f"it stands alone: {about}, and the GPUs left could not hold it together",)
     return ()
+
+
+def _wiring_reason(together: Sequence[Gpu], pool: Sequence[Gpu]) -> tuple[str, ...]:
+    words = wired(together)
+    if words and across_sockets(together) and len(together) < len(pool):
+        return (f"{words}: no better {'pair' if len(together) == 2 else 'set'} is left",)
+    return (words,) if words else ()
 
 
 def _sharing(sharers: int, count: int) -> tuple[str, ...]:

@@ -1,0 +1,62 @@
+"""What is kept of a GPU for the display on it, and how Ollama is told."""
+
+import pytest
+
+from ollama_fleet.config import Settings
+from ollama_fleet.gpu import Gpu, Vendor
+from ollama_fleet.placement import kept
+from ollama_fleet.placement.shares import room_bytes
+
+GIB = 2**30
+SHOWN = Gpu("GPU-0", 0, "card", Vendor.NVIDIA, 24 * GIB, display_active=True, reserved_bytes=GIB)
+DARK = Gpu("GPU-1", 1, "card", Vendor.NVIDIA, 24 * GIB)
+
+
+def room(gpu, **settings):
+    return room_bytes([kept.with_kept(gpu, Settings(**settings))])
+
+
+def told(*gpus, **settings):
+    """What an instance's server is told, and nothing that is not."""
+    chosen = Settings(**settings)
+    return kept.variables(chosen, gpus) | chosen.environment()
+
+
+def test_a_card_with_a_display_has_less_room_than_one_without():
+    """Besides what the driver has of it."""
+    assert room(SHOWN) == 22 * GIB
+    assert room(DARK) == 24 * GIB
+
+
+@pytest.mark.parametrize("gib", [0, 3])
+def test_who_says_how_much_is_kept_has_the_word(gib):
+    """Then nothing is taken off for a display; what was said is the whole of it."""
+    assert room(SHOWN, gpu_overhead_bytes=gib * GIB) == 23 * GIB
+    assert kept.why(Settings(gpu_overhead_bytes=gib * GIB), [SHOWN]) == ()
+
+
+def test_servers_of_all_versions_are_told_where_there_is_a_display():
+    """The variable of old ones, and that of llama.cpp with its own margin, in whole MiB."""
+    assert told(DARK, SHOWN) == {
+        "OLLAMA_GPU_OVERHEAD": str(GIB // 2),
+        "LLAMA_ARG_FIT_TARGET": "1536",
+    }
+    assert told(DARK) == told() == {}
+
+
+def test_a_wish_is_told_to_servers_of_all_versions():
+    assert told(DARK, gpu_overhead_bytes=GIB + 1) == {
+        "OLLAMA_GPU_OVERHEAD": str(GIB + 1),
+        "LLAMA_ARG_FIT_TARGET": "2049",
+    }
+    assert told(SHOWN, gpu_overhead_bytes=0) == {"OLLAMA_GPU_OVERHEAD": "0"}
+
+
+def test_the_margin_that_somebody_sets_stays():
+    assert told(SHOWN, llama_arg_fit_target_bytes=64 * 2**20)["LLAMA_ARG_FIT_TARGET"] == "64"
+
+
+def test_a_gpu_that_takes_the_systems_memory_keeps_none():
+    shared = Gpu("GPU-0", 0, "card", Vendor.AMD, 0, display_active=True)
+    assert kept.with_kept(shared, Settings()) == shared
+    assert told(shared) == {}
