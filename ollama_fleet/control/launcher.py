@@ -49,8 +49,19 @@ class Child(Protocol):
 class Launcher(Protocol):
     """Where instances run."""
 
-    def start(self, name: str, argv: Sequence[str], environment: Mapping[str, str]) -> Child:
+    def start(
+        self,
+        name: str,
+        argv: Sequence[str],
+        environment: Mapping[str, str],
+        *,
+        cpus: Sequence[int] = (),
+        memory_nodes: Sequence[int] = (),
+    ) -> Child:
         """Start a program with exactly that environment; `name` is that of its log.
+
+        It and all that it starts run on `cpus` and take memory from `memory_nodes` while these
+        have some, as far as the machine allows; empty is all.
 
         Raises OSError or ValueError if no process can be made. A program that is missing or
         cannot be executed makes a child that exits with 127 or 126.
@@ -59,12 +70,20 @@ class Launcher(Protocol):
 
 
 class LocalLauncher:
-    """Runs programs on this machine."""
+    """Runs programs on this machine; where `binds` is off, on any CPU and with any memory of it."""
 
-    def __init__(self, logs: Logs) -> None:
-        self._logs = logs
+    def __init__(self, logs: Logs, *, binds: bool = True) -> None:
+        self._logs, self._binds = logs, binds
 
-    def start(self, name: str, argv: Sequence[str], environment: Mapping[str, str]) -> LocalChild:
+    def start(
+        self,
+        name: str,
+        argv: Sequence[str],
+        environment: Mapping[str, str],
+        *,
+        cpus: Sequence[int] = (),
+        memory_nodes: Sequence[int] = (),
+    ) -> LocalChild:
         """Start a program; see `Launcher`. To be called on the main thread's running loop.
 
         The parent-death signal comes when the *thread* that started a child ends, not the process.
@@ -72,11 +91,13 @@ class LocalLauncher:
         if threading.current_thread() is not threading.main_thread():
             raise RuntimeError("children are started from the main thread only")
         asyncio.get_running_loop()  # or nobody would notice the exit
+        bound = (cpus, memory_nodes) if self._binds else ((), ())
+        lists = (",".join(map(str, numbers)) for numbers in bound)
         output = self._logs.open(name)
         try:
             os.write(output, _banner(argv))
             popen = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(_SHIM), str(os.getpid()), *argv],
+                [sys.executable, "-I", "-S", str(_SHIM), str(os.getpid()), *lists, *argv],
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,

@@ -100,7 +100,13 @@ class Life:
             if not is_free(spec.host, spec.port):
                 return await self._port_taken(Ending("", hopeless=True))
             self._program, self._instance.outdated = identity(means.argv[0]), False
-            child = means.launcher.start(spec.name, means.argv, spec.environment)
+            child = means.launcher.start(
+                spec.name,
+                means.argv,
+                spec.environment,
+                cpus=spec.cpus,
+                memory_nodes=spec.memory_nodes,
+            )
         except (OSError, ValueError) as error:
             return Ending(f"no process could be made: {error}")
         self._instance.pid = child.pid
