@@ -173,6 +173,8 @@ class Settings(Record):
     """Whether prompts may be rendered by a model's Go template."""
     debug: Annotated[int, Field(ge=0, le=2)] | None = None
     """What instances log beyond the usual: 1 debug, 2 trace, which may hold prompts."""
+    numa_bind: bool | None = None
+    """Keep each instance to the CPUs and the memory that are nearest to its GPUs."""
     env: dict[VariableName, EnvText] = Field(default_factory=dict)
     """Other environment variables of the instances. Those that have a key are refused."""
 
@@ -187,7 +189,8 @@ class Settings(Record):
 
     def over(self, base: "Settings") -> "Settings":
         """Lay these settings over others: what is set here wins, `env` is merged by variable."""
-        values = {field: _first_set(getattr(self, field), base, field) for field in SETTING_KEYS}
+        fields = Settings.model_fields.keys() - {"env"}
+        values = {field: _first_set(getattr(self, field), base, field) for field in fields}
         return Settings.model_construct(**values, env={**base.env, **self.env})
 
 
@@ -196,7 +199,9 @@ def _first_set(value: object, base: Settings, field: str) -> Any:
 
 
 SETTING_KEYS: Mapping[str, str] = {
-    field: info.alias or field for field, info in Settings.model_fields.items() if field != "env"
+    field: info.alias or field
+    for field, info in Settings.model_fields.items()
+    if (info.alias or field) in VARIABLES
 }
 """Field in Python -> key in files, of every setting that has a variable."""
 
@@ -206,6 +211,7 @@ SHIPPED: Mapping[str, Any] = {
     "flash_attention": True,
     "keep_alive": "30m",
     "context_length": 8192,
+    "numa_bind": True,
 }
 """The keys of `defaults` that have a value where no file sets them; `null` leaves one to Ollama."""
 

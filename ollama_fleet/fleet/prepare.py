@@ -10,6 +10,7 @@ from ollama_fleet.control.ports import Claims, find_listener, is_free
 from ollama_fleet.control.stores import model_sizes
 from ollama_fleet.directories import Directories
 from ollama_fleet.errors import PortTaken, StartFailed
+from ollama_fleet.fleet.binding import kept_near
 from ollama_fleet.fleet.simulating import install_profile_models, profile_called
 from ollama_fleet.fleet.wishes import Wish, wish
 from ollama_fleet.gpu import Inventory
@@ -109,13 +110,14 @@ def prepared_anew(
 
 
 def _placed(asked: Wish, inventory: Inventory, ports: Iterator[int]) -> Placement:
-    return place(
+    placement = place(
         asked.config,
         inventory,
         ports=ports,
         inherited=asked.inherited,
         model_bytes=model_sizes(*asked.config.stores),
     )
+    return kept_near(placement, asked, inventory)
 
 
 def install_models(plan: Prepared) -> None:

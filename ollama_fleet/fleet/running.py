@@ -198,7 +198,7 @@ class Fleet:
             )
         )
         await stack.enter_async_context(self._declared)
-        self._supervising.start(LocalLauncher(logs))
+        self._supervising.start(LocalLauncher(logs, binds=not plan.simulated))
         self._told.listen(reload=self._reloading.begin)
         leave_out_what_stays()
         self._tell(Kind.FLEET_STARTED, f"serves on {self._facts.listen}")

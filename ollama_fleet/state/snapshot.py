@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ollama_fleet.gpu import Gpu, GpuReading
+from ollama_fleet.numa import show_list
 from ollama_fleet.state.instance import Instance
 from ollama_fleet.state.records import Health, Phase, Pull
 from ollama_fleet.state.rotation import Ejection
@@ -17,6 +18,8 @@ class InstanceSnapshot:
 
     `reloading` names the models that it is given no requests for until it has their new weights.
     `outdated`: the ollama binary was replaced since it was started.
+    `cpus` are the CPUs it is bound to and `memory_nodes` the memory nodes, as the kernel writes
+    lists of them (`0-31`), "" where it is bound to none.
     `drain` is why it was taken out of rotation, None where it is in; `ejected` why it is left out
     for having failed requests, "" where it is not, and for how long (`ejected_s`).
     `slots` are those of each model, `places` those of all that it has in memory or is about to.
@@ -54,6 +57,8 @@ class InstanceSnapshot:
     outdated: bool = False
     ejected: str = ""
     ejected_s: float = 0.0
+    cpus: str = ""
+    memory_nodes: str = ""
 
     @property
     def healthy(self) -> bool:
@@ -177,6 +182,8 @@ def _instance(instance: Instance, ejection: Ejection | None, now_s: float) -> In
         outdated=instance.outdated,
         ejected=ejection.cause if ejection is not None else "",
         ejected_s=max(0.0, ejection.until_s - now_s) if ejection is not None else 0.0,
+        cpus=show_list(spec.cpus),
+        memory_nodes=show_list(spec.memory_nodes),
     )
 
 

@@ -113,7 +113,7 @@ def test_wide_adds_columns_and_notes_and_takes_none_away():
     document = _document(fleet("one"))
     narrow, wide = (show(document, wide=wide).splitlines() for wide in (False, True))
     assert all(w.startswith(n) for n, w in zip(narrow, wide, strict=False))
-    assert wide[1].split()[-4:] == ["FOR", "OLLAMA", "URL", "STORED"]
+    assert wide[1].split()[-5:] == ["FOR", "OLLAMA", "URL", "STORED", "CPUS"]
     assert wide[len(narrow) :] == ["a note"]
 
 

@@ -128,6 +128,8 @@ def _instance(spec: "InstanceSpec") -> dict[str, Any]:
         "port": spec.port,
         "external": spec.external,
         "gpus": [gpu.uuid for gpu in spec.gpus],
+        "cpus": list(spec.cpus),
+        "memory_nodes": list(spec.memory_nodes),
         "slots": spec.slots,
         "store": spec.store,
         "pinned": list(spec.pinned),

@@ -31,7 +31,13 @@ _COLUMNS = (
     Column("STARTS", number=True),
     Column("PID", number=True),
 )
-_WIDE = (Column("FOR", number=True), Column("OLLAMA"), Column("URL"), Column("STORED", number=True))
+_WIDE = (
+    Column("FOR", number=True),
+    Column("OLLAMA"),
+    Column("URL"),
+    Column("STORED", number=True),
+    Column("CPUS"),
+)
 
 
 @click.command(
@@ -131,7 +137,8 @@ def _row(
         instance["pid"] or "",
     )
     age = show_duration(instance["phase_s"])
-    more = (age, instance["version"], instance["url"], len(instance["stored"]))
+    cpus = instance.get("cpus") or ("" if instance["external"] else "all")
+    more = (age, instance["version"], instance["url"], len(instance["stored"]), cpus)
     return row + more if wide else row
 
 
