@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-from ollama_fleet.fleet.wishes import Wish
+from ollama_fleet.config import Config
 from ollama_fleet.gpu import Inventory
 from ollama_fleet.numa.sysfs import read_topology
 from ollama_fleet.placement import Placement
@@ -13,11 +13,16 @@ from ollama_fleet.placement.binding import bound, told_by
 _machine = cache(read_topology)  # once: a reload restarts nobody for what it does not say
 
 
-def kept_near(placement: Placement, asked: Wish, inventory: Inventory) -> Placement:
-    """The same with the CPUs and memory of each instance; a simulated box has those of its GPUs."""
+def kept_near(
+    placement: Placement, config: Config, inventory: Inventory, argv: Sequence[str]
+) -> Placement:
+    """The same with the CPUs and memory of each instance; a simulated box has those of its GPUs.
+
+    `argv` is the command of every instance.
+    """
     if inventory.simulated:
-        return bound(placement, asked.config, told_by(inventory.gpus), told=True)
-    return bound(placement, asked.config, _machine(), told=heeds_threads(asked.argv))
+        return bound(placement, config, told_by(inventory.gpus), told=True)
+    return bound(placement, config, _machine(), told=heeds_threads(argv))
 
 
 def heeds_threads(argv: Sequence[str]) -> bool:

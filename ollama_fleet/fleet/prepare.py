@@ -117,7 +117,7 @@ def _placed(asked: Wish, inventory: Inventory, ports: Iterator[int]) -> Placemen
         inherited=asked.inherited,
         model_bytes=model_sizes(*asked.config.stores),
     )
-    return kept_near(placement, asked, inventory)
+    return kept_near(placement, asked.config, inventory, asked.argv)
 
 
 def install_models(plan: Prepared) -> None:
