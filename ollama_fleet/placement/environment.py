@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
-from ollama_fleet.gpu import Gpu, Vendor
+from ollama_fleet.gpu import Gpu, GpuKind, Vendor
 from ollama_fleet.placement import kept
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ def environment(
         **{name: value for name, value in inherited.items() if is_inherited(name)},
         "OLLAMA_MAX_QUEUE": _MAX_QUEUE,
         **kept.variables(settings, gpus),
+        **_integrated(gpus),
         **settings.environment(),
         **visible_devices(gpus),
         "OLLAMA_VULKAN": "1" if uses_vulkan(settings, gpus) else "0",
@@ -63,14 +64,21 @@ def uses_vulkan(settings: "Settings", gpus: Sequence[Gpu]) -> bool:
 def visible_devices(gpus: Iterable[Gpu]) -> dict[str, str]:
     """The variables that show exactly these GPUs to CUDA and ROCm and hide all others.
 
-    HIP is told its cards too, by their place among those that ROCR leaves: unset, it would go by
-    CUDA's list.
+    By UUID, but for AMD's cards that ROCm knows by number alone. HIP is told its cards too, by
+    their place among those that ROCR leaves: unset, it would go by CUDA's list.
     """
     chosen = tuple(gpus)
     nvidia = [gpu.uuid for gpu in chosen if gpu.vendor is Vendor.NVIDIA]
-    amd = [gpu.uuid for gpu in chosen if gpu.vendor is Vendor.AMD]
+    amd = [gpu.visible_as or gpu.uuid for gpu in chosen if gpu.vendor is Vendor.AMD]
     return {
         "CUDA_VISIBLE_DEVICES": ",".join(nvidia) or _NONE_VISIBLE,
         "ROCR_VISIBLE_DEVICES": ",".join(amd) or _NONE_VISIBLE,
         "HIP_VISIBLE_DEVICES": ",".join(map(str, range(len(amd)))) or _NONE_VISIBLE,
     }
+
+
+def _integrated(gpus: Iterable[Gpu]) -> dict[str, str]:
+    """From 0.30 on Ollama leaves most integrated GPUs out unless it is told; older ones do not."""
+    if any(gpu.kind is GpuKind.INTEGRATED for gpu in gpus):
+        return {"OLLAMA_IGPU_ENABLE": "1"}
+    return {}
