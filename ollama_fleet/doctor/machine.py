@@ -16,7 +16,8 @@ def gpus(facts: Facts) -> Iterator[Check]:
     """Whether the driver gives the cards that are there. Having none is well, too."""
     found = facts.inventory.gpus
     notes = "; ".join(facts.inventory.notes)
-    nvidia = sum(gpu.vendor is Vendor.NVIDIA for gpu in found)
+    amiss = set(facts.inventory.notes) - set(facts.inventory.remarks)
+    nvidia = len({gpu.parent_uuid or gpu.uuid for gpu in found if gpu.vendor is Vendor.NVIDIA})
     shown = ", ".join(f"{gpu.index} = {gpu.name}" for gpu in found) or "none"
     if nvidia < facts.nvidia_cards and not facts.inventory.simulated:
         yield Check(
@@ -26,7 +27,7 @@ def gpus(facts: Facts) -> Iterator[Check]:
             f" {notes or 'it does not say why'}",
             "mend the driver (`nvidia-smi` and `dmesg` say more), or go on without those cards",
         )
-    elif found and notes:
+    elif found and amiss:
         yield Check(
             "gpus",
             Status.WARN,
@@ -34,7 +35,7 @@ def gpus(facts: Facts) -> Iterator[Check]:
             "see to what the driver says; `nvidia-smi` and `dmesg` say more",
         )
     elif found:
-        yield Check("gpus", Status.OK, shown)
+        yield Check("gpus", Status.OK, f"{shown} ({notes})" if notes else shown)
     else:
         yield Check(
             "gpus", Status.OK, f"no GPU, so models run on the CPU ({notes or 'none found'})"

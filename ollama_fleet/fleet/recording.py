@@ -84,8 +84,9 @@ class Recording:
             self.metrics.configured(self._wall() if taken else None)
 
     def seat(self, instances: Iterable[Instance]) -> None:
-        """Reckon energy by the GPUs that instances have from now on."""
-        self._energy.share({i.name: tuple(gpu.uuid for gpu in i.spec.gpus) for i in instances})
+        """Reckon energy by the GPUs that instances have from now on; for slices, by their card."""
+        cards = {i.name: [gpu.parent_uuid or gpu.uuid for gpu in i.spec.gpus] for i in instances}
+        self._energy.share({name: tuple(dict.fromkeys(uuids)) for name, uuids in cards.items()})
 
     def over_budget(self, failure: Failure) -> None:
         """Count a failure for which the budget did not allow another try."""

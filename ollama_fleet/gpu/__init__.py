@@ -78,11 +78,15 @@ class GpuReading:
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """All GPUs of the box in index order, and for people why one is missing (`notes`)."""
+    """All GPUs of the box in index order, and for people what is odd of them (`notes`).
+
+    `remarks` are those of the notes that tell of nothing amiss.
+    """
 
     gpus: tuple[Gpu, ...] = ()
     notes: tuple[str, ...] = ()
     simulated: bool = False
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,13 +64,17 @@ def merge_inventories(inventories: Iterable[Inventory]) -> Inventory:
     """One list of GPUs; each vendor's are numbered on from the last one's highest index."""
     gpus: list[Gpu] = []
     notes: list[str] = []
+    remarks: list[str] = []
     simulated = False
     for inventory in inventories:
         first = max((gpu.index for gpu in gpus), default=-1) + 1
         gpus.extend(replace(gpu, index=first + gpu.index) for gpu in inventory.gpus)
         notes.extend(inventory.notes)
+        remarks.extend(inventory.remarks)
         simulated = simulated or inventory.simulated
-    return Inventory(gpus=tuple(gpus), notes=tuple(notes), simulated=simulated)
+    return Inventory(
+        gpus=tuple(gpus), notes=tuple(notes), simulated=simulated, remarks=tuple(remarks)
+    )
 
 
 def merge_samples(samples: Iterable[GpuSample]) -> GpuSample:

@@ -1,36 +1,26 @@
 """The pure parts of the NVIDIA source; the rest is tested against a library (integration)."""
 
+from pathlib import Path
+
 import pynvml
 import pytest
 
-from ollama_fleet.gpu.nvml import driver_trouble, numa_node, sysfs_address
+from ollama_fleet.gpu.nvml.place import device
+from ollama_fleet.gpu.nvml.troubles import driver_trouble
 
 
 @pytest.mark.parametrize(
-    ("bus_id", "address"),
+    ("bus_id", "name"),
     [
         ("00000000:3B:00.0", "0000:3b:00.0"),
         ("0000:0A:1F.7", "0000:0a:1f.7"),
         ("00010000:01:00.0", "10000:01:00.0"),  # domains of more than 16 bits exist
-        ("", ""),
-        ("garbled", ""),
+        ("", "none"),
+        ("garbled", "none"),
     ],
 )
-def test_bus_ids_are_written_as_the_kernel_writes_them(bus_id, address):
-    assert sysfs_address(bus_id) == address
-
-
-@pytest.mark.parametrize(("text", "node"), [("0\n", 0), ("3\n", 3), ("-1\n", None), ("", None)])
-def test_a_node_is_what_the_kernel_says_and_minus_one_is_none(tmp_path, text, node):
-    folder = tmp_path / "0000:3b:00.0"
-    folder.mkdir()
-    (folder / "numa_node").write_text(text)
-    assert numa_node(tmp_path, "00000000:3B:00.0") == node
-
-
-def test_a_card_that_the_kernel_does_not_list_has_no_node(tmp_path):
-    assert numa_node(tmp_path, "00000000:3B:00.0") is None
-    assert numa_node(tmp_path, "") is None
+def test_cards_are_found_under_the_names_that_the_kernel_gives_them(bus_id, name):
+    assert device(Path("/devices"), bus_id) == Path("/devices") / name
 
 
 @pytest.mark.parametrize(

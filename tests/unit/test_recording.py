@@ -105,6 +105,27 @@ def test_what_its_instance_drew_is_known_when_a_record_is_made(tmp_path):
     assert seen == [200.0]
 
 
+def test_the_slices_of_a_card_draw_its_power_together(tmp_path):
+    """The driver tells it of the card alone; idle, each has an equal part of it."""
+
+    class Asks:
+        def record(self, drawn_j):
+            seen.extend(drawn_j(name, 1_000.5, 1_001.5) for name in ("gpu0", "gpu1"))
+            return made()
+
+    seen = []
+    parts = [Gpu(u, 1, "part", Vendor.NVIDIA, 2**30, parent_uuid="card") for u in ("a", "b")]
+    specs = (replace(spec(f"gpu{n}"), gpus=(part,)) for n, part in enumerate(parts))
+    state, clock = State(Placement(tuple(specs))), Clock()
+    one = recording(tmp_path / "h.db", state=state, clock=clock)
+    for _ in range(3):
+        state.set_gpus(GpuSample((GpuReading("card", power_w=200.0), GpuReading("a"))))
+        clock.now_s += 1.0
+    one.ended(Asks())
+    one.close()
+    assert seen == [100.0, 100.0]
+
+
 def test_a_fleet_that_keeps_none_counts_and_touches_no_file(tmp_path):
     one = recording(tmp_path / "h.db", max_requests=0)
     one.ended(Made())

@@ -175,7 +175,7 @@ def test_a_line_of_log_has_what_an_event_has(caplog):
 
 
 def looks(*samples):
-    watch = GpuWatch({"a": 0})
+    watch = GpuWatch([Gpu("a", 0, "card", Vendor.NVIDIA, 1)])
     return [[str(n.kind) for n in watch.look(sample)] for sample in samples]
 
 
@@ -203,6 +203,21 @@ def test_a_card_is_hot_when_the_driver_slows_it_down_however_cool_it_reads():
 def test_where_the_driver_does_not_say_its_temperature_decides_and_does_not_flutter():
     told = looks(*map(reading, (89.0, 90.0, 95.0, 89.0, 90.0, 85.0, 89.0)))
     assert told == [[], ["gpu_hot"], [], [], [], ["gpu_cool"], []]
+
+
+def test_that_a_card_is_hot_is_told_once_for_all_its_slices():
+    """But a slice that is lost is lost by itself."""
+    slices = [
+        Gpu(uuid, 1 + n, "part", Vendor.NVIDIA, 1, parent_uuid="c") for n, uuid in enumerate("ab")
+    ]
+    watch = GpuWatch(slices)
+
+    def look(*uuids):
+        sample = GpuSample(tuple(GpuReading(uuid, 1, None, 95.0) for uuid in uuids))
+        return [(str(notice.kind), notice.text.partition(":")[0]) for notice in watch.look(sample)]
+
+    assert look("a", "b") == [("gpu_hot", "the card of GPUs 1, 2 is hot")]
+    assert look("a") + look("a") == [("gpu_lost", "GPU 2 gives no readings")]
 
 
 # -- disks -----------------------------------------------------------------------------------------

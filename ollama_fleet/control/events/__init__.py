@@ -54,7 +54,7 @@ class Reporter:
         self._state, self._clock, self._wall = state, clock, wall
         self._phases: dict[Instance, phases.Life] = {}
         self._heard = ExitStack()
-        self._gpus = GpuWatch({gpu.uuid: gpu.index for gpu in gpus})
+        self._gpus = GpuWatch(tuple(gpus))
 
     def __enter__(self) -> Self:
         state, hear = self._state, self._hear

@@ -1,9 +1,9 @@
 """What the readings of the GPUs come to, as events: one is lost, one is hot. Pure."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Final
 
-from ollama_fleet.gpu import GpuReading, GpuSample
+from ollama_fleet.gpu import Gpu, GpuReading, GpuSample
 from ollama_fleet.state import Kind, Notice
 
 HOT_C: Final = 90.0  # where the driver does not say whether it slows a card down for its heat
@@ -12,11 +12,15 @@ BELIEVED: Final = 2  # readings in a row: a driver that is busy may be silent fo
 
 
 class GpuWatch:
-    """Remembers how the GPUs were; `indices` by UUID are those that there are to be."""
+    """Remembers how the GPUs were; `gpus` are those that there are to be.
 
-    def __init__(self, indices: Mapping[str, int]) -> None:
-        self._indices = indices
-        self._silent = dict.fromkeys(indices, 0)  # readings in a row that told nothing
+    The slices of a card are as hot as it is: that is told once, of the card.
+    """
+
+    def __init__(self, gpus: Collection[Gpu]) -> None:
+        self._names = {gpu.uuid: f"GPU {gpu.index}" for gpu in gpus}
+        self._warm = _warm(gpus)
+        self._silent = dict.fromkeys(self._names, 0)  # readings in a row that told nothing
         self._seen: set[str] = set()  # a card that never gave a reading is not lost
         self._lost: set[str] = set()
         self._hot: set[str] = set()
@@ -24,7 +28,7 @@ class GpuWatch:
     def look(self, sample: GpuSample) -> Iterator[Notice]:
         """What a round of readings says that the one before did not."""
         told = {reading.uuid: reading for reading in sample.readings if _tells(reading)}
-        for uuid in self._indices:
+        for uuid in self._names:
             reading = told.get(uuid)
             if reading is None:
                 yield from self._silence(uuid, sample.error)
@@ -43,21 +47,37 @@ class GpuWatch:
         if uuid in self._lost:
             self._lost.discard(uuid)
             yield self._told(Kind.GPU_BACK, uuid, "gives readings again")
+        if uuid in self._warm:
+            yield from self._felt(uuid, reading)
+
+    def _felt(self, uuid: str, reading: GpuReading) -> Iterator[Notice]:
         figures = {} if reading.temperature_c is None else {"temperature_c": reading.temperature_c}
         at = f"{reading.temperature_c:.0f} °C" if figures else "temperature not told"
         if uuid not in self._hot and is_hot(reading):
             self._hot.add(uuid)
             slowed = ", and is slowed down for it" if reading.heat_throttled else ""
-            yield self._told(Kind.GPU_HOT, uuid, f"is hot: {at}{slowed}", figures)
+            text = f"{self._warm[uuid]} is hot: {at}{slowed}"
+            yield Notice(kind=Kind.GPU_HOT, text=text, gpu=uuid, figures=figures)
         elif uuid in self._hot and is_cool(reading):
             self._hot.discard(uuid)
-            yield self._told(Kind.GPU_COOL, uuid, f"is no longer hot: {at}", figures)
+            text = f"{self._warm[uuid]} is no longer hot: {at}"
+            yield Notice(kind=Kind.GPU_COOL, text=text, gpu=uuid, figures=figures)
 
-    def _told(
-        self, kind: Kind, uuid: str, text: str, figures: Mapping[str, float] | None = None
-    ) -> Notice:
-        named = f"GPU {self._indices[uuid]} {text}"
-        return Notice(kind=kind, text=named, gpu=uuid, figures=figures or {})
+    def _told(self, kind: Kind, uuid: str, text: str) -> Notice:
+        return Notice(kind=kind, text=f"{self._names[uuid]} {text}", gpu=uuid)
+
+
+def _warm(gpus: Collection[Gpu]) -> Mapping[str, str]:
+    """The GPUs whose heat is told, and as whose: for several slices the first speaks for all."""
+    cards: dict[str, list[Gpu]] = {}
+    for gpu in gpus:
+        cards.setdefault(gpu.parent_uuid or gpu.uuid, []).append(gpu)
+    return {
+        first.uuid: f"the card of GPUs {', '.join(str(g.index) for g in (first, *more))}"
+        if more
+        else f"GPU {first.index}"
+        for first, *more in cards.values()
+    }
 
 
 def is_hot(reading: GpuReading) -> bool:

@@ -1,0 +1,157 @@
+"""What a card is: a GPU, one that shares the system's memory, a part of one, or many slices."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import psutil
+import pynvml
+
+from ollama_fleet.gpu import Gpu, GpuKind, Vendor, sysfs
+from ollama_fleet.gpu.nvml.calls import ask, has_none, memory_of, text
+from ollama_fleet.gpu.nvml.place import device, nearest_cpus
+from ollama_fleet.gpu.nvml.slices import Modes, Slice, handles, how_to_slice, modes, slices
+from ollama_fleet.units import show_bytes
+
+_SHARED_OUT: Final = frozenset({
+    pynvml.NVML_GPU_VIRTUALIZATION_MODE_HOST_VGPU,
+    pynvml.NVML_GPU_VIRTUALIZATION_MODE_HOST_VSGA,
+})  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """What readings need to know of a card beforehand."""
+
+    uuid: str
+    modes: Modes
+    slices: tuple[Slice, ...]
+    integrated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A card as the inventory has it: the slices stand in its place where it is in MIG mode.
+
+    `folder` is the kernel's for it. `remarks` are notes of what is as it should be, `troubles` of
+    what is not.
+    """
+
+    handle: Any
+    folder: Path
+    card: Gpu
+    slices: tuple[Gpu, ...] | None
+    remarks: tuple[str, ...] = ()
+    troubles: tuple[str, ...] = ()
+
+
+def meet(handle: Any, uuid: str) -> Card:
+    """Ask a card what it is for good, or until its MIG mode changes. Raises NVMLError."""
+    mig = modes(handle)
+    return Card(
+        uuid=uuid,
+        modes=mig,
+        slices=slices(handle) if mig.now else (),
+        integrated=not mig.now
+        and memory_of(handle) is None
+        and has_none("nvmlDeviceGetMemoryInfo", handle),
+    )
+
+
+def listed(handle: Any, index: int, card: Card, driver: str, devices: Path) -> Listed:
+    """List a card, with what people should know of it. Raises NVMLError."""
+    bus_id = text(getattr(ask("nvmlDeviceGetPciInfo", handle), "busId", ""))
+    folder = device(devices, bus_id)
+    virtualisation = ask("nvmlDeviceGetVirtualizationMode", handle)
+    gpu = replace(
+        _describe(handle, index, card, driver),
+        pci_bus_id=bus_id,
+        numa_node=sysfs.numa_node(folder),  # on coherent machines NVML's is that of its own memory
+        cpus=nearest_cpus(handle, folder),
+    )
+    if virtualisation == pynvml.NVML_GPU_VIRTUALIZATION_MODE_VGPU:
+        gpu = replace(gpu, kind=GpuKind.VIRTUAL)
+    named = f"GPU {index} ({gpu.name})"
+    return Listed(
+        handle,
+        folder,
+        gpu,
+        tuple(_describe_slices(handle, gpu, card)) if card.modes.now else None,
+        tuple(f"{named} {remark}" for remark in _remarks(gpu, card)),
+        tuple(f"{named} {trouble}" for trouble in _troubles(handle, gpu, card, virtualisation)),
+    )
+
+
+def _describe(handle: Any, index: int, card: Card, driver: str) -> Gpu:
+    memory = memory_of(handle)
+    system_bytes = int(psutil.virtual_memory().total) if card.integrated else 0
+    return Gpu(
+        uuid=card.uuid,
+        index=index,
+        name=text(ask("nvmlDeviceGetName", handle)) or "NVIDIA GPU",
+        vendor=Vendor.NVIDIA,
+        memory_bytes=memory.total if memory else system_bytes,
+        architecture=_architecture(handle),
+        driver=driver,
+        kind=GpuKind.INTEGRATED if card.integrated else GpuKind.DISCRETE,
+        display_active=bool(ask("nvmlDeviceGetDisplayActive", handle)),
+        reserved_bytes=getattr(memory, "reserved", 0),
+    )
+
+
+def _architecture(handle: Any) -> str:
+    """What CUDA's compilers call it, as sm_86; empty where the driver does not say."""
+    major, minor = ask("nvmlDeviceGetCudaComputeCapability", handle) or (0, 0)
+    return f"sm_{major}{minor}" if major else ""
+
+
+def _describe_slices(handle: Any, gpu: Gpu, card: Card) -> Iterator[Gpu]:
+    """Slices, yet without their indices; those that share memory have equal parts of it."""
+    known = {each.uuid: each for each in card.slices}
+    for uuid, part in handles(handle).items():
+        memory = memory_of(part)
+        sharers = known[uuid].sharers if uuid in known else 1
+        yield replace(
+            gpu,
+            uuid=uuid,
+            name=text(ask("nvmlDeviceGetName", part)) or f"{gpu.name} MIG",
+            memory_bytes=memory.total // sharers if memory else 0,
+            kind=GpuKind.SLICE,
+            parent_uuid=gpu.uuid,
+            display_active=False,
+            reserved_bytes=getattr(memory, "reserved", 0) // sharers,
+        )
+
+
+def _remarks(gpu: Gpu, card: Card) -> Iterator[str]:
+    if gpu.kind is GpuKind.VIRTUAL:
+        yield "is a vGPU: a part of a card that the host of this virtual machine gives to it"
+    if gpu.kind is GpuKind.INTEGRATED:
+        yield f"is integrated: it shares the system's memory, {show_bytes(gpu.memory_bytes)}"
+    shared = sum(each.sharers > 1 for each in card.slices)
+    if shared:
+        yield f"has {shared} slices that share memory: each is listed with an equal part of it"
+
+
+def _troubles(handle: Any, gpu: Gpu, card: Card, virtualisation: int | None) -> Iterator[str]:
+    whole = f"`sudo nvidia-smi -i {gpu.index} -mig 0`"
+    reset = f"stop what runs on it, then `sudo nvidia-smi --gpu-reset -i {gpu.index}`"
+    if card.modes.now and not card.slices:
+        make = how_to_slice(handle, gpu.index)
+        again = "then start the fleet anew"
+        yield f"is in MIG mode and has no slices: {make}; {whole} makes it one GPU again; {again}"
+    if card.modes.next and not card.modes.now:
+        yield f"is to be in MIG mode, but only after a reset ({reset}); {whole} calls it off"
+    if card.modes.now and not card.modes.next:
+        yield f"is to leave MIG mode, but only after a reset ({reset})"
+    if virtualisation in _SHARED_OUT:
+        yield (
+            "is shared out to virtual machines: with NVIDIA's driver for such hosts no program"
+            " can compute on it here"
+        )
+    if not gpu.memory_bytes and not card.modes.now:
+        yield "tells no memory size (`nvidia-smi -q -d MEMORY` may say why)"
+
+
+__all__ = ["Card", "Listed", "listed", "meet"]

@@ -1,0 +1,37 @@
+"""What `fleet doctor` says of cards that are divided into slices."""
+
+from ollama_fleet.doctor import Facts, Status
+from ollama_fleet.doctor.facts import BinaryFacts, ProgramFacts
+from ollama_fleet.doctor.machine import gpus
+from ollama_fleet.gpu import Gpu, GpuKind, Inventory, Vendor
+
+_DIVIDED = "GPU 0 (NVIDIA A100) is in MIG mode, divided into 2: GPUs 1 to 2"
+_SLICES = tuple(
+    Gpu(f"MIG-{n}", n, "slice", Vendor.NVIDIA, 2**33, kind=GpuKind.SLICE, parent_uuid="GPU-a")
+    for n in (1, 2)
+)
+
+
+def _told(inventory, nvidia_cards):
+    program = ProgramFacts((3, 12, 1), yaml_in_c=True, uvloop="0.22.1", files=65536)
+    facts = Facts(BinaryFacts("ollama"), inventory, (), program, nvidia_cards=nvidia_cards)
+    (check,) = gpus(facts)
+    return check
+
+
+def test_what_is_only_remarked_of_gpus_is_told_and_well():
+    check = _told(Inventory(_SLICES, (_DIVIDED,), remarks=(_DIVIDED,)), 1)
+    assert check.status is Status.OK
+    assert _DIVIDED in check.detail
+
+
+def test_a_trouble_beside_remarks_is_no_less_a_trouble():
+    notes = (_DIVIDED, "GPU 3 tells no memory size")
+    assert _told(Inventory(_SLICES, notes, remarks=notes[:1]), 1).status is Status.WARN
+
+
+def test_the_slices_of_a_card_are_one_card_of_those_on_the_bus():
+    """However many there are, a second card that the driver does not give is missed."""
+    check = _told(Inventory(_SLICES, (_DIVIDED,), remarks=(_DIVIDED,)), 2)
+    assert check.status is Status.WARN
+    assert "1 of 2 NVIDIA cards" in check.detail
