@@ -23,7 +23,7 @@ def profile_called(name: str) -> Profile:
     except (ValueError, OSError) as error:
         raise FleetError(
             f"no simulation profile {name!r}: {error}",
-            "built in are 4-mixed, 8xH100 and 2x24GB; any other is the path of a YAML file",
+            "name one that is built in, or the path of a YAML file",
         ) from None
 
 
@@ -55,9 +55,13 @@ def simulated(
 
 
 def _group_per_gpu(nodes: Sequence[Node]) -> Iterator[GroupConfig]:
-    """Each with its own slots; the instances are called as those of a real box without a file."""
-    for node in nodes:
-        name = "gpu" if len(nodes) == 1 else f"gpu-{node.index}"
+    """Each with its own slots; the instances are called as those of a real box without a file.
+
+    Nor is one here for an integrated or virtual GPU beside others.
+    """
+    chosen = [node for node in nodes if node.kind in {"discrete", "slice"}] or nodes
+    for node in chosen:
+        name = "gpu" if len(chosen) == 1 else f"gpu-{node.index}"
         yield GroupConfig(name=name, gpus=(node.index,), num_parallel=node.slots)
 
 

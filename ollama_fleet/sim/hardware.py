@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ollama_fleet.gpu import Gpu, GpuReading, GpuSample, Inventory, Vendor
+from ollama_fleet.gpu import Gpu, GpuKind, GpuLink, GpuReading, GpuSample, Inventory, Vendor
 from ollama_fleet.sim.ollama.profile import Node, Profile
 
 IDLE_C, BUSY_C = 35.0, 80.0
@@ -26,18 +26,7 @@ class SimulatedGpus:
 
     def inventory(self) -> Inventory:
         """The profile's nodes as GPUs."""
-        gpus = tuple(
-            Gpu(
-                uuid=node.uuid,
-                index=node.index,
-                name=node.gpu_name,
-                vendor=Vendor.NVIDIA,
-                memory_bytes=node.memory_bytes,
-                driver="simulated",
-                pci_bus_id=f"0000:{node.index + 1:02x}:00.0",
-            )
-            for node in self._profile.nodes
-        )
+        gpus = tuple(map(self._gpu, self._profile.nodes))
         return Inventory(gpus=gpus, notes=(f"profile {self._profile.name}",), simulated=True)
 
     def read(self) -> GpuSample:
@@ -46,6 +35,31 @@ class SimulatedGpus:
 
     def close(self) -> None:
         """Nothing is held."""
+
+    def _gpu(self, node: Node) -> Gpu:
+        device = node.index if node.parent is None else node.parent
+        return Gpu(
+            uuid=node.uuid,
+            index=node.index,
+            name=node.gpu_name,
+            vendor=Vendor(node.vendor),
+            memory_bytes=node.memory_bytes,
+            driver="simulated",
+            kind=GpuKind(node.kind),
+            parent_uuid=node.parent_uuid,
+            pci_bus_id=f"0000:{device + 1:02x}:00.0",
+            numa_node=node.numa_node,
+            cpus=node.cpus,
+            display_active=node.display,
+            links=tuple(self._links(node)),
+            reserved_bytes=node.reserved_bytes,
+        )
+
+    def _links(self, node: Node) -> Iterator[GpuLink]:
+        for other in self._profile.nodes:
+            wiring = self._profile.link(node.index, other.index)
+            if wiring and other is not node:
+                yield GpuLink(other.uuid, wiring.kind, wiring.bytes_per_s)
 
     def _reading(self, node: Node) -> GpuReading:
         usages = list(self._usages(node))

@@ -1,5 +1,7 @@
 """The environment of the simulated Ollama."""
 
+from dataclasses import replace
+
 import pytest
 
 from ollama_fleet.sim.ollama.environment import read, visible
@@ -36,6 +38,15 @@ def test_gpus_are_chosen_by_uuid_up_to_the_first_unknown(value, expected):
 def test_rocms_variable_cannot_hide_a_cuda_card():
     assert seen(ROCR_VISIBLE_DEVICES="-1", CUDA_VISIBLE_DEVICES="2") == [2]
     assert seen(ROCR_VISIBLE_DEVICES="1") == [1]
+
+
+def test_each_vendors_cards_go_by_its_own_variable():
+    """In a box of both; an index counts among its vendor's cards."""
+    box = (NODES[0], replace(NODES[1], vendor="amd"), NODES[2], replace(NODES[3], vendor="amd"))
+    both = {"CUDA_VISIBLE_DEVICES": "1", "ROCR_VISIBLE_DEVICES": box[1].uuid}
+    assert visible(box, both)[0] == (box[2], box[1])
+    assert visible(box, {**both, "CUDA_VISIBLE_DEVICES": "-1"})[0] == (box[1],)
+    assert visible(box, {"CUDA_VISIBLE_DEVICES": "1"})[0] == (box[2], box[3])
 
 
 def test_defaults_are_ollamas():

@@ -6,6 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ollama_fleet.gpu import Gpu, GpuKind, GpuLink, Vendor
+from ollama_fleet.sim.hardware import SimulatedGpus
 from ollama_fleet.sim.ollama.profile import BUILT_IN, load
 from ollama_fleet.sim.ollama.rates import Rates, rates_for, slowest
 
@@ -86,6 +88,65 @@ def test_an_unknown_profile_names_the_known_ones():
 def test_a_missing_path_is_not_taken_for_a_built_in(tmp_path):
     with pytest.raises(ValueError, match="there is no profile"):
         load(str(Path(tmp_path) / "4-mixed"))
+
+
+NODE = "{slots: 1, prefill_tokens_per_s: 1, decode_base_s: 1, decode_per_busy_s: 1,"
+NODE += " load_bytes_per_s: 1MB, gpu: {name: g, memory: 1GiB%s}}"
+
+
+def box(tmp_path, *gpus, links="[]"):
+    path = tmp_path / "box.yaml"
+    nodes = ", ".join(NODE % "".join(f", {key}" for key in gpu) for gpu in gpus)
+    path.write_text(f"{MINIMAL}nodes: [{nodes}]\nlinks: {links}\n")
+    return load(str(path))
+
+
+def test_a_gpu_of_a_profile_has_all_that_a_driver_tells(tmp_path):
+    """And slices have identities of their own kind, and their card's."""
+    facts = "vendor: amd", "kind: virtual", "numa_node: 1", "cpus: '4-6,9'", "display: true"
+    profile = box(tmp_path, (*facts, "reserved: 1MiB"), ("kind: slice", "parent: 3"), ())
+    first, second, third = SimulatedGpus(profile, tmp_path).inventory().gpus
+    assert (first.vendor, first.kind, first.numa_node) == (Vendor.AMD, GpuKind.VIRTUAL, 1)
+    assert first.cpus == (4, 5, 6, 9)
+    assert (first.display_active, first.reserved_bytes) == (True, 2**20)
+    assert second.kind is GpuKind.SLICE
+    assert second.uuid.startswith("MIG-")
+    assert second.parent_uuid.startswith("GPU-")
+    assert third == Gpu(
+        uuid=profile.nodes[2].uuid,
+        index=2,
+        name="g",
+        vendor=Vendor.NVIDIA,
+        memory_bytes=2**30,
+        driver="simulated",
+        pci_bus_id="0000:03:00.0",
+    )
+
+
+def test_the_first_link_that_names_two_gpus_is_theirs(tmp_path):
+    links = "[{gpus: [0, 2], kind: nvlink, bytes_per_s: 50GB}, {gpus: [0, 1, 2], kind: node}]"
+    gpus = SimulatedGpus(box(tmp_path, (), (), (), (), links=links), tmp_path).inventory().gpus
+    found = {gpu.index: {link.uuid: link for link in gpu.links} for gpu in gpus}
+    assert found[0].keys() == {gpus[1].uuid, gpus[2].uuid}
+    assert found[0][gpus[2].uuid] == GpuLink(gpus[2].uuid, "nvlink", 50 * 10**9)
+    assert found[2][gpus[0].uuid].kind == "nvlink"
+    assert found[1][gpus[2].uuid].kind == "node"
+    assert found[3] == {}
+
+
+@pytest.mark.parametrize(
+    ("gpu", "links", "reason"),
+    [
+        (("vendor: intel",), "[]", "'intel' is none of nvidia, amd"),
+        (("kind: huge",), "[]", "'huge' is none of"),
+        ((), "[{gpus: [0], kind: rope}]", "'rope' is none of nvlink"),
+        ((), "[{gpus: [0, 1], kind: node}]", "links names GPU 1, but there are 1"),
+        (("cpus: a-b",), "[]", "invalid literal"),
+    ],
+)
+def test_a_box_that_cannot_be_is_refused(tmp_path, gpu, links, reason):
+    with pytest.raises(ValueError, match=reason):
+        box(tmp_path, gpu, links=links)
 
 
 @given(st.lists(rates, min_size=1), st.integers(1, 16))

@@ -27,7 +27,8 @@ SIMULATE = click.option(
     is_flag=False,
     flag_value="",
     metavar="[PROFILE]",
-    help="Run a simulated Ollama on simulated GPUs: 4-mixed, 2x24GB, 8xH100, or a YAML file.",
+    help="Run a simulated Ollama on simulated GPUs: 4-mixed, 2x24GB, 2x24-8, 8xH100, 4xMI300X,"
+    " A100-7xMIG, laptop, or a YAML file.",
 )
 
 

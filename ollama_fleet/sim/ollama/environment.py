@@ -10,6 +10,7 @@ from ollama_fleet.units import parse_duration
 
 LOAD_TIMEOUT_S = KEEP_ALIVE_S = 300.0
 DEFAULT_PORT = 11434
+_VARIABLES = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +43,8 @@ class Settings:
 
     @property
     def memory_bytes(self) -> int:
-        """VRAM of all GPUs it sees."""
-        return sum(node.memory_bytes for node in self.nodes)
+        """VRAM for models of all GPUs it sees."""
+        return sum(node.memory_bytes - node.reserved_bytes for node in self.nodes)
 
 
 def read(environment: Mapping[str, str], *, find_gpus: bool = True) -> Settings:
@@ -97,24 +98,30 @@ def visible(
     """The GPUs a process with this environment sees, and the variables that chose them.
 
     As the drivers have it: no variable means all, the list ends at the first unknown entry.
-    Entries are UUIDs or indices. The cards count as NVIDIA's where CUDA's variable is set, which
-    ROCm's then cannot hide; else as AMD's.
+    Entries are UUIDs or indices. Each vendor's cards go by its own variable, where that is not set
+    by the other's.
     """
-    chosen = tuple(
-        (name, environment[name])
-        for name in ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
-        if name in environment
-    )
+    chosen = tuple((name, environment[name]) for name in _VARIABLES if name in environment)
     if not chosen:
         return nodes, ()
-    known = {node.uuid.lower(): node for node in nodes} | {str(n.index): n for n in nodes}
     seen: list[Node] = []
-    for entry in chosen[0][1].split(","):
+    for vendor, names in (("nvidia", _VARIABLES), ("amd", _VARIABLES[::-1])):
+        own = tuple(node for node in nodes if node.vendor == vendor)
+        listed = next(environment[name] for name in names if name in environment)
+        seen += _listed(own, listed)
+    return tuple(seen), chosen
+
+
+def _listed(nodes: tuple[Node, ...], listed: str) -> list[Node]:
+    known = {node.uuid.lower(): node for node in nodes}
+    known |= {str(place): node for place, node in enumerate(nodes)}
+    seen: list[Node] = []
+    for entry in listed.split(","):
         node = known.get(entry.strip().lower())
         if node is None or node in seen:
             break
         seen.append(node)
-    return tuple(seen), chosen
+    return seen
 
 
 def _address(text: str) -> tuple[str, int]:

@@ -8,6 +8,11 @@ import time
 from ollama_fleet.sim.ollama.environment import Settings
 from ollama_fleet.units import show_bytes
 
+# By vendor: the library, what code is built for, the first letters of a device, its folder.
+_LIBRARIES = {
+    "nvidia": ("cuda", "9.0", "CUDA", "ollama,cuda_v13"),
+    "amd": ("ROCm", "gfx942", "ROCm", "ollama,rocm"),
+}
 _PLAIN = re.compile(r"[^\s\"=]+")
 
 
@@ -58,14 +63,14 @@ def log_resources(settings: Settings) -> None:
             "inference compute",
             source="types.go:60",
             id=node.uuid,
-            library="cuda",
-            compute="9.0",
-            name=f"CUDA{position}",
+            library=_LIBRARIES[node.vendor][0],
+            compute=_LIBRARIES[node.vendor][1],
+            name=f"{_LIBRARIES[node.vendor][2]}{position}",
             description=node.gpu_name,
-            libdirs="ollama,cuda_v13",
+            libdirs=_LIBRARIES[node.vendor][3],
             driver="13.0",
             pci_id=f"0000:{node.index + 1:02x}:00.0",
-            type="discrete",
+            type="iGPU" if node.kind == "integrated" else "discrete",
             total=show_bytes(node.memory_bytes),
             available=show_bytes(node.memory_bytes),
         )

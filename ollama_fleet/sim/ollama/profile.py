@@ -4,7 +4,7 @@ Built-in profiles are the YAML files in `ollama_fleet/sim/profiles`; `load` take
 of them or a path.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,22 +15,51 @@ from ollama_fleet.units import parse_size
 
 BUILT_IN = Path(__file__).parents[1] / "profiles"
 DEFAULT = "4-mixed"
+VENDORS = ("nvidia", "amd")
+KINDS = ("discrete", "integrated", "slice", "virtual")
+LINKS = ("nvlink", "xgmi", "switch", "bridge", "node", "socket")
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One simulated GPU. `slots` is what OLLAMA_NUM_PARALLEL defaults to on it."""
+    """One simulated GPU. `slots` is what OLLAMA_NUM_PARALLEL defaults to on it.
+
+    `vendor` and `kind` are nvidia or amd, and discrete, integrated, slice or virtual; `parent` is
+    the number of the card that a slice belongs to; `cpus` are the nearest.
+    """
 
     index: int
     gpu_name: str
     memory_bytes: int
     slots: int
     rates: Rates
+    vendor: str = "nvidia"
+    kind: str = "discrete"
+    parent: int | None = None
+    numa_node: int | None = None
+    cpus: tuple[int, ...] = ()
+    display: bool = False
+    reserved_bytes: int = 0
 
     @property
     def uuid(self) -> str:
         """Its identity, the same in every process that reads the profile."""
-        return f"GPU-51300000-0000-0000-0000-{self.index:012x}"
+        prefix = "MIG" if self.kind == "slice" else "GPU"
+        return f"{prefix}-51300000-0000-0000-0000-{self.index:012x}"
+
+    @property
+    def parent_uuid(self) -> str:
+        """The identity of the card that it is a slice of; "" if it is none."""
+        return "" if self.parent is None else f"GPU-51300000-0000-0000-0001-{self.parent:012x}"
+
+
+@dataclass(frozen=True, slots=True)
+class Wiring:
+    """How each two of some GPUs, by their numbers, are connected; bytes per second are one way."""
+
+    gpus: tuple[int, ...]
+    kind: str
+    bytes_per_s: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +108,11 @@ class Profile:
     models: tuple[Model, ...]
     installed: tuple[str, ...]
     outputs: Outputs
+    links: tuple[Wiring, ...] = ()
+
+    def link(self, one: int, other: int) -> Wiring | None:
+        """How two GPUs are connected: the first of `links` that names both says so."""
+        return next((w for w in self.links if {one, other} <= set(w.gpus)), None)
 
     def model(self, name: str) -> Model | None:
         """The registry's model of this name, in any spelling; None if it has none."""
@@ -122,7 +156,12 @@ def _profile(document: Any, stem: str) -> Profile:
         models=tuple(_model(entry) for entry in document["models"]),
         installed=tuple(document.get("installed", ())),
         outputs=Outputs(**document.get("outputs", {})),
+        links=tuple(map(_wiring, document.get("links", ()))),
     )
+    count = len(profile.nodes)
+    for number in (number for wiring in profile.links for number in wiring.gpus):
+        if not 0 <= number < count:
+            raise ValueError(f"links names GPU {number}, but there are {count}")
     for name in profile.installed:
         if profile.model(name) is None:
             raise ValueError(f"installed names {name!r}, which is not among models")
@@ -130,16 +169,41 @@ def _profile(document: Any, stem: str) -> Profile:
 
 
 def _node(index: int, entry: Mapping[str, Any]) -> Node:
-    slots = int(entry["slots"])
+    slots, gpu = int(entry["slots"]), entry["gpu"]
     if slots < 1:
         raise ValueError(f"node {index} has {slots} slots")
     return Node(
         index=index,
-        gpu_name=str(entry["gpu"]["name"]),
-        memory_bytes=parse_size(entry["gpu"]["memory"]),
+        gpu_name=str(gpu["name"]),
+        memory_bytes=parse_size(gpu["memory"]),
         slots=slots,
         rates=_rates(entry),
+        vendor=_one_of(VENDORS, gpu.get("vendor", "nvidia")),
+        kind=_one_of(KINDS, gpu.get("kind", "discrete")),
+        parent=gpu.get("parent"),
+        numa_node=gpu.get("numa_node"),
+        cpus=tuple(_cpus(str(gpu.get("cpus", "")))),
+        display=bool(gpu.get("display", False)),
+        reserved_bytes=parse_size(gpu.get("reserved", 0)),
     )
+
+
+def _wiring(entry: Mapping[str, Any]) -> Wiring:
+    gpus = tuple(map(int, entry["gpus"]))
+    return Wiring(gpus, _one_of(LINKS, entry["kind"]), parse_size(entry.get("bytes_per_s", 0)))
+
+
+def _one_of(known: tuple[str, ...], value: Any) -> str:
+    if value not in known:
+        raise ValueError(f"{value!r} is none of {', '.join(known)}")
+    return str(value)
+
+
+def _cpus(text: str) -> Iterator[int]:
+    """Numbers of CPUs from the kernel's lists: `0-7,16-23`."""
+    for part in filter(None, text.split(",")):
+        first, _, last = part.partition("-")
+        yield from range(int(first), int(last or first) + 1)
 
 
 def _rates(entry: Mapping[str, Any]) -> Rates:
