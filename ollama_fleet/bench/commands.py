@@ -1,9 +1,9 @@
-"""Figures of this machine: `scripts/bench relay`, `overhead`, `arrival`, `routing`, `sync`, `cli`.
+"""Figures of this machine: `scripts/bench relay`, `overhead`, `arrival`, `sync`, `vram`, `cli`.
 
-`cli` is how long the command line takes. Each figure is the wall time of whole processes, the
-median of `--runs`; `python -c pass`, run in turn with the others, tells how much of it is the
-interpreter's own and how loaded the machine is. `fleet status` asks a simulated fleet that is
-started for this and stopped afterwards.
+And `routing`, on virtual time. `cli` is how long the command line takes.
+Each figure is the wall time of whole processes, the median of `--runs`; `python -c pass`, run in
+turn with the others, tells how much of it is the interpreter's own and how loaded the machine is.
+`fleet status` asks a simulated fleet that is started for this and stopped afterwards.
 """
 
 import argparse
@@ -24,6 +24,7 @@ from ollama_fleet.bench import arrival, overhead
 from ollama_fleet.bench.relay import command as relay
 from ollama_fleet.bench.routing import command as routing
 from ollama_fleet.bench.sync import command as sync
+from ollama_fleet.bench.vram import command as vram
 
 PYTHON, FLEET = sys.executable, str(Path(sys.executable).parent / "fleet")
 COMMANDS = {
@@ -74,6 +75,7 @@ def main() -> int:
     arrival.add_to(benchmarks)
     routing.add_to(benchmarks)
     sync.add_to(benchmarks)
+    vram.add_to(benchmarks)
     arguments = parser.parse_args()
     return int(arguments.run(arguments))
 

@@ -9,6 +9,7 @@ from ollama_fleet.vram.explain import explain
 from ollama_fleet.vram.gguf import Head, HeadReader
 from ollama_fleet.vram.need import Need, need
 from ollama_fleet.vram.shape import ModelShape, shape_of, with_parts
+from ollama_fleet.vram.tensors import tensor_bytes
 from ollama_fleet.vram.use import Engine, FlashAttention, Use, engine_of
 
 __all__ = [
@@ -23,5 +24,6 @@ __all__ = [
     "explain",
     "need",
     "shape_of",
+    "tensor_bytes",
     "with_parts",
 ]

@@ -36,6 +36,8 @@ class Layer:
         value_length: likewise of a value.
         window_tokens: how far back it looks; 0 for the whole context.
         hidden: elements inside its feed-forward part.
+        parts: names of its tensors, `blk.N.` and `.weight` left out.
+        shared_hidden: elements inside the expert that works on every token.
         recurrent: whether it keeps one state for each sequence instead of keys and values.
 
     """
@@ -47,14 +49,20 @@ class Layer:
     value_length: int
     window_tokens: int = 0
     hidden: int = 0
+    parts: frozenset[str] = frozenset()
+    shared_hidden: int = 0
     recurrent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Recurrence:
-    """The state that a recurrent layer keeps of one sequence, in elements of four bytes."""
+    """The state that a recurrent layer keeps of one sequence, in elements of four bytes.
+
+    `width` is how many elements stand for one token inside it.
+    """
 
     elements: int = 0
+    width: int = 0
 
     @classmethod
     def read(cls, metadata: Metadata) -> "Recurrence":
@@ -68,14 +76,17 @@ class Recurrence:
         elements += max(metadata.number("shortconv.l_cache", 0) - 1, 0) * width
         shifts = metadata.number("token_shift_count", 2)
         head = metadata.number("wkv.head_size", 0)
-        return cls(elements + (width * (shifts + head) if head else 0))
+        elements += width * (shifts + head) if head else 0
+        return cls(elements, max(inner + 2 * groups * state, width) if elements else 0)
 
 
 NO_STATE: Final = Recurrence()
 
 
-def layers_of(metadata: Metadata, weights_bytes: Sequence[int]) -> tuple[Layer, ...]:
-    """The blocks, given the bytes of each one's tensors."""
+def layers_of(
+    metadata: Metadata, weights_bytes: Sequence[int], parts: Sequence[frozenset[str]]
+) -> tuple[Layer, ...]:
+    """The blocks, given the bytes of each one's tensors, and their names."""
     count = len(weights_bytes)
     heads = metadata.per_layer("attention.head_count", count, 1)
     kv_heads = metadata.per_layer("attention.head_count_kv", count, 1)
@@ -94,6 +105,8 @@ def layers_of(metadata: Metadata, weights_bytes: Sequence[int]) -> tuple[Layer, 
             value_length=_length(metadata, "value", heads, windowed=windows[i] > 0),
             window_tokens=windows[i],
             hidden=hidden[i],
+            parts=parts[i],
+            shared_hidden=metadata.number("expert_shared_feed_forward_length", 0),
             recurrent=recurrent[i],
         )
         for i in range(count)

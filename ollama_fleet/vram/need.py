@@ -6,7 +6,7 @@ from ollama_fleet.vram.cache import cache_bytes
 from ollama_fleet.vram.graph import graph_bytes
 from ollama_fleet.vram.overhead import overhead_bytes
 from ollama_fleet.vram.shape import ModelShape
-from ollama_fleet.vram.use import Use, settled
+from ollama_fleet.vram.use import Engine, Use, engine_of, settled
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,8 @@ def need(shape: ModelShape, use: Use) -> Need:
     use = settled(shape, use)
     blocks = sum(layer.weights_bytes for layer in shape.layers)
     beside = shape.vision_bytes + shape.adapter_bytes
-    weights = blocks + shape.output_bytes + shape.tied_bytes + beside
+    twice = use.gpus > 0 or engine_of(shape, use.version) is Engine.OLLAMA
+    weights = blocks + shape.output_bytes + beside + (shape.tied_bytes if twice else 0)
     return Need(
         shape=shape,
         use=use,

@@ -85,7 +85,7 @@ def shape_of(head: Head) -> ModelShape:
         context_length=metadata.number("context_length", 0),
         width=metadata.number("embedding_length", 0),
         vocabulary=_vocabulary(head),
-        layers=layers_of(metadata, places.blocks),
+        layers=layers_of(metadata, places.blocks, [frozenset(of) for of in places.parts]),
         input_bytes=places.input_bytes,
         output_bytes=places.output_bytes,
         tied_bytes=places.tied_bytes,
@@ -117,6 +117,7 @@ class _Places:
     """Bytes by where Ollama and llama.cpp put them."""
 
     blocks: list[int]
+    parts: list[set[str]]
     input_bytes: int = 0
     output_bytes: int = 0
     tied_bytes: int = 0
@@ -124,7 +125,7 @@ class _Places:
 
 
 def _places(head: Head, count: int) -> _Places:
-    places = _Places([0] * count)
+    places = _Places([0] * count, [set() for _ in range(count)])
     token_bytes, own_output = 0, False
     for tensor in head.tensors:
         size = tensor_bytes(tensor)
@@ -139,6 +140,8 @@ def _places(head: Head, count: int) -> _Places:
             places.blocks[:] = [of_block + size for of_block in places.blocks]
         elif tensor.name.startswith("blk.") and block and int(block[0]) < count:
             places.blocks[int(block[0])] += size
+            part = tensor.name[4 + len(block[0]) + 1 :]
+            places.parts[int(block[0])].add(part.removesuffix(".weight"))
         else:
             own_output = own_output or tensor.name == "output.weight"
             places.output_bytes += size

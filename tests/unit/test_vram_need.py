@@ -1,0 +1,150 @@
+"""What a model takes of memory, against what a real Ollama 0.20.0 allocated for its like."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ollama_fleet.bench.vram.files import head
+from ollama_fleet.bench.vram.models import MODELS
+from ollama_fleet.vram import Engine, FlashAttention, Use, engine_of, explain, need, shape_of
+
+AUTO, ON, OFF = FlashAttention
+OLD, NEW = (0, 20), (0, 32)
+SHAPES = {name: shape_of(head(made())) for name, made in MODELS.items()}
+MIB = 2**20
+
+# MiB of weights, cache and graph that Ollama 0.20.0 tells of in its log, on the CPU.
+MEASURED = [
+    ("llama", Use(2048, 1, "f16", AUTO), 429.01, 32, 66.5),
+    ("llama", Use(32768, 1, "f16", AUTO), 429.01, 512, 118.5),
+    ("llama", Use(8192, 4, "f16", OFF), 429.01, 512, 546.01),
+    ("mixtral", Use(2048, 1, "f16", AUTO), 402.28, 12, 66.5),
+    ("mixtral", Use(8192, 1, "f16", AUTO), 402.28, 48, 64.5),
+    ("mixtral", Use(32768, 1, "f16", OFF), 402.28, 192, 2121.01),
+    ("qwen2", Use(8192, 1, "f16", AUTO), 408.09, 48, 324.76),
+    ("qwen2", Use(32768, 1, "f16", OFF), 408.09, 192, 845.01),
+    ("qwen3", Use(2048, 1, "f16", AUTO), 372.2, 48, 28),
+    ("qwen3", Use(32768, 4, "f16", AUTO), 372.2, 3072, 152),
+    ("qwen3", Use(8192, 1, "f16", OFF), 372.2, 192, 268),
+    ("qwen3moe", Use(8192, 1, "f16", AUTO), 477.6, 192, 56),
+    ("qwen3moe", Use(8192, 4, "f16", AUTO), 477.6, 768, 80),
+    ("gemma2", Use(8192, 1, "f16", AUTO), 245.29, 192, 147.77),
+    ("gemma2", Use(32768, 1, "f16", OFF), 245.29, 768, 660.5),
+    ("gemma3", Use(2048, 1, "f16", AUTO), 909.7, 14, 50),
+    ("gemma3", Use(32768, 1, "f16", AUTO), 909.7, 74, 82),
+    ("gemma3", Use(2048, 4, "f16", AUTO), 909.7, 43.5, 59.8),
+    ("gptoss", Use(2048, 1, "f16", AUTO), 618.3, 24, 90.8),
+    ("gptoss", Use(32768, 1, "f16", AUTO), 618.3, 219, 131.2),
+    ("bert", Use(2048, 1, "f16", AUTO), 171.4, 0, 19.5),
+]
+
+
+def on_cpu(use):
+    return Use(
+        use.context_length,
+        use.num_parallel,
+        use.cache_type,
+        use.flash_attention,
+        gpus=0,
+        version=OLD,
+    )
+
+
+@pytest.mark.parametrize(("name", "use", "weights", "cache", "graph"), MEASURED)
+def test_each_component_is_what_ollama_allocated(name, use, weights, cache, graph):
+    found = need(SHAPES[name], on_cpu(use))
+    assert found.weights_bytes / MIB == pytest.approx(weights, abs=0.06)
+    assert found.cache_bytes / MIB == pytest.approx(cache, abs=0.06)
+    assert found.graph_bytes / MIB == pytest.approx(graph, abs=0.06)
+    assert found.overhead_bytes == found.host_bytes == 0
+
+
+USES = st.builds(
+    Use,
+    context_length=st.integers(1, 300_000),
+    num_parallel=st.integers(1, 8),
+    cache_type=st.sampled_from(["f16", "q8_0", "q4_0"]),
+    flash_attention=st.sampled_from(list(FlashAttention)),
+    gpus=st.integers(0, 8),
+    version=st.sampled_from([OLD, NEW]),
+)
+
+
+@settings(max_examples=25)
+@given(name=st.sampled_from(sorted(SHAPES)), use=USES, more=st.integers(1, 4))
+def test_more_context_or_more_slots_never_take_less_cache(name, use, more):
+    shape = SHAPES[name]
+    longer = Use(use.context_length * (1 + more), use.num_parallel, version=use.version)
+    wider = Use(use.context_length, use.num_parallel + more, version=use.version)
+    plain = need(shape, Use(use.context_length, use.num_parallel, version=use.version))
+    assert need(shape, longer).cache_bytes >= plain.cache_bytes
+    assert need(shape, wider).cache_bytes >= plain.cache_bytes
+
+
+@settings(max_examples=25)
+@given(name=st.sampled_from(sorted(SHAPES)), use=USES)
+def test_no_tensor_is_forgotten_and_the_sum_is_that_of_its_parts(name, use):
+    shape = SHAPES[name]
+    found = need(shape, use)
+    assert found.weights_bytes + found.host_bytes >= shape.file_bytes
+    assert found.weights_bytes + found.host_bytes <= shape.file_bytes + shape.tied_bytes
+    assert found.total_bytes == sum(
+        (found.weights_bytes, found.cache_bytes, found.graph_bytes, found.overhead_bytes)
+    )
+    assert found.graph_bytes > 0
+
+
+def test_a_context_longer_than_was_trained_takes_no_more():
+    shape = SHAPES["llama"]
+    trained = need(shape, Use(shape.context_length))
+    assert need(shape, Use(4 * shape.context_length)) == trained
+
+
+def test_quantised_caches_take_what_their_blocks_take():
+    plain, eighth, quarter = (
+        need(SHAPES["qwen3"], Use(8192, 2, kind)).cache_bytes for kind in ("f16", "q8_0", "q4_0")
+    )
+    assert eighth * 64 == plain * 34
+    assert quarter * 64 == plain * 18
+
+
+@pytest.mark.parametrize("flash", [AUTO, OFF])
+def test_an_old_llama_runner_quantises_its_cache_only_where_flash_attention_is_on(flash):
+    use = Use(8192, 1, "q8_0", flash, version=OLD)
+    assert need(SHAPES["llama"], use).use.cache_type == "f16"
+    assert need(SHAPES["llama"], Use(8192, 1, "q8_0", ON, version=OLD)).use.cache_type == "q8_0"
+
+
+def test_an_embedder_has_one_slot_and_no_cache():
+    found = need(SHAPES["bert"], Use(512, 4))
+    assert (found.use.num_parallel, found.cache_bytes) == (1, 0)
+
+
+def test_only_windowed_layers_forget():
+    """A llama.cpp up to 0.24 keeps the whole context in every layer, all others a window."""
+    assert engine_of(SHAPES["gemma2"], OLD) is Engine.LLAMA_RUNNER
+    whole = need(SHAPES["gemma2"], Use(32_768, version=OLD)).cache_bytes
+    windowed = need(SHAPES["gemma2"], Use(32_768, version=NEW)).cache_bytes
+    assert windowed == whole // 2 + whole // 2 * (4096 + 512) // 32_768
+
+
+def test_embeddings_stay_in_main_memory_and_are_on_the_gpu_once_more_where_they_are_tied():
+    shape = SHAPES["qwen3"]
+    found = need(shape, Use())
+    assert found.host_bytes == shape.input_bytes == shape.tied_bytes > 0
+    assert found.weights_bytes == shape.file_bytes
+    apart = need(SHAPES["llama"], Use())
+    assert apart.weights_bytes == SHAPES["llama"].file_bytes - apart.host_bytes
+
+
+def test_every_gpu_has_a_graph_and_an_overhead_of_its_own():
+    one, two = need(SHAPES["llama"], Use(gpus=1)), need(SHAPES["llama"], Use(gpus=2))
+    assert two.graph_bytes >= 2 * one.graph_bytes
+    assert two.overhead_bytes == 2 * one.overhead_bytes
+    assert two.weights_bytes == one.weights_bytes
+
+
+def test_the_arithmetic_names_each_part_and_the_slots():
+    text = explain(need(SHAPES["llama"], Use(8192, 4, "q8_0")))
+    for part in ("weights", "cache", "graph", "overhead", "4 x 8192 tokens in q8_0", "MiB"):
+        assert part in text
