@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from control_fixtures import launcher
+from control_fixtures import DEADLINE_S, launcher
 
 from ollama_fleet.control import shim
 from ollama_fleet.control.launcher import LocalLauncher
@@ -69,8 +69,10 @@ def number(name):
 
 def require_policies():
     """Skip where this process could not have one: in most containers."""
-    asked = ctypes.CDLL(None).syscall(number("get"), None, None, ctypes.c_ulong(0), None, None)
-    if asked:
+    libc, none = ctypes.CDLL(None), ctypes.c_ulong(0)
+    if libc.syscall(number("get"), None, None, none, None, None) or libc.syscall(
+        number("set"), DEFAULT, None, none
+    ):
         pytest.skip("memory policies are forbidden here, or this kernel has none")
 
 
@@ -86,13 +88,22 @@ def ran(folder, **bound):
 
     async def scenario():
         async with launcher(folder) as start:
-            child = start.start("i", program(folder), {}, **bound)
-            assert await child.wait() == 0
-            await child.stop(5)
-            return (await child.tail(10))[1:]
+            return await said(start.start("i", program(folder), {}, **bound))
 
     lines = asyncio.run(scenario())
     return [json.loads(line) for line in lines[-2:]], lines[:-2]
+
+
+async def said(child):
+    """All that is in its log behind the first line, once it and its child have said theirs."""
+    assert await child.wait() == 0
+    await child.stop(5)
+    async with asyncio.timeout(DEADLINE_S):
+        while True:
+            lines = await child.tail(10)
+            if sum(line.startswith("[[") for line in lines) == 2:
+                return lines[1:]
+            await asyncio.sleep(0.01)
 
 
 def shim_after(folder, before, *arguments):
@@ -168,9 +179,7 @@ def test_a_simulated_fleet_binds_nothing(tmp_path):
         try:
             starts = LocalLauncher(logs, binds=False)
             child = starts.start("i", program(tmp_path), {}, cpus=(CPUS[-1],), memory_nodes=(1,))
-            assert await child.wait() == 0
-            await child.stop(5)
-            return (await child.tail(10))[1:]
+            return await said(child)
         finally:
             logs.close()
 
