@@ -53,6 +53,8 @@ class GroupGpus(Record):
     """Its own model store, on another disk, say; unset is the one of `ollama.models`."""
     weight: Weight = 0.0
     """Its instances' share in the weighted strategies; 0 is for what they are seen to do."""
+    cpu_offload: bool = False
+    """Let pinned models run in part on the CPU where they do not fit; else that is refused."""
 
 
 class GroupConfig(Settings, GroupGpus):  # pydantic puts the fields of the last base first

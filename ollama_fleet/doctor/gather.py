@@ -25,8 +25,9 @@ from ollama_fleet.control.orphans import Action, RunRecord, decide, parse_record
 from ollama_fleet.control.ports import find_listener
 from ollama_fleet.control.processes import boot_id, find_process, living_members
 from ollama_fleet.control.service import Service, ask_version, find_services
-from ollama_fleet.control.stores import model_sizes, read_store
+from ollama_fleet.control.stores import read_store
 from ollama_fleet.control.stores.prunable import worth_pruning_bytes
+from ollama_fleet.control.weighing import wanted_models, weighed
 from ollama_fleet.doctor.facts import (
     BinaryFacts,
     Facts,
@@ -105,13 +106,9 @@ def _placed(
 ) -> tuple[Placement, PlacementError | None]:
     """What `fleet up` would place; ports it would look for are numbered from 1."""
     first = 1 if config.instance_ports == "auto" else config.instance_ports
-    sizes: Mapping[str, int] = {}
-    with suppress(OSError):  # what is wrong with the store is a check of its own
-        sizes = model_sizes(*config.stores)
+    models = weighed(config.stores, wanted_models(config))
     try:
-        placement = place(
-            config, inventory, ports=count(first), inherited=environ, model_bytes=sizes
-        )
+        placement = place(config, inventory, ports=count(first), inherited=environ, models=models)
     except PlacementError as error:
         return Placement(()), error
     return placement, None

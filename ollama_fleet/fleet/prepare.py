@@ -3,11 +3,10 @@
 import asyncio
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from ollama_fleet.config import Address, Config, Loaded
 from ollama_fleet.control.ports import Claims, find_listener, is_free
-from ollama_fleet.control.stores import model_sizes
 from ollama_fleet.directories import Directories
 from ollama_fleet.errors import PortTaken, StartFailed
 from ollama_fleet.fleet.binding import kept_near
@@ -15,7 +14,7 @@ from ollama_fleet.fleet.simulating import install_profile_models, profile_called
 from ollama_fleet.fleet.wishes import Wish, wish
 from ollama_fleet.gpu import Inventory
 from ollama_fleet.gpu.discover import GpuReader
-from ollama_fleet.placement import InstanceSpec, Placement, place
+from ollama_fleet.placement import InstanceSpec, Models, Placement, place
 from ollama_fleet.placement.changes import settle
 
 FIRST_PORT = 11435  # the one behind Ollama's own
@@ -27,7 +26,8 @@ class Prepared:
     """Everything that `fleet up` will carry out, and `fleet plan` prints.
 
     `argv` is the command of every instance, empty if the ollama binary is not there; `simulated`
-    names the profile, "" for a real fleet; `claims` holds the instances' ports.
+    names the profile, "" for a real fleet; `claims` holds the instances' ports; `models` is what
+    was known of the models when they were placed.
     """
 
     config: Config
@@ -37,6 +37,7 @@ class Prepared:
     simulated: str
     reader: GpuReader
     claims: Claims
+    models: Models = field(default_factory=Models)
 
     def close(self) -> None:
         """Let go of the ports and the drivers."""
@@ -75,6 +76,7 @@ async def prepared(
         config=asked.config,
         inventory=inventory,
         placement=_placed(asked, inventory, _ports(asked.config, claims)),
+        models=asked.models,
         argv=asked.argv,
         simulated=simulate or "",
         reader=reader,
@@ -104,7 +106,9 @@ def prepared_anew(
         placement = _placed(asked, plan.inventory, _ports(asked.config, plan.claims))
         ours = (spec for spec in placement.instances if not spec.external)
         _require_ports(spec for spec in ours if spec.port not in ports.values())
-    made = replace(plan, config=asked.config, placement=placement, argv=asked.argv)
+    made = replace(
+        plan, config=asked.config, placement=placement, argv=asked.argv, models=asked.models
+    )
     _require_program(made)
     return made
 
@@ -115,7 +119,7 @@ def _placed(asked: Wish, inventory: Inventory, ports: Iterator[int]) -> Placemen
         inventory,
         ports=ports,
         inherited=asked.inherited,
-        model_bytes=model_sizes(*asked.config.stores),
+        models=asked.models,
     )
     return kept_near(placement, asked.config, inventory, asked.argv)
 

@@ -10,10 +10,13 @@ from ollama_fleet.config import Config, GroupConfig, Loaded
 from ollama_fleet.directories import Directories
 from ollama_fleet.errors import FleetError
 from ollama_fleet.gpu import GpuSource
+from ollama_fleet.names import ModelName
+from ollama_fleet.placement import Models
 from ollama_fleet.sim.hardware import SimulatedGpus
 from ollama_fleet.sim.ollama.catalogue import install_profile
 from ollama_fleet.sim.ollama.profile import Node, Profile, load
 from ollama_fleet.sim.ollama.store import Store
+from ollama_fleet.sim.shapes import profile_shapes
 
 
 def profile_called(name: str) -> Profile:
@@ -33,6 +36,12 @@ def install_profile_models(profile: Profile, stores: Iterable[Path]) -> None:
         store = Store(path)
         store.create_directories()
         install_profile(store, profile)
+
+
+def profile_models(profile: Profile) -> Models:
+    """What is known of a profile's models, whether a simulated store has them or not."""
+    sizes = {ModelName.parse(model.name).key: model.size_bytes for model in profile.models}
+    return Models(sizes, profile_shapes(profile))
 
 
 def simulated(

@@ -7,23 +7,32 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ollama_fleet.config import Config, Loaded
+from ollama_fleet.control.weighing import wanted_models, weighed
 from ollama_fleet.directories import Directories
-from ollama_fleet.fleet.simulating import profile_called, simulated, simulation_environment
+from ollama_fleet.fleet.simulating import (
+    profile_called,
+    profile_models,
+    simulated,
+    simulation_environment,
+)
 from ollama_fleet.gpu import GpuSource
 from ollama_fleet.gpu.discover import sources
+from ollama_fleet.placement import Models
 
 
 @dataclass(frozen=True, slots=True)
 class Wish:
     """What is to be placed: on the GPUs of which `sources`, run by which program, told what.
 
-    `argv` is empty where the program is not there, `inherited` the environment of the fleet.
+    `argv` is empty where the program is not there, `inherited` the environment of the fleet;
+    `models` is what is known of the models that it names, and how large the others are.
     """
 
     config: Config
     inherited: Mapping[str, str]
     argv: tuple[str, ...]
     sources: tuple[GpuSource, ...]
+    models: Models
 
 
 def wish(
@@ -32,12 +41,13 @@ def wish(
     """What it asks for; `simulate` names the profile of a simulated box."""
     if simulate is None:
         config = one_spelling(loaded.config)
-        return Wish(config, environ, _command(config, environ), sources())
-    config, found = simulated(loaded, profile_called(simulate), directories)
+        models = weighed(config.stores, wanted_models(config))
+        return Wish(config, environ, _command(config, environ), sources(), models)
+    profile = profile_called(simulate)
+    config, found = simulated(loaded, profile, directories)
     inherited = {**environ, **simulation_environment(simulate, directories)}
-    return Wish(
-        config, inherited, (sys.executable, "-m", "ollama_fleet.sim.ollama", "serve"), found
-    )
+    argv = sys.executable, "-m", "ollama_fleet.sim.ollama", "serve"
+    return Wish(config, inherited, argv, found, profile_models(profile))
 
 
 def one_spelling(config: Config) -> Config:

@@ -7,11 +7,13 @@ from urllib.parse import urlsplit
 
 from ollama_fleet.errors import PlacementError
 from ollama_fleet.gpu import Gpu, Inventory
-from ollama_fleet.names import canonical
 from ollama_fleet.placement import kept
 from ollama_fleet.placement.environment import environment, uses_vulkan
-from ollama_fleet.placement.models import Duties, duties, need_bytes
-from ollama_fleet.placement.seats import Seat, assign
+from ollama_fleet.placement.misfits import Misfit
+from ollama_fleet.placement.models import Duties, duties
+from ollama_fleet.placement.needs import Models
+from ollama_fleet.placement.remedies import refusal
+from ollama_fleet.placement.seats import Seat, Seating, assign
 from ollama_fleet.placement.spec import InstanceSpec, Placement
 
 if TYPE_CHECKING:
@@ -27,21 +29,22 @@ def place(
     *,
     ports: Iterator[int],
     inherited: Mapping[str, str],
-    model_bytes: Mapping[str, int],
+    models: Models,
 ) -> Placement:
     """The fleet that `config` asks for on the GPUs of `inventory`.
 
     `ports` gives free ports, drawn in order of group name and number, so that the order of groups
     in the file decides nothing but the order of the result. `inherited` is the environment the
-    fleet itself runs in; `model_bytes` are sizes on disk by model key, as far as known.
-    Raises PlacementError where groups and GPUs do not go together.
+    fleet itself runs in; `models` is what is known of the models before they run.
+    Raises PlacementError where groups and GPUs do not go together, or models do not fit.
     """
+    seating, tasks = dealt(config, inventory, models)
+    if tasks.misfits:
 
-    def need(_group: "GroupConfig", model: str, _gpus: Sequence[Gpu]) -> int:
-        return need_bytes(model_bytes.get(canonical(model), 0))
+        def misfits(changed: "Config") -> tuple[Misfit, ...]:
+            return dealt(changed, inventory, models)[1].misfits
 
-    seating = assign(config.groups, inventory, need, config.defaults)
-    tasks = duties(config, seating.seats, model_bytes)
+        raise refusal(config, inventory, tasks.misfits, misfits)
     groups = {group.name: group for group in config.groups}
     specs: dict[str, list[InstanceSpec]] = {name: [] for name in groups}
     free = _fresh(ports, config.listen.port)
@@ -53,6 +56,16 @@ def place(
     instances += [_external(external, tasks.routes) for external in config.instances]
     _check_names(instances)
     return Placement(tuple(instances), tasks.routes, (*seating.notes, *tasks.notes))
+
+
+def dealt(config: "Config", inventory: Inventory, models: Models) -> tuple[Seating, Duties]:
+    """Who sits where, and what each is to hold, whether it can or not."""
+
+    def need_bytes(group: "GroupConfig", model: str, gpus: Sequence[Gpu]) -> int:
+        return models.claim(model, group.over(config.defaults), gpus).total_bytes
+
+    seating = assign(config.groups, inventory, need_bytes, config.defaults)
+    return seating, duties(config, seating.seats, models)
 
 
 def _own(

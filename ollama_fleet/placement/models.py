@@ -6,19 +6,23 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ollama_fleet.names import canonical
+from ollama_fleet.placement.misfits import Misfit, arithmetic
+from ollama_fleet.placement.needs import Claim, Models
 from ollama_fleet.placement.seats import Seat
-from ollama_fleet.placement.shares import room_bytes
 from ollama_fleet.units import show_bytes
 
 if TYPE_CHECKING:
     from ollama_fleet.config import Config, GroupConfig, ModelConfig
+
+_PER_GPU = 3  # models that Ollama holds at once where OLLAMA_MAX_LOADED_MODELS is not set
 
 
 @dataclass(frozen=True, slots=True)
 class Duties:
     """What placement asks of instances, by their names, and of models, by their keys.
 
-    `preload` maps a model key to the model as fleet.yaml writes it.
+    `preload` maps a model key to the model as fleet.yaml writes it. `misfits` are what cannot be
+    done: models that an instance is to hold and cannot.
     """
 
     routes: Mapping[str, frozenset[str]]
@@ -26,20 +30,12 @@ class Duties:
     preload: Mapping[str, Mapping[str, str]]
     reasons: Mapping[str, tuple[str, ...]]
     notes: tuple[str, ...]
+    misfits: tuple[Misfit, ...] = ()
 
 
-def need_bytes(size_bytes: int) -> int:
-    """GPU memory for a model of that size on disk: a fifth more, for its context and buffers.
-
-    The usual rule of thumb (S. Stoelinga, "Calculating GPU memory for serving LLMs"). It decides
-    only which GPUs are taken together; what really fits Ollama finds out when it loads.
-    """
-    return -(-size_bytes * 6 // 5)
-
-
-def duties(config: "Config", seats: Sequence[Seat], model_bytes: Mapping[str, int]) -> Duties:
-    """Bind models to instances. `model_bytes` are sizes on disk by model key, where known."""
-    book = _Book(seats, model_bytes)
+def duties(config: "Config", seats: Sequence[Seat], models: Models) -> Duties:
+    """Bind models to instances, by what is known of `models`."""
+    book = _Book(config, seats, models)
     for group in sorted(config.groups, key=lambda group: group.name):
         for model in group.models:
             book.pin(group, model)
@@ -55,28 +51,34 @@ def duties(config: "Config", seats: Sequence[Seat], model_bytes: Mapping[str, in
         preload=book.preload,
         reasons={name: tuple(lines) for name, lines in book.reasons.items()},
         notes=tuple(dict.fromkeys(book.notes)),
+        misfits=tuple(book.misfits),
     )
 
 
 class _Book:
     """The duties while they are being written down."""
 
-    def __init__(self, seats: Sequence[Seat], model_bytes: Mapping[str, int]) -> None:
+    def __init__(self, config: "Config", seats: Sequence[Seat], models: Models) -> None:
         self._seats = seats
-        self._model_bytes = model_bytes
+        self._models = models
+        self._settings = {group.name: group.over(config.defaults) for group in config.groups}
         self.routes: dict[str, set[str]] = {}
         self.pinned: defaultdict[str, list[str]] = defaultdict(list)
         self.preload: defaultdict[str, dict[str, str]] = defaultdict(dict)
         self.reasons: defaultdict[str, list[str]] = defaultdict(list)
         self.notes: list[str] = []
+        self.misfits: list[Misfit] = []
 
     def pin(self, group: "GroupConfig", model: str) -> None:
         """Bind a model to the instances of a group that hold it; to all of them if none does."""
         key = canonical(model)
-        need = self._need(key)
         of_group = [seat for seat in self._seats if seat.group == group.name]
-        holders = [seat for seat in of_group if seat.room_bytes >= need]
-        self.notes += self._doubts(group, model, of_group, holders)
+        claims = {seat.name: self._claim(seat, model) for seat in of_group}
+        holders = [seat for seat in of_group if claims[seat.name].total_bytes <= seat.room_bytes]
+        if holders or not of_group:
+            self.notes += _doubts(group, model, of_group, claims)
+        else:
+            self._fits_nowhere(group, model, of_group)
         for seat in holders or of_group:
             if key not in self.pinned[seat.name]:
                 self.pinned[seat.name].append(key)
@@ -85,7 +87,7 @@ class _Book:
             for seat in of_group:
                 if seat not in holders:
                     self.reasons[seat.name].append(
-                        f"does not serve {model}, which needs about {show_bytes(need)}:"
+                        f"does not serve {model}, which takes {claims[seat.name]}:"
                         f" it has {show_bytes(seat.room_bytes)}"
                     )
         names = {seat.name for seat in holders or of_group}
@@ -105,17 +107,19 @@ class _Book:
     def preload_replicas(self, model: str, wish: "ModelConfig") -> None:
         """Preload a model on the first instances that may serve it, group by group in turn.
 
-        Those too small for it come last.
+        Those that cannot hold it beside what they are to hold already come last.
         """
         key = canonical(model)
         allowed = self.routes.get(key)
         seats = sorted(
             (seat for seat in self._seats if allowed is None or seat.name in allowed),
-            key=lambda seat: (seat.room_bytes < self._need(key), seat.ordinal, seat.group),
+            key=lambda seat: (not self._fits_beside(seat, model), seat.ordinal, seat.group),
         )
         wanted = len(seats) if wish.replicas is None else wish.replicas
         for seat in seats[:wanted]:
             self._preload(seat, model, f"one of {min(wanted, len(seats))} that have it at start")
+            if key not in self.pinned[seat.name]:
+                self._too_large(seat, model)
         if wanted > len(seats):
             self.notes.append(
                 f"{model} is to be preloaded {wanted} times,"
@@ -123,16 +127,57 @@ class _Book:
             )
 
     def look_for_crowds(self) -> None:
-        """Note where models that are preloaded together leave no room for one another."""
+        """See where models that are loaded together at start leave no room for one another."""
         for seat in self._seats:
-            models = self.preload[seat.name]
-            needs = [self._need(key) for key in models]
-            if len(needs) > 1 and max(needs) <= seat.room_bytes < sum(needs):
-                self.notes.append(
-                    f"{', '.join(models.values())} need about {show_bytes(sum(needs))} together,"
-                    f" but an instance of group `{seat.group}` has {show_bytes(seat.room_bytes)}:"
-                    " the last one loaded pushes others out"
-                )
+            claims = [self._claim(seat, model) for model in self.preload[seat.name].values()]
+            if len(claims) > 1 and max(each.total_bytes for each in claims) <= seat.room_bytes:
+                self._crowd(Misfit(seat, tuple(claims)))
+
+    def _crowd(self, crowd: Misfit) -> None:
+        """Judge models that each fit alone: to hold fewer at once may be what is meant."""
+        settings = self._settings[crowd.seat.group]
+        most = settings.max_loaded_models or _PER_GPU * max(1, len(crowd.seat.gpus))
+        count = len(crowd.claims)
+        if crowd.needed_bytes <= crowd.room_bytes and count <= most:
+            return
+        names = ", ".join(claim.model for claim in crowd.claims)
+        if settings.keep_alive_s == 0:
+            self.notes.append(f"{names} are loaded at start for nothing: `keep_alive` is 0")
+        elif count > most:
+            whose = "" if settings.max_loaded_models else ", three per GPU, as Ollama has it"
+            self.notes.append(
+                f"{names} are loaded at start, but an instance of group `{crowd.seat.group}` holds"
+                f" {most} models at once{whose} (`max_loaded_models`): the last one loaded pushes"
+                " others out"
+            )
+        elif crowd.surely:
+            self.misfits.append(crowd)
+        else:
+            self.notes.append(
+                f"group `{crowd.seat.group}` may not hold {arithmetic(crowd)}; then the last one"
+                " loaded pushes others out"
+            )
+
+    def _fits_nowhere(self, group: "GroupConfig", model: str, seats: Sequence[Seat]) -> None:
+        """A pinned model that no instance of its group holds by what is known of it."""
+        seat = max(seats, key=lambda seat: (seat.room_bytes, -seat.ordinal))
+        misfit = Misfit(seat, (self._claim(seat, model),))
+        if group.cpu_offload:
+            self.notes.append(f"{misfit}; part of it will run on the CPU (`cpu_offload: true`)")
+        elif misfit.surely:
+            self.misfits.append(misfit)
+        else:
+            self.notes.append(f"group `{group.name}` may not hold {arithmetic(misfit)}")
+
+    def _too_large(self, seat: Seat, model: str) -> None:
+        """A model that is preloaded where it does not fit, though nobody has pinned it there."""
+        claim = self._claim(seat, model)
+        if claim.total_bytes > seat.room_bytes:
+            misfit = Misfit(seat, (claim,))
+            self.notes.append(
+                f"{seat.name} preloads a model that it cannot hold, {arithmetic(misfit)};"
+                " part of it will run on the CPU"
+            )
 
     def _preload(self, seat: Seat, model: str, why: str) -> None:
         key = canonical(model)
@@ -140,27 +185,31 @@ class _Book:
             self.preload[seat.name][key] = model
             self.reasons[seat.name].append(f"preloads {model}: {why}")
 
-    def _need(self, key: str) -> int:
-        return need_bytes(self._model_bytes.get(key, 0))
+    def _fits_beside(self, seat: Seat, model: str) -> bool:
+        """Whether a seat holds a model together with what it has at start already."""
+        there = {**self.preload[seat.name], canonical(model): model}
+        needed = sum(self._claim(seat, each).total_bytes for each in there.values())
+        return needed <= seat.room_bytes
 
-    def _doubts(
-        self, group: "GroupConfig", model: str, seats: Sequence[Seat], holders: Sequence[Seat]
-    ) -> Iterator[str]:
-        """What to tell about a pinned model that fits nowhere, or of which that is not known."""
-        size = self._model_bytes.get(canonical(model), 0)
-        if not seats:
-            yield f"nothing may serve {model}: group `{group.name}` has no instance"
-        elif not holders:
-            largest = max(seat.room_bytes for seat in seats)
-            gpus = {gpu.uuid: gpu for seat in seats for gpu in seat.gpus}.values()
-            yield (
-                f"{model} needs about {show_bytes(need_bytes(size))} ({show_bytes(size)} and a"
-                f" fifth for context and buffers), but the largest instance of group"
-                f" `{group.name}` has {show_bytes(largest)} of GPU memory, all its GPUs together"
-                f" {show_bytes(room_bytes(gpus))}: part of the model will run on the CPU"
-            )
-        elif not size and group.gpus == "auto" and any(seat.gpus for seat in seats):
+    def _claim(self, seat: Seat, model: str) -> Claim:
+        return self._models.claim(model, self._settings[seat.group], seat.gpus)
+
+
+def _doubts(
+    group: "GroupConfig", model: str, seats: Sequence[Seat], claims: Mapping[str, Claim]
+) -> Iterator[str]:
+    """What to tell about a pinned model of which it is not known whether it fits."""
+    if not seats:
+        yield f"nothing may serve {model}: group `{group.name}` has no instance"
+    elif not any(claim.total_bytes for claim in claims.values()):
+        if group.gpus == "auto" and any(seat.gpus for seat in seats):
             yield (
                 f"how large {model} is shows when it is pulled; until then group `{group.name}`"
                 " takes it to fit on one GPU"
             )
+    elif all(claim.need is None for claim in claims.values()) and any(s.gpus for s in seats):
+        size_bytes = next(claim.size_bytes for claim in claims.values())
+        yield (
+            f"the header of {model} could not be read: it is taken to need a fifth more than its"
+            f" {show_bytes(size_bytes)} on disk"
+        )

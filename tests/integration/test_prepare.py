@@ -11,7 +11,7 @@ from ollama_fleet.config import Config, load
 from ollama_fleet.directories import Directories
 from ollama_fleet.errors import PortTaken
 from ollama_fleet.fleet.prepare import prepare, require_startable
-from ollama_fleet.placement import place
+from ollama_fleet.placement import Models, place
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_a_simulated_box_without_a_file_names_its_instances_as_a_real_one_does(t
     directories = Directories.find(environ)
     directories.create()
     simulated = prepare(loaded, directories=directories, environ=environ, simulate=str(box))
-    real = place(Config(), simulated.inventory, ports=count(1), inherited={}, model_bytes={})
+    real = place(Config(), simulated.inventory, ports=count(1), inherited={}, models=Models())
     names = [spec.name for spec in simulated.placement.instances]
     assert names == [spec.name for spec in real.instances]
     assert len(names) == cards

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from ollama_fleet.cli.commands.plan import show
 from ollama_fleet.config import Config
 from ollama_fleet.gpu import Gpu, Inventory, Vendor
-from ollama_fleet.placement import place
+from ollama_fleet.placement import Models, place
 
 CARD = Gpu("GPU-0", 0, "NVIDIA L4", Vendor.NVIDIA, 24 * 2**30)
 
@@ -19,7 +19,7 @@ def models_of(config):
         inventory,
         ports=iter(range(11435, 11500)),
         inherited={},
-        model_bytes={},
+        models=Models(),
     )
     prepared = SimpleNamespace(placement=placement, inventory=inventory)
     return re.split(r" +", show(prepared, wide=False).splitlines()[1])[-1]

@@ -12,7 +12,7 @@ from ollama_fleet.cli.commands.plan import show
 from ollama_fleet.config import Config
 from ollama_fleet.gpu import Gpu, Inventory, Vendor
 from ollama_fleet.names import canonical
-from ollama_fleet.placement import place
+from ollama_fleet.placement import Models, place
 
 PAGE = (Path(__file__).parents[2] / "docs" / "choosing-groups.md").read_text()
 CARDS = {"One card": 1, "Two cards": 2, "Four cards": 4, "Eight cards": 8}
@@ -44,7 +44,7 @@ def planned(cards, config, first_port):
         inventory,
         ports=count(first_port),
         inherited={},
-        model_bytes={canonical(model): size for model, size in SIZES_BYTES.items()},
+        models=Models({canonical(model): size for model, size in SIZES_BYTES.items()}),
     )
     return show(SimpleNamespace(placement=placement, inventory=inventory), wide=False)
 
@@ -70,7 +70,7 @@ def test_a_model_too_large_for_its_card_is_told_of_as_shown():
         inventory,
         ports=count(11435),
         inherited={},
-        model_bytes={canonical("llama3.3:70b"): SIZES_BYTES["llama3.3:70b"]},
+        models=Models({canonical("llama3.3:70b"): SIZES_BYTES["llama3.3:70b"]}),
     )
     assert " ".join(said.split()) in placement.notes
 

@@ -9,7 +9,7 @@ from ollama_fleet.config import Config
 from ollama_fleet.errors import PlacementError
 from ollama_fleet.gpu import Gpu, GpuKind, Inventory, Vendor
 from ollama_fleet.names import canonical
-from ollama_fleet.placement import InstanceSpec, Placement, place
+from ollama_fleet.placement import InstanceSpec, Models, Placement, place
 
 GIB = 2**30
 
@@ -39,7 +39,7 @@ def placed(
         inventory,
         ports=iter(range(11435, 11500)),
         inherited=inherited or {},
-        model_bytes={canonical(m): round(s * GIB) for m, s in (sizes_gib or {}).items()},
+        models=Models({canonical(m): round(s * GIB) for m, s in (sizes_gib or {}).items()}),
     )
 
 
@@ -177,11 +177,11 @@ def test_what_cannot_be_placed_is_refused(config, inventory, words):
 
 def test_too_few_ports_are_an_error():
     with pytest.raises(PlacementError, match=r"gpu-2.*instance_ports"):
-        place(Config(), FOUR, ports=iter([1, 2]), inherited={}, model_bytes={})
+        place(Config(), FOUR, ports=iter([1, 2]), inherited={}, models=Models())
 
 
 def test_the_fleets_own_port_is_not_given_away():
-    placement = place(Config(), FOUR, ports=count(11433), inherited={}, model_bytes={})
+    placement = place(Config(), FOUR, ports=count(11433), inherited={}, models=Models())
     assert [spec.port for spec in placement.instances] == [11433, 11435, 11436, 11437]
 
 
@@ -219,7 +219,7 @@ def test_memory_that_is_reserved_is_not_for_models():
 
 def test_cards_of_two_vendors_are_not_taken_together():
     two = box(gpu(0), gpu(1, vendor=Vendor.AMD))
-    placement = placed(pinning("auto", "big"), two, sizes_gib={"big": 35})
+    placement = placed(pinning("auto", "big", cpu_offload=True), two, sizes_gib={"big": 35})
     assert cards(placement) == {"a-0": [0], "a-1": [1]}
 
 
@@ -229,16 +229,12 @@ def test_count_of_auto_counts_on_cards_that_are_taken_together_too():
     assert cards(placement) == {"a-0": [0, 1], "a-1": [0, 1], "a-2": [2, 3], "a-3": [2, 3]}
 
 
-def test_a_pinned_model_that_fits_nowhere_is_noted_with_the_arithmetic():
-    placement = placed(pinning("auto", "huge"), FOUR, sizes_gib={"huge": 100})
+def test_a_pinned_model_that_fits_nowhere_may_run_in_part_on_the_cpu_if_the_group_says_so():
+    config = pinning("auto", "huge", cpu_offload=True)
+    placement = placed(config, FOUR, sizes_gib={"huge": 100})
     assert placement.routes == {canonical("huge"): {"a-0", "a-1", "a-2", "a-3"}}
     (note,) = placement.notes
-    assert [w for w in ("120.0 GiB", "100.0 GiB", "24.0 GiB", "96.0 GiB") if w not in note] == []
-
-
-def test_a_named_group_too_small_for_its_model_is_noted():
-    placement = placed(pinning([0], "m"), FOUR, sizes_gib={"m": 30})
-    assert [n for n in placement.notes if "36.0 GiB" in n and "24.0 GiB" in n and "`a`" in n]
+    assert [w for w in ("120.0 GiB", "100.0 GiB", "24.0 GiB", "CPU") if w not in note] == []
 
 
 def test_an_instance_too_small_for_a_pinned_model_leaves_it_to_the_others():
@@ -296,9 +292,10 @@ def test_a_model_is_preloaded_once_however_it_is_written():
     assert only(placed(config)).preload == ("Llama3.2",)
 
 
-def test_models_that_push_each_other_out_are_noted():
-    placement = placed(pinning([0], "m", "n"), FOUR, sizes_gib={"m": 15, "n": 15})
-    assert [note for note in placement.notes if "m, n" in note and "36.0 GiB" in note]
+def test_models_that_may_push_each_other_out_are_noted():
+    """15 GiB fit beside 8, though not with a fifth more of each: that is not sure enough."""
+    placement = placed(pinning([0], "m", "n"), FOUR, sizes_gib={"m": 15, "n": 8})
+    assert [note for note in placement.notes if "m: about 18.0 GiB" in note and "27.6" in note]
 
 
 def test_a_model_whose_groups_have_no_instance_is_noted():

@@ -10,7 +10,7 @@ from ollama_fleet.config import load
 from ollama_fleet.control.service import Service
 from ollama_fleet.gpu import Gpu, GpuKind, Inventory, Vendor
 from ollama_fleet.layout import starter
-from ollama_fleet.placement import place
+from ollama_fleet.placement import Models, place
 
 GIB = 2**30
 
@@ -55,7 +55,7 @@ def read(text, folder):
 
 
 def placed(config, inventory):
-    return place(config, inventory, ports=count(11435), inherited={}, model_bytes={})
+    return place(config, inventory, ports=count(11435), inherited={}, models=Models())
 
 
 @given(inventories(), st.lists(services, max_size=2))

@@ -1,0 +1,224 @@
+"""What does not fit is refused with the sum and true ways out; what is promised fits."""
+
+from itertools import count
+from typing import Any
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from ollama_fleet.config import Config
+from ollama_fleet.errors import Exit, PlacementError
+from ollama_fleet.gpu import Gpu, Inventory, Vendor
+from ollama_fleet.names import canonical
+from ollama_fleet.placement import Models, place
+from ollama_fleet.placement.instances import dealt
+from ollama_fleet.placement.remedies import remedies
+from ollama_fleet.sim.ollama.profile import Model
+from ollama_fleet.sim.shapes import shape_of
+from ollama_fleet.vram import ModelShape
+
+GIB = 2**30
+
+
+def shape(size_gib: float, parameters: str, **fields: Any) -> ModelShape:
+    known = {"family": "llama", "context_length": 131072, **fields}
+    return shape_of(Model("m", round(size_gib * GIB), parameters, quantization="Q4_K_M", **known))
+
+
+SHAPES = {
+    "huge": shape(39.6, "70.6B"),
+    "large": shape(18.8, "32.8B"),
+    "small": shape(4.6, "8.03B"),
+    "embed": shape(0.26, "137M", embedding=True, context_length=2048),
+}
+MODELS = Models(
+    {canonical(name): of.file_bytes for name, of in SHAPES.items()},
+    {canonical(name): of for name, of in SHAPES.items()},
+)
+
+
+def box(*gib: int) -> Inventory:
+    return Inventory(
+        tuple(Gpu(f"GPU-{i}", i, "card", Vendor.NVIDIA, of * GIB) for i, of in enumerate(gib))
+    )
+
+
+def configured(*groups: dict[str, Any], **rest: Any) -> Config:
+    return Config.model_validate({"groups": list(groups), **rest})
+
+
+def placed(config: Config, inventory: Inventory, models: Models = MODELS) -> Any:
+    return place(config, inventory, ports=count(11435), inherited={}, models=models)
+
+
+def refused(config: Config, inventory: Inventory, models: Models = MODELS) -> PlacementError:
+    with pytest.raises(PlacementError) as caught:
+        placed(config, inventory, models)
+    return caught.value
+
+
+def test_a_pinned_model_that_does_not_fit_is_refused_with_the_sum_and_the_ways_out():
+    error = refused(configured({"name": "big", "gpus": [0], "models": ["large"]}), box(24, 24))
+    assert error.exit_code == Exit.CONFIG
+    for words in ("`big`", "large", "weights", "cache", "4 x 8192 tokens", "24.0 GiB", "too much"):
+        assert words in error.reason
+    for words in (
+        "`num_parallel: 2`", "`context_length: 4096`", "`kv_cache_type: q8_0`", "`gpus: [0, 1]`",
+        "quantisation", "`cpu_offload: true`",
+    ):  # fmt: skip
+        assert words in error.hint
+
+
+def test_what_no_setting_can_mend_leaves_the_cpu_only():
+    error = refused(configured({"name": "big", "gpus": [0], "models": ["huge"]}), box(8))
+    assert "it fits with" not in error.hint
+    assert "`cpu_offload: true`" in error.hint
+
+
+def test_cpu_offload_lets_it_run_and_says_so():
+    group = {"name": "big", "gpus": [0], "models": ["huge"], "cpu_offload": True}
+    placement = placed(configured(group), box(24))
+    assert placement.instances[0].pinned == (canonical("huge"),)
+    assert [note for note in placement.notes if "on the CPU" in note and "too much" in note]
+
+
+def test_models_that_are_all_loaded_at_start_must_fit_together():
+    group = {"name": "a", "gpus": [0], "num_parallel": 1, "models": ["large", "small"]}
+    error = refused(configured(group), box(24))
+    assert "large: " in error.reason
+    assert "small: " in error.reason
+    assert "together" in error.reason
+    assert "`max_loaded_models: 1`" in error.hint
+
+
+@pytest.mark.parametrize("meant", [{"max_loaded_models": 1}, {"keep_alive": 0}])
+def test_models_that_are_to_take_turns_are_noted_only(meant):
+    group = {"name": "a", "gpus": [0], "num_parallel": 1, "models": ["large", "small"], **meant}
+    (note,) = placed(configured(group), box(24)).notes
+    assert next(iter(meant)) in note
+
+
+def test_a_model_of_which_only_the_size_is_known_is_refused_if_that_alone_is_too_much():
+    """With a fifth more it may not fit: that is a rule of thumb, and so a note."""
+    group = {"name": "a", "gpus": [0], "models": ["m"]}
+    assert "may not hold m" in placed(configured(group), box(24), sized(m=22)).notes[0]
+    assert "header could not be read" in refused(configured(group), box(24), sized(m=25)).reason
+    notes = placed(configured(group), box(24), sized(m=10)).notes
+    assert [note for note in notes if "header of m could not be read" in note]
+
+
+def sized(**gib: float) -> Models:
+    return Models({canonical(name): round(size * GIB) for name, size in gib.items()})
+
+
+def test_a_preload_that_does_not_fit_is_noted():
+    config = configured({"name": "a", "gpus": [0]}, models={"huge": {"preload": True}})
+    assert [n for n in placed(config, box(24)).notes if "cannot hold" in n and "CPU" in n]
+
+
+def test_replicas_are_preloaded_where_there_is_room_beside_what_is_pinned():
+    config = configured(
+        {"name": "a", "gpus": [0], "models": ["large"], "num_parallel": 1},
+        {"name": "b", "gpus": [1]},
+        models={"small": {"preload": True, "replicas": 1}},
+    )
+    assert [spec.preload for spec in placed(config, box(24, 24)).instances] == [
+        ("large",),
+        ("small",),
+    ]
+
+
+def test_what_was_measured_decides():
+    """Measured at half of what was computed, a model fits where it did not; and it says so."""
+    config = configured({"name": "a", "gpus": [0], "models": ["large"]})
+    refused(config, box(24))
+    measured = Models(MODELS.size_bytes, MODELS.shapes, {canonical("large"): 0.7})
+    assert placed(config, box(24), measured).instances[0].pinned
+    assert "as was measured" in refused(config, box(8), measured).reason
+
+
+def test_an_unset_context_is_the_one_ollama_chooses_by_its_memory():
+    group = {"name": "a", "gpus": [0], "context_length": 0, "num_parallel": 1, "models": ["large"]}
+    assert "1 x 32768 tokens" in refused(configured(group), box(24)).reason
+    assert "1 x 4096 tokens" in refused(configured(group), box(16)).reason
+
+
+# -- laws ------------------------------------------------------------------------------------------
+
+wishes = st.fixed_dictionaries(
+    {
+        "models": st.lists(st.sampled_from(sorted(SHAPES)), min_size=1, max_size=3, unique=True),
+        "num_parallel": st.sampled_from([1, 2, 4, 16]),
+        "context_length": st.sampled_from([0, 2048, 8192, 131072]),
+        "kv_cache_type": st.sampled_from([None, "f32", "q8_0", "q4_0"]),
+        "flash_attention": st.sampled_from([None, True, False]),
+        "count": st.integers(1, 2),
+        "gpu_overhead": st.sampled_from([None, "1GiB"]),
+    }
+)
+boxes = st.lists(st.sampled_from([8, 16, 24, 48, 80]), min_size=1, max_size=4)
+
+
+@settings(max_examples=20)
+@given(wishes, boxes, st.booleans())
+def test_what_is_promised_at_once_fits(wish, gib, auto):
+    """Of a plan that is not refused, each instance's models are no more than its memory."""
+    group = {"name": "a", "gpus": "auto" if auto else [0], **wish}
+    config, inventory = configured(group), box(*gib)
+    seating, tasks = dealt(config, inventory, MODELS)
+    assume(not tasks.misfits)
+    resolved = config.groups[0].over(config.defaults)
+    for seat in seating.seats:
+        models = tasks.preload.get(seat.name, {}).values()
+        claims = [MODELS.claim(model, resolved, seat.gpus).total_bytes for model in models]
+        together = sum(sorted(claims)[-3 * len(seat.gpus) :])
+        assert together <= seat.room_bytes
+        assert together * seat.sharers <= sum(gpu.memory_bytes for gpu in seat.gpus)
+
+
+@settings(max_examples=20, deadline=None)
+@given(wishes, boxes, st.booleans())
+def test_the_ways_out_are_true(wish, gib, auto):
+    """Whatever else is wrong, what a way out is offered for is not refused any more with it."""
+    group = {"name": "a", "gpus": "auto" if auto else [0], **wish}
+    config, inventory = configured(group), box(*gib)
+
+    def misfits(changed: Config) -> tuple[Any, ...]:
+        return dealt(changed, inventory, MODELS)[1].misfits
+
+    found = misfits(config)
+    assume(found)
+    for remedy in remedies(config, inventory, found[0], misfits):
+        text = {**group, **remedy.changes}
+        again = misfits(configured(text))  # as if it had been written into the file
+        assert found[0].at not in {misfit.at for misfit in again}
+        if len(found) == 1:
+            placed(configured(text), inventory)
+
+
+@settings(max_examples=20)
+@given(st.sampled_from(sorted(SHAPES)), wishes, st.sampled_from(["num_parallel", "context_length"]))
+def test_more_of_anything_never_takes_less(name, wish, key):
+    base = configured({"name": "a", **wish, "context_length": wish["context_length"] or 4096})
+    more = configured(
+        {"name": "a", **wish, "context_length": wish["context_length"] or 4096}
+        | {key: 2 * (wish[key] or 4096)}
+    )
+    less, greater = (
+        MODELS.claim(name, each.groups[0].over(each.defaults), box(24).gpus).total_bytes
+        for each in (base, more)
+    )
+    assert less <= greater
+
+
+@pytest.mark.parametrize("name", sorted(SHAPES))
+def test_a_larger_cache_type_never_takes_less(name):
+    kinds = ["q4_0", "q8_0", "f16", "f32"]
+    needs = [
+        MODELS.claim(
+            name, configured({"name": "a", "kv_cache_type": kind}).groups[0], box(24).gpus
+        ).total_bytes
+        for kind in kinds
+    ]
+    assert needs == sorted(needs)
