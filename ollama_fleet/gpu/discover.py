@@ -9,6 +9,7 @@ from queue import SimpleQueue
 from typing import Generic, TypeVar
 
 from ollama_fleet.gpu import Gpu, GpuSample, GpuSource, Inventory
+from ollama_fleet.gpu.amd import AmdGpus
 from ollama_fleet.gpu.nvml import NvmlGpus
 from ollama_fleet.units import show_duration
 
@@ -17,12 +18,14 @@ _Answer = TypeVar("_Answer", Inventory, GpuSample)
 
 def sources() -> tuple[GpuSource, ...]:
     """One source per vendor, in the order in which their cards are numbered."""
-    return (NvmlGpus(),)
+    return NvmlGpus(), AmdGpus()
 
 
 class GpuReader:
     """Inventory and readings of all sources, for an event loop.
 
+    A source that has listed no GPU, and nothing amiss, is not read until it is asked for a list
+    again: most boxes have cards of one vendor at most.
     Each source has one daemon thread of its own, for life: a driver that hangs holds up neither
     the loop, nor the other vendors, nor the end of the program, and never costs a second thread.
     While it hangs, its share of every answer is the time since which it does, at once; when it
@@ -34,14 +37,15 @@ class GpuReader:
 
     async def inventory(self, timeout_s: float) -> Inventory:
         """List all GPUs; a source that does not answer in time is a note. Never raises."""
-        return merge_inventories(
-            await asyncio.gather(
-                *(
-                    lane.ask(lane.source.inventory, timeout_s, _no_list, _silent_list)
-                    for lane in self._lanes
-                )
+        inventories = await asyncio.gather(
+            *(
+                lane.ask(lane.source.inventory, timeout_s, _no_list, _silent_list)
+                for lane in self._lanes
             )
         )
+        for lane, inventory in zip(self._lanes, inventories, strict=True):
+            lane.has_none = not inventory.gpus and set(inventory.notes) <= set(inventory.remarks)
+        return merge_inventories(inventories)
 
     async def read(self, timeout_s: float) -> GpuSample:
         """Read all GPUs once; a source that does not answer in time is an error in the sample."""
@@ -50,6 +54,7 @@ class GpuReader:
                 *(
                     lane.ask(lane.source.read, timeout_s, _no_sample, _silent_sample)
                     for lane in self._lanes
+                    if not lane.has_none
                 )
             )
         )
@@ -61,12 +66,18 @@ class GpuReader:
 
 
 def merge_inventories(inventories: Iterable[Inventory]) -> Inventory:
-    """One list of GPUs; each vendor's are numbered on from the last one's highest index."""
+    """One list of GPUs; each vendor's are numbered on from the last one's highest index.
+
+    Where there are GPUs, that another vendor has none is not worth a remark.
+    """
+    rounds = tuple(inventories)
+    found = any(inventory.gpus for inventory in rounds)
     gpus: list[Gpu] = []
     notes: list[str] = []
     remarks: list[str] = []
     simulated = False
-    for inventory in inventories:
+    for each in rounds:
+        inventory = _without_remarks(each) if found and not each.gpus else each
         first = max((gpu.index for gpu in gpus), default=-1) + 1
         gpus.extend(replace(gpu, index=first + gpu.index) for gpu in inventory.gpus)
         notes.extend(inventory.notes)
@@ -75,6 +86,11 @@ def merge_inventories(inventories: Iterable[Inventory]) -> Inventory:
     return Inventory(
         gpus=tuple(gpus), notes=tuple(notes), simulated=simulated, remarks=tuple(remarks)
     )
+
+
+def _without_remarks(inventory: Inventory) -> Inventory:
+    notes = tuple(note for note in inventory.notes if note not in inventory.remarks)
+    return replace(inventory, notes=notes, remarks=())
 
 
 def merge_samples(samples: Iterable[GpuSample]) -> GpuSample:
@@ -110,6 +126,7 @@ class _Lane:
 
     def __init__(self, source: GpuSource, clock: Callable[[], float]) -> None:
         self.source = source
+        self.has_none = False  # no GPU, and nothing is amiss
         self._clock = clock
         self._calls: SimpleQueue[_Call[Inventory] | _Call[GpuSample] | None] = SimpleQueue()
         self._running: tuple[float, float] | None = None  # when the call began, its timeout

@@ -282,7 +282,7 @@ def test_no_library_is_a_note_with_the_way_out(tmp_path):
         machine = Machine(tmp_path, tmp_path)
         (note,) = machine.ask("inventory")["notes"]
         assert "libnvidia-ml.so.1 is missing (install the driver, or run on CPU)" in note
-        assert machine.ask("read")["error"] == note
+        assert machine.ask("read")["error"] == ""  # there is nothing to read
         assert machine.end() == 0
     else:
         pytest.skip("this machine has an NVIDIA driver")

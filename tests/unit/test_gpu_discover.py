@@ -112,7 +112,32 @@ def _gather(count: int, ask: Callable):
 def test_every_vendor_is_a_source():
     """Building the list touches no driver, so that it cannot fail or block."""
     listed: tuple[GpuSource, ...] = sources()
-    assert len(listed) >= 1
+    assert [type(source).__name__ for source in listed] == ["NvmlGpus", "AmdGpus"]
+
+
+class Nothing(Driver):
+    """A source without GPUs, and what it has to tell of that."""
+
+    told = Inventory(notes=("there is no driver",), remarks=("there is no driver",))
+
+    def inventory(self) -> Inventory:
+        return self.told
+
+    def read(self) -> GpuSample:
+        return GpuSample(error="there is no driver")
+
+
+def test_a_vendor_without_gpus_is_not_read_and_goes_without_saying_where_another_has_some():
+    """Alone it says why there is none. One of which something is amiss is named, and read."""
+    none, one = Nothing("none"), Driver("one")
+    reader = GpuReader([none, one], lambda: 0.0)
+    assert asyncio.run(reader.inventory(_LONG_S)).notes == ("note of one",)
+    assert asyncio.run(reader.read(_LONG_S)).error == ""
+    none.told = Inventory(notes=("the driver fails",))
+    assert asyncio.run(reader.inventory(_LONG_S)).notes == ("the driver fails", "note of one")
+    assert asyncio.run(reader.read(_LONG_S)).error == "there is no driver"
+    assert merge_inventories([Nothing.told, Inventory()]).notes == ("there is no driver",)
+    reader.close()
 
 
 @given(st.lists(st.lists(st.integers(0, 20), unique=True).map(sorted), max_size=4))

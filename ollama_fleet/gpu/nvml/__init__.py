@@ -14,7 +14,13 @@ from ollama_fleet.gpu.nvml.cards import Card, Listed, listed, meet
 from ollama_fleet.gpu.nvml.faults import Faults
 from ollama_fleet.gpu.nvml.links import with_links
 from ollama_fleet.gpu.nvml.readings import read_card, read_slices
-from ollama_fleet.gpu.nvml.troubles import LARGER, SESSION_ENDED, card_trouble, driver_trouble
+from ollama_fleet.gpu.nvml.troubles import (
+    LARGER,
+    SESSION_ENDED,
+    card_trouble,
+    driver_trouble,
+    is_missing,
+)
 
 _DEVICES: Final = Path("/sys/bus/pci/devices")
 
@@ -47,7 +53,8 @@ class NvmlGpus:
             gpus = with_links(_numbered(cards, count), cards)
         except pynvml.NVMLError as error:
             self.close()
-            return Inventory(notes=(driver_trouble(error),))
+            told = (driver_trouble(error),)
+            return Inventory(notes=told, remarks=told if is_missing(error) else ())
         if not count:
             unlisted.append(
                 "the NVIDIA driver is loaded but finds no card (see `lspci` and `dmesg`)"

@@ -41,20 +41,28 @@ _NO_DRIVER: Final = {
 
 def driver_trouble(error: pynvml.NVMLError) -> str:
     """Why there are no NVIDIA cards, and what to do about it."""
-    if error.value == pynvml.NVML_ERROR_LIBRARY_NOT_FOUND:
-        # pynvml gives one code to a library that is missing and to one that does not load.
-        cause = str(error.__context__ or "")
-        missing = cause.startswith("libnvidia-ml.so.1:") and "No such file" in cause
-        if cause and not missing:
-            return f"the NVIDIA library does not load: {cause} (install the driver anew)"
+    if is_missing(error):
         return (
             "no NVIDIA driver found: libnvidia-ml.so.1 is missing"
             " (install the driver, or run on CPU)"
         )
+    if error.value == pynvml.NVML_ERROR_LIBRARY_NOT_FOUND:
+        return f"the NVIDIA library does not load: {error.__context__} (install the driver anew)"
     return _NO_DRIVER.get(
         error.value,
         f"the NVIDIA driver does not answer: {error} (`nvidia-smi` and `dmesg` may say more)",
     )
+
+
+def is_missing(error: pynvml.NVMLError) -> bool:
+    """Whether there is no driver at all, as on machines without such cards.
+
+    pynvml gives one code to a library that is missing and to one that does not load.
+    """
+    if error.value != pynvml.NVML_ERROR_LIBRARY_NOT_FOUND:
+        return False
+    cause = str(error.__context__ or "")
+    return not cause or (cause.startswith("libnvidia-ml.so.1:") and "No such file" in cause)
 
 
 def card_trouble(name: str, error: pynvml.NVMLError) -> str:
@@ -62,4 +70,4 @@ def card_trouble(name: str, error: pynvml.NVMLError) -> str:
     return f"{name} {_CARD_FAILED.get(error.value, f'cannot be read: {error}')}"
 
 
-__all__ = ["LARGER", "SESSION_ENDED", "card_trouble", "driver_trouble"]
+__all__ = ["LARGER", "SESSION_ENDED", "card_trouble", "driver_trouble", "is_missing"]
