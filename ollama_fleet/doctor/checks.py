@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from ollama_fleet.doctor import machine, privacy, software
+from ollama_fleet.doctor import access, machine, privacy, software
 from ollama_fleet.doctor.check import Check
 from ollama_fleet.doctor.facts import Facts
 
@@ -20,6 +20,8 @@ _JUDGEMENTS: Final[tuple[Callable[[Facts], Iterator[Check]], ...]] = (
     machine.left_over,
     machine.open_files,
     privacy.privacy,
+    access.keys,
+    access.certificate,
 )
 
 

@@ -69,6 +69,34 @@ class OpenFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class KeysFacts:
+    """Who has a key, in the file at `path`; `required`: nobody is let in at `listen` without.
+
+    `is_open` is whether others can reach that and need none. `trouble` says why the file cannot be
+    used, if so; one that is not there has no keys. `valid` counts keys, `admins` those of them that
+    are an admin's, and `expired` names the others.
+    """
+
+    path: str
+    listen: str
+    required: bool
+    is_open: bool
+    trouble: str = ""
+    valid: int = 0
+    admins: int = 0
+    expired: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateFacts:
+    """The fleet's certificate: why it cannot be read, or what is to be said of its time, if so."""
+
+    path: str
+    trouble: str = ""
+    told: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ProgramFacts:
     """The interpreter we run in, its libraries, and how many files it may open.
 
@@ -91,7 +119,8 @@ class Facts:
     instances that a run record says are alive, `fleet_pid` is the fleet that runs now, 0 if none
     does. `clients_wanted` may be connected under full load, of a fleet with so many `instances`,
     with TLS where `tls` says so.
-    `open_to_others` is what other users can get at though it is for the fleet's own.
+    `open_to_others` is what other users can get at though it is for the fleet's own; `keys` say who
+    else is let in, `certificate` as whom the fleet is known, None where it speaks plain HTTP.
     """
 
     binary: BinaryFacts
@@ -112,3 +141,5 @@ class Facts:
     tls: bool = False
     fleet_pid: int = 0
     open_to_others: tuple[OpenFacts, ...] = ()
+    keys: KeysFacts | None = None
+    certificate: CertificateFacts | None = None

@@ -28,9 +28,11 @@ from ollama_fleet.control.service import Service, ask_version, find_services
 from ollama_fleet.control.stores import read_store
 from ollama_fleet.control.stores.prunable import worth_pruning_bytes
 from ollama_fleet.control.weighing import wanted_models, weighed
+from ollama_fleet.doctor.access import certificate_facts
 from ollama_fleet.doctor.facts import (
     BinaryFacts,
     Facts,
+    KeysFacts,
     PortFacts,
     ProgramFacts,
     StoreFacts,
@@ -61,12 +63,13 @@ async def gather(
     runs: Path,
     environ: Mapping[str, str],
     fleet_pid: int = 0,
+    keys: KeysFacts | None = None,
     timeout_s: float = 5.0,
 ) -> Facts:
     """See how things stand, for at most some times `timeout_s`. Never raises.
 
     `runs` is the folder of run records, in the state folder; `fleet_pid` the fleet that runs
-    now, 0 if none does.
+    now, 0 if none does; `keys` is who is let in, which is not for this to read.
     """
     inventory, running = await gpus.inventory(timeout_s), tuple(_running(runs))
     ours = {fleet_pid, *(record.pid for record in running)} - {0}
@@ -98,6 +101,8 @@ async def gather(
         tls=config.tls.cert is not None,
         fleet_pid=fleet_pid,
         open_to_others=tuple(open_to_others(config, runs.parent)),
+        keys=keys,
+        certificate=certificate_facts(config, time.time()),
     )
 
 

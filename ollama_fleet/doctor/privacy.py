@@ -30,6 +30,7 @@ def privacy(facts: Facts) -> Iterator[Check]:
 def open_to_others(config: Config, state: Path) -> Iterator[OpenFacts]:
     """The places of a fleet that others can get at, with its folder `state`. Changes nothing."""
     places = [(state, _OTHERS), (state / "logs", _OTHERS), (state / "runs", _OTHERS)]
+    places.append((config.auth.keys_file or state / "keys.json", _OTHERS))
     if config.tls.key is not None:
         places.append((config.tls.key, _ANYBODY))
     for path, excess in places:

@@ -1,11 +1,13 @@
 """The certificate of a running fleet: read, checked, and read again when its files change.
 
 A renewal must need no restart, and one that went wrong must cost nothing: whoever connects gets
-the last pair that was whole.
+the last pair that was whole. One that has expired is used, too: some clients do not mind, and none
+is served better by no answer. But its owner is told, and in time.
 """
 
 import asyncio
 import ssl
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -13,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from ollama_fleet.config import TlsConfig
+from ollama_fleet.control.validity import Standing, Validity, read_validity
 from ollama_fleet.errors import CertificateError
 from ollama_fleet.state import Kind, Notice
 
@@ -44,13 +47,14 @@ class Pair:
 class Certificate:
     """Answers with `context` who asks for it: that of the last pair that was whole.
 
-    Raises CertificateError if there is none to begin with.
+    `wall` gives Unix time. Raises CertificateError if there is none to begin with.
     """
 
-    def __init__(self, pair: Pair) -> None:
-        self._pair = pair
+    def __init__(self, pair: Pair, wall: Callable[[], float] = time.time) -> None:
+        self._pair, self._wall = pair, wall
         self._seen = _stamp(pair)
-        self._context = read_pair(pair)
+        self._context, self._validity = read_pair(pair)
+        self._told = Standing.GOOD
 
     @classmethod
     def of(cls, config: TlsConfig) -> "Certificate | None":
@@ -61,11 +65,19 @@ class Certificate:
         """With what to begin a handshake now."""
         return self._context
 
+    def left_s(self) -> float | None:
+        """How long it is still valid, in seconds, below zero where it is not; None: unknown."""
+        return self._validity.ends_s - self._wall() if self._validity is not None else None
+
     @asynccontextmanager
     async def watched(
         self, notice: Callable[[Notice], None], *, look_s: float = LOOK_S
     ) -> AsyncIterator[None]:
-        """Take new pairs while the block runs; `notice` is told of each, and of those refused."""
+        """Take new pairs while the block runs; `notice` is told of each, and of those refused.
+
+        It is also told, at once and whenever that changes, where clients will not like the pair.
+        """
+        self._mind(notice)
         watching = asyncio.create_task(self._watch(notice, look_s), name="certificate")
         try:
             yield
@@ -82,21 +94,36 @@ class Certificate:
                 self._seen = now
                 notice(await self._take())
             before = now
+            self._mind(notice)
+
+    def _mind(self, notice: Callable[[Notice], None]) -> None:
+        """Tell once of a certificate that is not valid yet, or soon, or any more."""
+        if self._validity is None:
+            return
+        now_s = self._wall()
+        before, self._told = self._told, self._validity.standing(now_s)
+        if self._told is not before and (told := self._validity.told(now_s)):
+            text = f"the certificate in {self._pair.cert} {told}"
+            notice(Notice(kind=Kind.CERTIFICATE_EXPIRES, text=text))
 
     async def _take(self) -> Notice:
         """Read the pair; what has come of it."""
         try:
-            self._context = await asyncio.to_thread(read_pair, self._pair)
+            self._context, self._validity = await asyncio.to_thread(read_pair, self._pair)
         except CertificateError as error:
             text = f"the new certificate is not used, the last one stays: {error.reason}"
             return Notice(kind=Kind.CERTIFICATE_REFUSED, text=text)
+        self._told = Standing.GOOD  # of this one nothing has been told
         text = f"new connections get the new certificate in {self._pair.cert}"
         return Notice(kind=Kind.CERTIFICATE_RENEWED, text=text)
 
 
-def read_pair(pair: Pair) -> ssl.SSLContext:
-    """A server's settings with that certificate. Raises CertificateError with what is wrong."""
-    _require(pair.cert, b"-----BEGIN CERTIFICATE-----", "certificate")
+def read_pair(pair: Pair) -> tuple[ssl.SSLContext, Validity | None]:
+    """A server's settings with that certificate, and its validity, where that can be read.
+
+    Raises CertificateError with what is wrong.
+    """
+    pem = _require(pair.cert, b"-----BEGIN CERTIFICATE-----", "certificate")
     _require(pair.key, b"PRIVATE KEY-----", "private key")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -113,7 +140,10 @@ def read_pair(pair: Pair) -> ssl.SSLContext:
             f"{pair.key} is protected by a passphrase, which nobody could enter",
             "write it without: openssl pkey -in OLD -out NEW",
         ) from None
-    return context
+    try:
+        return context, read_validity(pem.decode(errors="replace"))
+    except ValueError:  # OpenSSL takes it: it knows more forms than we read
+        return context, None
 
 
 class _Encrypted(Exception):
@@ -124,13 +154,14 @@ def _no_passphrase() -> str:
     raise _Encrypted
 
 
-def _require(path: Path, mark: bytes, what: str) -> None:
+def _require(path: Path, mark: bytes, what: str) -> bytes:
     try:
         data = path.read_bytes()
     except OSError as error:
         raise CertificateError(f"{path} cannot be read: {error.strerror}", _WAY_OUT) from None
     if mark not in data:
         raise CertificateError(f"{path} holds no {what} in PEM form", _WAY_OUT)
+    return data
 
 
 def _reason(pair: Pair, error: ssl.SSLError) -> str:

@@ -109,8 +109,8 @@ class Fleet:
             refused=self._recording.refused,
         )
         self._certificate = certificate
-        self._tls = certificate.context if certificate else None
-        self._front = make_front(config, parts, keys.gate, self._recording.answered, self._tls)
+        tls = certificate.context if certificate else None
+        self._front = make_front(config, parts, keys.gate, self._recording.answered, tls)
         self._keys = keys
         self._supervising = Supervising(
             plan,
@@ -178,7 +178,7 @@ class Fleet:
             clock,
             gate=self._keys.gate,
             crowd=self._front.crowd,
-            tls=self._tls,
+            certificate=self._certificate,
         )
         routes += await stack.enter_async_context(watching)
         await stack.enter_async_context(

@@ -10,12 +10,13 @@ from typing import Final
 from aiohttp import web
 
 from ollama_fleet.api.auth import Gate
-from ollama_fleet.api.connection import Crowd, Front, Tls
+from ollama_fleet.api.connection import Crowd, Front
 from ollama_fleet.api.disks import Disks
 from ollama_fleet.api.guests import Door, Origins
 from ollama_fleet.api.watching import Watching
 from ollama_fleet.config import Address, Config
 from ollama_fleet.errors import CannotListen
+from ollama_fleet.fleet.certificate import Certificate
 from ollama_fleet.fleet.front import own_addresses
 from ollama_fleet.fleet.limiting import make_bounds
 from ollama_fleet.fleet.recording import Recording
@@ -39,18 +40,19 @@ async def watched(
     *,
     gate: Gate,
     crowd: Crowd,
-    tls: Tls | None = None,
+    certificate: Certificate | None = None,
 ) -> AsyncIterator[tuple[web.RouteDef, ...]]:
     """Count what happens, and listen where the configuration says so, while the block runs.
 
-    The `gate` and the `crowd` are the front's; with `tls` it speaks TLS there, as that does. The
-    routes are those for the control API. Raises CannotListen.
+    The `gate` and the `crowd` are the front's; with a `certificate` it speaks TLS there, as that
+    does. The routes are those for the control API. Raises CannotListen.
     """
     metrics = recording.metrics
 
     def page(accept: str, disks: Sequence[Disk]) -> Page:
         assert metrics is not None
-        return metrics.page(snapshot(), accept, disks, crowd.open)
+        left_s = certificate.left_s() if certificate is not None else None
+        return metrics.page(snapshot(), accept, disks, crowd.open, left_s)
 
     disks = Disks(config.stores)
     watching = Watching(state, page if metrics is not None else None, disks.read, clock)
@@ -69,7 +71,7 @@ async def watched(
                 drain_s=_DRAIN_S,
                 crowd=crowd.part(_SCRAPERS),
                 refused=recording.refused,
-                tls=tls,
+                tls=certificate.context if certificate is not None else None,
             )
             await stack.enter_async_context(_listening(front, address))
         yield watching.routes()

@@ -111,13 +111,19 @@ class Metrics:
         accept: str = "",
         disks: Sequence[Disk] = (),
         connections: int = 0,
+        certificate_left_s: float | None = None,
     ) -> Page:
         """The page for a scraper that accepts these types; so many clients are connected.
 
         Counts go on between the pieces; within a series they agree.
         """
         form = form_for(accept)
-        sources = replace(self._sources, disks=disks, connections=connections)
+        sources = replace(
+            self._sources,
+            disks=disks,
+            connections=connections,
+            certificate_left_s=certificate_left_s,
+        )
         return Page(form.content_type, self._pieces(fleet, sources, form))
 
     def configured(self, read_at_s: float | None) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Final, TypeVar
 
 from ollama_fleet.history import History
 from ollama_fleet.metrics.readings import (
+    CERTIFICATE,
     CONFIG,
     DISKS,
     FLEET,
@@ -45,6 +46,7 @@ def families() -> Iterator[Family]:
     """All that are shown here."""
     yield from (reading.family() for reading in FLEET)
     yield from (reading.family() for reading in FRONT)
+    yield from (reading.family() for reading in CERTIFICATE)
     yield from (reading.family() for reading in CONFIG)
     yield from (reading.family() for reading in HISTORY)
     yield from (reading.family() for reading in SPANS)
@@ -59,7 +61,7 @@ def families() -> Iterator[Family]:
 class Sources:
     """What there is to be read besides the fleet; `log_dropped` counts lines that were lost.
 
-    `connections` are those of clients.
+    `connections` are those of clients, `certificate_left_s` how long the fleet's is valid, if any.
     """
 
     configured: Configured
@@ -68,6 +70,7 @@ class Sources:
     spans: Spans | None = None
     disks: Sequence[Disk] = ()
     connections: int = 0
+    certificate_left_s: float | None = None
 
 
 def pieces(
@@ -82,6 +85,8 @@ def pieces(
 def _shown(fleet: FleetSnapshot, sources: Sources, model_label: Callable[[str], str]) -> Shown:
     yield from _read(FLEET, [fleet])
     yield from _read(FRONT, [sources.connections])
+    left_s = sources.certificate_left_s
+    yield from _read(CERTIFICATE, [] if left_s is None else [left_s])
     yield from _read(CONFIG, [sources.configured])
     yield from _read(INSTANCES, fleet.instances, "instance")
     yield from _read(GPUS, fleet.gpus, "gpu_uuid")

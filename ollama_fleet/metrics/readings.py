@@ -187,6 +187,14 @@ FRONT: Final[tuple[Reading[int], ...]] = (
     ),
 )
 
+CERTIFICATE: Final[tuple[Reading[float], ...]] = (
+    Reading(
+        "certificate_remaining_seconds",
+        "Time until the certificate expires, below 0 where it has; there is none without TLS.",
+        lambda left_s: left_s,
+    ),
+)
+
 LOG: Final[tuple[Reading[Callable[[], int]], ...]] = (
     Reading(
         "log_dropped_lines_total",

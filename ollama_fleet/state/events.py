@@ -83,6 +83,7 @@ class Kind(StrEnum):
     ANOMALY_OVER = "anomaly_over"
     CERTIFICATE_RENEWED = "certificate_renewed"
     CERTIFICATE_REFUSED = "certificate_refused"
+    CERTIFICATE_EXPIRES = "certificate_expires"
 
     @property
     def severity(self) -> Severity:
@@ -119,6 +120,7 @@ _WARNINGS: Final = frozenset(
         Kind.KEYS_TRIED,
         Kind.ANOMALY,
         Kind.CERTIFICATE_REFUSED,
+        Kind.CERTIFICATE_EXPIRES,
     )
 )
 

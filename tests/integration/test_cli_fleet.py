@@ -51,6 +51,16 @@ def _is_there(pid: int) -> bool:
         return False
 
 
+def test_who_starts_a_fleet_that_anybody_may_use_is_warned_of_it(cli):
+    """In the background, too: the log that says so is one that nobody has looked at yet."""
+    listen = f"0.0.0.0:{cli.port}"
+    up = ("up", "-d", "--simulate", "box.yaml", "--listen", listen, "--insecure-no-auth")
+    done = cli.run(*up)
+    assert done.code == 0, done.err
+    (warning,) = [line for line in done.err.splitlines() if line.startswith("warning: ")]
+    assert f"whoever reaches {listen} may use, pull and delete models" in warning
+
+
 def test_a_fleet_is_started_shown_and_stopped(cli):
     """When `up --wait` returns all instances serve; when `down` returns all processes are gone."""
     done = cli.run(*cli.up, "--wait")

@@ -373,6 +373,53 @@ def swapped(authority, folder, way):
     return Pair(live / "fleet.pem", live / "fleet.key"), renew
 
 
+DAY_S = 86_400.0
+
+
+@pytest.mark.parametrize(
+    ("days", "told"),
+    [
+        (-1.0, "is not valid before"),
+        (0.5, ""),
+        (1.5, "expires on"),
+        (3.0, "has expired on"),
+    ],
+)
+def test_a_certificate_that_clients_will_not_like_is_told_of_at_once_and_used(pair, days, told):
+    """It is of two days; of its last third its owner hears."""
+
+    async def check():
+        notices = []
+        certificate = Certificate(pair, wall=lambda: time.time() + days * DAY_S)
+        async with certificate.watched(notices.append):
+            assert isinstance(certificate.context(), ssl.SSLContext)
+        assert certificate.left_s() == pytest.approx((2 - days) * DAY_S, abs=600)
+        assert [notice.kind for notice in notices] == [Kind.CERTIFICATE_EXPIRES] * bool(told)
+        assert all(f"the certificate in {pair.cert} {told}" in each.text for each in notices)
+
+    run(check())
+
+
+def test_each_change_of_how_it_stands_is_told_once_and_a_renewal_begins_anew(authority, pair):
+    async def check():
+        notices, days = [], [0.5]
+        certificate = Certificate(pair, wall=lambda: time.time() + days[0] * DAY_S)
+        async with certificate.watched(notices.append, look_s=0.01):
+            for days[0], count in ((1.5, 1), (3.0, 2)):
+                async with asyncio.timeout(20):
+                    while len(notices) < count:
+                        await asyncio.sleep(0.01)
+            authority.issue(pair.cert, pair.key, name="renewed, but by a clock that is wrong")
+            async with asyncio.timeout(20):
+                while len(notices) < 4:
+                    await asyncio.sleep(0.01)
+        told = [notice.text for notice in notices if notice.kind is Kind.CERTIFICATE_EXPIRES]
+        assert ["expires" in told[0], "expired" in told[1], "expired" in told[2]] == [True] * 3
+        assert len(told) == 3
+
+    run(check())
+
+
 @pytest.mark.parametrize("way", ["one link for both", "a link for each"])
 def test_links_that_lead_elsewhere_are_a_renewal(authority, tmp_path, way):
     pair, renew = swapped(authority, tmp_path, way)

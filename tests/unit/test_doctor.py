@@ -13,7 +13,15 @@ from ollama_fleet.control.ports import Listener
 from ollama_fleet.control.service import Service
 from ollama_fleet.directories import Directories
 from ollama_fleet.doctor import Facts, Status, checks
-from ollama_fleet.doctor.facts import BinaryFacts, OpenFacts, PortFacts, ProgramFacts, StoreFacts
+from ollama_fleet.doctor.facts import (
+    BinaryFacts,
+    CertificateFacts,
+    KeysFacts,
+    OpenFacts,
+    PortFacts,
+    ProgramFacts,
+    StoreFacts,
+)
 from ollama_fleet.doctor.gather import told_version
 from ollama_fleet.doctor.privacy import open_to_others
 from ollama_fleet.doctor.software import parse_version
@@ -46,6 +54,9 @@ def amiss(facts):
 def test_where_all_is_well_nothing_is_to_be_done():
     assert amiss(WELL) == []
     assert all(check.detail and not check.fix for check in checks(WELL))
+    kept = {"certificate": CertificateFacts("/c.pem")}
+    for more in (keyed() | kept, keyed(required=False, listen="127.0.0.1:11434") | kept):
+        assert amiss(replace(WELL, **more)) == []
 
 
 def program(**changes):
@@ -58,6 +69,11 @@ def binary(**changes):
 
 def opened(mode):
     return {"open_to_others": (OpenFacts("/state", mode, 0o077),)}
+
+
+def keyed(**changes):
+    seen = KeysFacts("/keys.json", "0.0.0.0:11434", required=True, is_open=False, valid=2, admins=1)
+    return {"keys": replace(seen, **changes)}
 
 
 def held(listener, **changes):
@@ -125,6 +141,34 @@ def held(listener, **changes):
         ),
         ({"services": (OTHER,)}, "other ollama", "warn", ["pid 812", "ollama.service", "stop it"]),
         ({"running": (RECORD,)}, "left over", "warn", ["gpu-0 (pid 70)", "`fleet up`"]),
+        (keyed(valid=0), "keys", "fail", ["/keys.json", "fleet keys add NAME --role admin"]),
+        (keyed(admins=0), "keys", "warn", ["no valid key is an admin's", "--role admin"]),
+        (keyed(trouble="it is no file of keys"), "keys", "fail", ["no file of keys", "mend"]),
+        (keyed(expired=("ann", "bob")), "keys", "warn", ["ann, bob", "fleet keys rm ann bob"]),
+        (
+            keyed(required=False, is_open=True, valid=0),
+            "keys",
+            "warn",
+            ["0.0.0.0:11434", "127.0.0.1", "insecure_no_auth"],
+        ),
+        (
+            keyed(required=False, valid=0, trouble="it is no file of keys"),
+            "keys",
+            "warn",
+            ["no file of keys"],
+        ),
+        (
+            {"certificate": CertificateFacts("/c.pem", told="expires on Monday")},
+            "certificate",
+            "warn",
+            ["/c.pem expires on Monday", "no restart"],
+        ),
+        (
+            {"certificate": CertificateFacts("/c.pem", trouble="it is cut short")},
+            "certificate",
+            "fail",
+            ["/c.pem: it is cut short", "PEM"],
+        ),
     ],
 )  # fmt: skip
 def test_each_ill_is_found_alone_and_has_a_remedy(changes, name, status, words):
@@ -230,6 +274,8 @@ some_facts = st.builds(
     clients_wanted=st.integers(0, 2**20),
     instances=st.integers(0, 100),
     fleet_pid=st.sampled_from([0, 70, 99]),
+    keys=st.none() | st.builds(KeysFacts, expired=st.sampled_from([(), ("ann",)])),
+    certificate=st.none() | st.builds(CertificateFacts),
 )
 
 
@@ -295,3 +341,16 @@ def test_what_others_can_get_at_is_seen(tmp_path, folder, key, expected):
     cert.with_suffix(".key").chmod(key)
     config = Config(tls=TlsConfig(cert=cert, key=cert.with_suffix(".key")))
     assert [Path(found.path).name for found in open_to_others(config, state)] == expected
+
+
+@pytest.mark.parametrize(("mode", "expected"), [(0o600, []), (0o640, ["keys.json"])])
+def test_a_file_of_keys_that_others_may_read_is_seen_wherever_it_is(tmp_path, mode, expected):
+    """Its digests are of no use to them; the names, the models and the budgets are theirs to see."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    for folder, named in ((tmp_path, {}), (elsewhere, {"keys_file": str(elsewhere / "keys.json")})):
+        file = folder / "keys.json"
+        file.touch()
+        file.chmod(mode)
+        found = open_to_others(Config(auth=named), tmp_path / "no state" if named else tmp_path)
+        assert [Path(each.path).name for each in found if each.path == str(file)] == expected

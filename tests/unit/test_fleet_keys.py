@@ -11,10 +11,12 @@ from ollama_fleet.api.auth.keyfile import KeyRecord, add
 from ollama_fleet.config import Config
 from ollama_fleet.directories import Directories
 from ollama_fleet.errors import ConfigError, Exit
+from ollama_fleet.fleet.key_facts import key_facts
 from ollama_fleet.fleet.keys import Keys
 from ollama_fleet.state import Kind
 
 OPEN = {"listen": "0.0.0.0:11434"}
+NOW_S = datetime(2026, 11, 22, tzinfo=UTC).timestamp()
 
 
 @pytest.fixture
@@ -98,6 +100,33 @@ def test_a_file_that_nobody_can_reach_is_told_at_the_start(directories):
         Keys(
             Config(auth={"keys_file": str(directories.keys.parent / "file/keys.json")}), directories
         )
+
+
+@pytest.mark.parametrize(
+    ("config", "required", "is_open"),
+    [
+        ({}, False, False),
+        (OPEN, True, False),
+        ({"auth": {"required": True}}, True, False),
+        ({**OPEN, "insecure_no_auth": True}, False, True),
+    ],
+)
+def test_the_doctor_sees_who_has_a_key_and_who_needs_one(directories, config, required, is_open):
+    none = key_facts(Config(**config), directories, NOW_S)
+    assert (none.required, none.is_open) == (required, is_open)
+    assert (none.trouble, none.valid, none.admins, none.expired) == ("", 0, 0, ())
+    key_for(directories)
+    key_for(directories, "root", role=Role.ADMIN)
+    key_for(directories, "old", role=Role.ADMIN, expires=datetime(2020, 1, 1, tzinfo=UTC))
+    seen = key_facts(Config(**config), directories, NOW_S)
+    assert (seen.trouble, seen.valid, seen.admins, seen.expired) == ("", 2, 1, ("old",))
+
+
+def test_the_doctor_sees_a_file_of_keys_that_cannot_be_used(directories):
+    directories.keys.write_text("{")
+    seen = key_facts(Config(), directories, NOW_S)
+    assert "no file of keys" in seen.trouble
+    assert not seen.valid
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ def full(tmp_path):
 
 
 def text_of(metrics, snapshot=None, accept=""):
-    return "".join(metrics.page(snapshot or fleet(1), accept, DISKS, connections=3).pieces)
+    return "".join(metrics.page(snapshot or fleet(1), accept, DISKS, 3, 86_400.0).pieces)
 
 
 def families(metrics, snapshot=None):

@@ -35,8 +35,8 @@ def command(options: Options) -> int:
 
     Looked at are Python and libraries, the ollama binary, GPUs and their driver, whether the groups
     fit them, model stores and models that lack a blob, ports, other Ollama servers, the limit on
-    open files, and who else may read what the fleet keeps. Nothing is changed. The exit code is 1
-    if a check fails; warnings do not count.
+    open files, who else may read what the fleet keeps, keys and certificate. Nothing is changed.
+    The exit code is 1 if a check fails; warnings do not count.
     """
     found = _examine(options)
     document = {
@@ -60,6 +60,7 @@ def show(found: "tuple[Check, ...]") -> str:
 
 def _examine(options: Options) -> "tuple[Check, ...]":
     from ollama_fleet.doctor import checks, gather
+    from ollama_fleet.fleet.key_facts import key_facts
     from ollama_fleet.gpu.discover import GpuReader, sources
 
     loaded = load(options)
@@ -72,6 +73,7 @@ def _examine(options: Options) -> "tuple[Check, ...]":
             runs=directories.runs,
             environ=os.environ,
             fleet_pid=holder_of(directories.lock),
+            keys=key_facts(loaded.config, directories, time.time()),
         )
         return checks(asyncio.run(facts))
     finally:

@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -21,6 +21,8 @@ from ollama_fleet.cli.screen import show_screen
 from ollama_fleet.cli.waiting import Duration, until_gone, until_settled
 from ollama_fleet.directories import Directories
 from ollama_fleet.errors import Exit
+
+_TOLD_AT_START: Final = ("front_open", "certificate_expires")  # events that nobody should miss
 
 SIMULATE = click.option(
     "--simulate",
@@ -133,6 +135,8 @@ def _start(options: Options, wanted: Wanted, *, wait: bool, timeout_s: float | N
         control = background.until_it_answers(timeout_s)
         snapshot = control.status()
         note(options, f"fleet runs as pid {pid}, listening on {snapshot['listen']}")
+        for event in control.events({"kind": _TOLD_AT_START}):
+            note(options, f"warning: {event['text']}")
         if wait:
             spent_s = time.monotonic() - begun_s
             rest_s = None if timeout_s is None else max(0.0, timeout_s - spent_s)
