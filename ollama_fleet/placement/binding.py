@@ -20,6 +20,7 @@ THREADS: Final = "LLAMA_ARG_THREADS"
 """The variable that tells a runner how many threads to take, where it is a llama-server."""
 
 _ALONE: Final = "it is alone on the CPU; a larger `count` gives each instance its part of them"
+_OFFLOADS: Final = "its models may run in part on the CPU (`cpu_offload: true`), and want all of it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +48,11 @@ def bound(placement: Placement, config: "Config", topology: Topology, *, told: b
         settings = group.over(config.defaults)
         of_group = [spec for spec in specs.values() if spec.group == group.name]
         threads = _taken(settings, topology, told=told)
+        wants_all = group.cpu_offload and len(of_group) == 1 and group.numa_bind is None
         for ordinal, spec in enumerate(of_group) if settings.numa_bind else ():
             part = (ordinal, len(of_group))
-            specs[spec.name] = _with(spec, bind(spec.gpus, part, topology, threads))
+            near = bind(spec.gpus, part, topology, threads)
+            specs[spec.name] = _with(spec, _unbound(_OFFLOADS) if wants_all else near)
     return replace(placement, instances=tuple(specs.values()))
 
 
@@ -63,7 +66,7 @@ def bind(gpus: Sequence[Gpu], part: tuple[int, int], topology: Topology, threads
     if not topology.nodes:
         return Binding()
     if not gpus and part[1] == 1:
-        return Binding(reasons=(f"not bound to CPUs: {_ALONE}",))
+        return _unbound(_ALONE)
     nodes = _nearest(gpus, topology) if gpus else _part(*part, topology)
     cpus = _cpus_of(nodes, topology)
     if len(cpus) < threads:
@@ -71,7 +74,7 @@ def bind(gpus: Sequence[Gpu], part: tuple[int, int], topology: Topology, threads
     where = "nearest to its GPUs" if gpus else "in its part of the machine"
     why_not = _why_not(where, nodes, cpus, topology, threads)
     if why_not:
-        return Binding(reasons=(f"not bound to CPUs: {why_not}",))
+        return _unbound(why_not)
     return _bound(where, cpus, topology, told=not threads)
 
 
@@ -120,6 +123,10 @@ def _bound(where: str, cpus: Sequence[int], topology: Topology, *, told: bool) -
     reason = f"bound to CPUs {show_list(cpus)}{from_where}, {where}"
     many = (f"its runners take {threads} threads, a thread for each core of these",)
     return Binding(tuple(cpus), memory, threads, (reason, *(many if threads else ())))
+
+
+def _unbound(why: str) -> Binding:
+    return Binding(reasons=(f"not bound to CPUs: {why}",))
 
 
 def _why_not(

@@ -282,6 +282,15 @@ def test_the_key_switches_it_off_in_a_group_or_for_all():
     assert off[0].cpus == ()
 
 
+def test_one_whose_models_run_in_part_on_the_cpu_has_all_of_it_unless_the_group_says_otherwise():
+    """Several of a group would be in each other's way."""
+    group = {"name": "a", "gpus": [0], "cpu_offload": True}
+    (one,) = fleet([group])
+    assert (one.cpus, "cpu_offload" in one.reasons[-1]) == ((), True)
+    assert all(spec.cpus for spec in fleet([{**group, "numa_bind": True}]))
+    assert all(spec.cpus for spec in fleet([{**group, "gpus": [0, 3]}]))
+
+
 def test_a_reload_that_changes_the_key_restarts_just_those_it_is_about():
     named = [{"name": "a", "gpus": [0]}, {"name": "b", "gpus": [1]}]
     now = fleet(named)
