@@ -110,6 +110,19 @@ class ProgramFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class RocmFacts:
+    """Ollama's libraries for AMD cards: the folder of its libraries, empty if it was not found.
+
+    `backends` are those for ROCm in it, `targets` the chips (gfx942) that they are built for, none
+    where they do not tell.
+    """
+
+    folder: str = ""
+    backends: tuple[str, ...] = ()
+    targets: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """Everything that was seen.
 
@@ -121,6 +134,7 @@ class Facts:
     with TLS where `tls` says so.
     `open_to_others` is what other users can get at though it is for the fleet's own; `keys` say who
     else is let in, `certificate` as whom the fleet is known, None where it speaks plain HTTP.
+    `rocm_overridden` is whether fleet.yaml has ROCm take a card for another.
     """
 
     binary: BinaryFacts
@@ -143,3 +157,5 @@ class Facts:
     open_to_others: tuple[OpenFacts, ...] = ()
     keys: KeysFacts | None = None
     certificate: CertificateFacts | None = None
+    rocm: RocmFacts = RocmFacts()
+    rocm_overridden: bool = False

@@ -29,6 +29,7 @@ from ollama_fleet.control.stores import read_store
 from ollama_fleet.control.stores.prunable import worth_pruning_bytes
 from ollama_fleet.control.weighing import wanted_models, weighed
 from ollama_fleet.doctor.access import certificate_facts
+from ollama_fleet.doctor.backends import rocm_of
 from ollama_fleet.doctor.facts import (
     BinaryFacts,
     Facts,
@@ -103,6 +104,10 @@ async def gather(
         open_to_others=tuple(open_to_others(config, runs.parent)),
         keys=keys,
         certificate=certificate_facts(config, time.time()),
+        rocm=rocm_of(binary.path),
+        rocm_overridden=any(
+            each.hsa_override_gfx_version for each in (config.defaults, *config.groups)
+        ),
     )
 
 

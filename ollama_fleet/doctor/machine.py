@@ -10,6 +10,7 @@ from ollama_fleet.gpu import Vendor
 from ollama_fleet.units import show_bytes
 
 FREE_BYTES: Final = 10 * 2**30
+_TOOLS: Final = {Vendor.NVIDIA: "nvidia-smi", Vendor.AMD: "amd-smi"}
 
 
 def gpus(facts: Facts) -> Iterator[Check]:
@@ -27,12 +28,12 @@ def gpus(facts: Facts) -> Iterator[Check]:
             f" {notes or 'it does not say why'}",
             "mend the driver (`nvidia-smi` and `dmesg` say more), or go on without those cards",
         )
-    elif found and amiss:
+    elif amiss:
         yield Check(
             "gpus",
             Status.WARN,
             f"{shown}; but {notes}",
-            "see to what the driver says; `nvidia-smi` and `dmesg` say more",
+            f"see to what the driver says; {_tools(facts)} and `dmesg` say more",
         )
     elif found:
         yield Check("gpus", Status.OK, f"{shown} ({notes})" if notes else shown)
@@ -40,6 +41,13 @@ def gpus(facts: Facts) -> Iterator[Check]:
         yield Check(
             "gpus", Status.OK, f"no GPU, so models run on the CPU ({notes or 'none found'})"
         )
+
+
+def _tools(facts: Facts) -> str:
+    """What the drivers of these cards come with, to ask them by."""
+    vendors = {gpu.vendor for gpu in facts.inventory.gpus}
+    tools = [tool for vendor, tool in _TOOLS.items() if vendor in vendors] or _TOOLS.values()
+    return ", ".join(f"`{tool}`" for tool in tools)
 
 
 def placement(facts: Facts) -> Iterator[Check]:

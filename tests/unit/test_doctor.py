@@ -188,7 +188,8 @@ def test_ollama_before_0_17_1_is_named_with_its_vulnerability(version, unsafe):
 
 
 def test_no_gpu_is_well_and_says_why():
-    facts = replace(WELL, inventory=Inventory((), ("no driver",)), nvidia_cards=0)
+    none = Inventory(notes=("no driver",), remarks=("no driver",))
+    facts = replace(WELL, inventory=none, nvidia_cards=0)
     assert amiss(facts) == []
     assert any("no GPU" in check.detail and "no driver" in check.detail for check in checks(facts))
 
