@@ -57,6 +57,20 @@ def test_a_vgpu_is_a_kind_of_its_own(machine, mode, kind, notes, remarks):
     assert all("virtual machine" in note for note in answer["notes"])
 
 
+@pytest.mark.parametrize(
+    ("mode", "words"), [(0, []), (2, ["no program may use it"]), (3, ["one program may use it"])]
+)
+def test_a_card_that_programs_may_not_share_is_a_trouble_with_its_way_out(machine, mode, words):
+    machine.becomes(f"compute 1 {mode}")
+    answer = machine.ask("inventory")
+    assert len(answer["gpus"]) == 3
+    assert answer["remarks"] == []
+    assert [word in note for word, note in zip(words, answer["notes"], strict=True)] == [
+        True
+    ] * len(words)
+    assert all("`sudo nvidia-smi -i 1 -c DEFAULT`" in note for note in answer["notes"])
+
+
 def test_an_older_driver_knows_none_of_this(machine):
     """Without the calls of the last ten years a card is a card."""
     newer = [

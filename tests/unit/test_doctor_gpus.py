@@ -1,8 +1,13 @@
 """What `fleet doctor` says of cards that are divided into slices."""
 
+from dataclasses import replace
+
+import pytest
+
 from ollama_fleet.doctor import Facts, Status
 from ollama_fleet.doctor.facts import BinaryFacts, ProgramFacts
 from ollama_fleet.doctor.machine import gpus
+from ollama_fleet.doctor.nvidia import slices
 from ollama_fleet.gpu import Gpu, GpuKind, Inventory, Vendor
 
 _DIVIDED = "GPU 0 (NVIDIA A100) is in MIG mode, divided into 2: GPUs 1 to 2"
@@ -12,10 +17,14 @@ _SLICES = tuple(
 )
 
 
-def _told(inventory, nvidia_cards):
+def _facts(inventory, nvidia_cards=1, version="0.20.0"):
     program = ProgramFacts((3, 12, 1), yaml_in_c=True, uvloop="0.22.1", files=65536)
-    facts = Facts(BinaryFacts("ollama"), inventory, (), program, nvidia_cards=nvidia_cards)
-    (check,) = gpus(facts)
+    binary = BinaryFacts("ollama", version=version)
+    return Facts(binary, inventory, (), program, nvidia_cards=nvidia_cards)
+
+
+def _told(inventory, nvidia_cards):
+    (check,) = gpus(_facts(inventory, nvidia_cards))
     return check
 
 
@@ -35,3 +44,23 @@ def test_the_slices_of_a_card_are_one_card_of_those_on_the_bus():
     check = _told(Inventory(_SLICES, (_DIVIDED,), remarks=(_DIVIDED,)), 2)
     assert check.status is Status.WARN
     assert "1 of 2 NVIDIA cards" in check.detail
+
+
+@pytest.mark.parametrize(
+    ("version", "warned"),
+    [("0.13.1", 0), ("0.13.2", 1), ("0.24.0", 1), ("0.30.0", 0), ("1.0.0", 0), ("", 0)],
+)
+def test_an_ollama_that_leaves_slices_out_is_warned_of(version, warned):
+    """By its version; of one that is unknown nothing is said, nor where there are no slices."""
+    checks = list(slices(_facts(Inventory(_SLICES), version=version)))
+    assert [(check.status, "GPUs 1, 2:" in check.detail) for check in checks] == (
+        [(Status.WARN, True)] * warned
+    )
+    card = Gpu("GPU-a", 0, "card", Vendor.NVIDIA, 2**33)
+    assert list(slices(_facts(Inventory((card,)), version=version))) == []
+
+
+def test_who_runs_no_ollama_on_slices_is_not_warned():
+    simulated = Inventory(_SLICES, simulated=True)
+    assert list(slices(_facts(simulated))) == []
+    assert list(slices(replace(_facts(Inventory(_SLICES)), runs_own=False))) == []

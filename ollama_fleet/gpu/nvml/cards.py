@@ -19,6 +19,11 @@ _SHARED_OUT: Final = frozenset({
     pynvml.NVML_GPU_VIRTUALIZATION_MODE_HOST_VSGA,
 })  # fmt: skip
 
+_COMPUTE_MODES: Final = {
+    pynvml.NVML_COMPUTEMODE_PROHIBITED: "no program may use it",
+    pynvml.NVML_COMPUTEMODE_EXCLUSIVE_PROCESS: "one program may use it at a time, so one model",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Card:
@@ -150,6 +155,10 @@ def _troubles(handle: Any, gpu: Gpu, card: Card, virtualisation: int | None) -> 
             "is shared out to virtual machines: with NVIDIA's driver for such hosts no program"
             " can compute on it here"
         )
+    compute = _COMPUTE_MODES.get(ask("nvmlDeviceGetComputeMode", handle) or 0)
+    if compute is not None:
+        default = f"`sudo nvidia-smi -i {gpu.index} -c DEFAULT`"
+        yield f"is in a compute mode in which {compute} ({default} ends that)"
     if not gpu.memory_bytes and not card.modes.now:
         yield "tells no memory size (`nvidia-smi -q -d MEMORY` may say why)"
 

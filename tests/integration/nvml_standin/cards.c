@@ -49,6 +49,13 @@ int nvmlDeviceGetCudaComputeCapability(struct device *handle, int *major, int *m
     return SUCCESS;
 }
 
+int nvmlDeviceGetComputeMode(struct device *handle, unsigned *mode) {
+    char value[128];
+    BEGIN_CARD(handle);
+    *mode = told("compute", card, value) ? (unsigned)atoi(value) : 0;
+    return SUCCESS;
+}
+
 int nvmlDeviceGetDisplayActive(struct device *handle, unsigned *active) {
     char value[128];
     BEGIN_CARD(handle);

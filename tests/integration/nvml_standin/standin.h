@@ -13,6 +13,7 @@
  *     name CARD TEXT                   what it is called; `garbled` is no UTF-8
  *     display CARD 1                   a display is active on it
  *     virtual CARD MODE                its virtualisation mode
+ *     compute CARD MODE                its compute mode
  *     cpus CARD FIRST LAST             the CPUs nearest to it
  *     mig CARD NOW NEXT                its MIG mode, and that after a reset
  *     slice CARD GI CI MIB             a compute instance, and the memory of its GPU instance
