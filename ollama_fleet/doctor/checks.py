@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from ollama_fleet.doctor import access, machine, privacy, rocm, software
+from ollama_fleet.doctor import access, machine, nvidia, privacy, rocm, software
 from ollama_fleet.doctor.check import Check
 from ollama_fleet.doctor.facts import Facts
 
@@ -14,6 +14,7 @@ _JUDGEMENTS: Final[tuple[Callable[[Facts], Iterator[Check]], ...]] = (
     software.versions,
     machine.gpus,
     rocm.rocm,
+    nvidia.slices,
     machine.placement,
     machine.stores,
     machine.ports,
