@@ -72,8 +72,8 @@ class GpuReading:
     heat_throttled: bool | None = None  # the driver slows it down because it is hot
     pids: tuple[int, ...] = ()  # processes that hold memory on it, where the driver tells
     lost: str = ""  # why nothing can run on it any more, where the driver says so of this card
-    faults: int = 0  # reported by the driver since it was first read (Xid), but for programs' own
-    last_fault: int = 0  # the number of the last of them
+    faults: int = 0  # reported by the driver since it was first read, but for programs' own
+    last_fault: int = 0  # the number of the last of them (Xid); 0 where they have none
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,6 +58,14 @@ def test_a_card_that_reports_a_fault_is_left_out_until_it_has_been_quiet():
     assert watch.look(CARDS, with_faults(2, 94), 2 * QUIET_S) == {}
 
 
+def test_a_fault_without_a_number_is_told_without_one():
+    """AMD's driver counts errors that it could not correct, and gives them no numbers."""
+    watch = LostGpus()
+    watch.look(CARDS, ALL_FINE, 0.0)
+    why = watch.look(CARDS, with_faults(1, 0), 1.0)["GPU-1"]
+    assert why == "GPU 1 has reported an error that it could not correct (see `dmesg`)"
+
+
 class Box:
     """An instance on each card, and one on the CPU."""
 

@@ -1,8 +1,8 @@
 """GPUs that are lost: their instances are taken out of rotation, and come back with them.
 
-`LostGpus` is pure. A card is lost if the driver says so of it, if it reports a fault of its (Xid),
-or if the driver as a whole is gone or does not answer. A reading that fails for other reasons, such
-as rights or versions, says nothing of the card: what runs on it runs on.
+`LostGpus` is pure. A card is lost if the driver says so of it, if it reports a fault of its own, or
+if the driver as a whole is gone or does not answer. A reading that fails for other reasons, such as
+rights or versions, says nothing of the card: what runs on it runs on.
 """
 
 from collections import Counter
@@ -53,7 +53,8 @@ class LostGpus:
         at_s, number = self._fault_s.get(uuid, (-QUIET_S, 0))
         if now_s - at_s >= QUIET_S:
             return ""
-        return f"GPU {gpu.index} has reported the fault Xid {number} (see `dmesg`)"
+        fault = f"the fault Xid {number}" if number else "an error that it could not correct"
+        return f"GPU {gpu.index} has reported {fault} (see `dmesg`)"
 
 
 class LostDrains:
