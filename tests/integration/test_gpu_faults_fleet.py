@@ -8,7 +8,7 @@ import sys
 
 import pytest
 from fleet_process import FleetProcess, until
-from nvml_fixtures import Driver, library
+from nvml_fixtures import Driver, library, slice_uuid
 
 __all__ = ["library"]
 
@@ -22,13 +22,14 @@ supervision: {{ probe_timeout: 500ms, probe_interval: 200ms }}
 
 
 class Box(FleetProcess):
-    """Three cards with an instance each, and one on the CPU."""
+    """A machine whose GPUs have an instance each, and one on the CPU."""
 
-    def __init__(self, folder, library):
+    def __init__(self, folder, library, *rules, cards=3):
         program = folder / "ollama"
         program.write_text(f'#!/bin/sh\nexec {sys.executable} -m ollama_fleet.sim.ollama "$@"\n')
         program.chmod(0o755)
         self.driver = Driver(folder)
+        self.driver.becomes(*rules, cards=cards)
         super().__init__(
             folder,
             config=CONFIG.format(program=program, folder=folder),
@@ -75,3 +76,27 @@ def test_each_way_to_lose_a_gpu_drains_its_instance_and_no_other(box):
     log = (box.folder / "state" / "logs" / "fleet.log").read_text()
     assert "Traceback" not in log
     assert "has stopped working" not in log
+
+
+def test_a_slice_is_lost_by_itself_and_with_its_card(tmp_path, library):
+    """One that is destroyed takes its own instance out; the heat of their card is told once."""
+    slices = [f"slice 2 {n} 0 9728" for n in (1, 2, 3)]
+    mode = "mig 2 1 1"
+    box = Box(tmp_path, library, mode, *slices)
+    box.run("up", "-d", "--wait")
+    try:
+        names = {gpu["uuid"]: gpu["index"] for gpu in box.status()["gpus"]}
+        assert [names[slice_uuid(2, n)] for n in (1, 2, 3)] == [3, 4, 5]
+        assert sorted(box.instances()) == ["card-0", "card-1", "card-2", "card-3", "card-4", "cpu"]
+        until(lambda: "gpu_hot" in box.kinds(), what="the heat")
+        box.driver.becomes(mode, slices[0], slices[2])
+        until(lambda: list(box.out()) == ["card-3"], what="the loss of a slice")
+        assert slice_uuid(2, 2) in box.out()["card-3"]
+        box.driver.becomes("* 2 15", mode, *slices)
+        until(lambda: list(box.out()) == ["card-2", "card-3", "card-4"], what="the card's loss")
+        box.driver.becomes(mode, *slices)
+        until(lambda: not box.out(), what="their return")
+        assert box.kinds().count("gpu_hot") == 1
+    finally:
+        box.driver.becomes(mode, *slices)
+        box.run("down", "--now", check=False)
