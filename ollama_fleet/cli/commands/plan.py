@@ -1,6 +1,8 @@
 """`fleet plan`: what `up` would run, and why."""
 
 import os
+import shutil
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,6 +20,7 @@ if TYPE_CHECKING:  # pydantic, aiohttp
     from ollama_fleet.gpu import Gpu
     from ollama_fleet.placement import InstanceSpec
 
+_WIDTH = 80  # of a drawing that goes to no terminal
 _COLUMNS = (
     Column("INSTANCE"),
     Column("GROUP"),
@@ -42,8 +45,8 @@ _COLUMNS = (
 def command(options: Options, simulate: str | None) -> None:
     """Show the instances that `up` would run, on which GPUs, with which models, and why.
 
-    Nothing is started. `-o wide` adds the environment that each would get; `-o json` and `-o yaml`
-    have everything.
+    Nothing is started. The box is drawn where it is known how its GPUs are connected. `-o wide`
+    adds the environment that each instance would get; `-o json` and `-o yaml` have everything.
     """
     loaded = load(options)
     from ollama_fleet import fleet
@@ -55,13 +58,28 @@ def command(options: Options, simulate: str | None) -> None:
         simulate=profile_of(simulate),
     )
     prepared.reader.close()
-    emit(options, document(prepared), lambda: show(prepared, wide=options.output is Output.WIDE))
+    emit(
+        options,
+        document(prepared),
+        lambda: show(
+            prepared,
+            wide=options.output is Output.WIDE,
+            width=shutil.get_terminal_size().columns if sys.stdout.isatty() else _WIDTH,
+            plain=not (sys.stdout.encoding or "").lower().startswith("utf"),
+        ),
+    )
 
 
-def show(prepared: "Prepared", *, wide: bool) -> str:
-    """A table of the instances, then for each why it is as it is."""
+def show(prepared: "Prepared", *, wide: bool, width: int = _WIDTH, plain: bool = False) -> str:
+    """A table of the instances, the box as they share it, then for each why it is as it is.
+
+    The drawing has `width` places and, `plain`, only ASCII.
+    """
+    from ollama_fleet.cli.boxes import draw
+
     instances = prepared.placement.instances
-    parts = [table(_COLUMNS, [_row(spec) for spec in instances])]
+    drawing = draw(prepared.inventory.gpus, instances, width=width, plain=plain)
+    parts = [table(_COLUMNS, [_row(spec) for spec in instances]), *([drawing] if drawing else [])]
     parts += ["\n".join(_about(spec, wide=wide)) for spec in instances]
     parts += ["\n".join(map(clean, _notes(prepared)))] if _notes(prepared) else []
     return "\n\n".join(parts)
@@ -117,6 +135,19 @@ def _gpu(gpu: "Gpu") -> dict[str, Any]:
         "memory_bytes": gpu.memory_bytes,
         "reserved_bytes": gpu.reserved_bytes,
         "driver": gpu.driver,
+        "parent_uuid": gpu.parent_uuid or None,
+        "pci_bus_id": gpu.pci_bus_id,
+        "display_active": gpu.display_active,
+        "numa_node": gpu.numa_node,
+        "cpus": list(gpu.cpus),
+        "links": [
+            {
+                "uuid": link.uuid,
+                "kind": link.kind,
+                "bandwidth_bytes_per_s": link.bandwidth_bytes_per_s or None,
+            }
+            for link in gpu.links
+        ],
     }
 
 
