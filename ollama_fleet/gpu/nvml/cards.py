@@ -24,6 +24,10 @@ _COMPUTE_MODES: Final = {
     pynvml.NVML_COMPUTEMODE_EXCLUSIVE_PROCESS: "one program may use it at a time, so one model",
 }
 
+# Of memory that a card shares with the system, an eighth is the system's, and no more than this.
+_SYSTEM_SHARE: Final = 8
+_SYSTEM_BYTES: Final = 4 * 2**30
+
 
 @dataclass(frozen=True, slots=True)
 class Card:
@@ -89,20 +93,30 @@ def listed(handle: Any, index: int, card: Card, driver: str, devices: Path) -> L
 
 
 def _describe(handle: Any, index: int, card: Card, driver: str) -> Gpu:
-    memory = memory_of(handle)
-    system_bytes = int(psutil.virtual_memory().total) if card.integrated else 0
+    total_bytes, reserved_bytes = _system_memory() if card.integrated else _memory(handle)
     return Gpu(
         uuid=card.uuid,
         index=index,
         name=text(ask("nvmlDeviceGetName", handle)) or "NVIDIA GPU",
         vendor=Vendor.NVIDIA,
-        memory_bytes=memory.total if memory else system_bytes,
-        architecture=_architecture(handle),
+        memory_bytes=total_bytes,
         driver=driver,
         kind=GpuKind.INTEGRATED if card.integrated else GpuKind.DISCRETE,
         display_active=bool(ask("nvmlDeviceGetDisplayActive", handle)),
-        reserved_bytes=getattr(memory, "reserved", 0),
+        reserved_bytes=reserved_bytes,
+        architecture=_architecture(handle),
     )
+
+
+def _memory(handle: Any) -> tuple[int, int]:
+    """How much there is, 0 if nobody knows, and what of it the driver keeps for itself."""
+    memory = memory_of(handle)
+    return (memory.total, getattr(memory, "reserved", 0)) if memory else (0, 0)
+
+
+def _system_memory() -> tuple[int, int]:
+    total_bytes = int(psutil.virtual_memory().total)
+    return total_bytes, min(total_bytes // _SYSTEM_SHARE, _SYSTEM_BYTES)
 
 
 def _architecture(handle: Any) -> str:
@@ -115,17 +129,17 @@ def _describe_slices(handle: Any, gpu: Gpu, card: Card) -> Iterator[Gpu]:
     """Slices, yet without their indices; those that share memory have equal parts of it."""
     known = {each.uuid: each for each in card.slices}
     for uuid, part in handles(handle).items():
-        memory = memory_of(part)
+        total_bytes, reserved_bytes = _memory(part)
         sharers = known[uuid].sharers if uuid in known else 1
         yield replace(
             gpu,
             uuid=uuid,
             name=text(ask("nvmlDeviceGetName", part)) or f"{gpu.name} MIG",
-            memory_bytes=memory.total // sharers if memory else 0,
+            memory_bytes=total_bytes // sharers,
             kind=GpuKind.SLICE,
             parent_uuid=gpu.uuid,
             display_active=False,
-            reserved_bytes=getattr(memory, "reserved", 0) // sharers,
+            reserved_bytes=reserved_bytes // sharers,
         )
 
 
