@@ -72,7 +72,7 @@ def test_what_there_is_no_memory_for_is_put_on_disk(tmp_path):
 
     async def check():
         memory = Room(MIB + 64 * KIB)
-        async with holding(Limits(8 * MIB, 5.0, tmp_path, memory=memory)) as place:
+        async with holding(Limits(8 * MIB, 20.0, tmp_path, memory=memory)) as place:
             early = [asyncio.create_task(send(place, 512 * KIB)) for _ in range(2)]
             await until(lambda: place.holding == 2)
             late = asyncio.create_task(send(place, 512 * KIB))
@@ -96,7 +96,7 @@ def test_what_there_is_no_memory_for_is_put_on_disk(tmp_path):
 )
 def test_what_there_is_no_disk_for_is_refused_and_takes_up_nothing(limits, limit, words, tmp_path):
     async def check():
-        async with holding(Limits(32 * MIB, 5.0, tmp_path, **limits)) as place:
+        async with holding(Limits(32 * MIB, 20.0, tmp_path, **limits)) as place:
             status, text = await send(place, 12 * MIB)
             assert (status, words in text) == (503, True)
             assert place.limits_met == [limit]
@@ -111,7 +111,7 @@ def test_what_there_is_no_disk_for_is_refused_and_takes_up_nothing(limits, limit
 def test_the_rooms_are_as_they_were_when_all_have_left(tmp_path):
     async def check():
         memory, disk = Room(3 * MIB), Room(64 * MIB)
-        async with holding(Limits(32 * MIB, 5.0, tmp_path, memory=memory, disk=disk)) as place:
+        async with holding(Limits(32 * MIB, 20.0, tmp_path, memory=memory, disk=disk)) as place:
             sending = [asyncio.create_task(send(place, 6 * MIB)) for _ in range(4)]
             await until(lambda: place.holding == 4)
             assert 0 < memory.taken_bytes <= memory.size_bytes
@@ -146,11 +146,11 @@ def test_a_body_that_drips_is_408_though_it_never_stalls():
 
 def test_a_body_that_comes_as_fast_as_is_due_may_take_longer_than_one_piece():
     async def check():
-        async with holding(Limits(8 * MIB, 0.5, rate_bytes_per_s=1000)) as place:
+        async with holding(Limits(8 * MIB, 1.0, rate_bytes_per_s=1000)) as place:
             place.may_go.set()
             reader, writer = await asyncio.open_connection("127.0.0.1", place.port)
-            writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 20000\r\n\r\n")
-            for _ in range(20):
+            writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 26000\r\n\r\n")
+            for _ in range(26):
                 writer.write(b" " * 1000)
                 await asyncio.sleep(0.05)
             assert b" 200 " in await reader.readline()

@@ -19,6 +19,7 @@ from router_fixtures import (
     stream,
 )
 
+from ollama_fleet.api.connection import Bounds
 from ollama_fleet.names import canonical
 from ollama_fleet.state import Phase
 
@@ -401,7 +402,11 @@ def test_a_client_that_does_not_read_stops_the_upstream_not_the_router():
 
 def test_a_head_that_does_not_come_and_a_body_that_does_not_come_are_cut():
     async def check():
-        async with Backend(stream) as backend, routed(backend) as router:
+        hasty = {"bounds": Bounds(header_timeout_s=0.5)}
+        async with (
+            Backend(stream) as backend,
+            routed(backend, body_s=0.5, front_options=hasty) as router,
+        ):
             assert await router.exchange(b"POST /api/generate HT") == b""
             head, body = split(
                 await router.exchange(
