@@ -1,6 +1,7 @@
 """Bodies of every size and form through a real front: what is kept, read, refused and let go."""
 
 import asyncio
+import gc
 import hashlib
 import json
 import os
@@ -20,11 +21,12 @@ from ollama_fleet.api.connection import Answer, Bounds, Front
 from ollama_fleet.router.body import Body
 
 MIB = 2**20
+PATIENT = Bounds(header_timeout_s=20.0)
 PLAIN, PACKED, FORM = Reading(work="messages"), Reading(zstd=True), Reading(form=True)
 
 
 def run(coroutine):
-    uvloop.run(asyncio.wait_for(coroutine, 60))
+    return uvloop.run(asyncio.wait_for(coroutine, 60))
 
 
 def open_files(directory):
@@ -84,11 +86,9 @@ def told(held, digests, files):
 
 
 @asynccontextmanager
-async def holding(reading=PLAIN, *, body_bytes=64 * MIB, timeout_s=5.0, spool=None):
+async def holding(reading=PLAIN, *, body_bytes=64 * MIB, timeout_s=20.0, spool=None):
     place = Holding(Limits(body_bytes, timeout_s, spool), reading)
-    async with Front(
-        place.handle, "127.0.0.1", 0, bounds=Bounds(header_timeout_s=5.0), drain_s=1.0
-    ) as front:
+    async with Front(place.handle, "127.0.0.1", 0, bounds=PATIENT, drain_s=1.0) as front:
         place.port = front.port
         yield place
 
@@ -163,7 +163,7 @@ def test_a_body_of_any_size_is_read_and_kept_as_it_came(size, chunked, tmp_path)
     run(check())
 
 
-async def until(holds, deadline_s=10.0):
+async def until(holds, deadline_s=20.0):
     loop = asyncio.get_running_loop()
     end_s = loop.time() + deadline_s
     while not holds():
@@ -257,7 +257,7 @@ def test_a_body_with_broken_chunks_is_400(chunks, reason):
         async with holding() as place:
             reader, writer = await connect(place)
             writer.write(head("Transfer-Encoding: chunked") + b"2\r\n{}\r\n")
-            await asyncio.wait_for(place.began.wait(), 5)
+            await asyncio.wait_for(place.began.wait(), 20)
             writer.write(chunks)
             assert await whole(reader) == (400, reason)
             writer.close()
@@ -272,7 +272,7 @@ def test_a_body_that_breaks_right_behind_the_end_of_a_chunk_is_400_all_the_same(
         async with holding() as place:
             reader, writer = await connect(place)
             writer.write(head("Transfer-Encoding: chunked") + b"2\r\n{}")
-            await asyncio.wait_for(place.began.wait(), 5)
+            await asyncio.wait_for(place.began.wait(), 20)
             writer.write(b"\r\nzz\r\n")
             assert await whole(reader) == (400, b"invalid byte in chunk length")
             writer.close()
@@ -287,7 +287,7 @@ def test_a_client_that_leaves_takes_its_body_along(tmp_path):
             writer.write(head(f"Content-Length: {20 * MIB}") + chat(10 * MIB))
             await until(lambda: open_files(tmp_path) == 1)
             writer.transport.abort()
-            await asyncio.wait_for(place.left.wait(), 10)
+            await asyncio.wait_for(place.left.wait(), 20)
             await until(lambda: not open_files(tmp_path))
 
     run(check())
@@ -371,9 +371,9 @@ def test_a_zstd_body_is_read_within_ollamas_bounds_and_kept_as_it_came(body, mod
                 status, said = await send(place, body, "Content-Encoding: zstd")
             assert (status, said["model"]) == (200, model)
             assert said["digests"][0] == hashlib.sha256(body).hexdigest()
-            assert watch.worked_s < 0.1
+            return watch.worked_s
 
-    run(check())
+    assert least(check, enough_s=0.1) < 0.1
 
 
 @pytest.mark.parametrize(("window_log", "model"), [(23, "m"), (24, "")])
@@ -419,14 +419,15 @@ def test_a_form_names_its_model_behind_a_file_of_any_size(size):
 
 
 class Passing:
-    """A front whose handler passes each body on, once it is let."""
+    """A front whose handler passes each body on, once it is let, and waits so long for more."""
 
-    def __init__(self):
+    def __init__(self, patience_s):
         self.go = asyncio.Event()
+        self.limits = Limits(10, patience_s)
         self.body = None
 
     async def handle(self, request):
-        self.body: Body = bodies.passing(request, Limits(10, 0.5))
+        self.body: Body = bodies.passing(request, self.limits)
         await self.go.wait()
         try:
             return Answer(200, json.dumps([self.body.size, await digest_of(self.body)]).encode())
@@ -443,11 +444,9 @@ async def digest_of(body):
 
 
 @asynccontextmanager
-async def passing():
-    place = Passing()
-    async with Front(
-        place.handle, "127.0.0.1", 0, bounds=Bounds(header_timeout_s=5.0), drain_s=1.0
-    ) as front:
+async def passing(patience_s=20.0):
+    place = Passing(patience_s)
+    async with Front(place.handle, "127.0.0.1", 0, bounds=PATIENT, drain_s=1.0) as front:
         place.port = front.port
         yield place
 
@@ -502,7 +501,7 @@ async def drains(writer):
 
 def test_an_upload_that_stalls_is_408_and_one_that_waits_is_asked_when_it_is_read():
     async def check():
-        async with passing() as place:
+        async with passing(0.5) as place:
             reader, writer = await connect(place)
             writer.write(head("Content-Length: 5", "Expect: 100-continue"))
             with pytest.raises(TimeoutError):
@@ -520,21 +519,20 @@ def test_an_upload_that_stalls_is_408_and_one_that_waits_is_asked_when_it_is_rea
 
 
 class Watch:
-    """The longest that the loop was held, and that it worked in one turn (CPU seconds of its own).
+    """The longest that the loop worked in one turn, in CPU seconds of its own.
 
     Also the most memory in use beyond what was at first.
     """
 
     def __init__(self):
-        self.held_s = self.worked_s = 0.0
+        self.worked_s = 0.0
         self.grown_bytes = 0
 
     async def go(self):
-        loop, start = asyncio.get_running_loop(), resident_bytes()
+        start = resident_bytes()
         while True:
-            before_s, worked_s = loop.time(), time.thread_time()
+            worked_s = time.thread_time()
             await asyncio.sleep(0.001)
-            self.held_s = max(self.held_s, loop.time() - before_s - 0.001)
             self.worked_s = max(self.worked_s, time.thread_time() - worked_s)
             self.grown_bytes = max(self.grown_bytes, resident_bytes() - start)
 
@@ -598,20 +596,31 @@ def members():
 
 @pytest.mark.parametrize("pieces", [image, members])
 def test_a_large_body_holds_neither_the_loop_nor_much_memory(pieces):
-    """The bounds are ten times the figures of an idle machine: client and backend run here too.
-
-    Where other programs held the processor, the body is sent again.
-    """
+    """The bound is ten times the figure of an idle machine: client and backend run here too."""
 
     async def check():
-        held_s = []
-        while not held_s or (held_s[-1] >= 0.25 and len(held_s) < 4):
-            watch = await send_watched(pieces)
-            assert watch.grown_bytes < 64 * MIB
-            held_s.append(watch.held_s)
-        assert min(held_s) < 0.25
+        watch = await send_watched(pieces)
+        assert watch.grown_bytes < 64 * MIB
+        return watch.worked_s
 
-    run(check())
+    assert least(check, enough_s=0.25) < 0.25
+
+
+def least(check, *, enough_s):
+    """The least that the loop worked in one turn, in up to four goes.
+
+    Where several share a processor, even CPU time grows with what the others do; and what other
+    tests have made is not for the garbage collector to look through meanwhile.
+    """
+    gc.collect()
+    gc.freeze()
+    try:
+        worked_s = [run(check())]
+        while worked_s[-1] >= enough_s and len(worked_s) < 4:
+            worked_s.append(run(check()))
+        return min(worked_s)
+    finally:
+        gc.unfreeze()
 
 
 async def send_watched(pieces):
