@@ -29,7 +29,7 @@ def pulled(name, *, insecure=False, pulls=None):
         library = make_library(config, state, client, mutations, lambda: 0.0)
         return [record async for record in library.pull(name, insecure=insecure)]
 
-    return asyncio.run(asyncio.wait_for(run(), 5))
+    return asyncio.run(asyncio.wait_for(run(), 20))
 
 
 @pytest.mark.parametrize(("name", "insecure"), [("box:5000/x/y", False), ("llama3.2", True)])
@@ -65,7 +65,7 @@ def synced(name, pulls):
         plan = SyncPlan((Step(name, store, "", How.DOWNLOAD, None),))
         return [record async for record in library.syncs.sync(plan)][-1]
 
-    return asyncio.run(asyncio.wait_for(run(), 5)), asked
+    return asyncio.run(asyncio.wait_for(run(), 20)), asked
 
 
 @pytest.mark.parametrize("name", ["box:5000/x/y", "http://registry.ollama.ai/library/m"])

@@ -103,7 +103,7 @@ def test_additions_overlap_removals_are_alone_and_everyone_has_a_turn(wanted):
                     await asyncio.sleep(0)
                 inside.remove(removes)
 
-        async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+        async with asyncio.timeout(20), asyncio.TaskGroup() as group:
             for removes, steps in wanted:
                 group.create_task(change(removes, steps))
                 await asyncio.sleep(0)
@@ -115,7 +115,7 @@ def test_additions_overlap_removals_are_alone_and_everyone_has_a_turn(wanted):
 def test_stores_do_not_wait_for_one_another():
     async def run():
         mutations = Mutations(state_of(spec("a"), spec("b", store="/other")), nothing)
-        async with asyncio.timeout(5), AsyncExitStack() as stack:
+        async with asyncio.timeout(20), AsyncExitStack() as stack:
             await stack.enter_async_context(mutations.removing("/store"))
             await stack.enter_async_context(mutations.removing("/other"))
 
@@ -136,7 +136,7 @@ def test_who_gives_up_waiting_or_fails_leaves_nothing_behind():
             waiting[0].cancel()
         with pytest.raises(RuntimeError):
             await waiting[1]
-        async with asyncio.timeout(5), mutations.removing("/store"):
+        async with asyncio.timeout(20), mutations.removing("/store"):
             pass
 
     asyncio.run(run())
@@ -161,7 +161,7 @@ def test_a_store_that_cannot_be_read_anew_holds_nobody_up_for_ever(monkeypatch):
         await asyncio.get_running_loop().create_future()
 
     async def run():
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await Mutations(state_of(spec("a")), never).refresh("/store")
 
     asyncio.run(run())
