@@ -2,7 +2,6 @@
 
 import asyncio
 import itertools
-import time
 
 import pytest
 import uvloop
@@ -82,7 +81,7 @@ def test_the_first_byte_is_timed_before_the_last():
         writer.write(chunk(TOKEN) + chunk(DONE) + b"0\r\n\r\n")
 
     report = drive(slow)
-    assert report.latency_ms.p50 >= 1000
+    assert report.latency_ms.p50 > 900, "a timer may be early by its grain"
     assert report.latency_ms.p50 - report.ttft_ms.p50 > 100, "however late the machine noticed"
 
 
@@ -126,33 +125,41 @@ def test_an_answer_that_never_ends_is_given_up():
 
 
 class Gate:
-    """A script that counts those who are in it at once, for a moment each."""
+    """A script that counts those who are in it at once; it opens when so many are."""
 
-    def __init__(self, seconds):
-        self.seconds = seconds
+    def __init__(self, awaited):
+        self.awaited = awaited
+        self.opened = asyncio.Event()
         self.inside = self.most = 0
 
     async def __call__(self, backend, request, writer):
         self.inside += 1
         self.most = max(self.most, self.inside)
-        await asyncio.sleep(self.seconds)
+        if self.inside >= self.awaited:
+            self.opened.set()
+        await self.opened.wait()
         self.inside -= 1
         await stream(backend, request, writer)
 
 
 def test_a_closed_loop_has_as_many_requests_under_way_as_clients_and_sends_no_more():
-    gate = Gate(0.02)
+    gate = Gate(5)
     report = drive(gate, concurrency=5, limit=times(23))
     assert (report.requests, report.errors, gate.most) == (23, 0, 5)
 
 
 def test_what_is_under_way_at_the_deadline_is_waited_for_and_counts():
-    report = drive(Gate(0.5), concurrency=3, limit=Limit(seconds=0.2))
+    async def slow(backend, request, writer):
+        await asyncio.sleep(1.2)
+        await stream(backend, request, writer)
+
+    report = drive(slow, concurrency=3, limit=Limit(seconds=1.0))
     assert (report.requests, report.errors) == (3, 0)
 
 
-def test_an_open_loop_sends_on_time_however_slow_the_answers_are():
-    gate = Gate(0.6)
+def test_an_open_loop_sends_however_slow_the_answers_are():
+    """None of them comes before the last request has."""
+    gate = Gate(20)
 
     async def check():
         async with Backend(gate) as backend:
@@ -164,11 +171,9 @@ def test_an_open_loop_sends_on_time_however_slow_the_answers_are():
                 exact=True,
             )
 
-    start_s = time.monotonic()
     report = uvloop.run(check())
     assert (report.requests, report.errors) == (20, 0)
     assert gate.most == 20
-    assert time.monotonic() - start_s < 10, "one after another they take twelve seconds"
 
 
 def test_an_open_loop_sends_no_more_than_it_may():
