@@ -24,7 +24,8 @@ from ollama_fleet.bench.ports import free_port
 TARGET_MS = 100.0
 INSTANCES, SLOTS = 2, 25
 PREFILL_S, TOKEN_S, STAY_S = 0.3, 0.01, 2.0  # the longest wait, the pace, the longest stay
-SETTLE_S = 5.0
+SETTLE_S = 20.0  # for the last lease to come back; how soon each does is measured apart
+_START_S = 60.0
 _LINE = b'{"model":"m","message":{"role":"assistant","content":" a"},"done":false}\n'
 _TOKEN = b"%x\r\n%b\r\n" % (len(_LINE), _LINE)
 _HEAD = (
@@ -197,7 +198,7 @@ async def fleet_over(ports: list[int]) -> AsyncIterator[tuple[int, Path]]:
 
 async def _socket(folder: Path) -> Path:
     """The control socket, once every instance is ready. Raises TimeoutError."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(_START_S):
         while True:
             for path in folder.rglob("*.sock"):  # noqa: ASYNC240 - a handful of files
                 with suppress(OSError):
