@@ -19,7 +19,7 @@ from ollama_fleet.bench.siege.overload import Asked
 from ollama_fleet.bench.siege.traffic import Waited, ask, waited
 
 ATTACKS = {Kind.HEAD: 60, Kind.BODY: 30, Kind.ALL: 30}
-LIMITS = Limits(2**20, 1.5, rate_bytes_per_s=1000)
+LIMITS = Limits(2**20, 2.5, rate_bytes_per_s=1000)
 
 
 @asynccontextmanager
@@ -31,7 +31,7 @@ async def served():
             return Answer(bad.status, str(bad).encode())
         return Answer(200, held.body)
 
-    bounds = Bounds(header_timeout_s=1.0)
+    bounds = Bounds(header_timeout_s=2.0)
     async with (
         asyncio.timeout(60),
         Front(handle, "127.0.0.1", 0, bounds=bounds, drain_s=1.0) as front,
