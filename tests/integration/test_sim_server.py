@@ -20,7 +20,7 @@ from ollama_fleet.sim.ollama.catalogue import install_profile
 from ollama_fleet.sim.ollama.profile import load
 from ollama_fleet.sim.ollama.store import Store
 
-DEADLINE_S = 15.0
+DEADLINE_S = 30.0
 PROFILE = """
 version: 0.20.0
 registry_bytes_per_s: 20MB
@@ -236,7 +236,7 @@ class TestLife:
             assert stream.recv(1000).startswith(b"HTTP/1.1 200")
             sim.process.send_signal(number)
             rest = read_all(stream)
-        assert sim.process.wait(5.0) == 0
+        assert sim.process.wait(DEADLINE_S) == 0
         assert not rest.endswith(b"0\r\n\r\n")
         assert b"error" not in rest
 
