@@ -403,7 +403,7 @@ def test_who_waits_for_anothers_copy_can_be_stopped(stores):
 
 
 COPIER = """
-import errno, os, sys
+import errno, os, signal, sys
 from pathlib import Path
 from ollama_fleet.control.stores import bring_blobs, bringing, place_manifest
 from ollama_fleet.control.stores import plan_transfer, read_store
@@ -414,10 +414,19 @@ def refuse(self, original):
 def say(*what):
     os.write(1, b"".join(str(each).encode() + b" " for each in what) + b"\\n")
 
-def copy(source, target, key):
+def copy(source, target, key, stays):
+    told = 0
+
+    def tell(*what):
+        nonlocal told
+        told += 1
+        say(*what)
+        if told == int(stays):
+            signal.pause()  # where it is killed, however late that comes
+
     found = read_store(Path(source))
     plan = plan_transfer(found.model(key), found, read_store(Path(target)))
-    bring_blobs(plan, tell=say, stopped=lambda: False, margin_bytes=0)
+    bring_blobs(plan, tell=tell, stopped=lambda: False, margin_bytes=0)
     place_manifest(plan)
     say("done")
     os._exit(0)
@@ -442,9 +451,9 @@ def read_until(copier, word):
     return lines
 
 
-def kill_in_a_copy(copier, a, b, events):
-    """Start a copy and kill it after so many events of it."""
-    copier.stdin.write(f"{a} {b} {KEY}\n".encode())
+def kill_in_a_copy(copier, a, b, events, *, stays):
+    """Start a copy and kill it after so many events of it, on the spot if it is to stay there."""
+    copier.stdin.write(f"{a} {b} {KEY} {events if stays else 0}\n".encode())
     copier.stdin.flush()
     child = 0
     while events or not child:
@@ -470,7 +479,7 @@ def test_a_kill_at_any_moment_leaves_the_old_model_or_the_new(tmp_path):
         for n in range(20):
             b = tmp_path / f"b{n}"
             put_model(b, "m/latest", b"old")
-            kill_in_a_copy(copier, a, b, rng.randrange(26))
+            kill_in_a_copy(copier, a, b, rng.randrange(26), stays=n % 2 == 0)
             found = read_store(b)
             assert (found.damage(), found.unreadable) == ((), ())
             (one,) = found.models
