@@ -8,23 +8,28 @@ import os
 from pathlib import Path
 from typing import Final
 
-_MOST_BYTES: Final = 64 * 1024  # sysfs gives a page at most; nobody's file fills the memory
+_MOST_BYTES: Final = 8192  # the kernel gives a page of 4096 at most
 _MOST_CPUS: Final = 1 << 16
 
 
-def text(path: Path) -> str | None:
+def text(path: Path, most_bytes: int = _MOST_BYTES) -> str | None:
     """The content of a file without the blanks around it; None where it cannot be read."""
-    content = raw(path)
+    content = raw(path, most_bytes)
     return None if content is None else content.decode(errors="replace").strip()
 
 
-def raw(path: Path) -> bytes | None:
-    """The first 64 KiB of a file; None where it cannot be read."""
+def raw(path: Path, most_bytes: int = _MOST_BYTES) -> bytes | None:
+    """The first bytes of a file; None where it cannot be read."""
     try:
-        with path.open("rb", buffering=0) as file:
-            return file.read(_MOST_BYTES)
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except (OSError, ValueError):  # ValueError: a NUL in a path that was built from a file
         return None
+    try:
+        return os.read(file, most_bytes)
+    except OSError:
+        return None
+    finally:
+        os.close(file)
 
 
 def number(path: Path) -> int | None:

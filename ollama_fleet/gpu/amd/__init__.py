@@ -57,8 +57,10 @@ class AmdGpus:
         """
         if self._cards is None:
             self.inventory()
-        holders = read_holders(self._tree) if self._cards else None
-        seen = [look(parts, holders, self._heat, self._faults) for parts in self._cards or ()]
+        cards = self._cards or ()
+        gpu_ids = [part.node.gpu_id for parts in cards for part in parts]
+        holders = read_holders(self._tree, gpu_ids) if cards else None
+        seen = [look(parts, holders, self._heat, self._faults) for parts in cards]
         return GpuSample(
             readings=tuple(reading for one in seen for reading in one.readings),
             error="; ".join(one.trouble for one in seen if one.trouble),

@@ -7,6 +7,7 @@ from ollama_fleet.gpu.amd.cards import Card
 from ollama_fleet.gpu.amd.nodes import Node
 from ollama_fleet.gpu.amd.tree import Tree
 
+_MOST_BYTES: Final = 1 << 20  # of a list of some hundred lines
 _MAKERS: Final = ("amd", "radeon", "instinct")
 _UNKNOWN_CODENAME: Final = "ip discovery"  # since the driver knows cards by their parts
 Names = dict[tuple[int, int], str]
@@ -17,7 +18,7 @@ def read_names(tree: Tree) -> Names:
     """The names of libdrm's `amdgpu.ids`: lines `744C, C8, AMD Radeon RX 7900 XTX`."""
     found: Names = {}
     for path in tree.names:
-        for line in (sysfs.text(path) or "").splitlines():
+        for line in (sysfs.text(path, _MOST_BYTES) or "").splitlines():
             device, _, rest = line.partition(",")
             revision, _, name = rest.partition(",")
             try:
