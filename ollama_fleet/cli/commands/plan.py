@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ollama_fleet.cli import fitting
 from ollama_fleet.cli.commands.up import SIMULATE
 from ollama_fleet.cli.configuring import load, profile_of
 from ollama_fleet.cli.options import Command, Options, Output, pass_options
@@ -38,15 +39,30 @@ _COLUMNS = (
         "fleet plan": "for the GPUs of this machine",
         "fleet plan -o wide": "with the environment of each instance",
         "fleet plan --simulate 8xH100": "what it would be on another box",
+        "fleet plan --simulate 8xH100 --model llama3.3:70b": "where a model fits",
     },
 )
 @SIMULATE
+@click.option(
+    "--model",
+    "models",
+    metavar="MODEL",
+    multiple=True,
+    help="See which instances hold this model, wanted by fleet.yaml or not. Repeatable.",
+)
+@click.option(
+    "--offline", is_flag=True, help="With --model: ask no registry about what is not pulled yet."
+)
 @pass_options
-def command(options: Options, simulate: str | None) -> None:
+def command(options: Options, simulate: str | None, models: tuple[str, ...], offline: bool) -> None:
     """Show the instances that `up` would run, on which GPUs, with which models, and why.
 
     Nothing is started. The box is drawn where it is known how its GPUs are connected. `-o wide`
     adds the environment that each instance would get; `-o json` and `-o yaml` have everything.
+
+    With `--model` it shows instead, for each instance, how much memory a model takes there,
+    whether that is free beside what is loaded at its start, and for 1, 2, 4 and 8 slots the
+    longest context that fits. Of a model that is not pulled yet its registry is asked.
     """
     loaded = load(options)
     from ollama_fleet import fleet
@@ -58,6 +74,11 @@ def command(options: Options, simulate: str | None) -> None:
         simulate=profile_of(simulate),
     )
     prepared.reader.close()
+    if models:
+        found = fleet.fits_of(prepared, models, offline=offline)
+        shown = {"models": [fitting.document(each) for each in found]}
+        emit(options, shown, lambda: "\n\n".join(map(fitting.show, found)))
+        return
     emit(
         options,
         document(prepared),
