@@ -1,4 +1,4 @@
-"""Memory of a GPU that models do not get because a display has it. Pure.
+"""Memory of a GPU that models do not get: a display's, or what somebody wishes to keep. Pure.
 
 A card that drives a display keeps 1 GiB, unless `gpu_overhead` is set, which then is what is kept
 of every GPU of the group: users of desktops report from a few hundred MiB to 2 GB (1.8 GB by
@@ -26,10 +26,11 @@ _OWN_MARGIN_BYTES: Final = 2**30
 
 
 def with_kept(gpu: Gpu, settings: "Settings") -> Gpu:
-    """The GPU with what its display has among its `reserved_bytes`."""
-    if settings.gpu_overhead_bytes is not None or not _shows(gpu):
-        return gpu
-    return replace(gpu, reserved_bytes=gpu.reserved_bytes + _DISPLAY_BYTES)
+    """The GPU with what is kept of it among its `reserved_bytes`."""
+    kept = settings.gpu_overhead_bytes
+    if kept is None:
+        kept = _DISPLAY_BYTES if _shows(gpu) else 0
+    return replace(gpu, reserved_bytes=gpu.reserved_bytes + kept) if kept else gpu
 
 
 def overhead_bytes(settings: "Settings", gpus: Sequence[Gpu]) -> int:
@@ -51,7 +52,9 @@ def variables(settings: "Settings", gpus: Sequence[Gpu]) -> dict[str, str]:
 def why(settings: "Settings", gpus: Sequence[Gpu]) -> tuple[str, ...]:
     """What to tell of it."""
     if settings.gpu_overhead_bytes is not None:
-        return ()
+        wish = show_bytes(settings.gpu_overhead_bytes)
+        told = bool(gpus and settings.gpu_overhead_bytes)
+        return (f"{wish} of each GPU are not for models: `gpu_overhead`",) if told else ()
     return tuple(
         f"{show_bytes(_DISPLAY_BYTES)} of GPU {gpu.index} is kept for its display;"
         " `gpu_overhead` changes that"

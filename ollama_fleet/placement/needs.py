@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from ollama_fleet.gpu import Gpu
 from ollama_fleet.names import canonical
+from ollama_fleet.placement.kept import overhead_bytes
 from ollama_fleet.units import show_bytes
 from ollama_fleet.vram import FlashAttention, ModelShape, Need, Use, explain, need
 
@@ -95,5 +96,6 @@ def use_of(settings: "Settings", gpus: Sequence[Gpu]) -> Use:
 
 def default_context(settings: "Settings", gpus: Sequence[Gpu]) -> int:
     """The context that Ollama (0.15.5 and later) chooses by the memory of all GPUs that it sees."""
-    memory_bytes = sum(gpu.memory_bytes - (settings.gpu_overhead_bytes or 0) for gpu in gpus)
+    spared_bytes = overhead_bytes(settings, gpus)
+    memory_bytes = sum(gpu.memory_bytes - spared_bytes for gpu in gpus)
     return next((tokens for least, tokens in _TIERS if memory_bytes >= least), _LOWEST_TIER)

@@ -31,8 +31,11 @@ def test_a_card_with_a_display_has_less_room_than_one_without():
 @pytest.mark.parametrize("gib", [0, 3])
 def test_who_says_how_much_is_kept_has_the_word(gib):
     """Then nothing is taken off for a display; what was said is the whole of it."""
-    assert room(SHOWN, gpu_overhead_bytes=gib * GIB) == 23 * GIB
-    assert kept.why(Settings(gpu_overhead_bytes=gib * GIB), [SHOWN]) == ()
+    assert room(SHOWN, gpu_overhead_bytes=gib * GIB) == (23 - gib) * GIB
+    assert room(DARK, gpu_overhead_bytes=gib * GIB) == (24 - gib) * GIB
+    reasons = kept.why(Settings(gpu_overhead_bytes=gib * GIB), [SHOWN])
+    assert len(reasons) == (gib > 0)
+    assert "display" not in "".join(reasons)
 
 
 def test_servers_of_all_versions_are_told_where_there_is_a_display():
