@@ -12,7 +12,7 @@ that load them at the same time.
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import TracebackType
@@ -65,9 +65,9 @@ class Loads:
         client: Callable[[Instance], Loader],
         *,
         answer_s: float,
-        leading: Callable[[Path | None], AbstractContextManager[None]] = lambda _path: (
-            nullcontext()
-        ),
+        leading: Callable[
+            [Path | None, Collection[int]], AbstractContextManager[None]
+        ] = lambda _path, _cpus: nullcontext(),
     ) -> None:
         self._state, self._client, self._answer_s = state, client, answer_s
         self._leading = leading
@@ -114,7 +114,8 @@ class Loads:
         instance, done = want.instance, False
         try:
             async with self._turns[instance.name]:
-                with self._leading(weights_file(instance, want.residency.weights)):
+                file = weights_file(instance, want.residency.weights)
+                with self._leading(file, instance.spec.cpus):
                     failure = await self._ask_for(want)
                 done = True
                 self._ended(want, failure)

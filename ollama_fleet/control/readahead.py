@@ -2,12 +2,14 @@
 
 An instance maps the file and touches it page by page, in its own order; so do all others that load
 the same weights at the same time. One read from the first byte to the last brings it into the page
-cache as fast as the disk can, and they find it there.
+cache as fast as the disk can, and they find it there. What is read lies in the memory that is near
+to the CPU that read it: so that is one of those who load it first.
 """
 
-from collections.abc import Iterator
+import os
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
@@ -48,15 +50,18 @@ class ReadAhead:
         self._threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="read ahead")
 
     @contextmanager
-    def leading(self, path: Path | None) -> Iterator[None]:
-        """Read a file while the block runs, unless that is done for another load already."""
+    def leading(self, path: Path | None, cpus: Collection[int] = ()) -> Iterator[None]:
+        """Read a file while the block runs, unless that is done for another load already.
+
+        `cpus` are those of the instance that loads it, all where empty.
+        """
         if path is None:
             yield
             return
         reading = self._readings.get(path)
         if reading is None:
             reading = self._readings[path] = _Reading()
-            self._threads.submit(_read, path, reading.over)
+            self._threads.submit(_read_on, cpus, path, reading.over)
         reading.loads += 1
         try:
             yield
@@ -71,6 +76,13 @@ class ReadAhead:
         for reading in self._readings.values():
             reading.over.set()
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _read_on(cpus: Collection[int], path: Path, over: Event) -> None:
+    """Read a file on these CPUs, on those of the whole process where there are none."""
+    with suppress(AttributeError, OSError):  # not on Linux; they are those of a simulated machine
+        os.sched_setaffinity(0, cpus or os.sched_getaffinity(os.getpid()))  # this thread's
+    _read(path, over)
 
 
 def _read(path: Path, over: Event) -> None:

@@ -88,3 +88,16 @@ def test_a_file_that_is_not_there_and_a_store_that_is_not_ours_hurt_nobody(tmp_p
     assert weights_file(ours, digest) == Path("/store/blobs") / digest.replace(":", "-")
     assert weights_file(theirs, digest) is None
     assert weights_file(ours, "registry.ollama.ai/library/m:latest") is None
+
+
+def test_a_file_is_read_where_the_instance_runs_that_loads_it(tmp_path, monkeypatch):
+    """Then it lies in the memory near to that; for one that is bound to nothing, anywhere."""
+    every, where = os.sched_getaffinity(0), []
+    monkeypatch.setattr(readahead, "_read", lambda *_: where.append(os.sched_getaffinity(0)))
+    with read_ahead() as ahead:
+        for cpus in [{max(every)}, (), {2**15 - 1}, {min(every)}, ()]:
+            before = len(where)
+            with ahead.leading(tmp_path / str(before), cpus):
+                until(lambda count=before: len(where) > count, "it is read")
+    assert where == [{max(every)}, every, where[2], {min(every)}, every]
+    assert os.sched_getaffinity(0) == every, "only the thread that reads moves"

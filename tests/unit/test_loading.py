@@ -97,7 +97,7 @@ def test_the_weights_are_read_ahead_while_they_are_loaded():
         led = []
 
         @contextmanager
-        def leading(path):
+        def leading(path, _cpus):
             led.append((str(path), now()))
             yield
             led.append((str(path), now()))
