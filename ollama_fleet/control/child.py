@@ -115,7 +115,7 @@ class LocalChild:
             self._signal(signal.SIGKILL)
         await asyncio.wait([self._exit], timeout=_VANISH_S)
         if not self._exit.done():
-            return tuple(p.pid for p in living_members(self.pid))
+            return await self._living()
         self._popen.poll()
         survivors = await self._bury_group()
         self._gone = not survivors
@@ -143,10 +143,13 @@ class LocalChild:
             pause_s = min(2 * pause_s, _POLL_S)
             waited_s = self._loop.time() - began_s
             if waited_s > _SCAN_AFTER_S:  # what is left may be zombies that others have to bury
-                living = tuple(p.pid for p in living_members(self.pid))
+                living = await self._living()
             if waited_s > _VANISH_S:
                 return living
         return ()
+
+    async def _living(self) -> tuple[int, ...]:
+        return tuple(p.pid for p in await asyncio.to_thread(living_members, self.pid))
 
 
 def exit_code(pid: int) -> int | None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 _PROC: Final = Path("/proc")
+_STAT_BYTES: Final = 4096  # several times the longest line there is
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +50,18 @@ def parse_stat(text: str) -> Process:
 
 def find_process(pid: int) -> Process | None:
     """The process of that number now, zombies included; None where there is none."""
-    try:
-        return parse_stat((_PROC / str(pid) / "stat").read_text(errors="replace"))
+    try:  # not by pathlib, which takes three times as long: whole tables are read this way
+        file = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return parse_stat(os.read(file, _STAT_BYTES).decode(errors="replace"))
+        finally:
+            os.close(file)
     except (OSError, ValueError):
         return None
 
 
 def all_processes() -> Iterator[Process]:
-    """Every process that this user may see, in no order."""
+    """Every process that this user may see, in no order. Not for a loop: there may be thousands."""
     for entry in os.scandir(_PROC):
         if entry.name.isdecimal() and (process := find_process(int(entry.name))) is not None:
             yield process

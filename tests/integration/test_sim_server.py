@@ -240,6 +240,11 @@ class TestLife:
         assert not rest.endswith(b"0\r\n\r\n")
         assert b"error" not in rest
 
+    def test_it_leaves_the_cpus_to_others_where_that_is_asked(self, tmp_path):
+        own = os.getpriority(os.PRIO_PROCESS, 0)
+        with SimServer(tmp_path, OLLAMA_SIM_NICE="3") as server:
+            assert os.getpriority(os.PRIO_PROCESS, server.process.pid) == min(own + 3, 19)
+
     def test_the_commands(self, tmp_path):
         def run(*arguments):
             command = [sys.executable, "-m", "ollama_fleet.sim.ollama", *arguments]

@@ -31,6 +31,7 @@ from ollama_fleet.bench.ports import free_port
 from ollama_fleet.config import SupervisionConfig
 from ollama_fleet.control.orphans import sweep
 from ollama_fleet.control.supervisor import Supervisor, start_all
+from ollama_fleet.control.supervisor.vram import commands_of
 from ollama_fleet.errors import StartFailed
 from ollama_fleet.ollama import Ollama, new_session
 from ollama_fleet.placement import InstanceSpec, Placement
@@ -304,6 +305,17 @@ def test_one_whose_program_has_gone_is_not_stopped_for_a_restart(tmp_path):
             with pytest.raises(StartFailed, match="missing or no program"):
                 await made.supervisor.restart()
             assert (made.instance.phase, made.instance.pid) == (Phase.READY, pid)
+
+    asyncio.run(scenario())
+
+
+def test_a_group_is_told_by_the_command_lines_of_its_members(tmp_path):
+    async def scenario():
+        async with box(tmp_path) as made:
+            await made.reaches(Phase.READY)
+            pid = made.instance.pid
+            assert PROGRAM[-1] in (await commands_of(pid))[pid]
+        assert await commands_of(pid) == {pid: ""}, "who is gone has no command, and no members"
 
     asyncio.run(scenario())
 

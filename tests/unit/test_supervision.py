@@ -85,6 +85,9 @@ class Script:
     async def work(self, _now_s):
         return self.works
 
+    async def commands(self, leader):
+        return {leader: f"ollama serve {leader}"}
+
     async def version(self, *, timeout_s):
         if self.uncalled:
             raise CallNotMade("it was not called: too many open files")
@@ -125,6 +128,7 @@ def make(tmp_path):
             rng=random.Random(7),
             read_gpus=script.read_gpus,
             work=lambda _: script.work,
+            commands=script.commands,
         )
         script.state, script.instance = state, state.instances[name]
         return supervisor, script
@@ -554,7 +558,7 @@ def test_memory_that_is_not_given_back_is_told_of_with_its_holder_and_holds_nobo
         (notice,) = told
         assert notice.kind == "vram_held"
         assert notice.figures == {"pids": "100"}
-        assert "by pid 100 (" in notice.text
+        assert "by pid 100 (ollama serve 100)" in notice.text
         assert script.instance.phase is Phase.READY
         await supervisor.stop()
 

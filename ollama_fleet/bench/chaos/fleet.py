@@ -173,6 +173,7 @@ def chaos_fleet(environ: Mapping[str, str]) -> Iterator[ChaosFleet]:
             "OLLAMA_SIM_FAULTS": "",
             "OLLAMA_SIM_JOURNAL": str(journal),
             "OLLAMA_SIM_RUNNER": "1",
+            "OLLAMA_SIM_NICE": "10",  # instances that start are busy as no server is, on two cores
         }
         stage = Stage("", str(profile), variables)
         with TemporaryFleet(stage, environ, quiet=True) as running:

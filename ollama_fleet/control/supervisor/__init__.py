@@ -11,7 +11,7 @@ begins.
 import asyncio
 import random
 import shutil
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from enum import Enum
 from pathlib import Path
@@ -22,7 +22,7 @@ from ollama_fleet.control.launcher import Launcher
 from ollama_fleet.control.supervisor.life import Client, Life, Means, Signals
 from ollama_fleet.control.supervisor.restarts import Starts, backoff
 from ollama_fleet.control.supervisor.silence import WorkSince, work_of
-from ollama_fleet.control.supervisor.vram import no_reading
+from ollama_fleet.control.supervisor.vram import commands_of, no_reading
 from ollama_fleet.control.supervisor.warmth import Wanted
 from ollama_fleet.errors import StartFailed
 from ollama_fleet.gpu import GpuSample
@@ -65,6 +65,7 @@ class Supervisor:
         load_timeout_s: float = 600.0,
         read_gpus: Callable[[], Awaitable[GpuSample]] = no_reading,
         work: Callable[[Instance], WorkSince] = work_of,
+        commands: Callable[[int], Awaitable[Mapping[int, str]]] = commands_of,
         warm: tuple[Wanted, ...] = (),
     ) -> None:
         self.instance = instance
@@ -82,6 +83,7 @@ class Supervisor:
             publish=self._publish,
             read_gpus=read_gpus,
             work=work,
+            commands=commands,
         )
         self._wish = _Wish.RUN
         self._signals = Signals()

@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -11,11 +11,10 @@ from ollama_fleet.config import SupervisionConfig
 from ollama_fleet.control.launcher import Child, Launcher
 from ollama_fleet.control.orphans import remove_record, run_record, write_record
 from ollama_fleet.control.ports import find_listener, is_free
-from ollama_fleet.control.processes import living_members
 from ollama_fleet.control.supervisor.endings import Ending, explain
 from ollama_fleet.control.supervisor.program import Identity, identity, replaced
 from ollama_fleet.control.supervisor.silence import Silence, WorkSince
-from ollama_fleet.control.supervisor.vram import command_of, describe, until_freed
+from ollama_fleet.control.supervisor.vram import describe, until_freed
 from ollama_fleet.control.supervisor.warmth import Wanted, hot, order
 from ollama_fleet.errors import CallNotMade, OllamaError
 from ollama_fleet.gpu import GpuSample
@@ -55,6 +54,7 @@ class Means:
     publish: Callable[[Phase, str], None]
     read_gpus: Callable[[], Awaitable[GpuSample]]
     work: Callable[[Instance], WorkSince]
+    commands: Callable[[int], Awaitable[Mapping[int, str]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,23 +235,23 @@ class Life:
     async def _bury(self, child: Child, end: Ending | None) -> tuple[int, ...]:
         """End whatever is left of the process; returns who would not die."""
         self._means.publish(Phase.STOPPING, end.cause if end else "")
-        members = dict(self._members(child))
         hurry = asyncio.create_task(self._shorten(child))
         try:
-            undead = await child.stop(self._settings.stop_timeout_s)
+            members = await self._members(child)
         finally:
-            hurry.cancel()
+            try:
+                undead = await child.stop(self._settings.stop_timeout_s)
+            finally:
+                hurry.cancel()
         self._instance.pid = 0
         if not undead:
             remove_record(self._means.runs, self._instance.name)
             await self._memory_back(members)
         return undead
 
-    def _members(self, child: Child) -> Iterator[tuple[int, str]]:
+    async def _members(self, child: Child) -> Mapping[int, str]:
         """The processes that may hold memory of our GPUs, each with its command line."""
-        if self._instance.spec.gpus:
-            pids = {child.pid, *(process.pid for process in living_members(child.pid))}
-            yield from ((pid, command_of(pid)) for pid in pids)
+        return await self._means.commands(child.pid) if self._instance.spec.gpus else {}
 
     async def _memory_back(self, members: Mapping[int, str]) -> None:
         pids = frozenset(members)

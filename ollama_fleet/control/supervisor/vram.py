@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from pathlib import Path
 from typing import Final
 
-from ollama_fleet.control.processes import find_process
+from ollama_fleet.control.processes import find_process, living_members
 from ollama_fleet.gpu import GpuSample
 
 FREED_WITHIN_S: Final = 10.0
@@ -41,6 +41,16 @@ async def until_freed(
 def _held(pids: frozenset[int], uuids: frozenset[str], sample: GpuSample) -> tuple[int, ...]:
     holders = {pid for r in sample.readings if r.uuid in uuids for pid in r.pids}
     return tuple(sorted(pids & holders))
+
+
+async def commands_of(leader: int) -> Mapping[int, str]:
+    """The command lines of a group's living members, and of who founded it, by pid."""
+
+    def look() -> Mapping[int, str]:
+        pids = {leader, *(process.pid for process in living_members(leader))}
+        return {pid: command_of(pid) for pid in pids}
+
+    return await asyncio.to_thread(look)  # which reads the table of all processes
 
 
 def command_of(pid: int) -> str:

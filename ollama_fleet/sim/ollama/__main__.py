@@ -15,6 +15,7 @@ def main(arguments: list[str]) -> int:
     """Run one command; the exit code."""
     match arguments:
         case ["serve" | "start", *_]:
+            _give_way(os.environ.get("OLLAMA_SIM_NICE", ""))
             from ollama_fleet.sim.ollama.serve import serve  # noqa: PLC0415  # --version is quick
 
             return serve(os.environ)
@@ -25,6 +26,12 @@ def main(arguments: list[str]) -> int:
         case _:
             sys.stderr.write(USAGE)
             return 2
+
+
+def _give_way(niceness: str) -> None:
+    """Leave the CPUs to others where somebody measures those: what follows, imports, costs most."""
+    if niceness.isdecimal() and hasattr(os, "nice"):
+        os.nice(int(niceness))
 
 
 def _version() -> int:
