@@ -19,7 +19,7 @@ class Need:
         weights_bytes: its tensors.
         cache_bytes: keys and values of all slots, and recurrent states.
         graph_bytes: buffers for intermediate results, on all its GPUs together.
-        overhead_bytes: what every process takes of each GPU besides.
+        overhead_bytes: what every process takes of each GPU besides, and what has to stay free.
         host_bytes: what stays in main memory although all layers are on GPUs.
 
     """
@@ -51,6 +51,6 @@ def need(shape: ModelShape, use: Use) -> Need:
         weights_bytes=weights if use.gpus else weights + shape.input_bytes,
         cache_bytes=cache_bytes(shape, use),
         graph_bytes=graph_bytes(shape, use) * max(use.gpus, 1),
-        overhead_bytes=overhead_bytes(use),
+        overhead_bytes=overhead_bytes(shape, use),
         host_bytes=shape.input_bytes if use.gpus else 0,
     )

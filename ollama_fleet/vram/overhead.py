@@ -2,13 +2,18 @@
 
 from typing import Final
 
-from ollama_fleet.vram.use import Use
+from ollama_fleet.vram.shape import ModelShape
+from ollama_fleet.vram.use import Engine, Use, engine_of
 
 # Ollama sets so much aside on each device "for overhead (e.g. VRAM consumed by context structures
 # independent of model allocations)": MinimumMemory in its ml/device.go.
 CONTEXT_BYTES: Final = 457 * 2**20
+# What llama-server leaves free on each device before it takes a model wholly onto GPUs: llama.cpp's
+# `--fit-target`, in its common/common.h; Ollama adds projectors to it and as much again.
+MARGIN_BYTES: Final = 2**30
 
 
-def overhead_bytes(use: Use) -> int:
-    """Contexts, libraries and their workspaces on all GPUs of a model."""
-    return use.gpus * CONTEXT_BYTES
+def overhead_bytes(shape: ModelShape, use: Use) -> int:
+    """Contexts, libraries and their workspaces on all GPUs of a model, and what must stay free."""
+    serves = engine_of(shape, use.version) is Engine.LLAMA_SERVER
+    return use.gpus * (CONTEXT_BYTES + (MARGIN_BYTES if serves else 0))

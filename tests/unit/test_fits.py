@@ -16,7 +16,8 @@ from ollama_fleet.placement.instances import dealt
 from ollama_fleet.placement.remedies import remedies
 from ollama_fleet.sim.ollama.profile import Model
 from ollama_fleet.sim.shapes import shape_of
-from ollama_fleet.vram import ModelShape
+from ollama_fleet.vram import ModelShape, Use, need
+from ollama_fleet.vram.measured import Measured, comparable_bytes
 
 GIB = 2**30
 
@@ -59,9 +60,9 @@ def refused(config: Config, inventory: Inventory, models: Models = MODELS) -> Pl
 
 
 def test_a_pinned_model_that_does_not_fit_is_refused_with_the_sum_and_the_ways_out():
-    error = refused(configured({"name": "big", "gpus": [0], "models": ["large"]}), box(24, 24))
+    error = refused(configured({"name": "big", "gpus": [0], "models": ["large"]}), box(26, 26))
     assert error.exit_code == Exit.CONFIG
-    for words in ("`big`", "large", "weights", "cache", "4 x 8192 tokens", "24.0 GiB", "too much"):
+    for words in ("`big`", "large", "weights", "cache", "4 x 8192 tokens", "26.0 GiB", "too much"):
         assert words in error.reason
     for words in (
         "`num_parallel: 2`", "`context_length: 4096`", "`kv_cache_type: q8_0`", "`gpus: [0, 1]`",
@@ -129,13 +130,29 @@ def test_replicas_are_preloaded_where_there_is_room_beside_what_is_pinned():
     ]
 
 
+def seen(name: str, ratio: float, **settings: Any) -> Models:
+    """Models of which one was measured, so much above what is computed."""
+    use = Use(**{"context_length": 4096, "num_parallel": 1, "gpus": 1, **settings})
+    taken = round(ratio * comparable_bytes(need(SHAPES[name], use)))
+    measured = Measured("d", use.context_length, use.num_parallel, "f16", use.gpus, "b", taken)
+    return Models(MODELS.size_bytes, MODELS.shapes, {canonical(name): (measured,)})
+
+
 def test_what_was_measured_decides():
-    """Measured at half of what was computed, a model fits where it did not; and it says so."""
+    """Measured at less than was computed, a model fits where it did not; and it says so."""
     config = configured({"name": "a", "gpus": [0], "models": ["large"]})
     refused(config, box(24))
-    measured = Models(MODELS.size_bytes, MODELS.shapes, {canonical("large"): 0.7})
-    assert placed(config, box(24), measured).instances[0].pinned
-    assert "as was measured" in refused(config, box(8), measured).reason
+    assert placed(config, box(24), seen("large", 0.7)).instances[0].pinned
+    assert "as b measured" in refused(config, box(8), seen("large", 0.7)).reason
+
+
+@pytest.mark.parametrize("nonsense", [{"ratio": 0.3}, {"ratio": 3}, {"ratio": 0.7, "gpus": 0}])
+def test_a_figure_that_cannot_be_of_the_model_corrects_nothing(nonsense):
+    """Half or twice of what is computed, or from a CPU where GPUs are meant."""
+    config = configured({"name": "a", "gpus": [0], "models": ["large"]})
+    assert refused(config, box(24), seen("large", **nonsense)).reason == (
+        refused(config, box(24)).reason
+    )
 
 
 def test_an_unset_context_is_the_one_ollama_chooses_by_its_memory():
@@ -206,7 +223,7 @@ def test_more_of_anything_never_takes_less(name, wish, key):
         | {key: 2 * (wish[key] or 4096)}
     )
     less, greater = (
-        MODELS.claim(name, each.groups[0].over(each.defaults), box(24).gpus).total_bytes
+        models.claim(name, each.groups[0].over(each.defaults), box(24).gpus).total_bytes
         for each in (base, more)
     )
     assert less <= greater

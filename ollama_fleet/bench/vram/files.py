@@ -95,7 +95,7 @@ def _metadata(model: Model) -> dict[str, Value]:
     }
     pairs: dict[str, Value] = {
         "general.architecture": model.architecture,
-        "general.name": model.name,
+        "general.name": "made up",
         "general.file_type": 15,
         **own,
         "tokenizer.ggml.tokens": model.tokens,

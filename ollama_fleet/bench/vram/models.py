@@ -136,6 +136,56 @@ def gpt_oss() -> Model:
     return Model("gptoss", "gptoss", metadata, tensors, *_pieces(vocabulary))
 
 
+def phi3() -> Model:
+    """Phi 3's kind: one matrix for queries, keys and values, one for gate and up."""
+    layers, width, heads, hidden, vocabulary = 4, 3072, 32, 8192, 32_064
+    tensors = _outer(width, vocabulary, tied=False)
+    for block in range(layers):
+        name = f"blk.{block}"
+        tensors |= {
+            f"{name}.attn_norm.weight": (F32, (width,)),
+            f"{name}.attn_qkv.weight": (Q4_K, (width, 3 * width)),
+            f"{name}.attn_output.weight": (Q4_K, (width, width)),
+            f"{name}.ffn_norm.weight": (F32, (width,)),
+            f"{name}.ffn_up.weight": (Q4_K, (width, 2 * hidden)),
+            f"{name}.ffn_down.weight": (Q6_K, (hidden, width)),
+        }
+    metadata = _common(layers, width, heads, heads, hidden)
+    metadata |= {"rope.dimension_count": 96, "rope.scaling.original_context_length": 4096}
+    return Model("phi3", "phi3", metadata, tensors, _words(vocabulary))
+
+
+def nomic() -> Model:
+    """Nomic's embedder: one matrix for queries, keys and values, a gate, no biases."""
+    layers, width, heads, hidden, vocabulary, context = 6, 768, 12, 3072, 30_522, 2048
+    tensors: Tensors = {
+        "token_embd.weight": (F16, (width, vocabulary)),
+        "token_types.weight": (F16, (width, 2)),
+    }
+    _norm(tensors, "token_embd_norm", width)
+    for block in range(layers):
+        name = f"blk.{block}"
+        tensors |= {
+            f"{name}.attn_qkv.weight": (F16, (width, 3 * width)),
+            f"{name}.attn_output.weight": (F16, (width, width)),
+            f"{name}.ffn_gate.weight": (F16, (width, hidden)),
+            f"{name}.ffn_up.weight": (F16, (width, hidden)),
+            f"{name}.ffn_down.weight": (F16, (hidden, width)),
+        }
+        _norm(tensors, f"{name}.attn_output_norm", width)
+        _norm(tensors, f"{name}.layer_output_norm", width)
+    metadata = _common(layers, width, heads, heads, hidden)
+    metadata |= {
+        "context_length": context,
+        "attention.layer_norm_epsilon": 1e-12,
+        "attention.causal": False,
+        "pooling_type": 1,
+        "rope.freq_base": 1000.0,
+    }
+    words = ["[PAD]", "[unused]", "[CLS]", "[SEP]", "[UNK]", *_words(vocabulary - 5)]
+    return Model("nomic", "nomic-bert", metadata, tensors, words)
+
+
 def bert() -> Model:
     """An embedder: no cache, each text read at once."""
     layers, width, heads, hidden, vocabulary, context = 6, 768, 12, 3072, 30_522, 512
@@ -179,7 +229,9 @@ MODELS: Final[Mapping[str, Callable[[], Model]]] = {
     "gemma2": gemma2,
     "gemma3": gemma3,
     "gptoss": gpt_oss,
+    "phi3": phi3,
     "bert": bert,
+    "nomic": nomic,
 }
 
 

@@ -58,8 +58,10 @@ class Attention:
 
     def steps(self, layer: Layer, normed: int) -> int:
         """What it makes of normed tokens, before they are added to where they came from."""
-        tape, batch = self._tape, self._settings.batch
+        tape = self._tape
         keys, values = layer.kv_heads * layer.key_length, layer.kv_heads * layer.value_length
+        if "attn_qkv" in layer.parts:
+            return self._out(layer, self._gathered(layer, self._fused(layer, normed)))
         queries = self._projected(layer, "q", layer.heads * layer.key_length, normed)
         if layer.kv_heads:
             first, second = ("k", "v") if self._keys_first else ("v", "k")
@@ -70,9 +72,26 @@ class Attention:
             indexes = self._indexes[layer.window_tokens > 0]
             tape.store(made["k"], *indexes)
             tape.store(made["v"], *indexes)
-        gathered = self._gathered(layer, queries)
-        out = tape.new(ELEMENT_BYTES * batch * self._settings.shape.width, gathered)
-        return tape.over(out) if "attn_output.bias" in layer.parts else out
+        return self._out(layer, self._gathered(layer, queries))
+
+    def _out(self, layer: Layer, gathered: int) -> int:
+        size = ELEMENT_BYTES * self._settings.batch * self._settings.shape.width
+        out = self._tape.new(size, gathered)
+        return self._tape.over(out) if "attn_output.bias" in layer.parts else out
+
+    def _fused(self, layer: Layer, normed: int) -> int:
+        """Queries, where one matrix makes queries, keys and values at once."""
+        tape, each = self._tape, ELEMENT_BYTES * self._settings.batch
+        queries = each * layer.heads * layer.key_length
+        keys, values = layer.kv_heads * layer.key_length, layer.kv_heads * layer.value_length
+        made = tape.new(queries + each * (keys + values), normed)
+        if "attn_qkv.bias" in layer.parts:
+            made = tape.over(made)
+        turned = tape.new(queries, made, self._positions)
+        indexes = self._indexes.get(layer.window_tokens > 0, ())
+        tape.store(tape.new(each * keys, made, self._positions), *indexes)
+        tape.store(made, *indexes)
+        return turned
 
     @property
     def _keys_first(self) -> bool:

@@ -9,6 +9,7 @@ from ollama_fleet.vram.graph.settings import ELEMENT_BYTES, Settings
 from ollama_fleet.vram.graph.tape import Tape
 from ollama_fleet.vram.layers import Layer
 
+_ATTENDS: Final = frozenset({"attn_q", "attn_qkv", "attn_q_b"})
 _SEEN: Final = 24  # layers after which nothing new comes: twice the longest period of any model
 
 
@@ -45,7 +46,7 @@ class _Pass:
     def layer(self, layer: Layer, *, is_last: bool) -> None:
         """One block: attention or a recurrent state, then feed-forward, each added to the rest."""
         tape = self.tape
-        if layer.heads and layer.key_length and not layer.recurrent and "attn_q" in layer.parts:
+        if layer.heads and layer.key_length and not layer.recurrent and layer.parts & _ATTENDS:
             made = self._attention.steps(layer, self._normed())
             if is_last:
                 made, self._at = self._picked(made), self._picked(self._at)

@@ -23,14 +23,18 @@ def encoder(settings: Settings) -> Tape:
 def _block(tape: Tape, settings: Settings, layer: Layer, at: int) -> int:
     each = ELEMENT_BYTES * settings.batch
     row = each * settings.shape.width
-    queries = tape.over(tape.new(row, at))
-    keys = tape.over(tape.new(row, at))
-    values = tape.over(tape.new(row, at))
-    permuted = tape.new(row, values)
+    if "attn_qkv" in layer.parts:
+        fused = tape.new(3 * row, at)
+        queries, keys, permuted = (tape.new(row, fused) for _ in range(3))
+    else:
+        queries, keys, values = (tape.over(tape.new(row, at)) for _ in range(3))
+        permuted = tape.new(row, values)
     scores = tape.over(tape.new(each * settings.batch * layer.heads, keys, queries))
     gathered = tape.new(row, tape.new(row, permuted, scores))
     at = _normed(tape, row, tape.over(tape.over(tape.new(row, gathered)), at))
     inside = tape.over(tape.over(tape.new(each * layer.hidden, at)))
+    if "ffn_gate" in layer.parts:
+        inside = tape.new(each * layer.hidden, inside, tape.new(each * layer.hidden, at))
     return _normed(tape, row, tape.over(tape.over(tape.new(row, inside)), at))
 
 

@@ -3,10 +3,14 @@
 The steps are those of llama.cpp's `build_ffn` and `build_moe_ffn`, and of Ollama's models.
 """
 
+from typing import Final
+
 from ollama_fleet.vram.graph.settings import ELEMENT_BYTES
 from ollama_fleet.vram.graph.tape import Tape
 from ollama_fleet.vram.layers import Layer
 from ollama_fleet.vram.shape import ModelShape
+
+_FUSED: Final = frozenset({"phi3", "chatglm", "glm4"})  # one matrix makes gate and up at once
 
 
 def feed_forward(tape: Tape, shape: ModelShape, layer: Layer, tokens: int, normed: int) -> int:
@@ -27,8 +31,11 @@ def _dense(
     tape: Tape, shape: ModelShape, hidden: int, tokens: int, normed: int, *, gated: bool
 ) -> int:
     inside = ELEMENT_BYTES * tokens * hidden
-    made = tape.new(inside, normed)
-    made = tape.new(inside, made, tape.new(inside, normed)) if gated else tape.over(made)
+    if not gated and shape.architecture in _FUSED:
+        made = tape.new(inside, tape.new(2 * inside, normed))
+    else:
+        made = tape.new(inside, normed)
+        made = tape.new(inside, made, tape.new(inside, normed)) if gated else tape.over(made)
     return tape.new(ELEMENT_BYTES * tokens * shape.width, made)
 
 
