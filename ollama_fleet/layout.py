@@ -9,6 +9,7 @@ from ollama_fleet.control.service import Service
 from ollama_fleet.gpu import Gpu, GpuKind, Inventory
 from ollama_fleet.units import show_bytes
 
+_RANKS = ((GpuKind.DISCRETE, GpuKind.SLICE), (GpuKind.VIRTUAL,), (GpuKind.INTEGRATED,))
 _HEAD = """\
 # Ollama Fleet: the Ollama servers of this machine, and where requests enter.
 # Every key is optional; docs/configuration.md explains them all, `fleet config check` tries them.
@@ -100,7 +101,10 @@ def _groups(inventory: Inventory) -> Iterator[str]:
             indices = ", ".join(str(gpu.index) for gpu in kind)
             yield f"  - name: {name}\n    gpus: [{indices}] # by index, or by UUID\n"
             if len(kind) > 1:
-                yield f"    count: {len(kind)} # an instance on each; 1 is one instance over all\n"
+                over = (
+                    "none sees two slices" if _is_slice(kind[0]) else "1 is one instance over all"
+                )
+                yield f"    count: {len(kind)} # an instance on each; {over}\n"
     yield '    # models: ["llama3.3:70b"] # pinned: loaded at start, served by this group only\n'
 
 
@@ -114,12 +118,16 @@ def _listed(kind: Sequence[Gpu]) -> Iterator[str]:
 
 
 def _alike(inventory: Inventory) -> tuple[tuple[Gpu, ...], ...]:
-    """GPUs by vendor, name and memory; integrated ones only where there are no others."""
-    cards = [gpu for gpu in inventory.gpus if gpu.kind is not GpuKind.INTEGRATED]
+    """GPUs by vendor, name and memory: those that `gpus: auto` would take, the others left out."""
+    ranks = ([gpu for gpu in inventory.gpus if gpu.kind in rank] for rank in _RANKS)
     kinds: dict[tuple[str, str, int], list[Gpu]] = {}
-    for gpu in cards or inventory.gpus:
+    for gpu in next(filter(None, ranks), []):
         kinds.setdefault((gpu.vendor.value, gpu.name, gpu.memory_bytes), []).append(gpu)
     return tuple(map(tuple, kinds.values()))
+
+
+def _is_slice(gpu: Gpu) -> bool:
+    return gpu.kind is GpuKind.SLICE
 
 
 def _names(kinds: Sequence[Sequence[Gpu]]) -> list[str]:

@@ -17,7 +17,7 @@ def gpus(facts: Facts) -> Iterator[Check]:
     """Whether the driver gives the cards that are there. Having none is well, too."""
     found = facts.inventory.gpus
     notes = "; ".join(facts.inventory.notes)
-    amiss = set(facts.inventory.notes) - set(facts.inventory.remarks)
+    amiss = "; ".join(n for n in facts.inventory.notes if n not in facts.inventory.remarks)
     nvidia = len({gpu.parent_uuid or gpu.uuid for gpu in found if gpu.vendor is Vendor.NVIDIA})
     shown = ", ".join(f"{gpu.index} = {gpu.name}" for gpu in found) or "none"
     if nvidia < facts.nvidia_cards and not facts.inventory.simulated:
@@ -32,7 +32,7 @@ def gpus(facts: Facts) -> Iterator[Check]:
         yield Check(
             "gpus",
             Status.WARN,
-            f"{shown}; but {notes}",
+            f"{shown}; but {amiss}",
             f"see to what the driver says; {_tools(facts)} and `dmesg` say more",
         )
     elif found:

@@ -28,9 +28,13 @@ _DIRECT: Final = ("nvlink", "xgmi")
 
 
 def wired(gpus: Sequence[Gpu]) -> str:
-    """How these are connected: `joined by NVLink, 450 GB/s one way`; "" where nothing is known."""
+    """How these are connected: `joined by NVLink, 450 GB/s one way`; "" where nothing is known.
+
+    Slices of one card are not connected at all.
+    """
     found = pairs(gpus)
-    if not found or not found[0].level:
+    parts_of_one = len({gpu.parent_uuid or gpu.uuid for gpu in gpus}) == 1
+    if parts_of_one or not found or not found[0].level:
         return ""
     farthest, nearest = found[0], found[-1]
     if farthest.kind in _DIRECT:

@@ -60,10 +60,12 @@ def placed(config, inventory):
 
 @given(inventories(), st.lists(services, max_size=2))
 def test_it_loads_and_gives_every_gpu_an_instance_of_its_own(tmp_path_factory, inventory, running):
-    """Whatever the names of cards, users and paths; integrated GPUs stay idle beside cards."""
+    """Whatever the names of cards, users and paths; lesser GPUs stay idle beside better ones."""
     config = read(starter(inventory, running), tmp_path_factory.mktemp("init"))
-    cards = [gpu for gpu in inventory.gpus if gpu.kind is not GpuKind.INTEGRATED]
-    wanted = {(gpu,) for gpu in cards or inventory.gpus} or {()}
+    lesser = (GpuKind.VIRTUAL, GpuKind.INTEGRATED)
+    cards = [gpu for gpu in inventory.gpus if gpu.kind not in lesser]
+    virtual = [gpu for gpu in inventory.gpus if gpu.kind is GpuKind.VIRTUAL]
+    wanted = {(gpu,) for gpu in cards or virtual or inventory.gpus} or {()}
     instances = placed(config, inventory).instances
     assert {spec.gpus for spec in instances} == wanted
     assert len(instances) == len(wanted)
