@@ -15,7 +15,7 @@ from ollama_fleet.cli.control import Control
 from ollama_fleet.directories import Directories
 
 
-def until(check, *, seconds=20.0, what="it"):
+def until(check, *, seconds=60.0, what="it"):
     """Poll a condition against a deadline; its first true value."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

@@ -121,7 +121,7 @@ class Cli:
             os.kill(int((self.state / "lock").read_text()), 9)
 
 
-def until(condition, what: str, timeout_s: float = 20.0):
+def until(condition, what: str, timeout_s: float = WAIT_S):
     """Wait for a condition and return its value; fail with `what` when it does not come."""
     end_s = time.monotonic() + timeout_s
     while not (value := condition()):

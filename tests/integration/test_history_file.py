@@ -174,18 +174,27 @@ def test_a_file_that_is_removed_while_it_is_open_is_begun_anew(path, opened):
 
 
 def test_nobody_waits_for_a_disk_that_does_not_answer(path, opened):
-    """Neither who adds a record, nor, beyond its patience, who ends the fleet."""
-    history = History(path, WIDE, clock=Clock(), wall=Clock(), opened=opened)
-    history.add(made(id="r1"))
-    until(lambda: history.written == 1)
-    holder = sqlite3.connect(path, isolation_level=None)
-    holder.execute("BEGIN EXCLUSIVE")
-    began = time.monotonic()
-    for n in range(1_000):
-        history.add(made(id=f"r{n}"))
-    history.close(timeout_s=0.2)
-    assert time.monotonic() - began < 1.5  # the writer itself waits for the lock for two seconds
-    holder.close()
+    """Neither who adds a record, nor, beyond its patience, who ends the fleet.
+
+    The writer itself waits for the lock for two seconds. A busy machine may hold us up for as
+    long, but not each time.
+    """
+
+    def waited_s():
+        history = History(path, WIDE, clock=Clock(), wall=Clock(), opened=opened)
+        history.add(made(id="r1"))
+        until(lambda: history.written == 1)
+        holder = sqlite3.connect(path, isolation_level=None)
+        holder.execute("BEGIN EXCLUSIVE")
+        began = time.monotonic()
+        for n in range(1_000):
+            history.add(made(id=f"r{n}"))
+        history.close(timeout_s=0.2)
+        took_s = time.monotonic() - began
+        holder.close()
+        return took_s
+
+    assert any(waited_s() < 1.5 for _ in range(5))
 
 
 # -- a process of its own ------------------------------------------------------------------------
@@ -274,7 +283,7 @@ def generate(fleet, request_id):
 def test_a_fleet_tells_what_became_of_its_requests_and_never_what_they_said(fleet):
     """While it runs by its control API, and afterwards in the file; prompts are in neither."""
     length = len(generate(fleet, "mine/1"))
-    until(lambda: control(fleet, "/v1/requests/mine/1")[0] == 200, seconds=5)
+    until(lambda: control(fleet, "/v1/requests/mine/1")[0] == 200)
     generate(fleet, "mine/2")
     with pytest.raises(urllib.error.HTTPError, match="404"):
         call(f"{fleet.base}/nowhere?{CANARY}")
@@ -291,7 +300,7 @@ def test_a_fleet_tells_what_became_of_its_requests_and_never_what_they_said(flee
     def both():
         return len(json.loads(control(fleet, "/v1/requests?limit=10")[1])["requests"]) == 2
 
-    until(both, seconds=5)
+    until(both)
     newest = json.loads(control(fleet, "/v1/requests?limit=1")[1])["requests"]
     assert [r["id"] for r in newest] == ["mine/2"]
     assert json.loads(control(fleet, "/v1/requests?since=9999999999")[1]) == {"requests": []}

@@ -48,7 +48,7 @@ def generate(fleet, number):
 
 def scrape(fleet, accept="", path="/metrics"):
     request = urllib.request.Request(f"{fleet.figures}{path}", headers={"Accept": accept})
-    with urllib.request.urlopen(request, timeout=10) as answer:
+    with urllib.request.urlopen(request, timeout=30) as answer:
         return answer.status, answer.headers["Content-Type"], answer.read().decode()
 
 
@@ -60,7 +60,7 @@ def ended(fleet):
 
 
 def test_both_formats_are_read_by_strict_parsers_and_say_what_happened(watched):
-    until(lambda: ended(watched) == ANSWERS, seconds=5)
+    until(lambda: ended(watched) == ANSWERS, what="all requests")
     status, content_type, page = scrape(watched)
     assert (status, content_type[:25]) == (200, "text/plain; version=0.0.4")
     samples = {
@@ -131,12 +131,12 @@ def connected(fleet):
 
 def test_open_connections_are_counted(watched):
     port = urllib.parse.urlsplit(watched.base).port
-    until(lambda: connected(watched) == 0, seconds=20)
+    until(lambda: connected(watched) == 0)
     with ExitStack() as stack:
         for _ in range(3):
             stack.enter_context(socket.create_connection(("127.0.0.1", port)))
-        until(lambda: connected(watched) == 3, seconds=20)
-    until(lambda: connected(watched) == 0, seconds=20)
+        until(lambda: connected(watched) == 3)
+    until(lambda: connected(watched) == 0)
 
 
 def test_who_scrapes_has_a_share_of_the_connections_too(watched):
@@ -147,7 +147,7 @@ def test_who_scrapes_has_a_share_of_the_connections_too(watched):
             stack.enter_context(socket.create_connection(("127.0.0.1", port)))
         with pytest.raises(urllib.error.HTTPError, match="503"):
             scrape(watched)
-    until(lambda: is_answered(watched), seconds=20)
+    until(lambda: is_answered(watched))
 
 
 def is_answered(fleet):
