@@ -14,6 +14,7 @@ from cli_fixtures import Cli, until
 def fleet(tmp_path_factory):
     """A simulated fleet of gpu-0 and gpu-1, which has the model tiny."""
     cli = Cli(tmp_path_factory.mktemp("fleet"))
+    cli.environ["FLEET_DEFAULTS__KEEP_ALIVE"] = "-1"  # time passes fifty times as fast for it
     done = cli.run(*cli.up, "--wait", "--wait-timeout", "50s")
     assert done.code == 0, done.err
     yield cli

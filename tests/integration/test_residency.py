@@ -15,7 +15,9 @@ from test_sim_server import SimServer
 
 from ollama_fleet.config import SupervisionConfig
 from ollama_fleet.control.prober import Prober
+from ollama_fleet.directories import Directories
 from ollama_fleet.gpu import GpuSample
+from ollama_fleet.history import recent
 from ollama_fleet.names import canonical
 from ollama_fleet.ollama import Ollama, new_session
 from ollama_fleet.placement import InstanceSpec, Placement
@@ -24,7 +26,7 @@ from ollama_fleet.state import State
 MODEL = "llama3.1:8b"
 CONTEXTS = (4096, 8192)  # tokens; the first is what the instances give anyway
 TWO = """
-defaults: {{ num_parallel: {slots}, context_length: 4096, keep_alive: 30m }}
+defaults: {{ num_parallel: {slots}, context_length: 4096, keep_alive: -1 }}
 groups:
   - {{ name: a, gpus: [0] }}
   - {{ name: b, gpus: [1] }}
@@ -115,14 +117,28 @@ def test_a_lone_instance_serves_another_context_however_busy_it_is_with_the_firs
             busy = [asyncio.create_task(keep_busy()) for _ in range(4)]
             while served < 8:
                 await asyncio.sleep(0.01)
-            before = served
-            async with asyncio.timeout(30):
-                await generate(session, fleet, CONTEXTS[1])
-            overtaken, stop = served - before, True
+            async with asyncio.timeout(60):
+                await generate(session, fleet, CONTEXTS[1], tokens=5)
+            stop = True
             await asyncio.gather(*busy)
-        return overtaken
 
-    assert asyncio.run(clients()) <= 2 * 4, "those who were there already, and no more"
+    asyncio.run(clients())
+    assert overtaken(fleet) <= 4, "those who were there already, and no more"
+
+
+def overtaken(fleet):
+    """How many came after the request of five tokens, and were answered before it."""
+    path = Directories.find(fleet.environment).history
+
+    def told():
+        records = recent(path, 100_000)
+        return records if any(record.output_tokens == 5 for record in records) else None
+
+    records = until(told, what="its record")
+    (other,) = (record for record in records if record.output_tokens == 5)
+    ended_s = other.arrived_s + other.total_s
+    later = (record for record in records if record.arrived_s > other.arrived_s)
+    return sum(record.arrived_s + record.total_s < ended_s for record in later)
 
 
 def test_the_client_that_triggers_a_load_may_leave_and_the_load_goes_on(up):
