@@ -266,7 +266,7 @@ def odd(client, canary):
 def fault(hosts, text):
     """Have every instance go wrong so."""
     for host in hosts:
-        connection = http.client.HTTPConnection(host, timeout=10)
+        connection = http.client.HTTPConnection(host, timeout=30)
         connection.request("POST", "/sim/faults", text)
         assert connection.getresponse().status < 300
         connection.close()
@@ -284,8 +284,9 @@ def cut(hosts, client, canary):
         for path in ("/api/chat", "/v1/chat/completions", "/v1/messages"):
             fault(hosts, text)
             client.ask(path, bodies(canary)[path], request_id="seen-cut")
-    fault(hosts, "slow:factor=20")
-    client.ask("/api/chat", bodies(canary)["/api/chat"], request_id="seen-cut", cut=True)
+    fault(hosts, "slow:factor=300")  # long enough that its client leaves before its end
+    endless = bodies(canary)["/api/chat"] | {"options": {"num_predict": 1_000}}
+    client.ask("/api/chat", endless, request_id="seen-cut", cut=True)
     fault(hosts, "crash:after_tokens=2;times=1")
     client.ask("/api/chat", bodies(canary)["/api/chat"], request_id="seen-cut")
 

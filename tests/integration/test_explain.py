@@ -76,7 +76,7 @@ def test_a_request_that_waited_for_a_place_is_told_so(fleet):
         for thread in holders:
             thread.join()
         told = explained(fleet, f"planted-{turn}")
-        if told["cause"] == "queue":
+        if (told["cause"], told["request"]["waiting_before"]) == ("queue", 2):
             break
     assert told["cause"] == "queue", told["verdict"]
     assert told["verdict"].startswith("waited in the queue for ")
@@ -93,13 +93,13 @@ def test_a_request_that_waited_for_a_cold_model_is_told_so(fleet):
 
 
 def test_a_request_on_a_slow_instance_is_told_so(start):
-    """One of the two is eight times as slow; the figures of both are in the verdict."""
+    """One of the two is twenty times as slow; the figures of both are in the verdict."""
     fleet = start(FLEET_ROUTING__STRATEGY="round_robin")
     slow = fleet.instances()["gpu-1"]
     fleet.run("load", MODEL)
-    urllib.request.urlopen(f"{slow['url']}/sim/faults", b"slow:factor=8", timeout=10).close()
+    urllib.request.urlopen(f"{slow['url']}/sim/faults", b"slow:factor=20", timeout=10).close()
     for n in range(8):
-        generate(fleet, f"r-{n}")
+        generate(fleet, f"r-{n}", tokens=16)
     until(lambda: len(listed(fleet)) == 8, what="all records")
     of_slow = listed(fleet, "--instance", "gpu-1")
     assert len(of_slow) == 4, "they went in turn"
@@ -108,7 +108,7 @@ def test_a_request_on_a_slow_instance_is_told_so(start):
     assert told["verdict"].startswith("slow node: gpu-1 decodes at ")
     assert " tok/s where others do " in told["verdict"]
     speeds = {pace["instance"]: pace["decode_per_s"] for pace in told["paces"]}
-    assert speeds["gpu-0"] > 4 * speeds["gpu-1"] > 0
+    assert speeds["gpu-0"] > 2 * speeds["gpu-1"] > 0, "a busy machine makes the quick one slower"
 
 
 def test_what_is_told_of_requests_is_the_same_whether_the_fleet_runs_or_not(fleet):

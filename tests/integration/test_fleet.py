@@ -12,6 +12,7 @@ from fleet_process import FleetProcess, ask, call, until
 from ollama_fleet.errors import Exit
 
 MODEL = "llama3.1:8b"
+IN_TURN = {"FLEET_ROUTING__STRATEGY": "round_robin"}  # so that each is asked, however late
 WANTED = "llama3.3:70b"  # in the registry of 2x24GB, not in its store
 
 
@@ -74,19 +75,18 @@ def test_a_killed_instance_costs_no_request_that_had_no_byte_and_comes_back(make
         os.kill(victim["pid"], signal.SIGKILL)
         until(
             lambda: fleet.instances()[victim["name"]]["phase"] == "ready",
-            seconds=5,
             what="its return",
         )
 
-    results = asyncio.run(crowd(fleet, 50, tokens=60, meanwhile=kill))
+    results = asyncio.run(crowd(fleet, 50, tokens=300, meanwhile=kill))
     kinds = [kind for kind, _ in results]
     assert kinds.count("whole") + kinds.count("broken") == 50, results
     assert kinds.count("broken") <= in_flight
-    assert {i["in_flight"] for i in fleet.instances().values()} == {0}
+    until(lambda: not any(i["in_flight"] for i in fleet.instances().values()), what="the end")
 
 
 def test_every_instance_works_on_its_own_gpu(make):
-    fleet = make()
+    fleet = make(**IN_TURN)
     up(fleet)
     asyncio.run(crowd(fleet, 8, tokens=2))
 
@@ -107,7 +107,7 @@ def test_every_instance_works_on_its_own_gpu(make):
 
 
 def test_an_unload_frees_the_model_on_every_instance(make):
-    fleet = make()
+    fleet = make(**IN_TURN)
     up(fleet)
     asyncio.run(crowd(fleet, 8, tokens=2))
     until(lambda: all(i["resident"] for i in fleet.instances().values()), what="models everywhere")
@@ -138,7 +138,7 @@ def test_running_answers_end_before_the_fleet_does(make):
         until(lambda: sum(i["tokens"] for i in fleet.instances().values()) > 0)
         fleet.run("down")
 
-    results = asyncio.run(crowd(fleet, 6, tokens=80, meanwhile=down))
+    results = asyncio.run(crowd(fleet, 6, tokens=1_500, meanwhile=down))
     assert [kind for kind, _ in results] == ["whole"] * 6
     assert fleet.run("status", check=False).returncode == Exit.NOT_RUNNING
     assert not of_this_fleet(fleet)

@@ -17,7 +17,7 @@ ollama: {{ binary: {program}, models: {folder}/models }}
 groups:
   - {{ name: card, gpus: auto }}
   - {{ name: cpu, gpus: [] }}
-supervision: {{ probe_timeout: 500ms, probe_interval: 200ms }}
+supervision: {{ probe_timeout: 2s, probe_interval: 200ms }}
 """
 
 
