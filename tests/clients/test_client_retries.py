@@ -65,6 +65,7 @@ def test_a_client_that_is_refused_comes_again_when_it_was_told_to(fleet, occupie
     def seen(response):
         tries.append((response.status_code, response.headers.get("retry-after")))
         occupied()
+        until(lambda: not fleet.in_flight(), what="the end of what held the slot")
 
     module = LIBRARIES[library][0]
     http = module.DefaultHttpxClient(event_hooks={"response": [seen]})
