@@ -75,6 +75,13 @@ def test_an_older_driver_does_not_say_what_a_link_ends_at(machine):
     assert _links(machine)[uuid(0), uuid(1)][0] == "nvlink"
 
 
+@pytest.mark.parametrize(("status", "kind"), [(0, "nvlink"), (5, "bridge")])
+def test_in_a_virtual_machine_the_cards_at_the_ends_have_other_addresses(machine, status, kind):
+    """NVML tells those of the host: then its word on whom a card reaches decides."""
+    machine.becomes("nvlink 0 0 63", "nvlink 1 0 62", f"p2p 0 1 {status}", cards=2)
+    assert _links(machine)[uuid(0), uuid(1)][0] == kind
+
+
 def test_a_speed_that_nobody_tells_is_unknown_not_made_up(machine):
     machine.becomes(*_pair(0, 1), "nvmlDeviceGetMaxPcieLinkWidth * 3")
     links = _links(machine)

@@ -49,7 +49,7 @@ class _Ports:
     bytes_per_s: float = 0.0  # of each
     at_cards: Counter[str] = field(default_factory=Counter)  # by the kernel's name for it
     at_switch: int = 0
-    at_unknown: int = 0  # older drivers do not say whether it is a switch
+    at_unknown: int = 0  # older drivers do not say at what, virtual machines have other addresses
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +155,7 @@ def _ports(card: Listed, cards: Iterable[Listed]) -> _Ports:
             ports.at_cards[name] += 1
         elif kind == pynvml.NVML_NVLINK_DEVICE_TYPE_SWITCH:
             ports.at_switch += 1
-        elif kind in (None, pynvml.NVML_NVLINK_DEVICE_TYPE_UNKNOWN):
+        elif kind != pynvml.NVML_NVLINK_DEVICE_TYPE_IBMNPU:  # that is a CPU
             ports.at_unknown += 1
     return ports
 
