@@ -3,6 +3,7 @@
 import itertools
 
 import pytest
+from fleet_process import until
 from nvml_fixtures import Machine, library, slice_uuid, uuid
 
 __all__ = ["library"]
@@ -145,3 +146,12 @@ def test_a_card_that_is_lost_while_links_are_asked_for_is_listed_without(machine
     answer = machine.ask("inventory")
     assert [gpu["index"] for gpu in answer["gpus"]] == [0, 1]
     assert [link["kind"] for gpu in answer["gpus"] for link in gpu["links"]] == ["nvlink", "nvlink"]
+
+
+def test_a_driver_that_hangs_over_its_links_is_a_note_and_is_asked_again(machine):
+    machine.becomes(*_pair(0, 1), "nvmlDeviceGetNvLinkRemotePciInfo_v2 1 hang", cards=2)
+    (note,) = machine.ask("inventory", timeout_s=0.3)["notes"]
+    assert "has not answered for" in note
+    machine.becomes(cards=2)
+    until(lambda: machine.ask("inventory")["gpus"], what="the list")
+    assert len(_links(machine)) == 2
