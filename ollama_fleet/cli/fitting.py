@@ -113,7 +113,7 @@ def _fit(fit: "Fit") -> dict[str, Any]:
         "cache_bytes": need.cache_bytes if need else None,
         "graph_bytes": need.graph_bytes if need else None,
         "overhead_bytes": need.overhead_bytes if need else None,
-        "correction": fit.claim.correction,
+        "measured": fit.claim.measured._asdict() if fit.claim.measured else None,
         "context_length": need.use.context_length if need else None,
         "slots": need.use.num_parallel if need else None,
         "choices": _choices(fit.choices),

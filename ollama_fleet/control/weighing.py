@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from ollama_fleet.control.stores.gguf import shape_of_model
@@ -10,6 +11,7 @@ from ollama_fleet.control.stores.manifests import read_manifests
 from ollama_fleet.names import canonical
 from ollama_fleet.placement import Models
 from ollama_fleet.vram import ModelShape
+from ollama_fleet.vram.measured import Measured
 
 if TYPE_CHECKING:
     from ollama_fleet.config import Config
@@ -21,14 +23,20 @@ def wanted_models(config: "Config") -> frozenset[str]:
     return frozenset(map(canonical, (*pinned, *config.models)))
 
 
-def weighed(stores: Collection[Path], wanted: Collection[str]) -> Models:
+def weighed(
+    stores: Collection[Path],
+    wanted: Collection[str],
+    seen: Mapping[str, tuple[Measured, ...]] = MappingProxyType({}),
+) -> Models:
     """Sizes of all models in some stores, and the shapes of those that are `wanted`, by key.
 
     To read a head takes up to some tenths of a second the first time, so only these are. Of what
-    differs between stores the largest counts; what cannot be read is left out.
+    differs between stores the largest counts; what cannot be read is left out. `seen` is what a
+    fleet has measured, by the digest of the manifest.
     """
     sizes: dict[str, int] = {}
     shapes: dict[str, ModelShape] = {}
+    measured: dict[str, tuple[Measured, ...]] = {}
     for store in stores:
         with suppress(OSError):  # what is wrong with a store others see to
             for model in read_manifests(store)[0]:
@@ -36,18 +44,9 @@ def weighed(stores: Collection[Path], wanted: Collection[str]) -> Models:
                 shape = shape_of_model(store, model) if model.key in wanted else None
                 if shape is not None:
                     shapes[model.key] = _larger(shape, shapes.get(model.key))
-    return Models(sizes, shapes)
+                    measured[model.key] = seen.get(model.digest, ())
+    return Models(sizes, shapes, measured)
 
 
 def _larger(shape: ModelShape, known: ModelShape | None) -> ModelShape:
     return shape if known is None or shape.file_bytes > known.file_bytes else known
-
-
-def digests(stores: Collection[Path]) -> Mapping[str, str]:
-    """The digest of each model's manifest, in hex, by key; the first store's where they differ."""
-    found: dict[str, str] = {}
-    for store in stores:
-        with suppress(OSError):
-            for model in read_manifests(store)[0]:
-                found.setdefault(model.key, model.digest)
-    return found

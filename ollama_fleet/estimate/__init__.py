@@ -13,6 +13,7 @@
     estimates.prompt_tokens(key, text_bytes)      -> tokens that a text comes to
 
     estimates.limits.learn(...)                   -> slots to give an instance for some weights
+    estimates.footprints.learn(...)               what some weights were seen to take of memory
 
     estimates.saved(), .restore(...)              what survives a restart, as JSON can hold it
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ollama_fleet.estimate import saving
+from ollama_fleet.estimate.footprints import Footprints
 from ollama_fleet.estimate.lengths import Lengths
 from ollama_fleet.estimate.limits import Limits
 from ollama_fleet.estimate.loads import Loads
@@ -25,8 +26,9 @@ class Estimates:
         self._lengths = Lengths()
         self._texts = Texts()
         self.limits = Limits()
+        self.footprints = Footprints()
         self._figures = saving.Figures(
-            self._speeds, self._loads, self._lengths, self._texts, self.limits
+            self._speeds, self._loads, self._lengths, self._texts, self.limits, self.footprints
         )
 
     # -- what happened ----------------------------------------------------------------------------

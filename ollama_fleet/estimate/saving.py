@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
+from ollama_fleet.estimate.footprints import Footprints
 from ollama_fleet.estimate.lengths import Lengths, SavedTable
 from ollama_fleet.estimate.limits import Limits, SavedLimit
 from ollama_fleet.estimate.loads import Loads, SavedLoad
@@ -15,6 +16,7 @@ from ollama_fleet.estimate.pooling import SavedExcess, SavedPace
 from ollama_fleet.estimate.site import SavedSite
 from ollama_fleet.estimate.speeds import SavedPair, SavedSize, Speeds
 from ollama_fleet.estimate.texts import SavedRatio, Texts
+from ollama_fleet.vram.measured import Measured
 
 VERSION = 1
 Row = TypeVar("Row")
@@ -28,6 +30,7 @@ class Figures(NamedTuple):
     lengths: Lengths
     texts: Texts
     limits: Limits
+    footprints: Footprints
 
 
 def saved(figures: Figures) -> dict[str, Any]:
@@ -47,6 +50,7 @@ def saved(figures: Figures) -> dict[str, Any]:
         "lengths": figures.lengths.saved(),
         "texts": figures.texts.saved(),
         "limits": figures.limits.saved(),
+        "footprints": figures.footprints.saved(),
     }
 
 
@@ -69,6 +73,7 @@ def restore(found: Mapping[str, Any], figures: Figures) -> int:
         + _rows(found.get("lengths"), SavedTable, figures.lengths.restore)
         + _rows(found.get("texts"), SavedRatio, figures.texts.restore)
         + _rows(found.get("limits", []), SavedLimit, figures.limits.restore)
+        + _rows(found.get("footprints", []), Measured, figures.footprints.restore)
     )
     figures.lengths.settle()
     return unread

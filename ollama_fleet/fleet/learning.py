@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
+from ollama_fleet.control.measuring import measure
 from ollama_fleet.estimate import Estimates, Prefixes
 from ollama_fleet.router.learning import Learning
 from ollama_fleet.state import State
@@ -32,6 +33,7 @@ class Learned:
         self._learning = Learning(
             state, self.estimates, self.prefixes, clock=clock, later=_in_a_moment
         )
+        measure(state, self.estimates)
         self._path = path
         self._task: asyncio.Task[None] | None = None
 

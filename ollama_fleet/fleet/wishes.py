@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ollama_fleet.config import Config, Loaded
+from ollama_fleet.control.measuring import read_measured
 from ollama_fleet.control.weighing import wanted_models, weighed
 from ollama_fleet.directories import Directories
 from ollama_fleet.fleet.simulating import (
@@ -41,7 +42,8 @@ def wish(
     """What it asks for; `simulate` names the profile of a simulated box."""
     if simulate is None:
         config = one_spelling(loaded.config)
-        models = weighed(config.stores, wanted_models(config))
+        seen = read_measured(directories.learned)
+        models = weighed(config.stores, wanted_models(config), seen)
         return Wish(config, environ, _command(config, environ), sources(), models)
     profile = profile_called(simulate)
     config, found = simulated(loaded, profile, directories)

@@ -13,6 +13,7 @@ from ollama_fleet.names import canonical
 from ollama_fleet.placement.kept import overhead_bytes
 from ollama_fleet.units import show_bytes
 from ollama_fleet.vram import FlashAttention, ModelShape, Need, Use, explain, need
+from ollama_fleet.vram.measured import Measured, comparable_bytes, worst
 
 if TYPE_CHECKING:
     from ollama_fleet.config import Settings
@@ -27,7 +28,7 @@ class Claim:
     """The memory that one model takes: `total_bytes` as far as can be told, `sure_bytes` at least.
 
     `need` has the parts as they were computed, None where only the size on disk is known; both
-    figures are 0 where nothing is. `correction` is measured over computed, 1 where nothing was.
+    figures are 0 where nothing is. `measured` is what it was corrected by, None where by nothing.
     """
 
     model: str
@@ -35,7 +36,7 @@ class Claim:
     sure_bytes: int = 0
     size_bytes: int = 0
     need: Need | None = None
-    correction: float = 1.0
+    measured: Measured | None = None
 
     def __str__(self) -> str:
         """The arithmetic, for people."""
@@ -45,8 +46,13 @@ class Claim:
                 f"about {total} ({show_bytes(self.size_bytes)} on disk and a fifth for context and"
                 " buffers, as its header could not be read)"
             )
-        if self.correction != 1:
-            return f"{total}, as was measured, where computed is {explain(self.need)}"
+        if self.measured is not None:
+            seen = self.measured
+            return (
+                f"{total}, as {seen.instance} measured {show_bytes(seen.size_bytes)} with"
+                f" {seen.num_parallel} x {seen.context_length} tokens; computed"
+                f" {explain(self.need)}"
+            )
         return explain(self.need)
 
 
@@ -54,13 +60,13 @@ class Claim:
 class Models:
     """What is known of models before they run, by model key.
 
-    `size_bytes` on disk, `shapes` where headers could be read, `corrections` where what a model
-    takes has been measured.
+    `size_bytes` on disk, `shapes` where headers could be read, `measured` what instances have said
+    that it takes.
     """
 
     size_bytes: Mapping[str, int] = field(default_factory=dict)
     shapes: Mapping[str, ModelShape] = field(default_factory=dict)
-    corrections: Mapping[str, float] = field(default_factory=dict)
+    measured: Mapping[str, tuple[Measured, ...]] = field(default_factory=dict)
 
     def claim(self, model: str, settings: "Settings", gpus: Sequence[Gpu]) -> Claim:
         """What a model takes of these GPUs, none meaning the CPU, with these settings."""
@@ -69,10 +75,13 @@ class Models:
         if shape is None:
             return Claim(model, rule_of_thumb(size_bytes), size_bytes, size_bytes)
         found = need(shape, use_of(settings, gpus))
-        correction = self.corrections.get(key, 1.0)
-        told = found.total_bytes - found.overhead_bytes
-        total = found.overhead_bytes + round(told * correction)
-        return Claim(model, total, total, size_bytes, found, correction)
+        seen = worst(shape, self.measured.get(key, ()), found.use)
+        if seen is None:
+            return Claim(model, found.total_bytes, found.total_bytes, size_bytes, found)
+        measured, off = seen
+        total = max(0, round(off * comparable_bytes(found)) - found.host_bytes)
+        total += found.overhead_bytes
+        return Claim(model, total, total, size_bytes, found, measured)
 
 
 def rule_of_thumb(size_bytes: int) -> int:

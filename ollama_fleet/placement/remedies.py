@@ -183,7 +183,7 @@ def _smaller_weights(misfit: Misfit) -> Iterator[str]:
     (claim, *others) = misfit.claims
     if others or claim.need is None:
         return
-    left = claim.need.weights_bytes - (misfit.needed_bytes - misfit.room_bytes) / claim.correction
+    left = claim.need.weights_bytes - (misfit.needed_bytes - misfit.room_bytes)
     if left >= claim.need.weights_bytes * _LEAST_SHARE:
         yield f"a smaller quantisation, of {show_bytes(left)} at most"
 

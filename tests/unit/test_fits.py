@@ -215,8 +215,15 @@ def test_the_ways_out_are_true(wish, gib, auto):
 
 
 @settings(max_examples=20)
-@given(st.sampled_from(sorted(SHAPES)), wishes, st.sampled_from(["num_parallel", "context_length"]))
-def test_more_of_anything_never_takes_less(name, wish, key):
+@given(
+    st.sampled_from(sorted(SHAPES)),
+    wishes,
+    st.sampled_from(["num_parallel", "context_length"]),
+    st.none() | st.floats(0.5, 2),
+)
+def test_more_of_anything_never_takes_less(name, wish, key, ratio):
+    """Nor after something was measured."""
+    models = seen(name, ratio) if ratio else MODELS
     base = configured({"name": "a", **wish, "context_length": wish["context_length"] or 4096})
     more = configured(
         {"name": "a", **wish, "context_length": wish["context_length"] or 4096}

@@ -1,0 +1,63 @@
+"""What instances say that models take, once they are loaded: what of that may be believed."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from ollama_fleet.estimate import Estimates
+from ollama_fleet.state import Instance, ResidentModel, State
+from ollama_fleet.vram.measured import Measured
+
+_CACHE_TYPE: Final = "OLLAMA_KV_CACHE_TYPE"
+_BESIDE_BYTES: Final = 2**20  # templates and licences that a manifest names beside the weights
+
+
+def measure(state: State, estimates: Estimates) -> None:
+    """Keep `estimates.footprints` up to date while the fleet runs."""
+
+    def looked(instance: Instance, _before: Sequence[ResidentModel]) -> None:
+        for model in instance.rows:
+            seen = measured(instance, model)
+            if seen is not None:
+                estimates.footprints.learn(seen)
+
+    state.on_memory.append(looked)
+
+
+def measured(instance: Instance, model: ResidentModel) -> Measured | None:
+    """What an instance says of a model, if it is one of ours and the figure can be a measured one.
+
+    It is none where a part of the model is elsewhere than all of it should be, as after a partial
+    offload or with `num_gpu`, and where it is the size of the files: Ollama from 0.30 on tells
+    that where it could not read its runner's log.
+    """
+    spec = instance.spec
+    if spec.external or not model.digest or model.context_length < 1 or model.size_bytes < 1:
+        return None
+    if model.vram_bytes != (model.size_bytes if spec.gpus else 0):
+        return None
+    stored = instance.stored.get(model.key)
+    if stored is None or -_BESIDE_BYTES <= stored.size_bytes - model.size_bytes <= _BESIDE_BYTES:
+        return None
+    return Measured(
+        digest=model.digest,
+        context_length=model.context_length,
+        num_parallel=spec.slots,
+        cache_type=spec.environment.get(_CACHE_TYPE, "f16"),
+        gpus=len(spec.gpus),
+        instance=instance.name,
+        size_bytes=model.size_bytes,
+    )
+
+
+def read_measured(learned: Path) -> Mapping[str, tuple[Measured, ...]]:
+    """What a fleet has seen so far, by the digest of the manifest; nothing if it cannot be read."""
+    try:
+        saved = json.loads(learned.read_text())
+    except (OSError, ValueError):
+        return {}
+    estimates = Estimates()
+    if isinstance(saved, dict):
+        estimates.restore(saved)
+    return estimates.footprints.by_digest()

@@ -1,0 +1,77 @@
+"""What instances say that models take: what of it is believed, kept, and used."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+
+from ollama_fleet.control.measuring import measured, read_measured
+from ollama_fleet.estimate import Estimates
+from ollama_fleet.gpu import Gpu, Vendor
+from ollama_fleet.state import ResidentModel
+from ollama_fleet.vram.measured import Measured
+
+CARD = Gpu("GPU-0", 0, "card", Vendor.NVIDIA, 24 * 2**30)
+GIB = 2**30
+
+
+def instance(*gpus, external=False, file_bytes=5 * GIB, environment=None):
+    spec = SimpleNamespace(external=external, gpus=gpus, slots=4, environment=environment or {})
+    stored = {"m": SimpleNamespace(size_bytes=file_bytes)}
+    return SimpleNamespace(name="a", spec=spec, stored=stored)
+
+
+def row(size, vram, *, digest="d", context=8192):
+    said = {"digest": digest, "context_length": context}
+    return ResidentModel("m", "m:latest", size, vram, "", said)
+
+
+def test_a_model_that_is_wholly_where_it_should_be_is_measured():
+    on_gpu = measured(
+        instance(CARD, environment={"OLLAMA_KV_CACHE_TYPE": "q8_0"}), row(9 * GIB, 9 * GIB)
+    )
+    assert on_gpu == Measured("d", 8192, 4, "q8_0", 1, "a", 9 * GIB)
+    assert measured(instance(), row(9 * GIB, 0)) == Measured("d", 8192, 4, "f16", 0, "a", 9 * GIB)
+
+
+@pytest.mark.parametrize(
+    ("of", "said"),
+    [
+        (instance(CARD), row(9 * GIB, 8 * GIB)),  # in part on the CPU
+        (instance(CARD), row(9 * GIB, 0)),  # fallen back to the CPU
+        (instance(), row(9 * GIB, 9 * GIB)),  # on a GPU that nobody gave to it
+        (instance(CARD), row(5 * GIB, 5 * GIB)),  # the size of its file: nothing was measured
+        (instance(CARD, external=True), row(9 * GIB, 9 * GIB)),
+        (instance(CARD), row(9 * GIB, 9 * GIB, digest="")),
+        (instance(CARD), row(9 * GIB, 9 * GIB, context=0)),
+    ],
+)
+def test_nonsense_is_not_believed(of, said):
+    assert measured(of, said) is None
+
+
+def test_the_newest_figure_for_the_same_settings_outlives_a_restart(tmp_path):
+    learned = Estimates()
+    older, newer = (Measured("d", 8192, 4, "f16", 1, "a", size) for size in (9 * GIB, 8 * GIB))
+    other = older._replace(context_length=4096)
+    for each in (older, other, newer):
+        learned.footprints.learn(each)
+    path = tmp_path / "learned.json"
+    path.write_text(json.dumps(learned.saved()))
+    assert set(read_measured(path)["d"]) == {newer, other}
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{", '{"version": 1, "footprints": [[1], "x"]}'])
+def test_a_file_that_cannot_be_read_has_measured_nothing(tmp_path, content):
+    path = tmp_path / "learned.json"
+    path.write_text(content)
+    assert read_measured(path) == {}
+
+
+def test_figures_do_not_grow_without_end():
+    footprints = Estimates().footprints
+    for at in range(5000):
+        footprints.learn(Measured("d", at + 1, 1, "f16", 1, "a", GIB))
+    kept = footprints.saved()
+    assert len(kept) < 5000
+    assert kept[-1].context_length == 5000
