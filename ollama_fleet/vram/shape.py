@@ -28,6 +28,32 @@ _ENCODERS: Final = {
 
 
 @dataclass(frozen=True, slots=True)
+class Vision:
+    """An image encoder: into how many patches it cuts an image, and what it makes of each."""
+
+    patches: int
+    patch_size: int
+    width: int
+    heads: int
+    hidden: int
+
+    @classmethod
+    def read(cls, metadata: Metadata) -> "Vision | None":
+        """What a model or its projector says of it; None where there is none."""
+        patch = metadata.number("vision.patch_size", 0)
+        side = metadata.number("vision.image_size", 0) // patch if patch else 0
+        if not 0 < side <= _MOST_PATCHES_ASIDE:
+            return None
+        return cls(
+            patches=side**2,
+            patch_size=patch,
+            width=metadata.number("vision.embedding_length", 0),
+            heads=metadata.number("vision.attention.head_count", 0),
+            hidden=metadata.number("vision.feed_forward_length", 0),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class ModelShape:
     """What a model's metadata and tensor table say of its memory.
 
@@ -41,6 +67,7 @@ class ModelShape:
         output_bytes: what follows the blocks: output norm and matrix, if they are its own.
         tied_bytes: the token embeddings once more, where they are the output matrix too.
         vision_bytes: projector and image encoder, of this file or of one beside it.
+        vision: that encoder, where its images are of one size.
         adapter_bytes: LoRA layers beside it.
         encoder: whether it keeps no cache: each text is read at once (BERT).
         embeds: whether it is for embeddings (`pooling_type` is set).
@@ -58,6 +85,7 @@ class ModelShape:
     output_bytes: int
     tied_bytes: int = 0
     vision_bytes: int = 0
+    vision: Vision | None = None
     adapter_bytes: int = 0
     encoder: bool = False
     embeds: bool = False
@@ -90,6 +118,7 @@ def shape_of(head: Head) -> ModelShape:
         output_bytes=places.output_bytes,
         tied_bytes=places.tied_bytes,
         vision_bytes=places.vision_bytes,
+        vision=Vision.read(metadata),
         encoder=metadata.architecture in _ENCODERS,
         embeds=metadata.has("pooling_type"),
         experts=(metadata.number("expert_count", 0), metadata.number("expert_used_count", 0)),
@@ -102,14 +131,18 @@ def with_parts(
     shape: ModelShape, *, projectors: Iterable[Head] = (), adapters: Iterable[Head] = ()
 ) -> ModelShape:
     """A model with the files that its manifest names beside the weights."""
+    seeing = tuple(projectors)
+    encoders = (Vision.read(Metadata(head.metadata)) for head in seeing)
     return replace(
         shape,
-        vision_bytes=shape.vision_bytes + sum(_weights(head) for head in projectors),
+        vision_bytes=shape.vision_bytes + sum(_weights(head) for head in seeing),
+        vision=next(filter(None, encoders), shape.vision),
         adapter_bytes=shape.adapter_bytes + sum(_weights(head) for head in adapters),
     )
 
 
 _MOST_LAYERS: Final = 4096
+_MOST_PATCHES_ASIDE: Final = 1024
 
 
 @dataclass(slots=True)

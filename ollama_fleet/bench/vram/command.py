@@ -57,6 +57,7 @@ def main(arguments: argparse.Namespace) -> int:
         report = {"schema_version": 1, "vram": [row.as_dict() for row in rows]}
         sys.stdout.write(json.dumps(report, indent=2) + "\n")
     else:
+        sys.stderr.write(f"{summary(rows)}\n")
         sys.stdout.write(_shown(rows, markdown=arguments.output == "markdown") + "\n")
     return int(not rows or not all(row.holds for row in rows))
 
@@ -98,6 +99,13 @@ async def _all(program: Program, models: Sequence[str], *, quick: bool) -> list[
             sys.stderr.write(f"{error.reason}\n")
             return []
     return list(dict.fromkeys(rows))
+
+
+def summary(rows: Sequence[Row]) -> str:
+    """How far off the predictions are at most, to either side."""
+    errors = [row.error for row in rows]
+    least, most = min(errors, default=0.0), max(errors, default=0.0)
+    return f"{len(rows)} comparisons: {100 * least:+.2f} % to {100 * most:+.2f} %"
 
 
 def _shown(rows: Sequence[Row], *, markdown: bool) -> str:

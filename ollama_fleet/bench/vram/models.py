@@ -67,9 +67,9 @@ def qwen3(*, experts: int = 0) -> Model:
     return Model(name, name, metadata, tensors, *_pieces(vocabulary))
 
 
-def gemma3() -> Model:
+def gemma3(*, layers: int = 12) -> Model:
     """Gemma 3's kind: five of six layers look at a window, a vocabulary of a quarter million."""
-    layers, width, heads, kv_heads, hidden, vocabulary, head = 12, 1152, 4, 1, 6912, 262_144, 256
+    width, heads, kv_heads, hidden, vocabulary, head = 1152, 4, 1, 6912, 262_144, 256
     tensors = _outer(width, vocabulary, tied=True)
     for block in range(layers):
         tensors |= _attention(block, width, heads * head, kv_heads * head, norms=head)
@@ -85,6 +85,43 @@ def gemma3() -> Model:
         "rope.local.freq_base": 1e4,
     }
     return Model("gemma3", "gemma3", metadata, tensors, _words(vocabulary))
+
+
+def gemma3_vision() -> Model:
+    """Gemma 3 from 4B on: the same with an image encoder in the same file."""
+    text = gemma3(layers=6)
+    width, hidden, patch, side = 1152, 4304, 14, 64
+    tensors: Tensors = {
+        "v.patch_embedding.weight": (F16, (patch, patch, 3, width)),
+        "v.patch_embedding.bias": (F32, (width,)),
+        "v.position_embedding.weight": (F16, (width, side**2)),
+        "mm.mm_soft_emb_norm.weight": (F32, (width,)),
+        "mm.mm_input_projection.weight": (F16, (1152, width)),
+    }
+    _norm(tensors, "v.post_layernorm", width)
+    for block in range(3):
+        name = f"v.blk.{block}"
+        for what in ("attn_q", "attn_k", "attn_v", "attn_output"):
+            tensors[f"{name}.{what}.weight"] = F16, (width, width)
+            tensors[f"{name}.{what}.bias"] = F32, (width,)
+        for what, rows, columns in (("fc1", width, hidden), ("fc2", hidden, width)):
+            tensors[f"{name}.mlp.{what}.weight"] = F16, (rows, columns)
+            tensors[f"{name}.mlp.{what}.bias"] = F32, (columns,)
+        _norm(tensors, f"{name}.layer_norm1", width)
+        _norm(tensors, f"{name}.layer_norm2", width)
+    metadata = {
+        **text.metadata,
+        "vision.block_count": 3,
+        "vision.embedding_length": width,
+        "vision.feed_forward_length": hidden,
+        "vision.attention.head_count": 16,
+        "vision.attention.layer_norm_epsilon": 1e-6,
+        "vision.image_size": side * patch,
+        "vision.patch_size": patch,
+        "vision.num_channels": 3,
+        "mm_tokens_per_image": 256,
+    }
+    return Model("gemma3-vision", "gemma3", metadata, {**text.tensors, **tensors}, text.tokens)
 
 
 def gemma2() -> Model:
@@ -228,6 +265,7 @@ MODELS: Final[Mapping[str, Callable[[], Model]]] = {
     "qwen3moe": lambda: qwen3(experts=16),
     "gemma2": gemma2,
     "gemma3": gemma3,
+    "gemma3-vision": gemma3_vision,
     "gptoss": gpt_oss,
     "phi3": phi3,
     "bert": bert,
