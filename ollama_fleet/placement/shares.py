@@ -74,11 +74,13 @@ def better_division(group: "GroupConfig", gpus: Sequence[Gpu]) -> tuple[str, ...
     better = divided(gpus, map(len, runs))
     if _quality(better) <= _quality(runs) or _rooms(better) != _rooms(runs):
         return ()
-    worst, best = (min(sets, key=pairs) for sets in (runs, better))
+    worst, best = (min((s for s in sets if len(s) > 1), key=pairs) for sets in (runs, better))
     order = ", ".join(str(gpu.index) for together in _laid_out(better, runs) for gpu in together)
+    several = len({wired(together) for together in better if len(together) > 1}) > 1
+    words = f"{wired(best)}{' or better' if several else ''}"
     note = (
         f"group `{group.name}`: {show_indices(worst)} are {wired(worst) or 'of unknown links'};"
-        f" with `gpus: [{order}]` the GPUs of every instance would be {wired(best)} or better"
+        f" with `gpus: [{order}]` those of every instance would be {words}"
     )
     return (note,)
 

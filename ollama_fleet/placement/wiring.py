@@ -66,7 +66,9 @@ def _speed(farthest: Nearness, nearest: Nearness) -> str:
 
 def _nodes(gpus: Sequence[Gpu]) -> str:
     nodes = {gpu.numa_node for gpu in gpus}
-    return f", on {len(nodes)} NUMA nodes" if None not in nodes and len(nodes) > 1 else ""
+    if None in nodes:
+        return ""
+    return ", on one NUMA node" if len(nodes) == 1 else f", on {len(nodes)} NUMA nodes"
 
 
 def _words(farthest: Nearness, gpus: Sequence[Gpu]) -> str:

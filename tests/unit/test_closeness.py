@@ -217,8 +217,8 @@ def test_the_order_of_a_group_stays_and_a_better_one_is_told():
     assert all("across two sockets" in share.reasons for share in shares)
     (note,) = notes
     assert note == (
-        "group `a`: GPUs 0, 1 are across two sockets; with `gpus: [0, 2, 1, 3]` the GPUs of every"
-        " instance would be joined by NVLink or better"
+        "group `a`: GPUs 0, 1 are across two sockets; with `gpus: [0, 2, 1, 3]` those of every"
+        " instance would be joined by NVLink"
     )
     shares, notes = named([0, 2, 1, 3], 2, gpus)
     assert all("joined by NVLink" in share.reasons for share in shares)

@@ -1,0 +1,75 @@
+"""What `fleet plan` prints for five boxes, each with a 70B, an 8B and an embedding model wanted.
+
+Beside each fleet.yaml in `box_plans`, whose first line names the box, is what is printed for it:
+the plan, or why there is none. REWRITE_PLANS=1 writes these anew; look at the difference then.
+"""
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from ollama_fleet.cli.commands.plan import document, show
+from ollama_fleet.cli.table import breadth
+from ollama_fleet.config import load
+from ollama_fleet.directories import Directories
+from ollama_fleet.errors import PlacementError
+from ollama_fleet.fleet.prepare import prepare
+
+PLANS = Path(__file__).parent / "box_plans"
+BOXES = {"8xH100", "2x24-8", "A100-7xMIG", "4xMI300X", "laptop"}
+FILES = sorted(PLANS.glob("*.yaml"))
+
+
+def box_of(path):
+    return re.match(r"# simulate: ([\w-]+)\.", path.read_text())[1]
+
+
+def prepared(path, folder):
+    """The plan on the simulated box; ports are counted up from the same one everywhere."""
+    environ = {"HOME": str(folder), "FLEET_STATE_DIR": str(folder / "state")}
+    ports = {"instance_ports": "11435"}
+    loaded = load(path, environ=environ, cwd=folder, overrides=ports)
+    directories = Directories.find(environ)
+    directories.create()
+    return prepare(loaded, directories=directories, environ=environ, simulate=box_of(path))
+
+
+def said(path, folder):
+    try:
+        return show(prepared(path, folder), wide=False) + "\n"
+    except PlacementError as error:
+        return f"{error}\n"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_a_box_has_the_plan_that_is_written_down(path, tmp_path):
+    written = path.with_suffix(".txt")
+    plan = said(path, tmp_path)
+    if os.environ.get("REWRITE_PLANS") == "1":
+        written.write_text(plan)
+    assert plan == written.read_text()
+    assert all(breadth(line) <= 80 for line in plan.splitlines() if line[:1] in "┌│└")
+
+
+def test_every_box_has_a_plan_with_all_three_models_and_no_plan_is_left_over():
+    assert {box_of(path) for path in FILES if path.stem.endswith("-three")} == BOXES
+    assert {path.stem for path in PLANS.glob("*.txt")} == {path.stem for path in FILES}
+
+
+def test_programs_are_told_the_whole_topology(tmp_path):
+    """All that the drawing shows, and the other end of each link by its UUID."""
+    gpus = document(prepared(PLANS / "4xMI300X-three.yaml", tmp_path))["gpus"]
+    uuids = [gpu["uuid"] for gpu in gpus]
+    for gpu in gpus:
+        assert gpu["links"] == [
+            {"uuid": other, "kind": "xgmi", "bandwidth_bytes_per_s": 64 * 10**9}
+            for other in uuids
+            if other != gpu["uuid"]
+        ]
+    assert [gpu["numa_node"] for gpu in gpus] == [0, 0, 1, 1]
+    assert gpus[3]["cpus"] == [*range(96, 192), *range(288, 384)]
+    slices = document(prepared(PLANS / "A100-7xMIG-split.yaml", tmp_path))["gpus"]
+    assert {gpu["kind"] for gpu in slices} == {"slice"}
+    assert len({gpu["parent_uuid"] for gpu in slices}) == 1
