@@ -204,7 +204,7 @@ def _check_together(group: str, run: Sequence[Gpu]) -> None:
     if len(run) > 1 and any(gpu.kind is GpuKind.SLICE for gpu in run):
         raise PlacementError(
             f"group `{group}` gives one instance several GPUs with slices among them,"
-            f" {show_gpus(run)}; a process sees one slice and nothing else",
+            f" {show_gpus(run)}; Ollama uses one slice and nothing else",
             "a `count` as large as the number of GPUs gives each its own instance",
         )
 
