@@ -21,7 +21,7 @@ def text(path: Path, most_bytes: int = _MOST_BYTES) -> str | None:
 def raw(path: Path, most_bytes: int = _MOST_BYTES) -> bytes | None:
     """The first bytes of a file; None where it cannot be read."""
     try:
-        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        file = os.open(path, os.O_RDONLY)
     except (OSError, ValueError):  # ValueError: a NUL in a path that was built from a file
         return None
     try:
