@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Final
 
 from ollama_fleet.control.stores import layout
-from ollama_fleet.control.stores.manifests import read_manifests
 from ollama_fleet.control.stores.records import Manifest
 from ollama_fleet.vram import Head, HeadReader, ModelShape, shape_of, with_parts
 
@@ -23,31 +22,6 @@ def read_head(path: Path) -> Head:
             if head := reader.feed(piece):
                 return head
     raise ValueError("it ends within its head")
-
-
-def read_shape(path: Path) -> ModelShape | None:
-    """The shape of a model by its weights' file alone; None for what cannot be read as one."""
-    try:
-        return shape_of(_head(path))
-    except (OSError, ValueError):
-        return None
-
-
-def model_shapes(*stores: Path) -> dict[str, ModelShape]:
-    """The shape of each model by its key, the largest where stores differ.
-
-    Models whose weights are not there, or are no GGUF file, are left out.
-    """
-    shapes: dict[str, ModelShape] = {}
-    for store in stores:
-        for model in read_manifests(store)[0]:
-            shape = shape_of_model(store, model)
-            if shape is None:
-                continue
-            known = shapes.get(model.key)
-            if known is None or shape.file_bytes > known.file_bytes:
-                shapes[model.key] = shape
-    return shapes
 
 
 def shape_of_model(store: Path, model: Manifest) -> ModelShape | None:
