@@ -14,7 +14,7 @@ from ollama_fleet.bench.faults.row import Row, median, within
 from ollama_fleet.errors import Exit
 
 _WARM_S: Final = 2.0
-_LATEST_S: Final = 10.0
+_LATEST_S: Final = 30.0
 _DRAIN_S: Final = 30.0
 
 

@@ -30,7 +30,7 @@ from ollama_fleet.bench.options import some_of
 CLIENTS: Final = 48
 _WARM_UP_S: Final = 1.0  # until connections are open that will be kept
 _LULL: Final = 0.1  # of the run, without new faults: the fleet comes back under load
-_SETTLE_LIMIT_S: Final = 20.0
+_SETTLE_LIMIT_S: Final = 60.0
 _LOOK_S: Final = 0.05
 
 

@@ -19,7 +19,7 @@ from ollama_fleet.errors import Exit, FleetError
 
 Instance = Mapping[str, Any]  # a row of the fleet's snapshot
 
-_PATIENCE_S: Final = 10.0  # for an instance that is being started again
+_PATIENCE_S: Final = 30.0  # for an instance that is being started again
 _LOOK_S: Final = 0.1
 _STARTS: Final = 3  # in vain, after which a fleet will not come back
 

@@ -18,7 +18,7 @@ _LENGTH: Final = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _COUNT: Final = re.compile(rb'"eval_count": ?(\d+)')
 _WHOLE: Final = (b'"done":true', b"data: [DONE]", b'"finish_reason":"')
 _LINGER_S: Final = 0.5  # nobody hangs up at the last byte; the other side does
-_PATIENCE_S: Final = 5.0  # to be let in
+_PATIENCE_S: Final = 20.0  # to be let in
 
 
 @dataclass(frozen=True, slots=True)

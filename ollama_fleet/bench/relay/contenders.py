@@ -20,7 +20,7 @@ from ollama_fleet.bench.relay.wire import Asked, answer_body, request
 from ollama_fleet.bench.relay.workloads import DIRECT, FLEET_LEAST_CONN, ITER_ANY, NGINX
 
 BACKENDS = 3
-START_S = 20.0
+START_S = 60.0
 STOP_S = 10.0
 
 _NGINX = """\

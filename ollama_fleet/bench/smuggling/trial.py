@@ -10,7 +10,7 @@ from ollama_fleet.bench.smuggling.origin import Origin
 from ollama_fleet.bench.smuggling.reading import Meaning, Rest, read
 from ollama_fleet.bench.smuggling.verdict import Answer, Outcome, desync
 
-PATIENCE_S = 5.0
+PATIENCE_S = 20.0
 _LENGTH = re.compile(rb"\r\ncontent-length: (\d+)", re.IGNORECASE)
 
 

@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 
 from ollama_fleet.errors import FleetError
 
-_STOP_S: Final = 10.0
+_STOP_S: Final = 30.0
 _LOOK_S: Final = 0.02
 
 T = TypeVar("T")
