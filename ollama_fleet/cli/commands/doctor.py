@@ -33,10 +33,10 @@ _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 def command(options: Options) -> int:
     """Check that this machine is fit to run a fleet, and say how to mend what is not.
 
-    Looked at are Python and libraries, the ollama binary, GPUs and their driver, whether the groups
-    fit them, model stores and models that lack a blob, ports, other Ollama servers, the limit on
-    open files, who else may read what the fleet keeps, keys and certificate. Nothing is changed.
-    The exit code is 1 if a check fails; warnings do not count.
+    Looked at are Python and libraries, the ollama binary, GPUs, their driver and whether Ollama can
+    use them, whether the groups fit them, model stores and models that lack a blob, ports, other
+    Ollama servers, the limit on open files, who else may read what the fleet keeps, keys and
+    certificate. Nothing is changed. The exit code is 1 if a check fails; warnings do not count.
     """
     found = _examine(options)
     document = {
