@@ -2,9 +2,11 @@
 
 import errno
 from collections.abc import Iterable, Sequence
-from difflib import get_close_matches
+from difflib import SequenceMatcher, get_close_matches
 from enum import IntEnum, StrEnum
 from typing import ClassVar, Final
+
+_NEAR: Final = 2  # names that are offered for one that is not there
 
 
 class Exit(IntEnum):
@@ -61,16 +63,23 @@ class FleetError(Exception):
 def nothing_called(
     what: str, names: Sequence[str], known: Iterable[str], there_are: str = ""
 ) -> FleetError:
-    """The error about names of which there is no `what`: with the one that is near, else with all.
+    """The error about names of which there is no `what`: with those that are near, else with all.
 
     `there_are` says that in other words.
     """
     shown = {name.lower(): name for name in known}
-    near = {at for name in names for at in get_close_matches(name.lower(), shown, n=2)}
+    near = [shown[at] for at in shown if any(at in _nearest(n.lower(), shown) for n in names)]
     hint = there_are or f"there are {', '.join(shown.values()) or 'none'}"
-    if len(near) == 1:  # of gpu0 to gpu7 none is nearer to gpu9 than the others
-        hint = f"did you mean {shown[near.pop()]}?"
+    if 0 < len(near) <= _NEAR:  # of gpu0 to gpu7 none is nearer to gpu9 than the others
+        hint = f"did you mean {' or '.join(near)}?"
     return FleetError(f"no {what} is called {', '.join(names)}", hint)
+
+
+def _nearest(name: str, known: Iterable[str]) -> Sequence[str]:
+    """Of names that are near enough to be meant the nearest, one more than are offered at most."""
+    found = get_close_matches(name, known, n=_NEAR + 1)
+    alike = [SequenceMatcher(None, each, name).ratio() for each in found]
+    return [each for each, ratio in zip(found, alike, strict=True) if ratio == alike[0]]
 
 
 class ConfigError(FleetError):

@@ -14,7 +14,7 @@ from typing import Final
 
 from aiohttp import web
 
-from ollama_fleet.api.auth import Denied, Gate, take_key
+from ollama_fleet.api.auth import Caller, Denied, Gate, Why, take_key
 from ollama_fleet.api.connection import Answer, FrontRequest
 from ollama_fleet.api.guests import Door
 from ollama_fleet.metrics import Disk, Page
@@ -23,6 +23,7 @@ from ollama_fleet.state import State
 _SLICE_S: Final = 0.0005  # of a page; then it is the turn of whoever else has something to do
 _JSON: Final = "application/json; charset=utf-8"
 _READ: Final = ("GET", "HEAD")
+_FORBIDDEN: Final = 403
 _PATHS: Final = ("/metrics", "/healthz", "/readyz")
 
 
@@ -61,7 +62,7 @@ class Watching:
                 return Answer(405, headers={"Allow": ", ".join(_READ)})
             if path in _PATHS:
                 try:
-                    gate.enter(presented.key, path, by_own_name=True)
+                    _require_all_models(gate.enter(presented.key, path, by_own_name=True), path)
                 except Denied as denied:
                     gate.denied(denied.why, request.remote)
                     return Answer(denied.status, str(denied).encode(), dict(denied.headers))
@@ -100,3 +101,10 @@ class Watching:
                 await asyncio.sleep(0)
                 began_s = self._clock()
         return "".join(parts).encode(errors="replace")
+
+
+def _require_all_models(caller: Caller, path: str) -> None:
+    """Raise Denied for a page that names all models, where its reader may know of some only."""
+    if path == "/metrics" and caller.models:
+        text = "the figures name every model and caller, and the key is for some models only"
+        raise Denied(Why.MODEL, _FORBIDDEN, text)

@@ -9,10 +9,11 @@ from collections.abc import Iterator, Mapping
 from ollama_fleet.config.address import Address
 from ollama_fleet.config.paths import KeyPath, show_path
 from ollama_fleet.config.problems import Problem, did_you_mean
-from ollama_fleet.config.scalars import show_value
+from ollama_fleet.config.scalars import read_url, show_value
 from ollama_fleet.names import canonical
 
 _TRUE = ("true", "yes", "on", "y", "t", "1")
+_FALSE = ("false", "no", "off", "n", "f", "0")
 
 
 def conflicts(tree: object) -> Iterator[Problem]:
@@ -22,7 +23,9 @@ def conflicts(tree: object) -> Iterator[Problem]:
     yield from _open_metrics(tree)
     yield from _needed_and_not(tree)
     yield from _half_a_pair(tree)
+    yield from _useless_probe(tree)
     yield from _repeated_names(tree)
+    yield from _repeated_servers(tree)
     yield from _shared_gpus(tree)
     yield from _second_auto(tree)
     yield from _repeated_models(tree)
@@ -79,6 +82,40 @@ def _repeated_names(tree: Mapping[str, object]) -> Iterator[Problem]:
     parts = (*_groups(tree), *_instances(tree))
     named = [((*path, "name"), part.get("name")) for path, part in parts]
     yield from _repeated([(path, name) for path, name in named if isinstance(name, str)])
+
+
+def _repeated_servers(tree: Mapping[str, object]) -> Iterator[Problem]:
+    first: dict[str, KeyPath] = {}
+    for path, part in _instances(tree):
+        try:
+            server = _server(str(part["url"]))
+        except (KeyError, ValueError):
+            continue
+        before = first.setdefault(server, path)
+        if before is not path:
+            reason = f"is the server of {show_path(before)} already"
+            hint = "one server is one instance; `slots` says how many requests it may have at once"
+            yield Problem((*path, "url"), reason, hint)
+
+
+def _server(url: str) -> str:
+    """What two addresses of one server have in common. Raises ValueError for what is none."""
+    scheme, _, place = read_url(url).partition("://")
+    host, colon, port = place.rpartition(":")
+    if not colon or port.endswith("]"):
+        host, port = place, {"http": "80", "https": "443"}[scheme]
+    return f"{scheme}://{'127.0.0.1' if host == 'localhost' else host}:{port}"
+
+
+def _useless_probe(tree: Mapping[str, object]) -> Iterator[Problem]:
+    repair = _mapping(tree.get("repair"))
+    asked = repair.get("inference_probe") is not None
+    if asked and str(repair.get("hangs", True)).strip().lower() in _FALSE:
+        yield Problem(
+            ("repair", "inference_probe"),
+            "finds instances that hang, and repair.hangs is false",
+            "remove it, or set repair.hangs: true",
+        )
 
 
 def _shared_gpus(tree: Mapping[str, object]) -> Iterator[Problem]:

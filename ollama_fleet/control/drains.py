@@ -8,6 +8,7 @@ from ollama_fleet.errors import FleetError
 from ollama_fleet.state import Instance, State
 
 ASKED: Final = "an operator asked for it"
+LONGEST: Final = 200  # characters of a reason: it stands in lines of status, events and screens
 
 
 def drain(
@@ -15,9 +16,12 @@ def drain(
 ) -> tuple[Instance, ...]:
     """Take instances out of rotation, named themselves or by their groups; they are returned.
 
-    Raises FleetError, and does nothing, for a name of neither, and without `force` where nobody
-    would be left for all requests or for those of one model.
+    Raises FleetError, and does nothing, for a name of neither, for a reason of more than LONGEST
+    characters, and without `force` where nobody would be left for all requests or for those of one
+    model.
     """
+    if len(reason) > LONGEST:
+        raise FleetError(f"the reason has {len(reason)} characters", f"{LONGEST} are the most")
     leaving = named(state, names)
     if not force:
         _require_others(state, leaving)

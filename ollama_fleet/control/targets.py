@@ -78,4 +78,5 @@ def _alike(state: State, name: str) -> list[str]:
 
 def _there_are(state: State) -> str:
     groups = dict.fromkeys(i.spec.group for i in state.instances.values())
-    return f"there are {', '.join(state.instances)}; groups: {', '.join(groups)}"
+    others = ", ".join(group for group in groups if group not in state.instances)
+    return f"there are {', '.join(state.instances)}{'; groups: ' if others else ''}{others}"

@@ -135,7 +135,13 @@ def test_a_name_that_is_not_there_is_answered_with_the_nearest_or_with_all():
     known = ("gpu0", "gpu1", "attic")
     assert nothing_called("instance", ["Attik"], known).hint == "did you mean attic?"
     assert nothing_called("instance", ["nix"], known).hint == "there are gpu0, gpu1, attic"
-    assert nothing_called("instance", ["gpu9"], known).hint == "there are gpu0, gpu1, attic"
+    assert nothing_called("instance", ["gpu9"], known).hint == "did you mean gpu0 or gpu1?"
+    assert nothing_called("instance", ["gpu10"], known).hint == "did you mean gpu0 or gpu1?"
+    three = ("gpu0", "gpu1", "gpu2")
+    assert nothing_called("instance", ["gpu9"], three).hint == "there are gpu0, gpu1, gpu2"
+    near = ("embed", "embedding")
+    assert nothing_called("group", ["embeds"], near).hint == "did you mean embed?"
+    assert nothing_called("group", ["embeding"], near).hint == "did you mean embedding?"
     assert nothing_called("instance", ["nix"], known, "see there").hint == "see there"
     assert nothing_called("instance", ["nix"], ()).hint == "there are none"
     both = nothing_called("instance", ["nix", "atic"], known)

@@ -111,6 +111,30 @@ def test_a_store_variable_does_not_hide_a_mistake_in_the_file(problems):
             "instances: [{name: gpu, url: http://a}]\ngroups: [{name: gpu}]",
             "1:20: instances[0].name: 'gpu' stands in groups[0].name already",
         ),
+        *(
+            (
+                f"instances: [{{name: a, url: '{one}'}}, {{name: b, url: '{other}'}}]",
+                (
+                    f"1:{48 + len(one)}: instances[1].url: is the server of instances[0] already"
+                    " (one server is one instance; `slots` says how many requests it may have at"
+                    " once)"
+                ),
+            )
+            for one, other in (
+                ("http://box:1", "http://box:1/"),
+                ("http://box", "http://BOX:80"),
+                ("https://box:443", "https://box"),
+                ("http://localhost:11500", "http://127.0.0.1:11500"),
+                ("http://[::1]", "http://[::1]:80"),
+            )
+        ),
+        (
+            "repair: {hangs: no, inference_probe: 5m}",
+            (
+                "1:38: repair.inference_probe: finds instances that hang, and repair.hangs is false"
+                " (remove it, or set repair.hangs: true)"
+            ),
+        ),
         (
             "groups: [{name: a, gpus: [0, GPU-X]}, {name: b, gpus: [gpu-x]}]",
             (

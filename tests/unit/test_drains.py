@@ -23,6 +23,15 @@ def test_who_is_named_leaves_and_says_why():
     assert drains(state) == {"a": None, "b": None, "c": ASKED}
 
 
+def test_a_reason_is_a_line_and_no_book():
+    state = fleet("a", "b")
+    with pytest.raises(FleetError, match="the reason has 201 characters"):
+        drain(state, ["a"], reason="x" * 201)
+    assert drains(state) == {"a": None, "b": None}
+    drain(state, ["a"], reason="x" * 200)
+    assert drains(state) == {"a": "x" * 200, "b": None}
+
+
 def test_a_group_names_its_instances():
     state = fleet("a", "b")
     drain(state, ["g"], force=True)

@@ -55,6 +55,26 @@ def test_a_name_that_is_longer_than_its_field_does_not_run_into_its_text():
     assert [line.plain for line in lines] == ["temperature_c 91.0", "event         gpu_hot"]
 
 
+@pytest.mark.parametrize(
+    ("out", "mark"),
+    [({}, ""), ({"drain": "new fan"}, "!"), ({"ejected": "503", "ejected_s": 9.0}, "!")],
+    ids=["in rotation", "drained", "ejected"],
+)
+def test_which_model_is_where_says_who_gets_no_requests(out, mark):
+    """A model in its memory is of no use to anybody meanwhile."""
+    first, *others = scene(2).snapshot.instances
+    snapshot = dataclasses.replace(
+        MADE.snapshot, instances=(dataclasses.replace(first, **out), *others)
+    )
+    made = dataclasses.replace(MADE, snapshot=snapshot)
+    for sort in ("", "0"):
+        seen = View(200, 60, NOW_UNIX_S, tab=Tab.MODELS, sort=sort)
+        lines = [line.plain for line in screen(made, seen).lines]
+        head = next(line for line in lines if line.startswith("MODEL"))
+        assert head.split()[2].removesuffix(UNICODE.sorted) == f"0{mark}"
+        assert any(line.startswith("!: out; ") for line in lines) == bool(mark)
+
+
 def test_a_model_that_is_reloading_says_so_where_its_memory_is_shown():
     """Not its old weights: they get no requests."""
     first, *others = MADE.snapshot.instances

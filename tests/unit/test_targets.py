@@ -37,7 +37,8 @@ def test_names_of_groups_and_instances_mean_each_once_in_the_fleets_order(on, me
     ("name", "hint"),
     [
         ("bog", "did you mean big?"),
-        ("attic", "there are big-0, big-1, small; groups: big, small"),
+        ("attic", "there are big-0, big-1, small; groups: big"),
+        ("big-7", "did you mean big-0 or big-1?"),
     ],
 )
 def test_a_name_that_is_not_there_is_refused_with_the_nearest_or_with_all(name, hint):
@@ -45,6 +46,12 @@ def test_a_name_that_is_not_there_is_refused_with_the_nearest_or_with_all(name, 
         targets.named(grouped(), ["big", name])
     assert refused.value.reason == f"no instance or group is called {name}"
     assert refused.value.hint == hint
+
+
+def test_where_each_instance_is_a_group_of_its_own_name_none_is_told_twice():
+    with pytest.raises(FleetError) as refused:
+        targets.named(fleet("aaa", "bbb", "ccc"), ["zzz"])
+    assert refused.value.hint.count("aaa") == 1
 
 
 def test_without_names_all_are_meant_that_have_the_model_and_may_serve_it():

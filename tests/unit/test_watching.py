@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from fleet_fixtures import fleet
 
-from ollama_fleet.api.auth import Caller, Gate, Role, Terms
+from ollama_fleet.api.auth import Caller, Gate, Models, Role, Terms
 from ollama_fleet.api.auth.presented import digest
 from ollama_fleet.api.auth.ring import KeyRing
 from ollama_fleet.api.guests import Door, Origins
@@ -48,7 +48,9 @@ def watching(scrapes, state=None, *, counts=True):
 
 async def asked(one, target, *, method="GET", keys=False, **headers):
     gate = Gate(Terms(required=keys), clock=float, wall=float)
-    gate.renew(KeyRing(b"s", {digest(b"s", "fleet_a"): Caller("a", Role.USER)}))
+    some = Caller("m", Role.USER, models=Models.named(["qwen3:*"]))
+    callers = {"fleet_a": Caller("a", Role.USER), "fleet_m": some}
+    gate.renew(KeyRing(b"s", {digest(b"s", key): caller for key, caller in callers.items()}))
     handle = one.guarded(Door(Origins(), frozenset(("box",))), gate)
     request = SimpleNamespace(method=method, target=target, headers={"Host": "box", **headers})
     request.raw_headers = tuple((n.encode(), v.encode()) for n, v in request.headers.items())
@@ -127,12 +129,15 @@ def test_over_tcp_only_figures_are_told_and_not_to_lured_pages(target, method, h
         ("/metrics", "Bearer fleet_b", 401),
         ("/metrics", "Bearer fleet_a", 200),
         ("/k/fleet_a/metrics", "", 200),
+        ("/metrics", "Bearer fleet_m", 403),
+        ("/readyz", "Bearer fleet_m", 200),
         ("/readyz", "", 200),
         ("/healthz", "", 200),
         ("/v1/status", "Bearer fleet_a", 404),
     ],
 )
 def test_where_keys_are_required_figures_need_one_and_balancers_do_not(target, key, status):
+    """One that is for some models will not do: the figures name them all, and all callers."""
     given = {"Authorization": key} if key else {}
     answer = asyncio.run(asked(watching(Scrapes()), target, keys=True, **given))
     assert answer.status == status

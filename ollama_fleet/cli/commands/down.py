@@ -35,6 +35,7 @@ def command(options: Options, now: bool, timeout: float | None) -> None:
     in_flight = sum(instance["in_flight"] for instance in control.status()["instances"])
     control.down(now=now)
     if in_flight and not now:
-        note(options, f"waiting for {in_flight} requests in flight; --now does not")
+        requests = "1 request" if in_flight == 1 else f"{in_flight} requests"
+        note(options, f"waiting for {requests} in flight; --now does not")
     until_gone(pid, control, timeout)
     emit(options, {"stopped": True, "pid": pid}, lambda: f"the fleet (pid {pid}) has stopped")

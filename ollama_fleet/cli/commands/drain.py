@@ -25,7 +25,9 @@ from ollama_fleet.errors import FleetError
 @click.argument(
     "instances", nargs=-1, required=True, metavar="INSTANCE|GROUP…", shell_complete=place_names
 )
-@click.option("--reason", metavar="TEXT", default="", help="Why, for whoever looks.")
+@click.option(
+    "--reason", metavar="TEXT", default="", help="Why, for whoever looks; 200 characters at most."
+)
 @click.option("--wait", is_flag=True, help="Return when their requests in flight have ended.")
 @click.option("--timeout", type=Duration(), help="As --wait, but give up waiting after this.")
 @click.option("--force", is_flag=True, help="Also the last ones that a request could go to.")

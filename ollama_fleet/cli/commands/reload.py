@@ -23,10 +23,11 @@ def command(options: Options, *, dry_run: bool) -> None:
     """Read fleet.yaml again, and do what is different.
 
     All of it is checked before anything is changed: a file with a mistake is told of as `fleet
-    config check` does, the exit code is 78, and the fleet goes on as it was. Then instances that
-    are no longer there are drained and stopped, those that would start otherwise are restarted one
-    by one, drained, and new ones are started; the rest is not touched. What cannot change while the
-    fleet runs is refused. The file is that of `fleet up`: -c is refused, too. SIGHUP does the same.
+    config check` does, the exit code is 78, and the fleet goes on as it was. Then new instances are
+    started, those that would start otherwise are restarted one by one, drained, and those that are
+    no longer there are drained and stopped, last unless another waits for their place; the rest is
+    not touched. What cannot change while the fleet runs is refused. The file is that of `fleet up`:
+    -c is refused, too. SIGHUP does the same.
     """
     if options.config is not None:
         raise click.UsageError("a fleet reads the file that it was started with; leave -c out")

@@ -49,7 +49,7 @@ class Life:
                 told = self._told(Kind.INSTANCE_FAILED, text, starts=instance.starts)
             case Phase.DRAINING:
                 left = instance.in_flight
-                text = f"takes no new requests; {left} are in flight"
+                text = f"takes no new requests; {_in_flight(left)}"
                 told = self._told(Kind.INSTANCE_DRAINING, text, in_flight=left)
             case Phase.STOPPED:
                 told = self._told(Kind.INSTANCE_STOPPED, "is stopped")
@@ -88,10 +88,14 @@ def of_drain(instance: Instance) -> Iterator[Notice]:
         text = "is given requests again"
         yield Notice(kind=Kind.INSTANCE_UNDRAINED, text=text, instance=name)
     else:
-        text = f"is given no new requests ({instance.drain}); {left} are in flight"
+        text = f"is given no new requests ({instance.drain}); {_in_flight(left)}"
         figures: dict[str, float | str] = {"reason": instance.drain, "in_flight": left}
         yield Notice(kind=Kind.INSTANCE_DRAINED, text=text, instance=name, figures=figures)
 
 
 def _nth(number: int) -> str:
     return _NTH.get(number, f"{number}th")
+
+
+def _in_flight(count: int) -> str:
+    return f"{count} {'is' if count == 1 else 'are'} in flight"

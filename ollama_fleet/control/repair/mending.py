@@ -166,7 +166,9 @@ class Mending:
             return ""  # somebody else has restarted it meanwhile, or left it out
         self._past[instance, Reason.OFFLOAD] = (Taken(Stage.RESTART, self._clock()),)
         if not idle:
-            return f"{instance.in_flight} requests are in flight that take longer than the drain"
+            left = instance.in_flight
+            those = "1 request is" if left == 1 else f"{left} requests are"
+            return f"{those} in flight and would take longer than the drain"
         self._note(instance, Reason.OFFLOAD, Stage.RESTART)
         return "" if await self._steps.restart(instance) else "it did not come up again"
 

@@ -32,6 +32,7 @@ _SHORT: Final = _Words(
     "d", "L", "R", "{busy}", "number: in memory, its requests; L: loading; R: reloading; d: on disk"
 )
 _NAME_WIDTH: Final = 12  # cells of a model's name, at least
+_OUT: Final = "!"  # behind the name of an instance that gets no requests
 
 
 def matrix(scene: Scene, view: View, room: int | None) -> Body:
@@ -41,13 +42,14 @@ def matrix(scene: Scene, view: View, room: int | None) -> Body:
     """
     instances = scene.snapshot.instances
     names = short_names([view.glyphs.clean(i.name) for i in instances])
-    least = sum(max(len("disk"), len(name) + 1) + 1 for name in names) + _NAME_WIDTH
+    titles = [name + _mark(i) for name, i in zip(names, instances, strict=True)]
+    least = sum(max(len("disk"), len(title) + 1) + 1 for title in titles) + _NAME_WIDTH
     words = _LONG if least <= view.width else _SHORT
-    most = max(_NAME_WIDTH, view.width - sum(len(name) + 2 for name in names) - 1)
+    most = max(_NAME_WIDTH, view.width - sum(len(title) + 2 for title in titles) - 1)
     columns = (
         Column("MODEL", most=min(40, most)),
         Column("LOADED", len(names) + 2, right=True),
-        *(Column(name, n + 1, right=True, most=12) for n, name in enumerate(names)),
+        *(_column(name, n, i) for n, (name, i) in enumerate(zip(names, instances, strict=True))),
     )
     sites = [_Site(i, _hot(i), frozenset(i.stored)) for i in instances]
     things = {model: model for model in _models(sites)}
@@ -55,9 +57,21 @@ def matrix(scene: Scene, view: View, room: int | None) -> Body:
     left = None if room is None else room - 2
     body = table(columns, things, lambda m: _row(m, sites, words, view), view, left, empty=empty)
     hidden = len(names) - sum(title in names for title in body.titles) if body.keys else 0
+    legend = (f"{_OUT}: out; " if any(map(_mark, instances)) else "") + words.legend
     more = f"; {hidden} more instances are in a wider terminal" if hidden else ""
-    below = [Text(), Text(words.legend + more, "dim")] if body.keys else []
+    below = [Text(), Text(legend + more, "dim")] if body.keys else []
     return replace(body, lines=[*body.lines, *below])
+
+
+def _column(name: str, n: int, instance: InstanceSnapshot) -> Column:
+    """An instance's; marked where what stands in it is of no use to requests for now."""
+    mark = _mark(instance)
+    style = "bold yellow" if mark else "dim"
+    return Column(name, n + 1, right=True, most=12, mark=mark, style=style)
+
+
+def _mark(instance: InstanceSnapshot) -> str:
+    return "" if instance.in_rotation and not instance.ejected_s else _OUT
 
 
 def detail(scene: Scene, key: str, view: View) -> Sequence[Text]:

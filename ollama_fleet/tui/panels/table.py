@@ -32,7 +32,8 @@ class Row(NamedTuple):
 class Column:
     """A column as wide as its widest cell, up to `most`; one that `grows` takes what is left.
 
-    `rank` says who gives way where there is no room: the highest goes first.
+    `rank` says who gives way where there is no room: the highest goes first. `mark` stands behind
+    the title, in its style.
     """
 
     title: str
@@ -40,6 +41,8 @@ class Column:
     right: bool = False
     most: int = 40
     grows: bool = False
+    mark: str = ""
+    style: str = "dim"
 
 
 T = TypeVar("T")
@@ -123,7 +126,10 @@ def _fitting(
 ) -> Sequence[tuple[int, int]]:
     """Which columns fit, and how wide each is."""
     widths = [
-        min(column.most, max(len(column.title) + 1, *(cell_len(r.cells[n].text) for r in rows)))
+        min(
+            column.most,
+            max(len(column.title + column.mark) + 1, *(cell_len(r.cells[n].text) for r in rows)),
+        )
         if not column.grows
         else len(column.title) + 1
         for n, column in enumerate(columns)
@@ -141,10 +147,11 @@ def _fitting(
 def _head(columns: Sequence[Column], shown: Sequence[tuple[int, int]], view: View) -> Text:
     pieces: list[tuple[str, str]] = []
     for n, width in shown:
-        title = columns[n].title
-        if title == view.sort:
+        column = columns[n]
+        title = column.title + column.mark
+        if column.title == view.sort:
             title += view.glyphs.sorted
-        pieces += _placed(title, "dim", width, right=columns[n].right)
+        pieces += _placed(title, column.style, width, right=column.right)
     return joined(pieces)
 
 
