@@ -8,20 +8,32 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
+from ollama_fleet.cli import fitting
 from ollama_fleet.cli.commands.plan import show
 from ollama_fleet.config import Config
+from ollama_fleet.errors import PlacementError
+from ollama_fleet.fleet.simulating import profile_models
 from ollama_fleet.gpu import Gpu, Inventory, Vendor
 from ollama_fleet.names import canonical
 from ollama_fleet.placement import Models, place
+from ollama_fleet.placement.fits import model_fits
+from ollama_fleet.sim.hardware import SimulatedGpus
+from ollama_fleet.sim.ollama.profile import Model, load
+from ollama_fleet.sim.shapes import shape_of
 
 PAGE = (Path(__file__).parents[2] / "docs" / "choosing-groups.md").read_text()
 CARDS = {"One card": 1, "Two cards": 2, "Four cards": 4, "Eight cards": 8}
-SIZES_BYTES = {
-    "llama3.1:8b": 4_900_000_000,
-    "qwen3:32b": 20_200_000_000,
-    "llama3.3:70b": 42_500_000_000,
-    "nomic-embed-text": 274_000_000,
-}
+KNOWN = [  # as the simulated boxes have them
+    Model("llama3.1:8b", 4_900_000_000, "8.0B", "Q4_K_M", "llama", context_length=131072),
+    Model("qwen3:32b", 20_200_000_000, "32.8B", "Q4_K_M", "qwen3", context_length=40960),
+    Model("llama3.3:70b", 42_500_000_000, "70.6B", "Q4_K_M", "llama", context_length=131072),
+    Model("nomic-embed-text", 274_000_000, "137M", "F16", "nomic-bert", embedding=True),
+]
+SIZES_BYTES = {model.name: model.size_bytes for model in KNOWN}
+MODELS = Models(
+    {canonical(model.name): model.size_bytes for model in KNOWN},
+    {canonical(model.name): shape_of(model) for model in KNOWN},
+)
 GIB = 2**30
 
 
@@ -44,7 +56,7 @@ def planned(cards, config, first_port):
         inventory,
         ports=count(first_port),
         inherited={},
-        models=Models({canonical(model): size for model, size in SIZES_BYTES.items()}),
+        models=MODELS,
     )
     return show(SimpleNamespace(placement=placement, inventory=inventory), wide=False)
 
@@ -59,20 +71,20 @@ def test_a_plan_is_what_the_command_prints(cards, config, plan):
     assert "CPU" not in printed
 
 
-def test_a_model_too_large_for_its_card_is_told_of_as_shown():
-    (said,) = re.findall(r"```text\n(llama3.3:70b needs.*?)```", PAGE, re.DOTALL)
-    config = "groups: [{name: big, gpus: [0], models: ['llama3.3:70b']}, {name: small, gpus: [1]}]"
-    inventory = Inventory(
-        tuple(Gpu(f"GPU-{i}", i, "24 GB card", Vendor.NVIDIA, 24 * GIB) for i in range(2)), ()
-    )
-    placement = place(
-        Config.model_validate(yaml.safe_load(config)),
-        inventory,
-        ports=count(11435),
-        inherited={},
-        models=Models({canonical("llama3.3:70b"): SIZES_BYTES["llama3.3:70b"]}),
-    )
-    assert " ".join(said.split()) in placement.notes
+def test_a_model_too_large_for_its_card_is_refused_as_shown():
+    (said,) = re.findall(r"```text\nfleet: (group `big` cannot.*?)```", PAGE, re.DOTALL)
+    config = "groups: [{name: big, gpus: [0], models: ['llama3.3:70b']}, {name: small, gpus: auto}]"
+    with pytest.raises(PlacementError) as caught:
+        planned(2, config, 11435)
+    assert " ".join(said.split()) == caught.value.told
+
+
+def test_where_a_model_fits_is_what_the_command_prints(tmp_path):
+    (said,) = re.findall(r"--model qwen3:32b\n(.*?)```", PAGE, re.DOTALL)
+    profile = load("2x24GB")
+    inventory = SimulatedGpus(profile, tmp_path).inventory()
+    found = model_fits(Config(), inventory, profile_models(profile), "qwen3:32b")
+    assert fitting.show(found) == said.rstrip("\n")
 
 
 def test_the_sums_of_the_table_are_right():
