@@ -4,6 +4,9 @@ from dataclasses import replace
 
 import pytest
 
+from ollama_fleet.config import Config
+from ollama_fleet.placement import Models, place
+from ollama_fleet.sim.hardware import SimulatedGpus
 from ollama_fleet.sim.ollama.environment import read, visible
 from ollama_fleet.sim.ollama.profile import load
 
@@ -119,3 +122,16 @@ def test_a_bad_scale_or_profile_is_an_error():
         read({"OLLAMA_SIM_TIME_SCALE": "0"})
     with pytest.raises(ValueError, match="no profile"):
         read({"OLLAMA_SIM_PROFILE": "nope"})
+
+
+@pytest.mark.parametrize("name", ["4-mixed", "4xMI300X", "A100-7xMIG", "laptop"])
+def test_the_simulation_shows_an_instance_the_gpus_that_its_environment_names(name, tmp_path):
+    """Cards, slices, of either vendor: those that were planned, in that order, and no other."""
+    profile = load(name)
+    inventory = SimulatedGpus(profile, tmp_path).inventory()
+    plan = place(
+        Config(), inventory, ports=iter(range(11435, 11500)), inherited={}, models=Models()
+    )
+    for spec in plan.instances:
+        nodes, _ = visible(profile.nodes, spec.environment)
+        assert [node.uuid for node in nodes] == [gpu.uuid for gpu in spec.gpus] != []

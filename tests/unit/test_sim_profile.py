@@ -140,8 +140,9 @@ def test_the_first_link_that_names_two_gpus_is_theirs(tmp_path):
         (("vendor: intel",), "[]", "'intel' is none of nvidia, amd"),
         (("kind: huge",), "[]", "'huge' is none of"),
         ((), "[{gpus: [0], kind: rope}]", "'rope' is none of nvlink"),
-        ((), "[{gpus: [0, 1], kind: node}]", "links names GPU 1, but there are 1"),
+        ((), "[{gpus: [0, 1], kind: node}]", "links names GPU 1, but there are"),
         (("cpus: a-b",), "[]", "invalid literal"),
+        (("index: 7",), "[{gpus: [0], kind: node}]", "links names GPU 0"),
     ],
 )
 def test_a_box_that_cannot_be_is_refused(tmp_path, gpu, links, reason):

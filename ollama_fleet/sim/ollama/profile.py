@@ -24,8 +24,9 @@ LINKS = ("nvlink", "xgmi", "switch", "bridge", "node", "socket")
 class Node:
     """One simulated GPU. `slots` is what OLLAMA_NUM_PARALLEL defaults to on it.
 
-    `vendor` and `kind` are nvidia or amd, and discrete, integrated, slice or virtual; `parent` is
-    the number of the card that a slice belongs to; `cpus` are the nearest.
+    `index` is its place in the profile unless that says otherwise, as slices are numbered after
+    their cards. `vendor` and `kind` are nvidia or amd, and discrete, integrated, slice or virtual;
+    `parent` is the number of the card that a slice belongs to; `cpus` are the nearest.
     """
 
     index: int
@@ -158,10 +159,12 @@ def _profile(document: Any, stem: str) -> Profile:
         outputs=Outputs(**document.get("outputs", {})),
         links=tuple(map(_wiring, document.get("links", ()))),
     )
-    count = len(profile.nodes)
+    numbers = [node.index for node in profile.nodes]
+    if len(set(numbers)) < len(numbers):
+        raise ValueError("two GPUs have the same index")
     for number in (number for wiring in profile.links for number in wiring.gpus):
-        if not 0 <= number < count:
-            raise ValueError(f"links names GPU {number}, but there are {count}")
+        if number not in numbers:
+            raise ValueError(f"links names GPU {number}, but there are {numbers}")
     for name in profile.installed:
         if profile.model(name) is None:
             raise ValueError(f"installed names {name!r}, which is not among models")
@@ -173,7 +176,7 @@ def _node(index: int, entry: Mapping[str, Any]) -> Node:
     if slots < 1:
         raise ValueError(f"node {index} has {slots} slots")
     return Node(
-        index=index,
+        index=int(gpu.get("index", index)),
         gpu_name=str(gpu["name"]),
         memory_bytes=parse_size(gpu["memory"]),
         slots=slots,
