@@ -18,6 +18,7 @@ from ollama_fleet.errors import PlacementError
 from ollama_fleet.fleet.prepare import prepare
 
 PLANS = Path(__file__).parent / "box_plans"
+PAGE = Path(__file__).parents[2] / "docs" / "choosing-groups.md"
 BOXES = {"8xH100", "2x24-8", "A100-7xMIG", "4xMI300X", "laptop"}
 FILES = sorted(PLANS.glob("*.yaml"))
 
@@ -56,6 +57,21 @@ def test_a_box_has_the_plan_that_is_written_down(path, tmp_path):
 def test_every_box_has_a_plan_with_all_three_models_and_no_plan_is_left_over():
     assert {box_of(path) for path in FILES if path.stem.endswith("-three")} == BOXES
     assert {path.stem for path in PLANS.glob("*.txt")} == {path.stem for path in FILES}
+
+
+def test_the_manual_shows_these_plans():
+    """Whole, or up to an ellipsis; and each fleet.yaml as it is here."""
+    known = {(path.read_text().partition("\n")[2], box_of(path)): path for path in FILES}
+    shown = set()
+    fences = PAGE.read_text().split("```")
+    for config, _, printed in zip(fences, fences[1:], fences[2:], strict=False):
+        if match := re.match(r"console\n\$ fleet plan --simulate (\S+)\n", printed):
+            shown.add(match[1])
+            path = known[config.removeprefix("yaml\n"), match[1]]
+            plan, ellipsis, _ = printed[match.end() :].partition("…\n")
+            written = path.with_suffix(".txt").read_text()
+            assert written.startswith(plan) if ellipsis else written == plan
+    assert shown == BOXES
 
 
 def test_programs_are_told_the_whole_topology(tmp_path):
