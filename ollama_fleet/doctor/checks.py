@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from ollama_fleet.doctor import access, machine, nvidia, privacy, rocm, software
+from ollama_fleet.doctor import access, footprints, machine, nvidia, privacy, rocm, software
 from ollama_fleet.doctor.check import Check
 from ollama_fleet.doctor.facts import Facts
 
@@ -16,6 +16,7 @@ _JUDGEMENTS: Final[tuple[Callable[[Facts], Iterator[Check]], ...]] = (
     rocm.rocm,
     nvidia.slices,
     machine.placement,
+    lambda facts: footprints.memory(facts.footprints),
     machine.stores,
     machine.ports,
     machine.services,

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from ollama_fleet.control.orphans import RunRecord
 from ollama_fleet.control.ports import Listener
 from ollama_fleet.control.service import Service
+from ollama_fleet.doctor.footprints import Footprint
 from ollama_fleet.gpu import Inventory
 
 
@@ -128,7 +129,8 @@ class Facts:
 
     `runs_own` is whether fleet.yaml asks for instances of our own; `externals` maps the names of
     the others to their versions, empty if they do not answer. `nvidia_cards` are those on the PCI
-    bus, whatever the driver says. `misplaced` is why the groups do not fit the GPUs. `running` are
+    bus, whatever the driver says. `misplaced` is why the groups do not fit the GPUs,
+    `footprints` what models were measured to take of memory. `running` are
     instances that a run record says are alive, `fleet_pid` is the fleet that runs now, 0 if none
     does. `clients_wanted` may be connected under full load, of a fleet with so many `instances`,
     with TLS where `tls` says so.
@@ -148,6 +150,7 @@ class Facts:
     nvidia_cards: int = 0
     misplaced: str = ""
     misplaced_hint: str = ""
+    footprints: tuple[Footprint, ...] = ()
     placement_notes: tuple[str, ...] = ()
     running: tuple[RunRecord, ...] = ()
     clients_wanted: int = 0

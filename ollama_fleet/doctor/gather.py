@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 import yaml
 
 from ollama_fleet.config import Config
+from ollama_fleet.control.measuring import read_measured
 from ollama_fleet.control.orphans import Action, RunRecord, decide, parse_record
 from ollama_fleet.control.ports import find_listener
 from ollama_fleet.control.processes import boot_id, find_process, living_members
@@ -38,10 +39,11 @@ from ollama_fleet.doctor.facts import (
     ProgramFacts,
     StoreFacts,
 )
+from ollama_fleet.doctor.footprints import footprints
 from ollama_fleet.doctor.privacy import open_to_others
 from ollama_fleet.errors import PlacementError
 from ollama_fleet.gpu import Inventory
-from ollama_fleet.placement import InstanceSpec, Placement, place
+from ollama_fleet.placement import InstanceSpec, Models, Placement, place
 
 _NVIDIA: Final = "0x10de"
 _DISPLAY_CLASS: Final = "0x03"  # VGA and 3D controllers
@@ -79,7 +81,9 @@ async def gather(
         asyncio.to_thread(find_services, ours=ours, timeout_s=timeout_s),
         asyncio.to_thread(_externals, config, timeout_s),
     )
-    placement, error = _placed(config, inventory, environ)
+    seen = read_measured(runs.parent / "learned.json")
+    models = weighed(config.stores, wanted_models(config), seen)
+    placement, error = _placed(config, inventory, environ, models)
     own = [spec for spec in placement.instances if not spec.external]
     return Facts(
         binary=binary,
@@ -102,6 +106,7 @@ async def gather(
         tls=config.tls.cert is not None,
         fleet_pid=fleet_pid,
         open_to_others=tuple(open_to_others(config, runs.parent)),
+        footprints=tuple(footprints(models)),
         keys=keys,
         certificate=certificate_facts(config, time.time()),
         rocm=rocm_of(binary.path),
@@ -112,11 +117,10 @@ async def gather(
 
 
 def _placed(
-    config: Config, inventory: Inventory, environ: Mapping[str, str]
+    config: Config, inventory: Inventory, environ: Mapping[str, str], models: Models
 ) -> tuple[Placement, PlacementError | None]:
     """What `fleet up` would place; ports it would look for are numbered from 1."""
     first = 1 if config.instance_ports == "auto" else config.instance_ports
-    models = weighed(config.stores, wanted_models(config))
     try:
         placement = place(config, inventory, ports=count(first), inherited=environ, models=models)
     except PlacementError as error:

@@ -62,13 +62,13 @@ def worst(
         (off, seen)
         for seen in measured
         if bool(seen.gpus) == bool(use.gpus)
-        and (off := ratio(seen, need(shape, _like(seen, use)))) is not None
+        and (off := ratio(seen, need(shape, settings_of(seen, use)))) is not None
     ]
     return None if not found else (max(found)[1], max(found)[0])
 
 
-def _like(seen: Measured, use: Use) -> Use:
-    """The settings with which it was measured."""
+def settings_of(seen: Measured, use: Use) -> Use:
+    """The settings with which it was measured, and for what is not kept of them those of `use`."""
     return replace(
         use,
         context_length=seen.context_length,

@@ -6,10 +6,15 @@ from types import SimpleNamespace
 import pytest
 
 from ollama_fleet.control.measuring import measured, read_measured
+from ollama_fleet.doctor.footprints import footprints, memory
 from ollama_fleet.estimate import Estimates
 from ollama_fleet.gpu import Gpu, Vendor
+from ollama_fleet.placement import Models
+from ollama_fleet.sim.ollama.profile import Model
+from ollama_fleet.sim.shapes import shape_of
 from ollama_fleet.state import ResidentModel
-from ollama_fleet.vram.measured import Measured
+from ollama_fleet.vram import Use, need
+from ollama_fleet.vram.measured import Measured, comparable_bytes
 
 CARD = Gpu("GPU-0", 0, "card", Vendor.NVIDIA, 24 * 2**30)
 GIB = 2**30
@@ -75,3 +80,23 @@ def test_figures_do_not_grow_without_end():
     kept = footprints.saved()
     assert len(kept) < 5000
     assert kept[-1].context_length == 5000
+
+
+def test_the_doctor_names_models_that_take_what_was_not_computed_for_them():
+    """A seventh more or less is let pass; of several figures the worst is told."""
+    shape = shape_of(Model("m", 5 * GIB, "8B", "Q4_K_M", "llama", context_length=131072))
+    expected = comparable_bytes(need(shape, Use(8192, 4)))
+    figures = [
+        Measured("d", 8192, 4, "f16", 1, f"gpu-{at}", round(ratio * expected))
+        for at, ratio in enumerate((1.1, 1.3, 0.9))
+    ]
+
+    def told(*seen):
+        known = Models(shapes={"m": shape}, measured={"m": seen})
+        return [check.detail for check in memory(tuple(footprints(known)))]
+
+    assert told(figures[0], figures[2]) == []
+    (line,) = told(*figures)
+    assert "gpu-1" in line
+    assert "30% more" in line
+    assert "20% less" in told(figures[0]._replace(size_bytes=round(0.8 * expected)))[0]
