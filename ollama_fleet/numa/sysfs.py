@@ -56,7 +56,7 @@ def _sharing(folder: Path, online: set[int], name: str) -> Iterator[tuple[int, .
     left = set(online)
     while left:
         first = min(left)
-        together = left & {first, *_list(folder / f"cpu{first}" / "topology" / name)}
+        together = {first, *_list(folder / f"cpu{first}" / "topology" / name)}
         left -= together
         yield tuple(sorted(together))
 
