@@ -148,6 +148,32 @@ def test_partitions_with_ids_of_their_own_are_shown_by_them(tmp_path):
     assert {gpu.parent_uuid for gpu in found.gpus} == {"GPU-99aabbccddeeff00"}
 
 
+def test_partitions_whose_number_stands_above_their_place_are_those_of_one_card_too(tmp_path):
+    """Newer kernels have it in the highest bits of the location, not in those of the function."""
+    files = trees.partitioned()
+    for part in range(8):
+        path = f"sys/class/kfd/kfd/topology/nodes/{1 + part}/properties"
+        told = f"location_id {0x500 | part}\n"
+        assert told in files[path]
+        files[path] = files[path].replace(told, f"location_id {0x500 | part << 28}\n")
+        files.pop(f"sys/class/drm/renderD{128 + part}/device")
+    gpus = listed(tmp_path, files).gpus
+    assert {gpu.pci_bus_id for gpu in gpus} == {"0000:05:00.0"}
+    assert len(gpus) == 8
+
+
+def test_cards_of_one_slot_are_told_apart_by_their_functions(tmp_path):
+    """As virtual functions have them; also where the render node leads nowhere."""
+    cards = [
+        replace(XTX, unique_id=n, address=f"0000:03:02.{n}", minor=127 + n) for n in range(1, 4)
+    ]
+    files = box(cards)
+    for card in cards:
+        files.pop(f"sys/class/drm/renderD{card.minor}/device")
+    gpus = listed(tmp_path, files).gpus
+    assert [gpu.pci_bus_id for gpu in gpus] == [card.address for card in cards]
+
+
 def test_a_card_without_unique_id_goes_by_its_place_on_the_bus_and_its_number_in_rocm(tmp_path):
     xtx, rx580 = listed(tmp_path, trees.without_unique_id()).gpus
     assert (xtx.uuid, xtx.visible_as) == ("GPU-0000000000001234", "")
@@ -360,7 +386,7 @@ def test_errors_that_a_card_could_not_correct_are_faults_from_the_first_reading_
     [
         (trees.metrics(0), False),
         (trees.metrics(1 << 34), True),
-        (trees.metrics(0xFF), False),  # for power and current only
+        (trees.metrics(0xFFFF_FFFF), False),  # for power and current only
         (trees.metrics((1 << 64) - 1), None),
         (trees.metrics(1 << 34, version=(1, 2)), None),
         (trees.metrics(1 << 34)[:100], None),
