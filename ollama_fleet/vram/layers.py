@@ -34,6 +34,7 @@ class Layer:
         kv_heads: heads whose keys and values are kept; 0 where none are.
         key_length: elements of a key of one head, as kept.
         value_length: likewise of a value.
+        latent: lengths of a key and a value before they are compressed (MLA); (0, 0) without.
         window_tokens: how far back it looks; 0 for the whole context.
         hidden: elements inside its feed-forward part.
         parts: names of its tensors, `blk.N.` and `.weight` left out.
@@ -47,6 +48,7 @@ class Layer:
     kv_heads: int
     key_length: int
     value_length: int
+    latent: tuple[int, int] = (0, 0)
     window_tokens: int = 0
     hidden: int = 0
     parts: frozenset[str] = frozenset()
@@ -95,6 +97,10 @@ def layers_of(
     hidden = metadata.per_layer("feed_forward_length", count, 0)
     windows = _windows(metadata, count)
     recurrent = _recurrent(metadata, kv_heads, hidden)
+    latent = (
+        metadata.number("attention.key_length_mla", 0),
+        metadata.number("attention.value_length_mla", 0),
+    )
     own = count - metadata.number("attention.shared_kv_layers", 0)
     return tuple(
         Layer(
@@ -103,6 +109,7 @@ def layers_of(
             kv_heads=0 if recurrent[i] or i >= own else kv_heads[i],
             key_length=_length(metadata, "key", heads, windowed=windows[i] > 0),
             value_length=_length(metadata, "value", heads, windowed=windows[i] > 0),
+            latent=latent,
             window_tokens=windows[i],
             hidden=hidden[i],
             parts=parts[i],

@@ -35,7 +35,12 @@ MEASURED = [
     ("gemma3", Use(2048, 4, "f16", AUTO), 909.7, 43.5, 59.8),
     ("gptoss", Use(2048, 1, "f16", AUTO), 618.3, 24, 90.8),
     ("gptoss", Use(32768, 1, "f16", AUTO), 618.3, 219, 131.2),
+    ("gemma3-vision", Use(8192, 1, "f16", AUTO), 861, 13, 123.8),
+    ("phi3", Use(8192, 4, "f16", OFF), 467.5, 1536, 552.02),
+    ("deepseek2", Use(4096, 1, "f16", AUTO), 569.4, 42.5, 190.05),
+    ("deepseek2", Use(4096, 2, "f16", AUTO), 569.4, 85, 318.05),
     ("bert", Use(2048, 1, "f16", AUTO), 171.4, 0, 19.5),
+    ("nomic", Use(8192, 1, "f16", AUTO), 197.5, 0, 234),
 ]
 
 
@@ -118,6 +123,14 @@ def test_an_old_llama_runner_quantises_its_cache_only_where_flash_attention_is_o
 def test_an_embedder_has_one_slot_and_no_cache():
     found = need(SHAPES["bert"], Use(512, 4))
     assert (found.use.num_parallel, found.cache_bytes) == (1, 0)
+
+
+def test_a_recurrent_layer_keeps_one_state_for_each_slot_however_long_the_context_is():
+    """As a real Ollama 0.20.0 tells: 1.78 MiB for one sequence of this model, 3.56 for two."""
+    shape = SHAPES["mamba"]
+    one, two = (need(shape, Use(4096, slots)).cache_bytes for slots in (1, 2))
+    assert (round(one / MIB, 2), round(two / MIB, 2)) == (1.78, 3.56)
+    assert need(shape, Use(200_000, 1)).cache_bytes == one
 
 
 def test_only_windowed_layers_forget():

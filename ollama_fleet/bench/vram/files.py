@@ -39,7 +39,10 @@ Value = Plain | Sequence[Plain]
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model to be written: metadata without its architecture's prefix, and tensors by name."""
+    """A model to be written: metadata without its architecture's prefix, and tensors by name.
+
+    `splits` names how a byte-level vocabulary cuts text into words, `tokenizer.ggml.pre`.
+    """
 
     name: str
     architecture: str
@@ -47,6 +50,7 @@ class Model:
     tensors: Mapping[str, tuple[int, tuple[int, ...]]]
     tokens: Sequence[str]
     merges: Sequence[str] = ()
+    splits: str = "qwen2"
 
 
 def store(folder: Path, models: Sequence[Model]) -> None:
@@ -109,7 +113,7 @@ def _metadata(model: Model) -> dict[str, Value]:
     else:
         scores = [-float(number) for number in range(len(model.tokens))]
         pairs |= {"tokenizer.ggml.model": "llama", "tokenizer.ggml.scores": scores}
-    return {**pairs, "tokenizer.ggml.pre": "qwen2" if model.merges else "default"}
+    return {**pairs, "tokenizer.ggml.pre": model.splits if model.merges else "default"}
 
 
 def _kinds(model: Model) -> Sequence[int]:

@@ -62,6 +62,9 @@ class Attention:
         keys, values = layer.kv_heads * layer.key_length, layer.kv_heads * layer.value_length
         if "attn_qkv" in layer.parts:
             return self._out(layer, self._gathered(layer, self._fused(layer, normed)))
+        if "attn_k_b" in layer.parts:
+            gathered = self._gathered(layer, self._latent(layer, normed))
+            return self._out(layer, self._spread(layer, gathered))
         queries = self._projected(layer, "q", layer.heads * layer.key_length, normed)
         if layer.kv_heads:
             first, second = ("k", "v") if self._keys_first else ("v", "k")
@@ -92,6 +95,27 @@ class Attention:
         tape.store(tape.new(each * keys, made, self._positions), *indexes)
         tape.store(made, *indexes)
         return turned
+
+    def _latent(self, layer: Layer, normed: int) -> int:
+        """Queries, where keys and values are one compressed head: they are taken into its space."""
+        tape, each = self._tape, ELEMENT_BYTES * self._settings.batch
+        turned = layer.key_length - layer.value_length
+        raw = tape.new(each * layer.heads * layer.latent[0], normed)
+        position = tape.new(each * layer.heads * turned, raw, self._positions)
+        content = tape.new(each * layer.heads * layer.value_length, raw)
+        queries = tape.new(each * layer.heads * layer.key_length, position, content)
+        both = tape.new(each * layer.key_length, normed)
+        position = tape.new(each * turned, both, self._positions)
+        values = tape.over(tape.new(each * layer.value_length, both))
+        indexes = self._indexes.get(layer.window_tokens > 0, ())
+        tape.store(tape.new(each * layer.key_length, position, values), *indexes)
+        tape.store(values, *indexes)
+        return queries
+
+    def _spread(self, layer: Layer, gathered: int) -> int:
+        """What was gathered from the compressed head, head by head again."""
+        size = ELEMENT_BYTES * self._settings.batch * layer.heads * layer.latent[1]
+        return self._tape.new(size, self._tape.new(size, gathered))
 
     @property
     def _keys_first(self) -> bool:
