@@ -5,9 +5,11 @@ of every GPU of the group: users of desktops report from a few hundred MiB to 2 
 nvidia-smi in NVIDIA/egl-wayland#126), most of it the browser's.
 
 Ollama reckons with memory that is free, so what the desktop holds when a model is loaded is gone
-already, and it is told to spare half a GiB more, for what the desktop may come to hold. It is told
-twice: up to 0.24 OLLAMA_GPU_OVERHEAD counts; from 0.30 on llama.cpp places the layers, which
-does not know that variable, and keeps LLAMA_ARG_FIT_TARGET MiB free, 1024 of its own accord.
+already, and up to 0.24 it is told to spare half a GiB more, for what the desktop may come to hold.
+From 0.30 on llama.cpp places the layers. It does not know OLLAMA_GPU_OVERHEAD, and leaves 1 GiB
+free of its own accord, which is enough for that; LLAMA_ARG_FIT_TARGET would change that margin, but
+where it is set Ollama adds no room for a model's projector any more (extraEnvsForStart in its
+llm/llama_server.go). So only who sets `gpu_overhead` has it set, to that much more than 1 GiB.
 """
 
 from collections.abc import Sequence
@@ -41,12 +43,14 @@ def overhead_bytes(settings: "Settings", gpus: Sequence[Gpu]) -> int:
 
 
 def variables(settings: "Settings", gpus: Sequence[Gpu]) -> dict[str, str]:
-    """How it is told, for servers of all versions; none where nothing is to be spared."""
+    """How it is told; none where nothing is to be spared."""
     overhead = overhead_bytes(settings, gpus)
     if not overhead:
         return {}
-    margin = -(-(_OWN_MARGIN_BYTES + overhead) // 2**20)
-    return {"OLLAMA_GPU_OVERHEAD": str(overhead), "LLAMA_ARG_FIT_TARGET": str(margin)}
+    told = {"OLLAMA_GPU_OVERHEAD": str(overhead)}
+    if settings.gpu_overhead_bytes:
+        told["LLAMA_ARG_FIT_TARGET"] = str(-(-(_OWN_MARGIN_BYTES + overhead) // 2**20))
+    return told
 
 
 def why(settings: "Settings", gpus: Sequence[Gpu]) -> tuple[str, ...]:
