@@ -109,7 +109,7 @@ class _Bytes:
         self.at += count
 
     def number(self, letter: str) -> Generator[None, None, Number]:
-        form = struct.Struct(self.order + letter)
+        form = _struct(self.order + letter)
         read = yield from self.take(form.size)
         value: Number = form.unpack(read)[0]
         return value
@@ -212,6 +212,9 @@ def _skip_few(buffer: bytes, at: int, count: int, length: struct.Struct) -> tupl
             return at, passed
         at = text + size
     return at, count
+
+
+_struct = lru_cache(64)(struct.Struct)
 
 
 @lru_cache(4)

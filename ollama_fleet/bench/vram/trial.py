@@ -99,7 +99,7 @@ async def trial(ollama: Program, home: Path, store: Path, use: Use) -> AsyncIter
         "OLLAMA_VULKAN": "0",
     }
     async with (
-        aiohttp.ClientSession() as session,
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as session,
         served(session, replace(ollama, environ=environ), home, store) as server,
     ):
         async with session.get(f"{server.url}/api/version") as answer:
