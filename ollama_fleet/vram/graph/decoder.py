@@ -10,6 +10,8 @@ from ollama_fleet.vram.graph.tape import Tape
 from ollama_fleet.vram.layers import Layer
 
 _ATTENDS: Final = frozenset({"attn_q", "attn_qkv", "attn_q_b"})
+_LAST_NORM: Final = "post_ffw_norm"
+_TURNED: Final = frozenset({"phi3"})  # what came before is written over, not what was made of it
 _SEEN: Final = 24  # layers after which nothing new comes: twice the longest period of any model
 
 
@@ -57,7 +59,7 @@ class _Pass:
         if layer.parts & {"ffn_up", "ffn_gate_inp"}:
             shape = self._settings.shape
             made = feed_forward(tape, shape, layer, self._tokens, self._normed())
-            self._add(layer, made, "post_ffw_norm")
+            self._add(layer, made, _LAST_NORM)
 
     def logits(self) -> None:
         """The last norm, and one score for each word that could follow."""
@@ -74,7 +76,8 @@ class _Pass:
     def _add(self, layer: Layer, made: int, norm: str) -> None:
         if norm in layer.parts:
             made = self.tape.over(self.tape.over(made))
-        self._at = self.tape.over(made, self._at)
+        turned = norm == _LAST_NORM and self._settings.shape.architecture in _TURNED
+        self._at = self.tape.over(*((self._at, made) if turned else (made, self._at)))
 
     def _recur(self, layer: Layer) -> None:
         """A recurrent layer, roughly: what enters it, the same convolved, scanned and gated."""
