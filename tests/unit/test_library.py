@@ -363,6 +363,7 @@ def test_downloads_at_once_do_not_count_on_the_same_room():
             offer=no_offer,
             disk_of=disk_of,
             model_of=not_there,
+            trust=nothing_left,  # which is looked for on threads, that a test's turns do not await
         )
         one, other = (asyncio.create_task(collect(lib.pull(n), [])) for n in registries)
         await settle()
