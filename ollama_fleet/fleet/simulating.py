@@ -58,19 +58,15 @@ def simulated(
         "groups": tuple(_with_store(group, stores[1]) for group in config.groups),
     }
     if loaded.path is None:
-        changes["groups"] = tuple(_group_per_gpu(profile.nodes))
+        changes["groups"] = tuple(_group_per_gpu(profile.cards))
     hardware = directories.simulation / "gpus"
     return config.model_copy(update=changes), (SimulatedGpus(profile, hardware),)
 
 
 def _group_per_gpu(nodes: Sequence[Node]) -> Iterator[GroupConfig]:
-    """Each with its own slots; the instances are called as those of a real box without a file.
-
-    Nor is one here for an integrated or virtual GPU beside others.
-    """
-    chosen = [node for node in nodes if node.kind in {"discrete", "slice"}] or nodes
-    for node in chosen:
-        name = "gpu" if len(chosen) == 1 else f"gpu-{node.index}"
+    """Each with its own slots; the instances are called as those of a real box without a file."""
+    for node in nodes:
+        name = "gpu" if len(nodes) == 1 else f"gpu-{node.index}"
         yield GroupConfig(name=name, gpus=(node.index,), num_parallel=node.slots)
 
 

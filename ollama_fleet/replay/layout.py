@@ -86,7 +86,7 @@ class Layout:
 def of_profile(profile: Profile, *, keep_alive_s: float = FOREVER_S) -> Layout:
     """A layout of one instance for each GPU of a simulated box."""
     models = tuple(model for model in profile.models if not model.embedding)
-    hosts = tuple(host_of(node, profile.cpu, keep_alive_s=keep_alive_s) for node in profile.nodes)
+    hosts = tuple(host_of(node, profile.cpu, keep_alive_s=keep_alive_s) for node in profile.cards)
     return Layout(profile.name, hosts, models)
 
 

@@ -59,6 +59,18 @@ def test_every_box_has_a_plan_with_all_three_models_and_no_plan_is_left_over():
     assert {path.stem for path in PLANS.glob("*.txt")} == {path.stem for path in FILES}
 
 
+def test_without_a_file_an_integrated_gpu_stays_idle_on_a_simulated_box_too(tmp_path):
+    environ = {"HOME": str(tmp_path), "FLEET_STATE_DIR": str(tmp_path / "state")}
+    loaded = load(None, environ=environ, cwd=tmp_path, overrides={})
+    directories = Directories.find(environ)
+    directories.create()
+    placement = prepare(
+        loaded, directories=directories, environ=environ, simulate="laptop"
+    ).placement
+    assert [[gpu.index for gpu in spec.gpus] for spec in placement.instances] == [[0]]
+    assert any("is integrated" in note and "idle" in note for note in placement.notes)
+
+
 def test_the_manual_shows_these_plans():
     """Whole, or up to an ellipsis; and each fleet.yaml as it is here."""
     known = {(path.read_text().partition("\n")[2], box_of(path)): path for path in FILES}

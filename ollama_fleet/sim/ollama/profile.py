@@ -111,6 +111,11 @@ class Profile:
     outputs: Outputs
     links: tuple[Wiring, ...] = ()
 
+    @property
+    def cards(self) -> tuple[Node, ...]:
+        """The GPUs that a fleet takes by itself: no integrated or virtual one beside others."""
+        return tuple(n for n in self.nodes if n.kind in {"discrete", "slice"}) or self.nodes
+
     def link(self, one: int, other: int) -> Wiring | None:
         """How two GPUs are connected: the first of `links` that names both says so."""
         return next((w for w in self.links if {one, other} <= set(w.gpus)), None)
