@@ -16,13 +16,21 @@ _BESIDE_BYTES: Final = 2**20  # templates and licences that a manifest names bes
 def measure(state: State, estimates: Estimates) -> None:
     """Keep `estimates.footprints` up to date while the fleet runs."""
 
-    def looked(instance: Instance, _before: Sequence[ResidentModel]) -> None:
+    def look(instance: Instance) -> None:
         for model in instance.rows:
             seen = measured(instance, model)
             if seen is not None:
                 estimates.footprints.learn(seen)
 
-    state.on_memory.append(looked)
+    def remembered(instance: Instance, _before: Sequence[ResidentModel]) -> None:
+        look(instance)
+
+    def changed() -> None:  # its store may be known only now
+        for instance in state.instances.values():
+            look(instance)
+
+    state.on_memory.append(remembered)
+    state.on_change.append(changed)
 
 
 def measured(instance: Instance, model: ResidentModel) -> Measured | None:
