@@ -69,7 +69,7 @@ class FleetProcess:
             text=True,
         )
 
-    def run(self, *arguments: str, check=True, timeout=60) -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: str, check=True, timeout=120) -> subprocess.CompletedProcess[str]:
         """Run a `fleet` command to its end."""
         done = subprocess.run(
             [sys.executable, "-m", "ollama_fleet", *arguments],

@@ -40,7 +40,7 @@ installed: []
 outputs: { median_tokens: 20, sigma: 0.5, max_tokens: 100 }
 """
 FLEET = (sys.executable, "-m", "ollama_fleet")
-WAIT_S = 60.0
+WAIT_S = 90.0
 
 
 @dataclass(frozen=True)
