@@ -13,7 +13,7 @@ from ollama_fleet.names import ModelName
 from ollama_fleet.ollama.registry import Registries, new_session
 from ollama_fleet.vram import shape_of
 
-MADE = {name: MODELS[name]() for name in ("qwen3", "bert")}  # a head of 3 MB, and a small one
+MADE = {name: MODELS[name]() for name in ("gemma2", "bert")}  # a head of more than 1 MB, and a small one
 
 
 @pytest.fixture(scope="module")
@@ -55,14 +55,14 @@ def test_the_shape_is_that_of_the_file_whoever_sends_it(shelf, name, redirect):
 
 def test_no_more_than_the_head_is_asked_for(shelf):
     before = shelf.blob_bytes()
-    model, shape = ask(shelf.name("library/qwen3"))
+    model, shape = ask(shelf.name("library/gemma2"))
     assert shelf.blob_bytes() - before < 8 * 2**20 < shape.file_bytes
     (weights,) = [layer for layer in model.layers if layer.kind == "model"]
     assert weights.size_bytes > 200 * 2**20
 
 
 def test_projectors_and_adapters_are_weighed_too(shelf):
-    manifest = json.loads(call_manifest(shelf, "qwen3"))
+    manifest = json.loads(call_manifest(shelf, "gemma2"))
     beside = json.loads(call_manifest(shelf, "bert"))["layers"][0]
     for kind in ("projector", "adapter"):
         layer = {**beside, "mediaType": f"application/vnd.ollama.image.{kind}"}
@@ -91,8 +91,8 @@ def call_manifest(shelf, model):
 def test_what_goes_wrong_is_named_with_the_registry_and_the_model(shelf, fault, reason):
     shelf.fail(fault)
     with pytest.raises(OllamaError, match=reason) as error:
-        ask(shelf.name("library/qwen3"))
-    assert shelf.host in error.value.reason or "qwen3" in error.value.reason
+        ask(shelf.name("library/gemma2"))
+    assert shelf.host in error.value.reason or "gemma2" in error.value.reason
 
 
 def test_a_registry_that_is_silent_is_waited_for_no_longer_than_was_said(shelf):
@@ -113,12 +113,12 @@ def test_a_model_that_is_not_there_is_said_not_to_be(shelf):
 def test_who_has_to_sign_in_is_told_to_pull(shelf):
     shelf.set(auth=True)
     with pytest.raises(OllamaError, match="once it is pulled"):
-        ask(shelf.name("library/qwen3"))
+        ask(shelf.name("library/gemma2"))
 
 
 def test_plain_http_is_for_those_who_allow_it(shelf):
     with pytest.raises(OllamaError, match="without TLS"):
-        ask(shelf.name("library/qwen3"), insecure=False)
+        ask(shelf.name("library/gemma2"), insecure=False)
 
 
 @pytest.mark.parametrize(
