@@ -129,7 +129,8 @@ class _Book:
     def look_for_crowds(self) -> None:
         """See where models that are loaded together at start leave no room for one another."""
         for seat in self._seats:
-            claims = [self._claim(seat, model) for model in self.preload[seat.name].values()]
+            models = sorted(self.preload[seat.name].values())  # in whatever order the file has them
+            claims = [self._claim(seat, model) for model in models]
             if len(claims) > 1 and max(each.total_bytes for each in claims) <= seat.room_bytes:
                 self._crowd(Misfit(seat, tuple(claims)))
 
