@@ -2,11 +2,11 @@
 
 import http.client
 import json
-import pwd
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from importlib import import_module
 from itertools import pairwise
 from pathlib import Path, PurePath
 from typing import Final
@@ -18,6 +18,7 @@ _DEFAULT_HOST: Final = "127.0.0.1"
 _DEFAULT_PORT: Final = 11434
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _MAX_ANSWER_BYTES: Final = 4096
+_BY_HAND: Final = "start it again as it was started: ollama serve"
 _CONTAINER: Final = re.compile(r"(?:^|[/-])([0-9a-f]{64})(?:\.scope)?$")
 
 
@@ -26,8 +27,8 @@ class Service:
     """A server that someone else started. What could not be found out is empty.
 
     `host` is where it listens, `managed_by` the systemd unit or container that would start it
-    again, `stop` the command that ends it for good. Unless `seen`, address and store are only what
-    they would be by default.
+    again, `stop` the command that ends it for good, `begin` how that is undone. Unless `seen`,
+    address and store are only what they would be by default.
     """
 
     pid: int
@@ -39,6 +40,7 @@ class Service:
     stop: str = ""
     version: str = ""
     seen: bool = True
+    begin: str = _BY_HAND
 
     @property
     def where(self) -> str:
@@ -69,13 +71,15 @@ class ServerProcess:
 
 
 def find_services(*, ours: Collection[int] = (), timeout_s: float = 1.0) -> tuple[Service, ...]:
-    """Every server but those of the processes `ours` and of their descendants, by port.
+    """Every server but those of fleets, and of the processes `ours` and their descendants, by port.
+
+    The one at Ollama's own port comes first: it is the one that a fleet is in the way of.
 
     Blocks for up to `timeout_s` seconds for each that does not tell its version. Never raises.
     """
     found = [describe(process) for process in _servers(ours)]
     asked = [replace(s, version=ask_version(s.base_url, timeout_s)) for s in found]
-    return tuple(sorted(asked, key=lambda service: (service.port, service.pid)))
+    return tuple(sorted(asked, key=lambda s: (s.port != _DEFAULT_PORT, s.port, s.pid)))
 
 
 def is_server(argv: Sequence[str]) -> bool:
@@ -86,11 +90,18 @@ def is_server(argv: Sequence[str]) -> bool:
     )
 
 
+def is_fleet(argv: Sequence[str]) -> bool:
+    """Whether a command line is `fleet up`: what that has started it looks after itself."""
+    words = argv[:5]
+    named = any(PurePath(word).name in {"fleet", "ollama_fleet"} for word in words)
+    return named and "up" in words
+
+
 def describe(process: ServerProcess) -> Service:
     """What a server is, from what may be seen of it and else from how Ollama is installed."""
     environment = process.environment or {}
     host, port = min(process.listening, default=listen_address(environment.get("OLLAMA_HOST", "")))
-    managed_by, stop = _manager(process)
+    managed_by, stop, begin = _manager(process)
     return Service(
         pid=process.pid,
         user=process.user,
@@ -99,6 +110,7 @@ def describe(process: ServerProcess) -> Service:
         store=_store(process),
         managed_by=managed_by,
         stop=stop,
+        begin=begin,
         seen=bool(process.listening) or process.environment is not None,
     )
 
@@ -150,20 +162,20 @@ def _store(process: ServerProcess) -> str:
     return environment.get("OLLAMA_MODELS") or (f"{home}/.ollama/models" if home else "")
 
 
-def _manager(process: ServerProcess) -> tuple[str, str]:
-    """The unit or container it runs in, and how to end it so that it stays ended."""
+def _manager(process: ServerProcess) -> tuple[str, str, str]:
+    """The unit or container it runs in, how to end it so that it stays ended, and to undo that."""
     unit = PurePath(process.cgroup).name
     if unit.endswith(".service"):
         theirs = "/user.slice/" in process.cgroup
         command = "systemctl --user" if theirs else "sudo systemctl"
-        return unit, f"{command} disable --now {unit.removesuffix('.service')}"
+        name = unit.removesuffix(".service")
+        return unit, f"{command} disable --now {name}", f"{command} enable --now {name}"
     container = _CONTAINER.search(process.cgroup)
     if container:
-        return f"container {container[1][:12]}", f"docker stop {container[1][:12]}"
-    return (
-        "",
-        f"kill {process.pid}" if process.environment is not None else f"sudo kill {process.pid}",
-    )
+        short = container[1][:12]
+        return f"container {short}", f"docker stop {short}", f"docker start {short}"
+    ours = process.environment is not None
+    return "", f"kill {process.pid}" if ours else f"sudo kill {process.pid}", _BY_HAND
 
 
 # -- the process table -----------------------------------------------------------------------------
@@ -177,7 +189,10 @@ def _servers(ours: Collection[int]) -> Iterator[ServerProcess]:
 
 
 def _belongs(process: psutil.Process, ours: Collection[int]) -> bool:
-    return bool(ours) and not {process.pid, *(p.pid for p in process.parents())}.isdisjoint(ours)
+    parents = process.parents()
+    if not {process.pid, *(parent.pid for parent in parents)}.isdisjoint(ours):
+        return True
+    return any(is_fleet(parent.cmdline()) for parent in parents)
 
 
 def _look(process: psutil.Process) -> ServerProcess:
@@ -198,8 +213,8 @@ def _look(process: psutil.Process) -> ServerProcess:
 
 
 def _home(user: str) -> str:
-    with suppress(KeyError):
-        return pwd.getpwnam(user).pw_dir
+    with suppress(ImportError, KeyError):  # Windows has no such file of users
+        return str(import_module("pwd").getpwnam(user).pw_dir)
     return ""
 
 

@@ -4,7 +4,14 @@ from dataclasses import replace
 
 import pytest
 
-from ollama_fleet.control.service import ServerProcess, Service, describe, is_server, listen_address
+from ollama_fleet.control.service import (
+    ServerProcess,
+    Service,
+    describe,
+    is_fleet,
+    is_server,
+    listen_address,
+)
 
 HEX = "0123456789abcdef" * 4
 SEEN = ServerProcess(
@@ -32,6 +39,22 @@ SEEN = ServerProcess(
 )
 def test_a_server_is_known_by_its_command_line(argv, yes):
     assert is_server(argv) is yes
+
+
+@pytest.mark.parametrize(
+    ("argv", "yes"),
+    [
+        (["/opt/venv/bin/python", "/opt/venv/bin/fleet", "up", "--no-tui"], True),
+        (["python3", "-m", "ollama_fleet", "up", "-d"], True),
+        (["fleet", "up"], True),
+        (["fleet", "top"], False),
+        (["systemd", "--user"], False),
+        (["bash", "-c", "sleep 5; echo up"], False),
+        ([], False),
+    ],
+)
+def test_a_fleet_is_known_by_its_command_line(argv, yes):
+    assert is_fleet(argv) is yes
 
 
 @pytest.mark.parametrize(
@@ -67,6 +90,9 @@ def test_ollama_host_is_read_as_ollama_reads_it(text, address):
         ({"environment": None, "user": "eve", "home": "/e"}, {"store": "/e/.ollama/models"}),
         ({"environment": None, "user": "eve", "home": ""}, {"store": ""}),
         ({}, {"managed_by": "ollama.service", "stop": "sudo systemctl disable --now ollama"}),
+        ({}, {"begin": "sudo systemctl enable --now ollama"}),
+        ({"cgroup": f"/docker/{HEX}"}, {"begin": "docker start 0123456789ab"}),
+        ({"cgroup": "/"}, {"begin": "start it again as it was started: ollama serve"}),
         (
             {"cgroup": "/user.slice/user-1000.slice/user@1000.service/app.slice/ollama.service"},
             {"managed_by": "ollama.service", "stop": "systemctl --user disable --now ollama"},

@@ -3,13 +3,13 @@
 from dataclasses import replace
 from itertools import count
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ollama_fleet.config import load
 from ollama_fleet.control.service import Service
 from ollama_fleet.gpu import Gpu, GpuKind, Inventory, Vendor
-from ollama_fleet.layout import starter
+from ollama_fleet.layout import MEANS, Way, starter
 from ollama_fleet.placement import Models, place
 
 GIB = 2**30
@@ -107,6 +107,42 @@ def test_a_server_that_runs_is_told_with_three_ways_out(tmp_path):
         "http://127.0.0.1:11434",
         "http://127.0.0.1:11500",
     ]
+
+
+@settings(max_examples=30)
+@given(inventories(), st.lists(services, min_size=1, max_size=3), st.sampled_from(Way))
+def test_whatever_is_chosen_the_file_loads_and_no_address_is_taken_twice(
+    tmp_path_factory, inventory, running, way
+):
+    """Only who takes a server's place listens where it did."""
+    config = read(starter(inventory, running, way), tmp_path_factory.mktemp("init"))
+    taken = {service.port for service in running}
+    if way is Way.TAKE_OVER:
+        assert config.listen.port == running[0].port
+    elif way is not Way.LEAVE:
+        assert config.listen.port not in taken
+    assert bool(config.instances) is (way is Way.FRONT)
+    assert bool(config.groups) is (way is not Way.FRONT)
+
+
+def test_each_way_is_offered_once_and_told_with_its_undoing():
+    assert set(MEANS) == set(Way)
+    undo = {Way.TAKE_OVER: "sudo systemctl enable it", Way.SHARE: "To undo", Way.FRONT: "To undo"}
+    for way, said in undo.items():
+        assert said in starter(Inventory(), (replace(RUNNING, begin=undo[Way.TAKE_OVER]),), way)
+
+
+def test_who_takes_over_has_its_address_and_its_models_and_touches_no_other(tmp_path):
+    text = starter(Inventory(), (RUNNING, replace(RUNNING, port=11500)), Way.TAKE_OVER)
+    assert text.count("The fleet takes its place") == text.count("It competes for memory") == 1
+    config = read(text, tmp_path)
+    assert (str(config.listen), str(config.ollama.models)) == ("0.0.0.0:11434", "/srv/models")
+
+
+def test_a_store_that_cannot_be_written_is_not_used_and_the_reader_is_told_what_to_do(tmp_path):
+    text = starter(Inventory(), (RUNNING,), Way.SHARE, writable=False)
+    assert str(read(text, tmp_path).ollama.models) != "/srv/models"
+    assert "cp -r /srv/models/. ~/.ollama/models/" in text
 
 
 def test_the_examples_in_comments_can_be_used(tmp_path):

@@ -1,21 +1,29 @@
 """`fleet init`: write a fleet.yaml for this machine."""
 
+import os
+import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from ollama_fleet.cli.holder import holder_of
 from ollama_fleet.cli.options import Command, Options, pass_options
-from ollama_fleet.cli.printing import emit
+from ollama_fleet.cli.printing import emit, note
 from ollama_fleet.cli.table import clean
+from ollama_fleet.directories import Directories
 from ollama_fleet.errors import FleetError
 from ollama_fleet.units import show_bytes
 
 if TYPE_CHECKING:  # psutil, pynvml
     from ollama_fleet.control.service import Service
     from ollama_fleet.gpu import Inventory
+    from ollama_fleet.layout import Way
 
+_ASK = "ask"
+_WAYS = ("take-over", "share", "front", "leave")
 _NEXT = """\
 next:
   fleet doctor   see whether anything stands in the way
@@ -29,16 +37,26 @@ next:
     examples={
         "fleet init": "for the GPUs of this machine, in this folder",
         "fleet init --force ~/.config/ollama-fleet/fleet.yaml": "for every folder, in place of any",
+        "fleet init --service take-over --yes": "in place of Ollama's own service, unasked",
     },
 )
 @click.argument("path", type=click.Path(dir_okay=False, path_type=Path), default="fleet.yaml")
 @click.option("--force", is_flag=True, help="Replace the file if there is one.")
+@click.option(
+    "--service",
+    type=click.Choice((_ASK, *_WAYS)),
+    default=_ASK,
+    help="What to do about an Ollama that runs already: stop it and take its port and models, "
+    "share its models beside it, put the fleet in front of it, or leave it. Asked for if there is "
+    "one and a terminal to ask on; else it is left.",
+)
+@click.option("-y", "--yes", is_flag=True, help="Stop it without asking.")
 @pass_options
-def command(options: Options, path: Path, force: bool) -> None:
+def command(options: Options, path: Path, force: bool, service: str, yes: bool) -> None:
     """Write a commented fleet.yaml for the GPUs of this machine, to PATH or here.
 
-    Prints what it found and what to do next. GPUs that are alike form a group. Ollama servers that
-    run already are named in the file, with the ways to proceed.
+    Prints what it found and what to do next. GPUs that are alike form a group. An Ollama server
+    that runs already is dealt with as you choose; the file says how to undo that.
     """
     if path.exists() and not force:
         raise _is_there(path)
@@ -50,8 +68,13 @@ def command(options: Options, path: Path, force: bool) -> None:
     inventory = merge_inventories(source.inventory() for source in found)
     for source in found:
         source.close()
-    services = find_services()
-    _write(path, starter(inventory, services), force=force)
+    services = find_services(ours={holder_of(Directories.find(os.environ).lock)} - {0})
+    way = _way(options, service, services)
+    ended = _agreed(way.value, services[:1], yes=yes)
+    writable = all(_may_write(each.store) for each in services[:1])
+    _write(path, starter(inventory, services, way, writable=writable), force=force)
+    for each in ended:
+        _end(options, each)
     document = {
         "path": str(path),
         "gpus": [
@@ -59,24 +82,78 @@ def command(options: Options, path: Path, force: bool) -> None:
             for g in inventory.gpus
         ],
         "services": [asdict(service) for service in services],
+        "service_way": way.value,
         "notes": list(inventory.notes),
     }
-    emit(options, document, lambda: show(path, inventory, services))
+    emit(options, document, lambda: show(path, inventory, services, way))
 
 
-def show(path: Path, inventory: "Inventory", services: "tuple[Service, ...]") -> str:
+def show(
+    path: Path, inventory: "Inventory", services: "Sequence[Service]", way: "Way | None" = None
+) -> str:
     """What was found, what was written, and what to do next."""
     gpus = [
         f"GPU {gpu.index}: {clean(gpu.name)}, {show_bytes(gpu.memory_bytes)}"
         for gpu in inventory.gpus
     ]
     running = [
-        f"Ollama {service.version} runs already at {service.base_url} (pid {service.pid}); "
-        f"{path} says what to do about it"
-        for service in services
+        f"Ollama {service.version} at {service.base_url} (pid {service.pid}):"
+        f" {'stopped' if way == 'take-over' and not at else 'runs already'}; see {path}"
+        for at, service in enumerate(services)
     ]
     lines = [*(gpus or ["no GPU, so models run on the CPU"]), *map(clean, inventory.notes)]
-    return "\n".join([*lines, *running, f"wrote {path}", _NEXT])
+    return "\n".join([*lines, *map(clean, running), f"wrote {path}", _NEXT])
+
+
+# -- servers that run already ----------------------------------------------------------------------
+
+
+def _way(options: Options, asked: str, services: "Sequence[Service]") -> "Way":
+    """What to do about them: as was said, or as is answered now."""
+    from ollama_fleet.layout import MEANS, Way
+
+    if asked != _ASK:
+        return Way(asked) if services else Way.LEAVE
+    if not services or options.for_machines or not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return Way.LEAVE
+    for service in services:
+        by = f", started by {service.managed_by}" if service.managed_by else ""
+        told = f"Ollama {service.version} runs at {service.where} (pid {service.pid}{by})."
+        click.echo(clean(told), err=True)
+    if len(services) > 1:
+        click.echo(f"To take over is the first, pid {services[0].pid}, alone.", err=True)
+    for number, (way, means) in enumerate(MEANS.items(), 1):
+        click.echo(f"  {number}  {way.value:10}{means}", err=True)
+    numbers = click.IntRange(1, len(MEANS))
+    answer = click.prompt("What shall be done?", type=numbers, default=len(MEANS), err=True)
+    return tuple(MEANS)[answer - 1]
+
+
+def _agreed(way: str, services: "Sequence[Service]", *, yes: bool) -> "Sequence[Service]":
+    """Those that are to be stopped, once somebody has agreed to that."""
+    if way != "take-over":
+        return ()
+    commands = " and ".join(f"`{service.stop}`" for service in services)
+    if not yes:
+        if not sys.stdin.isatty():
+            raise click.UsageError(f"{commands} would be run: say --yes where nobody can answer")
+        click.confirm(f"Run {commands}?", abort=True, err=True)
+    return services
+
+
+def _end(options: Options, service: "Service") -> None:
+    from ollama_fleet.control import handover
+
+    note(options, f"running {clean(service.stop)}")
+    handover.end(service)
+
+
+def _may_write(store: str) -> bool:
+    """Whether pulls can go there; a store that is not there yet is made."""
+    return not store or not Path(store).exists() or os.access(store, os.W_OK | os.X_OK)
+
+
+# -- the file --------------------------------------------------------------------------------------
 
 
 def _write(path: Path, text: str, *, force: bool) -> None:
