@@ -13,7 +13,7 @@ import pytest
 from cli_fixtures import Cli
 
 PROGRAMS = str(Path(sys.executable).parent)  # `fleet` itself, as it is installed
-WAIT_S = 30.0
+WAIT_S = 60.0
 DONE = [
     ("fleet sta", "fleet status"),
     ("fleet -q show ti", "fleet -q show tiny:latest"),

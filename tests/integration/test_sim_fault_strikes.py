@@ -129,7 +129,7 @@ class TestFaults:
         assert server.log.startswith("Error: ")
 
     def test_start_delay_listens_but_does_not_answer(self, tmp_path):
-        server = SimServer(tmp_path, OLLAMA_SIM_FAULTS="start_delay:seconds=0.5")
+        server = SimServer(tmp_path, OLLAMA_SIM_FAULTS="start_delay:seconds=2")
         server.start()
         with contextlib.ExitStack() as stack:
             stack.push(server.__exit__)

@@ -102,9 +102,9 @@ def test_a_liar_tells_something_else_every_time_and_serves_on(sim):
 
 
 def test_a_flood_is_printed_while_requests_are_answered(sim):
-    fault(sim, "flood:seconds=0.2")
+    fault(sim, "flood:seconds=1")
     assert sim.generate()[0] == 200
-    eventually(lambda: sim.log.count("level=DEBUG") > 1000)
+    eventually(lambda: sim.log.count("level=DEBUG") > 100)
 
 
 def test_the_journal_has_a_line_for_each_answer_that_began(sim):

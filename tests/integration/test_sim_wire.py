@@ -138,8 +138,8 @@ class TestFraming:
                 received += connection.recv(1 << 16)
 
     def test_nothing_is_sent_before_the_first_token(self, tmp_path):
-        """Not even a status line while the model loads, here for 2 s."""
-        slow_load = {"OLLAMA_SIM_FAULTS": "slow:factor=10"}
+        """Not even a status line while the model loads, here for 3 s."""
+        slow_load = {"OLLAMA_SIM_FAULTS": "slow:factor=15"}
         with (
             SimServer(tmp_path, **slow_load) as server,
             server.send("POST", "/api/generate", {"model": "a:1b", "prompt": "x"}) as connection,
