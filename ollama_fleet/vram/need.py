@@ -37,6 +37,17 @@ class Need:
         """All of it that must fit."""
         return self.weights_bytes + self.cache_bytes + self.graph_bytes + self.overhead_bytes
 
+    @property
+    def reported_bytes(self) -> int:
+        """The `size` that /api/ps is to give it, whose measure is what was allocated anywhere.
+
+        0 where that is none: of llama.cpp within Ollama, to 0.24, it is an estimate that leaves
+        the token embeddings out and, on the CPU, the graph.
+        """
+        if engine_of(self.shape, self.use.version) is Engine.LLAMA_RUNNER:
+            return 0
+        return self.total_bytes - self.overhead_bytes + self.host_bytes
+
 
 def need(shape: ModelShape, use: Use) -> Need:
     """What a model takes with all its layers where they should be."""

@@ -150,6 +150,15 @@ def test_embeddings_stay_in_main_memory_and_are_on_the_gpu_once_more_where_they_
     assert apart.weights_bytes == SHAPES["llama"].file_bytes - apart.host_bytes
 
 
+def test_what_ps_is_to_say_is_what_is_allocated_anywhere_and_of_estimates_nothing():
+    """A real Ollama 0.20.0 says 596.2 MiB of this Qwen 3; of Llamas it reports an estimate."""
+    use = on_cpu(Use(8192))
+    assert need(SHAPES["qwen3"], use).reported_bytes / MIB == pytest.approx(596.2, abs=0.06)
+    assert need(SHAPES["llama"], use).reported_bytes == 0
+    on_gpu = need(SHAPES["llama"], Use(8192))
+    assert on_gpu.reported_bytes == on_gpu.total_bytes - on_gpu.overhead_bytes + on_gpu.host_bytes
+
+
 def test_every_gpu_has_a_graph_and_an_overhead_of_its_own():
     one, two = need(SHAPES["llama"], Use(gpus=1)), need(SHAPES["llama"], Use(gpus=2))
     assert two.graph_bytes >= 2 * one.graph_bytes
