@@ -346,7 +346,7 @@ def test_what_others_can_get_at_is_seen(tmp_path, folder, key, expected):
 
 @pytest.mark.parametrize(("mode", "expected"), [(0o600, []), (0o640, ["keys.json"])])
 def test_a_file_of_keys_that_others_may_read_is_seen_wherever_it_is(tmp_path, mode, expected):
-    """Its digests are of no use to them; the names, the models and the budgets are theirs to see."""
+    """Its digests are of no use to them; names, models and budgets are theirs to see."""
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     for folder, named in ((tmp_path, {}), (elsewhere, {"keys_file": str(elsewhere / "keys.json")})):
