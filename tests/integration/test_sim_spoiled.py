@@ -102,7 +102,7 @@ def test_a_liar_tells_something_else_every_time_and_serves_on(sim):
 
 
 def test_a_flood_is_printed_while_requests_are_answered(sim):
-    fault(sim, "flood:seconds=1")
+    fault(sim, "flood:seconds=0.3")
     assert sim.generate()[0] == 200
     eventually(lambda: sim.log.count("level=DEBUG") > 100)
 
