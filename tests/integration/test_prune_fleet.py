@@ -45,7 +45,7 @@ groups:
   - { name: a, gpus: [0] }
   - { name: b, gpus: [1], store: /second }
 """
-AGE_S = 3.0  # more than an upload is older than its create, however busy the machine
+AGE_S = 5.0  # more than an upload is older than its create, however busy the machine
 ROUNDS = 6
 
 
