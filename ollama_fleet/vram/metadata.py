@@ -31,13 +31,13 @@ class Metadata:
         value = self.values.get(f"{self.architecture}.{key}")
         if isinstance(value, tuple):
             value = max(value, default=default)
-        return default if isinstance(value, str | None) else _sane(key, int(value))
+        return _sane(key, value) if isinstance(value, int) else default
 
     def per_layer(self, key: str, count: int, default: int) -> tuple[int, ...]:
         """A number for each layer, whether the file has one for all or an array."""
         value = self.values.get(f"{self.architecture}.{key}")
         if isinstance(value, tuple):
-            numbers = tuple(_sane(key, int(number)) for number in value[:count])
+            numbers = tuple(_sane(key, n) if isinstance(n, int) else default for n in value[:count])
             return numbers + (default,) * (count - len(numbers))
         return (self.number(key, default),) * count
 
@@ -50,4 +50,4 @@ class Metadata:
 def _sane(key: str, value: int) -> int:
     if not 0 <= value <= _MOST:
         raise ValueError(f"its {key} is {value}")
-    return value
+    return int(value)

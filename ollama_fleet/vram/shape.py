@@ -107,6 +107,8 @@ def shape_of(head: Head) -> ModelShape:
     count = metadata.number("block_count", 0)
     if not metadata.architecture or not 0 < count <= _MOST_LAYERS:
         raise ValueError("it is no language model: it names no architecture or no layers")
+    if head.metadata.get("split.count", 1) not in {0, 1}:
+        raise ValueError("it is one part of a model in several files")
     places = _places(head, count)
     return ModelShape(
         architecture=metadata.architecture,
@@ -121,7 +123,7 @@ def shape_of(head: Head) -> ModelShape:
         vision=Vision.read(metadata),
         encoder=metadata.architecture in _ENCODERS,
         embeds=metadata.has("pooling_type"),
-        experts=(metadata.number("expert_count", 0), metadata.number("expert_used_count", 0)),
+        experts=_experts(metadata),
         expert_width=metadata.number("expert_feed_forward_length", 0),
         recurrence=Recurrence.read(metadata),
     )
@@ -143,6 +145,7 @@ def with_parts(
 
 _MOST_LAYERS: Final = 4096
 _MOST_PATCHES_ASIDE: Final = 1024
+_MOST_EXPERTS: Final = 8192
 
 
 @dataclass(slots=True)
@@ -155,6 +158,13 @@ class _Places:
     output_bytes: int = 0
     tied_bytes: int = 0
     vision_bytes: int = 0
+
+
+def _experts(metadata: Metadata) -> tuple[int, int]:
+    count, used = metadata.number("expert_count", 0), metadata.number("expert_used_count", 0)
+    if not used <= count <= _MOST_EXPERTS:
+        raise ValueError(f"of its {count} experts {used} are used")
+    return count, used
 
 
 def _places(head: Head, count: int) -> _Places:

@@ -1,12 +1,14 @@
 """What a model takes of memory, against what a real Ollama 0.20.0 allocated for its like."""
 
+from contextlib import suppress
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ollama_fleet.bench.vram.files import head
 from ollama_fleet.bench.vram.models import MODELS
-from ollama_fleet.vram import Engine, FlashAttention, Use, engine_of, explain, need, shape_of
+from ollama_fleet.vram import Engine, FlashAttention, Head, Use, engine_of, explain, need, shape_of
 
 AUTO, ON, OFF = FlashAttention
 OLD, NEW = (0, 20), (0, 32)
@@ -170,3 +172,47 @@ def test_the_arithmetic_names_each_part_and_the_slots():
     text = explain(need(SHAPES["llama"], Use(8192, 4, "q8_0")))
     for part in ("weights", "cache", "graph", "overhead", "4 x 8192 tokens in q8_0", "MiB"):
         assert part in text
+
+
+@pytest.mark.parametrize(
+    ("metadata", "reason"),
+    [
+        ({}, "no language model"),
+        ({"general.architecture": "clip", "clip.vision.block_count": 27}, "no language model"),
+        ({"general.architecture": "llama", "llama.block_count": 10**6}, "no language model"),
+        ({"general.architecture": "llama", "llama.block_count": -1}, "block_count is -1"),
+        ({"general.architecture": "x", "x.block_count": 2, "split.count": 3}, "several files"),
+        (
+            {"general.architecture": "x", "x.block_count": 2, "x.context_length": 2**60},
+            "context_length is",
+        ),
+    ],
+)
+def test_a_file_of_which_no_memory_can_be_told_is_refused_with_the_reason(metadata, reason):
+    with pytest.raises(ValueError, match=reason):
+        shape_of(Head(3, metadata, {}, ()))
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from([
+            "attention.head_count", "attention.head_count_kv", "embedding_length",
+            "attention.key_length", "attention.sliding_window", "expert_count",
+            "feed_forward_length", "context_length", "ssm.state_size", "ssm.inner_size",
+            "attention.sliding_window_pattern", "full_attention_interval", "vision.patch_size",
+            "vision.image_size", "attention.shared_kv_layers", "expert_used_count",
+        ]),
+        st.one_of(
+            st.integers(0, 2**17), st.booleans(), st.floats(), st.text(max_size=3),
+            st.lists(st.integers(0, 4096), max_size=6).map(tuple),
+        ),
+    ),
+    st.sampled_from(["llama", "qwen35", "gemma3", "bert", "gpt-oss", "deepseek2"]),
+    USES,
+)  # fmt: skip
+@settings(max_examples=50, deadline=None)
+def test_whatever_metadata_says_there_is_a_sum_or_a_reason(metadata, architecture, use):
+    own = {f"{architecture}.{key}": value for key, value in metadata.items()}
+    own |= {"general.architecture": architecture, f"{architecture}.block_count": 3}
+    with suppress(ValueError):
+        assert need(shape_of(Head(3, own, {}, ())), use).total_bytes >= 0
