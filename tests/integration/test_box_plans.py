@@ -1,7 +1,8 @@
 """What `fleet plan` prints for five boxes, each with a 70B, an 8B and an embedding model wanted.
 
 Beside each fleet.yaml in `box_plans`, whose first line names the box, is what is printed for it:
-the plan, or why there is none. REWRITE_PLANS=1 writes these anew; look at the difference then.
+the plan, or why there is none. REWRITE_PLANS=1 writes these anew, and where the manual shows them;
+look at the difference then.
 """
 
 import os
@@ -20,6 +21,7 @@ from ollama_fleet.fleet.prepare import prepare
 PLANS = Path(__file__).parent / "box_plans"
 PAGE = Path(__file__).parents[2] / "docs" / "choosing-groups.md"
 BOXES = {"8xH100", "2x24-8", "A100-7xMIG", "4xMI300X", "laptop"}
+REWRITE = os.environ.get("REWRITE_PLANS") == "1"
 FILES = sorted(PLANS.glob("*.yaml"))
 
 
@@ -48,7 +50,7 @@ def said(path, folder):
 def test_a_box_has_the_plan_that_is_written_down(path, tmp_path):
     written = path.with_suffix(".txt")
     plan = said(path, tmp_path)
-    if os.environ.get("REWRITE_PLANS") == "1":
+    if REWRITE:
         written.write_text(plan)
     assert plan == written.read_text()
     assert all(breadth(line) <= 80 for line in plan.splitlines() if line[:1] in "┌│└")
@@ -72,18 +74,23 @@ def test_without_a_file_an_integrated_gpu_stays_idle_on_a_simulated_box_too(tmp_
 
 
 def test_the_manual_shows_these_plans():
-    """Whole, or up to an ellipsis; and each fleet.yaml as it is here."""
+    """Whole, or as far as an ellipsis; and each fleet.yaml as it is here."""
+    page = PAGE.read_text()
     known = {(path.read_text().partition("\n")[2], box_of(path)): path for path in FILES}
     shown = set()
-    fences = PAGE.read_text().split("```")
-    for config, _, printed in zip(fences, fences[1:], fences[2:], strict=False):
+    fences = page.split("```")
+    for at, printed in enumerate(fences):
         if match := re.match(r"console\n\$ fleet plan --simulate (\S+)\n", printed):
             shown.add(match[1])
-            path = known[config.removeprefix("yaml\n"), match[1]]
-            plan, ellipsis, _ = printed[match.end() :].partition("…\n")
-            written = path.with_suffix(".txt").read_text()
-            assert written.startswith(plan) if ellipsis else written == plan
+            path = known[fences[at - 2].removeprefix("yaml\n"), match[1]]
+            plan = path.with_suffix(".txt").read_text().splitlines(keepends=True)
+            if printed.endswith("…\n"):
+                plan[printed.count("\n") - match[0].count("\n") - 1 :] = ["…\n"]
+            fences[at] = match[0] + "".join(plan)
     assert shown == BOXES
+    if REWRITE:
+        PAGE.write_text("```".join(fences))
+    assert "```".join(fences) == PAGE.read_text()
 
 
 def test_programs_are_told_the_whole_topology(tmp_path):
