@@ -85,9 +85,12 @@ groups = st.tuples(
 ).map(_groups)
 externals = st.lists(
     st.builds(
-        ExternalConfig, name=names.map("x-{}".format), url=st.just("http://a:1"), slots=counts
+        ExternalConfig,
+        name=names.map("x-{}".format),
+        url=st.integers(1, 65535).map("http://a:{}".format),
+        slots=counts,
     ),
-    unique_by=lambda external: external.name,
+    unique_by=(lambda external: external.name, lambda external: external.url),
     max_size=2,
 ).map(tuple)
 limits = _some(
