@@ -43,7 +43,7 @@ def comparable_bytes(need: Need) -> int:
 
 def ratio(measured: Measured, computed: Need) -> float | None:
     """Measured over computed with the same settings; None for what cannot be."""
-    expected = comparable_bytes(computed)
+    expected = computed.reported_bytes
     if not expected or measured.size_bytes <= 0:
         return None
     found = measured.size_bytes / expected
