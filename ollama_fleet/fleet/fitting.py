@@ -1,17 +1,23 @@
 """Where models fit in a fleet that is planned, whether its stores have them or a registry does."""
 
 import asyncio
-from collections.abc import Collection, Iterable
+import time
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
+from itertools import count
 
+from ollama_fleet.config import Loaded
 from ollama_fleet.config.sections import PullsConfig
 from ollama_fleet.control.library.allowed import allowed
 from ollama_fleet.control.weighing import weighed
+from ollama_fleet.directories import Directories
 from ollama_fleet.errors import FleetError, OllamaError, nothing_called
-from ollama_fleet.fleet.prepare import Prepared
+from ollama_fleet.fleet.prepare import INVENTORY_TIMEOUT_S, Prepared
+from ollama_fleet.fleet.wishes import wish
+from ollama_fleet.gpu.discover import GpuReader
 from ollama_fleet.names import ModelName, canonical
 from ollama_fleet.ollama.registry import Registries, RemoteModel, new_session
-from ollama_fleet.placement import Models
+from ollama_fleet.placement import Models, place
 from ollama_fleet.placement.fits import ModelFits, model_fits
 from ollama_fleet.vram import ModelShape
 
@@ -34,6 +40,31 @@ def fits_of(
     if missing:
         models = asyncio.run(_with_remote(models, missing, prepared.config.pulls))
     return tuple(model_fits(prepared.config, prepared.inventory, models, name) for name in asked)
+
+
+def fits_here(
+    loaded: Loaded, *, directories: Directories, environ: Mapping[str, str]
+) -> bool | None:
+    """Whether a configuration fits the GPUs of this machine: yes, or None where it has none.
+
+    Raises PlacementError where it does not.
+    """
+    asked = wish(loaded, directories=directories, environ=environ, simulate=None)
+    reader = GpuReader(asked.sources, time.monotonic)
+    try:
+        inventory = asyncio.run(reader.inventory(INVENTORY_TIMEOUT_S))
+    finally:
+        reader.close()
+    if not inventory.gpus:
+        return None
+    place(
+        asked.config,
+        inventory,
+        ports=count(1),
+        inherited=asked.inherited,
+        models=asked.models,
+    )
+    return True
 
 
 def _known(prepared: Prepared, keys: Collection[str]) -> Models:

@@ -1,13 +1,17 @@
 """`fleet config`: check and show the configuration."""
 
 import json
+import os
 
 import click
 
 from ollama_fleet.cli.configuring import load
 from ollama_fleet.cli.options import Group, Options, pass_options
 from ollama_fleet.cli.printing import emit, print_document
-from ollama_fleet.errors import ConfigError
+from ollama_fleet.directories import Directories
+from ollama_fleet.errors import ConfigError, PlacementError
+
+_NO_GPU = "no GPU was found here, so whether the models fit can only be told where they are to run"
 
 
 @click.group("config", cls=Group)
@@ -27,19 +31,24 @@ def check(options: Options) -> None:
     """Look for mistakes in fleet.yaml, in `FLEET_*` variables and in flags.
 
     Every mistake is told at once, a line each: file:line:column, key, reason and hint. The exit
-    code is then 78.
+    code is then 78, as it is where pinned models cannot fit the GPUs of this machine.
     """
     try:
         loaded = load(options)
-    except ConfigError as error:
+        from ollama_fleet import fleet
+
+        fits = fleet.fits_here(loaded, directories=Directories.find(os.environ), environ=os.environ)
+    except (ConfigError, PlacementError) as error:
         if options.for_machines and not options.quiet:
-            print_document(options, {"ok": False, "path": None, "problems": list(error.problems)})
+            problems = error.problems if isinstance(error, ConfigError) else [error.told]
+            print_document(options, {"ok": False, "path": None, "problems": list(problems)})
         raise
     path = str(loaded.path) if loaded.path else None
+    told = "ok" if fits else f"ok; {_NO_GPU}"
     emit(
         options,
-        {"ok": True, "path": path, "problems": []},
-        lambda: f"{path or 'no fleet.yaml, so all defaults'}: ok",
+        {"ok": True, "path": path, "problems": [], "fits": fits},
+        lambda: f"{path or 'no fleet.yaml, so all defaults'}: {told}",
     )
 
 
