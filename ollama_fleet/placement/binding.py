@@ -94,11 +94,14 @@ def told_by(gpus: Iterable[Gpu]) -> Topology:
 
 
 def _taken(settings: "Settings", topology: Topology, *, told: bool) -> int:
-    """How many threads runners take by themselves, 0 where nothing keeps them from being told."""
-    if not told:
-        return len(topology.cores)
-    own = settings.env.get(THREADS, "")
-    return int(own) if own.isdecimal() else 0
+    """How many threads runners take by themselves, 0 where nothing keeps them from being told.
+
+    A configuration that tells them 0 or -1 has them take as many as there are cores, too.
+    """
+    own = settings.env.get(THREADS) if told else ""
+    if own is None:
+        return 0
+    return int(own) if own.isdecimal() and int(own) else len(topology.cores)
 
 
 def _with(spec: InstanceSpec, binding: Binding) -> InstanceSpec:

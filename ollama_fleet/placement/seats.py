@@ -16,6 +16,7 @@ from ollama_fleet.placement.shares import (
     named_shares,
     room_bytes,
     show_gpus,
+    show_indices,
 )
 
 if TYPE_CHECKING:
@@ -157,9 +158,18 @@ def _unknown(group: str, ref: str, inventory: Inventory) -> PlacementError:
             f"group `{group}` names GPU {ref}, but no GPU was found: {why}",
             "`gpus: auto` takes what there is, `gpus: []` runs on the CPU",
         )
+    slices = [gpu for gpu in inventory.gpus if gpu.parent_uuid == ref]
+    if slices:
+        return PlacementError(
+            f"group `{group}` names GPU {ref}, a card that is divided: its slices are"
+            f" {show_indices(slices)}",
+            "name those, by index or UUID, with a `count` as large as their number",
+        )
+    about = [note for note in inventory.notes if note.startswith(f"GPU {ref} ")]
     there = "; ".join(f"{gpu.index} = {gpu.name} {gpu.uuid}" for gpu in inventory.gpus)
+    has = "; ".join([*about, f"it has {there}"])
     return PlacementError(
-        f"group `{group}` names GPU {ref}, which this machine does not have: it has {there}",
+        f"group `{group}` names GPU {ref}, which this machine does not have: {has}",
         "name one of these by index or UUID, or write `gpus: auto`",
     )
 

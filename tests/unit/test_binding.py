@@ -240,7 +240,7 @@ def spec(name, group="g", gpus=(), **attributes):
     )
 
 
-def fleet(groups, *, told=True, defaults=()):
+def fleet(groups, *, told=True, defaults=(), on=TWO_SOCKETS):
     """Each group on as many of the cards as it says, an instance on each."""
     config = Config.model_validate({"groups": groups, "defaults": dict(defaults)})
     specs = [
@@ -248,7 +248,7 @@ def fleet(groups, *, told=True, defaults=()):
         for group in config.groups
         for n in group.gpus
     ]
-    return bound(Placement(tuple(specs)), config, TWO_SOCKETS, told=told).instances
+    return bound(Placement(tuple(specs)), config, on, told=told).instances
 
 
 CARDS = tuple(card(n, node=n // 2) for n in range(4))
@@ -271,6 +271,15 @@ def test_a_number_of_threads_that_the_configuration_says_stands():
     few, many = (fleet([{"name": "g", "gpus": [0], "env": {THREADS: str(n)}}])[0] for n in (12, 20))
     assert (len(few.cpus), few.environment[THREADS]) == (16, "12")
     assert (many.cpus, many.environment[THREADS]) == ((), "20")
+
+
+@pytest.mark.parametrize("number", ["0", "-1"])
+def test_a_number_by_which_runners_count_the_cores_stands_too(number):
+    """For llama-server either is a thread for each core of the machine: they fill these 16 CPUs."""
+    (found,) = fleet([{"name": "g", "gpus": [0], "env": {THREADS: number}}])
+    assert (len(found.cpus), found.environment[THREADS]) == (16, number)
+    (found,) = fleet([{"name": "g", "gpus": [0], "env": {THREADS: number}}], on=machine(threads=1))
+    assert (found.cpus, found.environment[THREADS]) == ((), number)
 
 
 def test_the_key_switches_it_off_in_a_group_or_for_all():

@@ -162,6 +162,16 @@ def test_what_the_drivers_note_is_passed_on():
             ["`a`", "slice", "count"],
         ),
         (
+            groups({"name": "a", "gpus": ["GPU-card"]}),
+            box(*(gpu(i, kind=GpuKind.SLICE, parent_uuid="GPU-card") for i in (1, 2)), gpu(3)),
+            ["GPU-card, a card that is divided: its slices are GPUs 1, 2 ", "count"],
+        ),
+        (
+            groups({"name": "a", "gpus": [0]}),
+            box(gpu(1), notes=("GPU 0 is lost: it has fallen off the bus", "GPU 2 is hot")),
+            ["does not have: GPU 0 is lost: it has fallen off the bus; it has 1 = NVIDIA L4"],
+        ),
+        (
             groups({"name": "a", "gpus": [0, 1], "count": 2}, {"name": "a-1", "gpus": [2]}),
             FOUR,
             ["`a-1`", "group `a`", "rename"],
