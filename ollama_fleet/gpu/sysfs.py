@@ -8,8 +8,9 @@ import os
 from pathlib import Path
 from typing import Final
 
+from ollama_fleet.numa import parse_list
+
 _MOST_BYTES: Final = 8192  # the kernel gives a page of 4096 at most
-_MOST_CPUS: Final = 1 << 16
 
 
 def text(path: Path, most_bytes: int = _MOST_BYTES) -> str | None:
@@ -82,19 +83,6 @@ def numa_node(device: Path) -> int | None:
 def nearest_cpus(device: Path) -> tuple[int, ...]:
     """The CPUs nearest to a device; none where the kernel does not say."""
     return parse_list(text(device / "local_cpulist") or "")
-
-
-def parse_list(words: str) -> tuple[int, ...]:
-    """CPU or node numbers as the kernel lists them: `0-2,8` is 0, 1, 2, 8; empty if garbled."""
-    found: set[int] = set()
-    for word in filter(None, words.strip().split(",")):
-        first, dash, last = word.partition("-")
-        if not first.isdecimal() or (dash and not last.isdecimal()):
-            return ()
-        if int(last or first) >= _MOST_CPUS:
-            return ()
-        found.update(range(int(first), int(last or first) + 1))
-    return tuple(sorted(found))
 
 
 def nearness(one: Path, other: Path) -> str:

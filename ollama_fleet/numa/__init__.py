@@ -3,8 +3,13 @@
 `sysfs` reads them; `placement.binding` decides by them where an instance runs.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
+
+_RUN: Final = re.compile(r"[0-9]+(-[0-9]+)?")
+_MOST: Final = 1 << 16  # of CPUs or nodes; no kernel is built for as many
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +45,13 @@ class Topology:
 
 
 def parse_list(text: str) -> tuple[int, ...]:
-    """The numbers in `0-3,8,10-11`, in order. Raises ValueError for anything else."""
+    """The numbers in `0-3,8,10-11`, in order; none for anything that the kernel would not write."""
     numbers: set[int] = set()
     for part in filter(None, text.strip().split(",")):
-        first, dash, last = part.partition("-")
-        numbers.update(range(int(first), int(last if dash else first) + 1))
+        first, _, last = part.partition("-")
+        if _RUN.fullmatch(part) is None or int(last or first) >= _MOST:
+            return ()
+        numbers.update(range(int(first), int(last or first) + 1))
     return tuple(sorted(numbers))
 
 

@@ -18,7 +18,7 @@ def read_topology() -> Topology:
     """This machine's; empty on a system other than Linux."""
     try:
         allowed = frozenset(os.sched_getaffinity(0))
-        status = _STATUS.read_text()
+        status = _STATUS.read_text(errors="replace")  # a process may be called anything
     except (AttributeError, OSError):
         return Topology()
     return topology_in(_SYSFS, allowed, status)
@@ -65,19 +65,12 @@ def _allowed_nodes(status: str) -> tuple[int, ...]:
     for line in status.splitlines():
         name, _, value = line.partition(":")
         if name == "Mems_allowed_list":
-            return _numbers(value)
+            return parse_list(value)
     return ()
 
 
 def _list(path: Path) -> tuple[int, ...]:
     try:
-        return _numbers(path.read_text())
+        return parse_list(path.read_text(errors="replace"))
     except OSError:
-        return ()
-
-
-def _numbers(text: str) -> tuple[int, ...]:
-    try:
-        return parse_list(text)
-    except ValueError:
         return ()

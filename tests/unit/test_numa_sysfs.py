@@ -106,10 +106,13 @@ def test_an_old_kernel_that_says_less_is_taken_at_its_word(tmp_path):
     assert read(folder).cores == ((0,), (1,), (2,), (3,))
 
 
-@pytest.mark.parametrize("text", ["", "x", "3-", "0-1-2", "\0", "4-1", "-1"])
-def test_files_of_nonsense_are_as_if_they_were_not_there(text, tmp_path):
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"x", b"3-", b"0-1-2", b"\0", b"4-1", b"-1", b"2 - 3", b"\xff\xfe", b"2-99999999999"],
+)
+def test_files_of_nonsense_are_as_if_they_were_not_there(content, tmp_path):
     folder = tree(tmp_path, {0: range(2), 1: range(2, 4)})
-    (folder / "devices/system/node/node1/cpulist").write_text(text)
+    (folder / "devices/system/node/node1/cpulist").write_bytes(content)
     assert read(folder).nodes == ()
 
 
