@@ -1,7 +1,7 @@
 """What can go wrong, by name: errors for the operator, failures of an attempt for the router."""
 
 import errno
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import SequenceMatcher, get_close_matches
 from enum import IntEnum, StrEnum
 from typing import ClassVar, Final
@@ -93,14 +93,15 @@ class ConfigError(FleetError):
 
 
 class NotLive(FleetError):
-    """fleet.yaml says something else of what a running fleet cannot change; `keys` name it."""
+    """fleet.yaml says something else of `keys`, which a running fleet cannot change; and why."""
 
     exit_code = Exit.CONFIG
 
-    def __init__(self, keys: Sequence[str]) -> None:
+    def __init__(self, keys: Mapping[str, str]) -> None:
+        told = "; ".join(f"{key} ({why})" for key, why in keys.items())
         super().__init__(
-            f"{', '.join(keys)}: that cannot change while the fleet runs",
-            "nothing was changed; `fleet down` and `fleet up` take it",
+            f"cannot change while the fleet runs: {told}",
+            "nothing was changed; `fleet down && fleet up` takes the whole file",
         )
         self.keys = tuple(keys)
 

@@ -31,6 +31,10 @@ class UnderWay:
         self._most_of = most_of
         self._of: dict[str, int] = {}
 
+    def retune(self, most_of: Callable[[str], int | None]) -> None:
+        """Let requests that come from now on be so many; none that is there is ended."""
+        self._most_of = most_of
+
     def begin(self, client: str) -> None:
         """A request begins. Raises TooMany; then it is none."""
         owner, most = site(client), self._most_of(client)

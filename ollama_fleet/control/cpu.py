@@ -54,7 +54,7 @@ def _cpu_s(pid: int) -> float:
 
 
 class CpuReadings:
-    """Keeps the CPU shares in state up to date, as an async context manager."""
+    """Keeps the CPU shares in state up to date, from `begin` to the end of the block."""
 
     def __init__(self, state: State, clock: Callable[[], float]) -> None:
         self._state = state
@@ -63,8 +63,12 @@ class CpuReadings:
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._keep_reading(), name="read CPUs")
         return self
+
+    def begin(self) -> None:
+        """Read them from now on, if that has not begun."""
+        if self._task is None:
+            self._task = asyncio.create_task(self._keep_reading(), name="read CPUs")
 
     async def __aexit__(self, *_exc: object) -> None:
         if self._task is not None:

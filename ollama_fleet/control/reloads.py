@@ -134,7 +134,7 @@ class Reloads:
     ) -> None:
         self._state, self._client, self._mutations = state, client, mutations
         self._preloads, self._looker = preloads, looker
-        self._drain_s = drain_s
+        self.drain_s = drain_s
         self._news = asyncio.Event()
         self._owed: dict[Reload, _Told] = {}  # and that the old are being told to go
         self._under_way: dict[str, asyncio.Task[None]] = {}  # turns, by the model's key
@@ -211,7 +211,7 @@ class Reloads:
         """Out with the old, in with the new; what went wrong, if anything."""
         instance, key = reload.instance, reload.key
         try:
-            async with asyncio.timeout(_TURN_S + self._drain_s):
+            async with asyncio.timeout(_TURN_S + self.drain_s):
                 why = await told
                 if why is not None or key not in instance.reloading:
                     return why

@@ -10,16 +10,17 @@ import psutil
 
 from ollama_fleet.api.app import Api
 from ollama_fleet.api.auth import Gate
-from ollama_fleet.api.connection import Front, Tls
+from ollama_fleet.api.connection import Crowd, Front, Tls
 from ollama_fleet.api.guests import Door, Origins, is_loopback
 from ollama_fleet.api.parts import Parts, Pulls
 from ollama_fleet.api.proxies import Proxies
+from ollama_fleet.api.underway import UnderWay
 from ollama_fleet.api.visit import RequestIds
 from ollama_fleet.config import Config
 from ollama_fleet.control.library import allowed
 from ollama_fleet.control.mutations import Mutations
 from ollama_fleet.errors import Limit
-from ollama_fleet.fleet.limiting import make_bounds, make_crowd, make_limits, make_under_way
+from ollama_fleet.fleet.limiting import make_bounds, make_limits, most_connections, of_each
 from ollama_fleet.router.relay import Relay
 from ollama_fleet.state import State
 
@@ -41,7 +42,7 @@ def make_parts(
     """
     limits = make_limits(config.limits, spool)
     may = allowed(config.pulls.registries, insecure=config.pulls.insecure)
-    under_way = make_under_way(config)
+    under_way = UnderWay(of_each(config.limits.requests_per_client))
     return Parts(state, relay, mutations, limits, library, unload, may, under_way, refused)
 
 
@@ -68,11 +69,19 @@ def make_front(
         config.listen.port,
         bounds=make_bounds(config.limits),
         drain_s=config.supervision.drain_timeout_s,
-        crowd=make_crowd(config, len(parts.state.instances), proxies.__contains__),
+        crowd=Crowd(*most_connections(config, len(parts.state.instances), proxies.__contains__)),
         refused=parts.refused,
         tls=tls,
         client_of=proxies.client,
     )
+
+
+def retune_front(config: Config, front: Front, parts: Parts) -> None:
+    """Have it go by another configuration, as far as that can change while it serves."""
+    instances, proxies = len(parts.state.instances), Proxies(config.trusted_proxies)
+    front.crowd.retune(*most_connections(config, instances, proxies.__contains__))
+    front.drain_s = config.supervision.drain_timeout_s
+    parts.under_way.retune(of_each(config.limits.requests_per_client))
 
 
 def own_addresses() -> frozenset[str]:

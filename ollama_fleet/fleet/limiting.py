@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Final
 
 from ollama_fleet.api.bodies import Limits, Room
-from ollama_fleet.api.connection import Bounds, Crowd
+from ollama_fleet.api.connection import Bounds
 from ollama_fleet.api.guests import is_loopback
-from ollama_fleet.api.underway import UnderWay
 from ollama_fleet.config import Config, LimitsConfig
 from ollama_fleet.config.limits import MAX_CONNECTIONS, connections_within
 
@@ -41,21 +40,18 @@ def make_limits(limits: LimitsConfig, spool: Path) -> Limits:
     )
 
 
-def make_crowd(
-    config: Config, instances: int, is_trusted: Callable[[str], bool] = lambda _: False
-) -> Crowd:
+Most = tuple[int, Callable[[str], int | None]]
+"""How many there may be in all, and of an address, if there is a limit."""
+
+
+def most_connections(config: Config, instances: int, is_trusted: Callable[[str], bool]) -> Most:
     """How many connections there may be; a proxy that `is_trusted` may have any number of them."""
     limits = config.limits
     secured = config.tls.cert is not None
     within = connections_within(files_at_once(), instances, secured=secured)
     most = min(limits.connections or MAX_CONNECTIONS, within)
     of_address = of_each(limits.connections_per_address)
-    return Crowd(most, lambda address: None if is_trusted(address) else of_address(address))
-
-
-def make_under_way(config: Config) -> UnderWay:
-    """How many requests a client may have: a proxy has none but what it does not say whose."""
-    return UnderWay(of_each(config.limits.requests_per_client))
+    return most, lambda address: None if is_trusted(address) else of_address(address)
 
 
 def of_each(most: int | None) -> Callable[[str], int | None]:

@@ -36,9 +36,13 @@ class Loaders:
         self._ahead = ReadAhead()
         self._loads = Loads(state, client, answer_s=answer_s, leading=self._ahead.leading)
         self._stack = AsyncExitStack()
-        self.retune = self._loads.retune
         self.preloads = Preloads(state, self._loads, client, prober, clock=clock)
         self._reloads = Reloads(state, client, mutations, self.preloads, prober, drain_s=drain_s)
+
+    def retune(self, *, answer_s: float, drain_s: float) -> None:
+        """Go by these from now on."""
+        self._loads.retune(answer_s=answer_s)
+        self._reloads.drain_s = drain_s
 
     async def __aenter__(self) -> Self:
         self._stack.callback(self._ahead.close)

@@ -80,8 +80,8 @@ class Source:
 class Reloading:
     """Takes changed configurations, one at a time.
 
-    `take` is told of the plan that is in force from now on,
-    `told` whether the file that was read last is.
+    `check` raises FleetError for a plan that cannot be, `take` is told of the plan that is in force
+    from now on, `told` whether the file that was read last is.
     """
 
     def __init__(
@@ -91,11 +91,12 @@ class Reloading:
         supervising: Supervising,
         *,
         source: Source,
+        check: Callable[[Prepared], None] = lambda _: None,
         take: Callable[[Prepared], None],
         told: Callable[[bool], None],
     ) -> None:
         self._plan, self._state, self._supervising = plan, state, supervising
-        self._source, self._take, self._told = source, take, told
+        self._source, self._check, self._take, self._told = source, check, take, told
         self._turn = asyncio.Lock()
         self._owed: set[str] = set()  # who has not come up when a reload had it started
         self._tasks: set[asyncio.Task[Reloaded]] = set()
@@ -152,6 +153,7 @@ class Reloading:
         stuck = fixed(before.config, plan.config)
         if stuck:
             raise NotLive(stuck)
+        self._check(plan)
         keys = tuple(show_path(path) for path in changed(before.config, plan.config))
         program = plan.argv != before.argv
         down = {i.name for i in self._state.instances.values() if i.name in self._owed and _down(i)}

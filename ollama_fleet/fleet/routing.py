@@ -13,6 +13,7 @@ from ollama_fleet.fleet.strategies import make_strategy
 from ollama_fleet.router.admission import Admission
 from ollama_fleet.router.costs import Costs
 from ollama_fleet.router.loading import Loading
+from ollama_fleet.router.policy import Strategy
 from ollama_fleet.router.relay import Relay, Timeouts
 from ollama_fleet.router.retry import Budget
 from ollama_fleet.router.strategies import Expectations, Tools
@@ -24,25 +25,29 @@ def make_admission(
     config: Config, state: State, learned: Learned, clock: Callable[[], float]
 ) -> Admission:
     """Raises FleetError if there is no such strategy. `clock` gives monotonic seconds."""
-    rng = random.Random()  # noqa: S311 - spreads requests, guards nothing
     expected = Expectations(learned.estimates)
-    tools = Tools(
-        speeds=learned.estimates,
-        expected=expected,
-        prefixes=learned.prefixes,
-        rng=rng,
-        model_aware=config.routing.model_aware,
-    )
     return Admission(
         state,
-        make_strategy(config.routing.strategy, tools),
+        strategy_of(config, learned),
         limit=config.queue.limit,
         per_tenant=config.queue.per_tenant,
         timeout_s=config.queue.timeout_s,
-        rng=rng,
+        rng=random.Random(),  # noqa: S311 - spreads requests, guards nothing
         clock=clock,
         cost=Costs(learned.estimates, expected).gpu_s,
     )
+
+
+def strategy_of(config: Config, learned: Learned) -> Strategy:
+    """What a configuration has choose. Raises FleetError if there is no such strategy."""
+    tools = Tools(
+        speeds=learned.estimates,
+        expected=Expectations(learned.estimates),
+        prefixes=learned.prefixes,
+        rng=random.Random(),  # noqa: S311 - as above
+        model_aware=config.routing.model_aware,
+    )
+    return make_strategy(config.routing.strategy, tools)
 
 
 def make_relay(

@@ -16,7 +16,7 @@ from ollama_fleet.fleet.certificate import Certificate
 from ollama_fleet.fleet.commands import command_routes
 from ollama_fleet.fleet.declared import Declared, declared
 from ollama_fleet.fleet.facts import make_facts
-from ollama_fleet.fleet.front import make_front, make_parts
+from ollama_fleet.fleet.front import make_front, make_parts, retune_front
 from ollama_fleet.fleet.keys import Keys
 from ollama_fleet.fleet.learning import Learned
 from ollama_fleet.fleet.loading import Loaders
@@ -27,7 +27,13 @@ from ollama_fleet.fleet.recording import Recording
 from ollama_fleet.fleet.reloading import Reloading, Source
 from ollama_fleet.fleet.repairing import make_repairs
 from ollama_fleet.fleet.reporting import Reporting
-from ollama_fleet.fleet.routing import make_admission, make_passive, make_relay, retune
+from ollama_fleet.fleet.routing import (
+    make_admission,
+    make_passive,
+    make_relay,
+    retune,
+    strategy_of,
+)
 from ollama_fleet.fleet.supervising import Supervising
 from ollama_fleet.fleet.telling import Told
 from ollama_fleet.fleet.tracing import Tracing
@@ -79,6 +85,7 @@ class Fleet:
             clock=self._clock,
         )
         self._learned = Learned(self.state, directories.learned, clock=self._clock)
+        self._cpus = CpuReadings(self.state, self._clock)
         self._admission = make_admission(config, self.state, self._learned, self._clock)
         self._recording = Recording(
             self.state,
@@ -108,6 +115,7 @@ class Fleet:
             spool=directories.state,
             refused=self._recording.refused,
         )
+        self._parts = parts
         self._certificate = certificate
         tls = certificate.context if certificate else None
         self._front = make_front(config, parts, keys.gate, self._recording.answered, tls)
@@ -125,8 +133,17 @@ class Fleet:
             self.state,
             self._supervising,
             source=source,
+            check=self._check,
             take=self._take,
             told=self._recording.configured,
+        )
+        self._repairs = make_repairs(
+            plan,
+            self.state,
+            self._prober,
+            self._supervising,
+            client=self._client,
+            clock=self._clock,
         )
         self._declared = Declared(
             self.state, self._library.syncs, self._loaders.preloads, declared(config)
@@ -142,8 +159,8 @@ class Fleet:
         await stack.enter_async_context(reporting)
         await stack.enter_async_context(self._session)
         await stack.enter_async_context(self._learned)
-        if plan.config.routing.strategy == "least_loaded":  # nobody else looks at them
-            await stack.enter_async_context(CpuReadings(self.state, self._clock))
+        await stack.enter_async_context(self._cpus)
+        self._look_at_cpus()
         logs = ChildLogs(self._directories.logs, plan.config.logs.max_bytes, plan.config.logs.keep)
         stack.callback(logs.close)
         stack.callback(self._recording.close)
@@ -187,16 +204,7 @@ class Fleet:
         stack.enter_context(self._passive)
         await stack.enter_async_context(self._prober)
         await stack.enter_async_context(self._loaders)
-        await stack.enter_async_context(
-            make_repairs(
-                plan,
-                self.state,
-                self._prober,
-                self._supervising,
-                client=self._client,
-                clock=clock,
-            )
-        )
+        await stack.enter_async_context(self._repairs)
         await stack.enter_async_context(self._declared)
         self._supervising.start(LocalLauncher(logs, binds=not plan.simulated))
         self._told.listen(reload=self._reloading.begin)
@@ -230,16 +238,32 @@ class Fleet:
     def _tell(self, kind: Kind, text: str) -> None:
         self.state.notice(Notice(kind=kind, text=text))
 
+    def _check(self, plan: Prepared) -> None:
+        """Raise FleetError where `_take` would have to."""
+        if plan.config.routing != self._plan.config.routing:
+            strategy_of(plan.config, self._learned)
+
     def _take(self, plan: Prepared) -> None:
         """Go by another configuration, as far as that is not about instances."""
-        self._plan = plan
+        before, self._plan, config = self._plan.config, plan, plan.config
+        if config.routing != before.routing:
+            self._admission.choose_by(strategy_of(config, self._learned))
+            self._look_at_cpus()
         self._facts = make_facts(plan, self._facts.started_s)
-        retune(plan.config, self._admission, self._relay, self._passive)
-        self._loaders.retune(answer_s=plan.config.limits.first_byte_timeout_s)
-        set_log_level(plan.config.logs.level)
-        self._keys.follow(plan.config)
+        retune(config, self._admission, self._relay, self._passive)
+        retune_front(config, self._front, self._parts)
+        drain_s = config.supervision.drain_timeout_s
+        self._loaders.retune(answer_s=config.limits.first_byte_timeout_s, drain_s=drain_s)
+        self._prober.retune(config.supervision)
+        self._repairs.retune(config.repair, drain_s=drain_s)
+        set_log_level(config.logs.level)
+        self._keys.follow(config)
         self._recording.seat(self.state.instances.values())
-        self._declared.change(declared(plan.config))
+        self._declared.change(declared(config))
+
+    def _look_at_cpus(self) -> None:
+        if self._plan.config.routing.strategy == "least_loaded":  # nobody else needs to know
+            self._cpus.begin()
 
     def snapshot(self) -> FleetSnapshot:
         """The fleet as it is."""

@@ -84,8 +84,10 @@ class Supervising:
         return Restarted(chosen)
 
     def take(self, plan: Prepared) -> None:
-        """Run what joins from now on as another plan says."""
+        """Run what joins from now on as another plan says; see to all as often as that says."""
         self._plan = plan
+        for supervisor in self._supervisors.values():
+            supervisor.retune(plan.config.supervision)
 
     async def join(self, instance: Instance, warm: tuple[Wanted, ...] = ()) -> None:
         """Start one more; it is ready on return, with `warm` in memory, or has failed."""

@@ -142,6 +142,10 @@ class Admission:
         self._timeout_s = timeout_s
         self._desk.retune(limit=limit, per_tenant=math.inf if per_tenant is None else per_tenant)
 
+    def choose_by(self, strategy: Strategy) -> None:
+        """Choose by another strategy from now on; who waits for an instance goes on to."""
+        self._desk.choose_by(strategy, self._clock())
+
     def close(self) -> None:
         """Refuse everybody, now and from now on: the fleet is stopping."""
         self._desk.close()

@@ -18,7 +18,7 @@ from ollama_fleet.router.plan import HORIZON, Choose, Refuse, plan, starters
 from ollama_fleet.router.policy import Binding, Scores, Strategy
 from ollama_fleet.router.queue import Crowd, Waiter, WaitingRoom
 from ollama_fleet.router.refusal import Refusal
-from ollama_fleet.state import Instance, Lease, State, Work
+from ollama_fleet.state import Instance, Lease, State
 
 if TYPE_CHECKING:
     from random import Random
@@ -77,6 +77,15 @@ class Desk:
     def retune(self, *, limit: float, per_tenant: float) -> None:
         """Let so many wait from now on."""
         self._room.limit, self._room.per_tenant = limit, per_tenant
+
+    def choose_by(self, strategy: Strategy, now_s: float) -> None:
+        """Choose by another strategy from now on, for those who wait for nobody, too.
+
+        Who has been chosen for waits where it is: the slot that it waits for is as good as before.
+        """
+        self.strategy, self._late = strategy, strategy.binds is Binding.LATE
+        self._to_place.clear()
+        self.changed(now_s)
 
     # -- what happens ---------------------------------------------------------------------------
 
@@ -239,8 +248,7 @@ class Desk:
         self._give(choice.waiter, choice.instance, choice.scores, now_s)
 
     def _give(self, waiter: Waiter, instance: Instance, scores: Scores, now_s: float) -> None:
-        request = waiter.request
-        cost_gpu_s = self._cost(request, instance)
+        cost_gpu_s = self._cost(waiter.request, instance)
         lease = self._grant(waiter, instance, scores)
         if lease is None:
             return  # it is about to leave, and then the next in line has its place
@@ -248,15 +256,7 @@ class Desk:
         self._charges[lease] = self._room.start(waiter)
         if waiter.line is not None and self._take_out(waiter) and waiter is not self._newcomer:
             self.forecast.started(now_s)
-        work = Work(
-            request.path,
-            request.prompt_bytes,
-            request.output_cap,
-            request.prefix,
-            request.stream,
-            request.keep_alive,
-        )
-        self._state.began(lease, work, now_s)
+        self._state.began(lease, waiter.work, now_s)
 
     def _refuse(self, waiter: Waiter, refusal: Refusal) -> None:
         self._give_up(waiter)

@@ -67,6 +67,17 @@ async def crowd(fleet, count, meanwhile):
         return done, [kind for kind, _ in await asyncio.gather(*asks)]
 
 
+async def beside_another(fleet):
+    """What becomes of a request while another of the same client goes on."""
+    wanted = {"model": MODEL, "prompt": "tell me", "options": {"num_predict": 100_000}}
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(f"{fleet.base}/api/generate", json=wanted) as other,
+    ):
+        assert await other.content.readany()
+        return await ask(session, fleet.base, MODEL, tokens=2)
+
+
 def test_only_what_is_different_is_started_anew_and_no_request_fails(fleet):
     before = pids(fleet)
     same = json.loads(fleet.run("reload", "-o", "json").stdout)
@@ -87,6 +98,26 @@ def test_only_what_is_different_is_started_anew_and_no_request_fails(fleet):
     assert taken(fleet) == "1"
 
 
+def test_timings_repairs_limits_and_strategy_are_taken_and_touch_no_instance(fleet):
+    before = pids(fleet)
+    changes = (
+        "supervision: { probe_interval: 1s, drain_timeout: 5s }\n"
+        "repair: { hangs: false }\nlimits: { requests_per_client: 1 }\n"
+        "routing: { strategy: least_loaded }\n"
+    )
+    rewrite(fleet, groups() + changes)
+    told = json.loads(fleet.run("reload", "-o", "json").stdout)
+    assert {"limits.requests_per_client", "repair.hangs", "routing.strategy"} < set(told["keys"])
+    assert (told["restarted"], pids(fleet)) == ([], before)
+    assert json.loads(fleet.run("status", "-o", "json").stdout)["strategy"] == "least_loaded"
+    kind, text = asyncio.run(beside_another(fleet))
+    assert (kind, text[:3]) == ("refused", "429")
+    rewrite(fleet, groups())
+    fleet.run("reload")
+    assert asyncio.run(beside_another(fleet))[0] == "whole"
+    assert pids(fleet) == before
+
+
 def test_a_file_with_mistakes_changes_nothing_and_says_where_they_are(fleet):
     before = pids(fleet)
     rewrite(fleet, "groups:\n  - { name: a, gpus: [0], keep_alif: 1m }\n")
@@ -103,7 +134,7 @@ def test_a_file_with_mistakes_changes_nothing_and_says_where_they_are(fleet):
     rewrite(fleet, groups() + "history: { keep: 1h }\n")
     refused = fleet.run("reload", check=False)
     assert refused.returncode == Exit.CONFIG
-    assert "history.keep: that cannot change while the fleet runs" in refused.stderr
+    assert "cannot change while the fleet runs: history.keep (its files" in refused.stderr
 
     rewrite(fleet, groups())
     fleet.run("reload")

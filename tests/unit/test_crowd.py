@@ -20,6 +20,19 @@ def test_the_first_beyond_the_limit_is_the_one_that_is_turned_away():
     assert crowd.enter("c") is None, "who has gone makes room"
 
 
+def test_a_limit_that_has_changed_holds_for_who_comes_next_in_its_parts_too():
+    crowd = Crowd(8)
+    part = crowd.part(1 / 4)
+    assert [part.enter("a") for _ in range(2)] == [None, None]
+    crowd.retune(4, {"b": 1}.get)
+    assert part.enter("a") == Over(Limit.CONNECTIONS, is_told=True)
+    assert part.open == 3, "who is there stays"
+    assert crowd.enter("b") is None
+    assert crowd.enter("b").limit is Limit.CONNECTIONS_PER_ADDRESS
+    crowd.retune(100, lambda _: None)
+    assert [each.enter("b") for each in (crowd, part)] == [None, None]
+
+
 def test_an_address_has_a_limit_of_its_own_and_others_none_because_of_it():
     crowd = Crowd(100, {"10.0.0.1": 1}.get)
     assert crowd.enter("10.0.0.1") is None

@@ -16,6 +16,7 @@ from ollama_fleet.placement import Placement
 from ollama_fleet.router.costs import Costs
 from ollama_fleet.router.desk import Desk
 from ollama_fleet.router.plan import HORIZON
+from ollama_fleet.router.policy import Binding
 from ollama_fleet.router.queue import Waiter
 from ollama_fleet.router.strategies import Expectations
 from ollama_fleet.state import Phase, Residency, State, Want
@@ -32,7 +33,7 @@ class Office:
         self.leases = {}
         self.refused = {}
         self.soon = []
-        self.number = 0
+        self.number = self.granted = 0
         self.desk = Desk(
             state,
             strategy(name, speeds=speeds),
@@ -50,6 +51,7 @@ class Office:
         request = waiter.request
         lease = self.state.lease(instance, request.key, request.profile, slot=bool(request.slot))
         self.leases[waiter.number] = lease
+        self.granted += 1
         return lease
 
     def arrive(self, request=None, excluded=frozenset()):
@@ -181,6 +183,57 @@ def test_whatever_happens_slots_are_never_exceeded_and_nobody_is_lost(name, scri
         office.end(min(office.leases))
     assert not office.refused
     assert all(i.labour.slots == 0 for i in office.state.instances.values())
+
+
+STRATEGIES = ["adaptive", "late_least_conn", "least_conn", "round_robin"]
+
+
+@given(
+    script=st.lists(
+        st.sampled_from(["arrive", "arrive", "arrive", "end", *STRATEGIES]), max_size=40
+    )
+)
+def test_whatever_chooses_from_then_on_slots_are_never_exceeded_and_nobody_is_lost(script):
+    """Who waits at an instance waits there on, who waits for a choice is chosen for anew."""
+    office = Office(warm("a", "b", slots=2), "round_robin")
+    for number, step in enumerate(script):
+        office.now_s = float(number)
+        if step == "arrive":
+            office.arrive()
+        elif step == "end":
+            if office.leases:
+                office.end(min(office.leases))
+        else:
+            office.desk.choose_by(strategy(step), office.now_s)
+        while office.soon:
+            office.soon.pop()(office.now_s)
+        counts = Counter(office.where().values())
+        assert all(counts[i.name] == i.in_flight <= 2 for i in office.state.instances.values())
+        idle = [i for i in office.state.instances.values() if i.in_flight < 2]
+        assert not (
+            idle and office.desk.strategy.binds is Binding.LATE and office.desk._room.unbound
+        )
+    while office.leases or office.state.waiting:
+        office.end(min(office.leases))
+        while office.soon:
+            office.soon.pop()(office.now_s)
+    assert not office.refused
+    assert office.number == office.granted
+
+
+def test_another_strategy_chooses_at_once():
+    office = Office(warm("a", "b", slots=9), "round_robin")
+    for _ in range(4):
+        office.arrive()
+    assert Counter(office.where().values()) == {"a": 2, "b": 2}
+    for number in (1, 3):
+        office.end(number)
+    office.desk.choose_by(strategy("least_conn"), office.now_s)
+    before = Counter(office.where().values())
+    office.arrive()
+    office.arrive()
+    added = Counter(office.where().values()) - before
+    assert set(added) == {name for name in "ab" if before[name] == 0}
 
 
 @given(st.lists(st.integers(0, 2), max_size=30))

@@ -1,6 +1,8 @@
 """What is seen of an instance when it is looked at for a hang, on virtual time."""
 
+import asyncio
 from dataclasses import replace
+from types import SimpleNamespace
 
 from repair_fixtures import Sick, card
 from virtual_time import now, passes, run
@@ -50,6 +52,36 @@ async def hung_after_s(*samples, gpus=CARDS, cpus=0.0):
             return found[0] - began_s
         await passes(LOOK_S)
     return None
+
+
+def test_whether_anybody_looks_can_change_while_it_runs():
+    async def check():
+        sick, found = Sick(gpus=CARDS), []
+        mends = SimpleNamespace(
+            under_way=lambda _: bool(found), hang=lambda *_: found.append(now())
+        )
+
+        async def work(leaders, _now_s):
+            return dict.fromkeys(leaders, Work(0.0, 0.0))
+
+        sick.request()
+        hangs = Hangs(
+            sick.state, RepairConfig(hangs=False), mends, Signs(sick.state, now), None,
+            clock=now, read_work=work, simulated=False,
+        )  # fmt: skip
+        sick.state.on_gpus.append(hangs.read)
+        for sample in (BUSY, IDLE):
+            sick.state.set_gpus(sample)
+        looking = asyncio.create_task(hangs.run())
+        await passes(600)
+        assert not found
+        hangs.retune(RepairConfig())
+        await passes(90)
+        assert len(found) == 1
+        looking.cancel()
+        await asyncio.gather(looking, return_exceptions=True)
+
+    run(check())
 
 
 IDLE, BUSY = utilisation(0.0, 0.0), utilisation(0.9, 0.0)

@@ -280,6 +280,20 @@ def test_failures_that_go_on_do_not_become_a_flood_of_probes():
     run(scenario())
 
 
+def test_probes_come_as_often_as_was_said_last():
+    async def scenario():
+        fleet = Fleet("a")
+        _, script = fleet["a"]
+        async with fleet.prober:
+            await passes(60)
+            usual = len(script.asked_at_s["version"])
+            fleet.prober.retune(SupervisionConfig(probe_interval_s=20))
+            await passes(60)
+            assert 2 <= len(script.asked_at_s["version"]) - usual <= 5 < usual
+
+    run(scenario())
+
+
 @pytest.mark.parametrize("external", [False, True])
 def test_what_could_not_be_asked_for_want_of_a_socket_changes_nothing(external):
     """Neither for the better nor for the worse, however long it lasts."""

@@ -12,13 +12,13 @@ from ollama_fleet.gpu import GpuReading, GpuSample
 from ollama_fleet.state import Completed, Phase
 
 
-def repairs(sick):
+def repairs(sick, **settings):
     return Repairs(
         sick.state,
         lambda _: sick,
         sick,
         sick.restart,
-        RepairConfig(),
+        RepairConfig(**settings),
         drain_s=30.0,
         clock=now,
         simulated=False,
@@ -46,6 +46,26 @@ def test_of_an_instance_that_has_left_nothing_is_kept():
             assert not any(sick.it in each for each in kept)
             assert not made._offloads._tried
             assert not made._mending._past
+
+    run(check())
+
+
+def test_what_a_running_fleet_is_told_of_repairs_holds_from_the_next_look_on():
+    async def check():
+        sick = Sick(gpus=(card(0),))
+        sick.rows = (replace(resident("m"), size_bytes=2**30, vram_bytes=0),)
+        sick.state.set_resident(sick.it, sick.rows)
+
+        async def restarts():
+            for _ in range(2):  # its model is on the CPU, and would fit
+                sick.state.set_gpus(GpuSample((GpuReading("GPU-0", 0, 0.5),)))
+            await passes(5)
+            return sum(done[0] == "restart" for done in sick.done)
+
+        async with repairs(sick, offload=False) as made:
+            assert await restarts() == 0
+            made.retune(RepairConfig(), drain_s=30.0)
+            assert await restarts() == 1
 
     run(check())
 

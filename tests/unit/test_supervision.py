@@ -457,6 +457,32 @@ def test_a_process_that_does_not_answer_in_time_is_tried_again(make):
     run(scenario())
 
 
+def test_other_timings_hold_for_the_life_that_is_lived_and_the_next(make):
+    """What is being waited for has the time that it had."""
+
+    async def scenario():
+        supervisor, script = make(start_timeout_s=20, backoff_first_s=0.1, probe_failures=100)
+        script.deaf = True
+        supervisor.start()
+        await passes(1)
+        shorter = {"start_timeout_s": 5, "backoff_first_s": 0.1, "probe_failures": 2}
+        supervisor.retune(SupervisionConfig(**shorter))
+        await until(script, Phase.BACKOFF)
+        assert now() == pytest.approx(20, abs=0.5)
+        await until(script, Phase.STARTING)
+        await until(script, Phase.BACKOFF)
+        assert script.instance.cause == "did not answer within 5s"
+        script.deaf = False
+        await until(script, Phase.READY)
+        supervisor.retune(SupervisionConfig(**shorter, probe_interval_s=1))
+        script.deaf, deaf_at_s = True, now()
+        await until(script, Phase.BACKOFF)
+        assert now() - deaf_at_s < 10
+        await supervisor.stop()
+
+    run(scenario())
+
+
 def test_a_process_is_not_ended_for_probes_that_could_not_be_sent(make):
     """This machine has no socket left: that of the fleet's own, which all instances share."""
 

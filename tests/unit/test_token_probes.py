@@ -1,6 +1,7 @@
 """The inference probe: which models may be asked for a token, and when, on virtual time."""
 
 import asyncio
+import math
 from datetime import UTC, datetime
 
 from fleet_fixtures import resident
@@ -70,6 +71,24 @@ def test_one_that_has_given_nothing_for_the_interval_is_asked_once_per_interval(
         with signs, sick.state.lease(sick.it, canonical("m")) as lease:
             sick.state.outcome(lease, Completed(200))
         assert probe.look(sick.it) == 0
+
+    run(check())
+
+
+def test_how_often_one_is_asked_can_change_and_whether_at_all():
+    async def check():
+        sick = held(FOR_GOOD_S)
+        _, probe = probes(sick)
+        counts = []
+        for interval_s in (60.0, math.inf, 20.0, math.inf):
+            probe.retune(interval_s=interval_s, timeout_s=300.0)
+            for _ in range(60):
+                probe.look(sick.it)
+                await passes(2)
+            counts.append(len(sick.done))
+            sick.done.clear()
+        assert counts[1::2] == [0, 0]
+        assert 1 <= counts[0] < counts[2]
 
     run(check())
 

@@ -20,6 +20,18 @@ def test_one_more_than_a_client_may_have_is_refused_and_not_counted():
     under_way.begin("ann")
 
 
+def test_a_limit_that_is_lowered_ends_nothing_and_holds_for_the_next():
+    under_way = UnderWay(lambda _: 3)
+    for _ in range(3):
+        under_way.begin("ann")
+    under_way.retune(lambda _: 1)
+    for _ in range(3):
+        with pytest.raises(TooMany):
+            under_way.begin("ann")
+        under_way.end("ann")
+    under_way.begin("ann")
+
+
 def test_what_one_client_has_is_nothing_to_another():
     under_way = UnderWay(lambda _: 1)
     under_way.begin("ann")

@@ -32,7 +32,7 @@ class Crowd:
     Every connection that comes is counted until it goes, those that are turned away too.
     """
 
-    __slots__ = ("_most", "_most_of", "_of", "open")
+    __slots__ = ("_most", "_most_of", "_of", "_parts", "open")
 
     def __init__(
         self, most: float = math.inf, most_of: Callable[[str], int | None] = anyone
@@ -41,6 +41,7 @@ class Crowd:
         self._most = most
         self._most_of = most_of
         self._of: dict[str, int] = {}
+        self._parts: list[tuple[float, Crowd]] = []
 
     def enter(self, address: str) -> Over | None:
         """A connection comes; why it cannot stay, if so."""
@@ -56,7 +57,15 @@ class Crowd:
 
     def part(self, share: float) -> "Crowd":
         """Another of no more than that share of this one, and of an address as many."""
-        return Crowd(max(1.0, share * self._most), self._most_of)
+        part = Crowd(max(1.0, share * self._most), self._most_of)
+        self._parts.append((share, part))
+        return part
+
+    def retune(self, most: float, most_of: Callable[[str], int | None]) -> None:
+        """Let as many come from now on; who is here stays."""
+        self._most, self._most_of = most, most_of
+        for share, part in self._parts:
+            part.retune(max(1.0, share * most), most_of)
 
     def leave(self, address: str) -> None:
         """A connection of that address has gone."""

@@ -41,7 +41,7 @@ class Front:
     ) -> None:
         self.crowd = crowd or Crowd()
         self._serving = Serving(handler, bounds, self.crowd, refused, client_of)
-        self._drain_s = drain_s
+        self.drain_s = drain_s
         self._host = host
         self._port = port
         self._tls = tls
@@ -75,7 +75,7 @@ class Front:
         connections = self._serving.connections
         owing = [task for connection in tuple(connections) if (task := connection.leave())]
         if owing:
-            _, late = await asyncio.wait(owing, timeout=self._drain_s)
+            _, late = await asyncio.wait(owing, timeout=self.drain_s)
             for task in late:
                 task.cancel()
             if late:

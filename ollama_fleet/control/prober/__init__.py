@@ -117,6 +117,10 @@ class Prober:
             task.cancel()
         del self._watches[instance]
 
+    def retune(self, settings: SupervisionConfig) -> None:
+        """Go by these from the next probe on."""
+        self._settings = settings
+
     async def refresh(self, store: str) -> None:
         """Read anew which models a store has, from every instance on it that is up."""
         everyone = self._state.instances.values()

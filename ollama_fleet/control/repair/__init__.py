@@ -7,6 +7,7 @@ what a restart could bring back to the GPU, `lost` which GPUs are lost: all pure
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from types import TracebackType
@@ -55,7 +56,8 @@ class Repairs:
         steps = Steps(client, looker, restart, timeout_s=settings.step_timeout_s)
         self._mending = Mending(state, steps, settings, drain_s=drain_s, clock=clock)
         self._signs = Signs(state, clock)
-        self._probes = self._token_probes(client)
+        interval_s, timeout_s = _probing(settings)
+        self._probes = TokenProbes(client, self._signs, interval_s=interval_s, timeout_s=timeout_s)
         self._meter = UsageMeter()
         self._hangs = Hangs(
             state,
@@ -72,16 +74,13 @@ class Repairs:
         self._stack = ExitStack()
         self._task: asyncio.Task[None] | None = None
 
-    def _token_probes(self, client: Callable[[Instance], Client]) -> TokenProbes | None:
-        settings = self._settings
-        if settings.inference_probe_s is None:
-            return None
-        return TokenProbes(
-            client,
-            self._signs,
-            interval_s=settings.inference_probe_s,
-            timeout_s=(DOUBT + 1) * settings.hang_after_s,
-        )
+    def retune(self, settings: RepairConfig, *, drain_s: float) -> None:
+        """Go by these from now on; a repair that is under way, from its next step on."""
+        self._settings = settings
+        self._mending.retune(settings, drain_s=drain_s)
+        self._hangs.retune(settings)
+        interval_s, timeout_s = _probing(settings)
+        self._probes.retune(interval_s=interval_s, timeout_s=timeout_s)
 
     async def __aenter__(self) -> Self:
         self._stack.enter_context(self._signs)
@@ -90,9 +89,8 @@ class Repairs:
         for leave in (self._signs.leave, self._mending.leave, self._offloads.leave):
             self._state.on_left.append(leave)
             self._stack.callback(self._state.on_left.remove, leave)
-        if self._settings.hangs:
-            self._task = asyncio.create_task(self._hangs.run(), name="look for hangs")
-            self._task.add_done_callback(_complain)
+        self._task = asyncio.create_task(self._hangs.run(), name="look for hangs")
+        self._task.add_done_callback(_complain)
         return self
 
     async def __aexit__(
@@ -102,8 +100,7 @@ class Repairs:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        if self._probes is not None:
-            await self._probes.close()
+        await self._probes.close()
         await self._mending.close()
 
     async def _read_work(self, leaders: Mapping[str, int], now_s: float) -> Mapping[str, Work]:
@@ -122,6 +119,12 @@ class Repairs:
         due = self._offloads.due(instance, sample)
         if due and self._mending.offload(instance, "; ".join(due.values())):
             self._offloads.tried(instance, due)
+
+
+def _probing(settings: RepairConfig) -> tuple[float, float]:
+    """After how long a model is asked for a token, and how long it has for that."""
+    interval_s = settings.inference_probe_s
+    return interval_s or math.inf, (DOUBT + 1) * settings.hang_after_s
 
 
 def _complain(task: asyncio.Task[None]) -> None:

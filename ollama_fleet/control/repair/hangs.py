@@ -46,10 +46,16 @@ class Hangs:
         self._moved: set[str] = set()  # GPUs whose utilisation has been seen above idle
 
     async def run(self) -> None:
-        """Look, again and again."""
+        """Look, again and again, while that is wanted."""
         while True:
             await asyncio.sleep(min(LOOK_S, self._settings.hang_after_s / 4))
-            await self.look()
+            if self._settings.hangs:
+                await self.look()
+
+    def retune(self, settings: RepairConfig) -> None:
+        """Go by these from the next look on; what was seen before is forgotten."""
+        self._settings = settings
+        self._stillness.clear()
 
     def read(self, sample: GpuSample) -> None:
         """The GPUs have been read: a meter that has never moved may be one that never does."""

@@ -39,6 +39,11 @@ class Mending:
         self._past: defaultdict[tuple[Instance, Reason], tuple[Taken, ...]] = defaultdict(tuple)
         self._running: dict[Instance, asyncio.Task[None]] = {}
 
+    def retune(self, settings: RepairConfig, *, drain_s: float) -> None:
+        """Go by these from the next step on."""
+        self._settings, self._drain_s = settings, drain_s
+        self._steps.timeout_s = settings.step_timeout_s
+
     def under_way(self, instance: Instance) -> bool:
         """Whether it is being repaired."""
         return instance in self._running

@@ -29,18 +29,18 @@ class Steps:
         timeout_s: float,
     ) -> None:
         self._client, self._looker, self._restart = client, looker, restart
-        self._timeout_s = timeout_s
+        self.timeout_s = timeout_s
 
     async def cancel(self, instance: Instance) -> tuple[InMemory, ...]:
         """End the requests at work there; the models that give no token even then."""
         failure = InstanceHung(f"{instance.name} hangs: what it was asked was broken off")
         with suppress(TimeoutError):
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(self.timeout_s):
                 await self._until_ended(instance, failure)
         await self._looker.look(instance)
         models = tuple(in_memory(instance))
         client = self._client(instance)
-        asks = (gives_a_token(client, model, self._timeout_s) for model in models)
+        asks = (gives_a_token(client, model, self.timeout_s) for model in models)
         told = await asyncio.gather(*asks)
         return tuple(model for model, given in zip(models, told, strict=True) if not given)
 
@@ -55,9 +55,9 @@ class Steps:
         """Have these models leave memory; whether they have."""
         client, names = self._client(instance), [model.stored.name for model in models]
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(self.timeout_s):
                 for name in names:
-                    await client.unload(name, timeout_s=self._timeout_s)
+                    await client.unload(name, timeout_s=self.timeout_s)
                 await self._until_gone(instance, frozenset(m.stored.weights for m in models))
         except (OllamaError, TimeoutError):
             return False

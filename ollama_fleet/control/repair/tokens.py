@@ -5,6 +5,7 @@ a request that gets no token, and what is a hang is decided by the same evidence
 """
 
 import asyncio
+import math
 from collections.abc import Callable
 from typing import Final
 
@@ -35,7 +36,10 @@ def askable(instance: Instance) -> InMemory | None:
 
 
 class TokenProbes:
-    """Asks, one at a time of each instance; `interval_s` is how long it has given nothing."""
+    """Asks, one at a time of each instance; `interval_s` is how long it has given nothing.
+
+    With an `interval_s` without end none is asked.
+    """
 
     def __init__(
         self,
@@ -49,10 +53,16 @@ class TokenProbes:
         self._interval_s, self._timeout_s = interval_s, timeout_s
         self._asking: dict[Instance, asyncio.Task[None]] = {}
 
+    def retune(self, *, interval_s: float, timeout_s: float) -> None:
+        """Go by these from the next question on."""
+        self._interval_s, self._timeout_s = interval_s, timeout_s
+
     def look(self, instance: Instance) -> int:
         """Ask it if it is time to; how many of its slots a probe keeps busy."""
         if instance in self._asking:
             return 1
+        if math.isinf(self._interval_s):
+            return 0
         model = askable(instance)
         if model is None or self._signs.quiet_s(instance) < self._interval_s:
             return 0

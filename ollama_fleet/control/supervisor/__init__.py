@@ -75,7 +75,7 @@ class Supervisor:
             state=state,
             launcher=launcher,
             argv=tuple(argv),
-            settings=settings,
+            settings=lambda: self._settings,
             client=client,
             runs=runs,
             clock=clock,
@@ -98,6 +98,10 @@ class Supervisor:
     def start(self) -> None:
         """Begin to run, in a task of its own."""
         self._task = asyncio.create_task(self.run(), name=f"supervise {self.instance.name}")
+
+    def retune(self, settings: SupervisionConfig) -> None:
+        """Go by these from now on, what is under way for as long as was said."""
+        self._settings = settings
 
     async def answered(self) -> None:
         """Return once a process has answered for the first time, or has failed to."""

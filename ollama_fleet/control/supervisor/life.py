@@ -41,12 +41,12 @@ class Client(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Means:
-    """What every life of an instance is lived with; see `Supervisor`."""
+    """What every life of an instance is lived with; see `Supervisor`. `settings` may change."""
 
     state: State
     launcher: Launcher
     argv: tuple[str, ...]
-    settings: SupervisionConfig
+    settings: Callable[[], SupervisionConfig]
     client: Callable[[Instance], Client]
     runs: Path
     clock: Callable[[], float]
@@ -80,13 +80,17 @@ class Life:
         self, instance: Instance, means: Means, signals: Signals, warm: Sequence[Wanted] = ()
     ) -> None:
         self._instance, self._signals = instance, signals
-        self._means, self._settings = means, means.settings
+        self._means = means
         self._warm = warm
         self.left_warm: tuple[Wanted, ...] = ()
         self._program: Identity | None = None
         self._notes: list[str] = []
         self._up = False
         self._ready_at_s = math.inf
+
+    @property
+    def _settings(self) -> SupervisionConfig:
+        return self._means.settings()
 
     def ready_s(self, now_s: float) -> float:
         """For how long it has been ready; below 0 if it never was."""

@@ -7,7 +7,7 @@ import msgspec
 from ollama_fleet.router.fairness import Flow
 from ollama_fleet.router.intake import Request
 from ollama_fleet.router.policy import UNDECIDED, Scores
-from ollama_fleet.state import Instance, Residency
+from ollama_fleet.state import Instance, Residency, Work
 
 if TYPE_CHECKING:
     from ollama_fleet.router.queue.line import Line
@@ -46,6 +46,19 @@ class Waiter(msgspec.Struct, eq=False):
     arrived_s: float = 0.0
     line: "Line | None" = None
     crowd: Crowd = NOBODY
+
+    @property
+    def work(self) -> Work:
+        """What is known of the work that it is, for whoever learns from how it went."""
+        asked = self.request
+        return Work(
+            asked.path,
+            asked.prompt_bytes,
+            asked.output_cap,
+            asked.prefix,
+            asked.stream,
+            asked.keep_alive,
+        )
 
     @property
     def flow(self) -> Flow:

@@ -54,7 +54,6 @@ class Relay:
     ) -> None:
         self._state = state
         self._admission = admission
-        self._strategy = admission.strategy
         self._loading = loading
         self._watch = Watch(timeouts, clock)
         self._on_end = on_end
@@ -98,7 +97,8 @@ class Relay:
         Raises the last Failure if nothing of an answer has been sent, and what the request's body
         raises where that does not come; cancellation means that the client has left.
         """
-        journal = Journal(request, self._strategy, arrived_s=self._wall(), began_s=self._clock())
+        strategy, arrived_s = self._admission.strategy, self._wall()
+        journal = Journal(request, strategy, arrived_s=arrived_s, began_s=self._clock())
         if self._traces is not None:
             journal.trace = self._traces.begin(request.headers, journal.began_s)
         self._active[journal] = None
