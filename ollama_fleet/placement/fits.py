@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ollama_fleet.gpu import Gpu, GpuKind, Inventory
 from ollama_fleet.names import canonical
 from ollama_fleet.placement.instances import dealt
+from ollama_fleet.placement.kept import with_kept
 from ollama_fleet.placement.needs import Claim, Models
 from ollama_fleet.placement.seats import Seat
 from ollama_fleet.placement.shares import room_bytes
@@ -171,7 +172,7 @@ def _wider(config: "Config", inventory: Inventory, models: Models, model: str) -
 def _fewest(
     gpus: Sequence[Gpu], settings: "Settings", models: Models, model: str
 ) -> Sequence[tuple[tuple[Gpu, ...], Claim]]:
-    cards = [gpu for gpu in gpus if gpu.kind is not GpuKind.SLICE]
+    cards = [with_kept(gpu, settings) for gpu in gpus if gpu.kind is not GpuKind.SLICE]
     cards.sort(key=lambda gpu: (-room_bytes([gpu]), gpu.index))
     for count in range(1, len(cards) + 1):
         together = tuple(sorted(cards[:count], key=lambda gpu: gpu.index))

@@ -194,7 +194,7 @@ def test_what_is_promised_at_once_fits(wish, gib, auto):
         assert together * seat.sharers <= sum(gpu.memory_bytes for gpu in seat.gpus)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(wishes, boxes, st.booleans())
 def test_the_ways_out_are_true(wish, gib, auto):
     """Whatever else is wrong, what a way out is offered for is not refused any more with it."""
