@@ -54,14 +54,17 @@ def need(shape: ModelShape, use: Use) -> Need:
     use = settled(shape, use)
     blocks = sum(layer.weights_bytes for layer in shape.layers)
     beside = shape.vision_bytes + shape.adapter_bytes
-    twice = use.gpus > 0 or engine_of(shape, use.version) is Engine.OLLAMA
-    weights = blocks + shape.output_bytes + beside + (shape.tied_bytes if twice else 0)
+    is_own = engine_of(shape, use.version) is Engine.OLLAMA
+    weights = blocks + shape.output_bytes + beside
+    weights += shape.tied_bytes if use.gpus or is_own else 0
+    host = shape.input_bytes - (shape.per_layer_bytes if is_own else 0)
+    weights += shape.input_bytes - host
     return Need(
         shape=shape,
         use=use,
-        weights_bytes=weights if use.gpus else weights + shape.input_bytes,
+        weights_bytes=weights if use.gpus else weights + host,
         cache_bytes=cache_bytes(shape, use),
         graph_bytes=graph_bytes(shape, use) * max(use.gpus, 1),
         overhead_bytes=overhead_bytes(shape, use),
-        host_bytes=shape.input_bytes if use.gpus else 0,
+        host_bytes=host if use.gpus else 0,
     )

@@ -64,6 +64,8 @@ class ModelShape:
         vocabulary: tokens it knows.
         layers: its blocks in their order.
         input_bytes: token embeddings and the like, which stay in main memory.
+        per_layer_bytes: of these, embeddings for each layer (Gemma 3n), which Ollama's engine has
+            on the GPU with the output.
         output_bytes: what follows the blocks: output norm and matrix, if they are its own.
         tied_bytes: the token embeddings once more, where they are the output matrix too.
         vision_bytes: projector and image encoder, of this file or of one beside it.
@@ -84,6 +86,7 @@ class ModelShape:
     input_bytes: int
     output_bytes: int
     tied_bytes: int = 0
+    per_layer_bytes: int = 0
     vision_bytes: int = 0
     vision: Vision | None = None
     adapter_bytes: int = 0
@@ -119,6 +122,7 @@ def shape_of(head: Head) -> ModelShape:
         input_bytes=places.input_bytes,
         output_bytes=places.output_bytes,
         tied_bytes=places.tied_bytes,
+        per_layer_bytes=places.per_layer_bytes,
         vision_bytes=places.vision_bytes,
         vision=Vision.read(metadata),
         encoder=metadata.architecture in _ENCODERS,
@@ -157,6 +161,7 @@ class _Places:
     input_bytes: int = 0
     output_bytes: int = 0
     tied_bytes: int = 0
+    per_layer_bytes: int = 0
     vision_bytes: int = 0
 
 
@@ -178,6 +183,7 @@ def _places(head: Head, count: int) -> _Places:
             places.vision_bytes += size
         elif parts & _INPUT:
             places.input_bytes += size
+            places.per_layer_bytes += size if "per_layer_token_embd" in parts else 0
             token_bytes += size if tensor.name == "token_embd.weight" else 0
         elif parts & _ROPE:
             places.blocks[:] = [of_block + size for of_block in places.blocks]

@@ -1,6 +1,7 @@
 """What a model takes of memory, against what a real Ollama 0.20.0 allocated for its like."""
 
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -159,6 +160,17 @@ def test_what_ps_is_to_say_is_what_is_allocated_anywhere_and_of_estimates_nothin
     assert need(SHAPES["llama"], use).reported_bytes == 0
     on_gpu = need(SHAPES["llama"], Use(8192))
     assert on_gpu.reported_bytes == on_gpu.total_bytes - on_gpu.overhead_bytes + on_gpu.host_bytes
+
+
+def test_embeddings_for_each_layer_are_where_the_engine_puts_them():
+    """Gemma 3n's: with the output for Ollama's own engine, in main memory for llama.cpp."""
+    made = MODELS["gemma3"]()
+    tensors = {**made.tensors, "per_layer_token_embd.weight": (8, (1024, 1024))}
+    shape = shape_of(head(replace(made, tensors=tensors)))
+    old, new = (need(shape, Use(version=version)) for version in (OLD, NEW))
+    assert shape.per_layer_bytes == 1024 * 1024 // 32 * 34
+    assert old.weights_bytes - new.weights_bytes == shape.per_layer_bytes
+    assert new.host_bytes - old.host_bytes == shape.per_layer_bytes
 
 
 def test_every_gpu_has_a_graph_and_an_overhead_of_its_own():
