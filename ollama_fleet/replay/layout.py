@@ -98,7 +98,7 @@ def host_of(node: Node, cpu: Rates, *, name: str = "", keep_alive_s: float = FOR
         max_models=_MODELS_PER_GPU,
         keep_alive_s=keep_alive_s,
     )
-    name = name or f"gpu{node.index}"
+    name = name or f"gpu-{node.index}"
     gpu = Gpu(f"GPU-{name}", node.index, name, Vendor.NVIDIA, node.memory_bytes)
     port = 11500 + node.index
     spec = InstanceSpec(name, "all", "127.0.0.1", port, node.slots, "/models", gpus=(gpu,))

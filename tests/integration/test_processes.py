@@ -70,7 +70,7 @@ def test_each_strategy_gets_the_same_requests_and_none_is_lost():
         assert sorted((r.model, r.route, r.request_bytes) for r in own) == asked
     for each in found:
         assert [f.refused for f in each.measured.outcome.fates] == [""] * REQUESTS
-        assert {f.instance for f in each.measured.outcome.fates} == {"gpu0", "gpu1"}
+        assert {f.instance for f in each.measured.outcome.fates} == {"gpu-0", "gpu-1"}
     rows = standings(found, SCALE, judge=False)
     assert [(s.row.strategy, s.row.figures["lost"]) for s in rows] == [
         ("adaptive", 0),
@@ -98,7 +98,7 @@ def test_a_fleet_that_runs_already_is_asked_as_it_is():
         one = real.case(asked, [AS_IT_IS])
         (each,) = played(turns([one], 1), replace(SCALE, time_scale=1.0), opening)
         shares = Counter(f.instance for f in each.measured.outcome.fates)
-        assert shares == {"gpu0": REQUESTS // 2, "gpu1": REQUESTS // 2}
+        assert shares == {"gpu-0": REQUESTS // 2, "gpu-1": REQUESTS // 2}
         assert served.pid()
     assert (each.replayed, each.measured.outcome.loads) == (None, 0)
 
@@ -117,7 +117,7 @@ def test_a_node_that_dies_loses_nothing_that_is_not_streamed():
 
     def away():
         outcome, lost = troubled("killed")
-        own = [f for f in outcome.fates if f.instance == "gpu0"]
+        own = [f for f in outcome.fates if f.instance == "gpu-0"]
         back = [f for f in own if f.arrived_s > lost.to_s]
         assert outcome.loads == 1 or not back  # a slow machine may have it back too late
         return not [f for f in own if lost.from_s + 1.0 < f.ended_s < lost.to_s]
@@ -128,7 +128,7 @@ def test_a_node_that_dies_loses_nothing_that_is_not_streamed():
 @pytest.mark.timeout(240)
 def test_a_node_that_is_slowed_is_slow_for_that_long():
     def token_s(fates):
-        own = [f for f in fates if f.instance == "gpu0" and f.job.output_tokens > 20]
+        own = [f for f in fates if f.instance == "gpu-0" and f.job.output_tokens > 20]
         each_s = [(f.ended_s - f.first_s) / (f.job.output_tokens - 1) for f in own]
         return statistics.median(each_s or [0.0])
 

@@ -22,15 +22,15 @@ def test_made_up_requests_are_served_by_each_strategy(capsys):
     assert (first["strategy"], second["strategy"]) == ("round_robin", "adaptive")
     assert first["requests"] == second["requests"] == 120
     assert first["mean_s"] > second["mean_s"] > 0
-    assert first["instances"] == ["gpu0", "gpu1", "gpu2", "gpu3"]
+    assert first["instances"] == ["gpu-0", "gpu-1", "gpu-2", "gpu-3"]
 
 
 def test_one_more_gpu_is_compared_with_what_is_there(capsys):
     options = ("--requests", "120", "--load", "0.9", "--strategy", "least_conn")
-    now, then = replayed(capsys, *options, "--add-gpu", "gpu0")
-    assert then["instances"] == [*now["instances"], "gpu0-2"]
+    now, then = replayed(capsys, *options, "--add-gpu", "gpu-0")
+    assert then["instances"] == [*now["instances"], "gpu-0-2"]
     assert then["mean_s"] < now["mean_s"]
-    assert then["shares"]["gpu0-2"] > 0
+    assert then["shares"]["gpu-0-2"] > 0
 
 
 def test_a_trace_is_replayed_at_its_own_rate_or_another(capsys, tmp_path):
@@ -63,7 +63,7 @@ def test_the_history_is_replayed_on_the_fleet_that_made_it(capsys, tmp_path, mon
     [
         (("--strategy", "best"), "there is no strategy best"),
         (("--layout", "nowhere"), "there is no profile 'nowhere'"),
-        (("--add-gpu", "gpu9"), "there is no instance gpu9"),
+        (("--add-gpu", "gpu-9"), "there is no instance gpu-9"),
         (("--model", "other"), "4-mixed has no model other"),
         (("--from-history",), "no request has been recorded yet"),
     ],
@@ -87,4 +87,4 @@ def test_a_table_has_a_row_for_each_replay_and_wide_the_shares(capsys):
     out = capsys.readouterr().out.splitlines()
     assert out[0].split()[:2] == ["INSTANCES", "STRATEGY"]
     assert out[1].split()[:3] == ["4", "least_conn", "30"]
-    assert out[2].startswith("4 instances, least_conn: gpu0 ")
+    assert out[2].startswith("4 instances, least_conn: gpu-0 ")

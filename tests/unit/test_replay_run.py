@@ -140,18 +140,18 @@ def clairvoyant(layout):
 @pytest.mark.parametrize("name", ["adaptive", "least_conn", "late_least_conn"])
 def test_an_instance_that_dies_loses_nothing_that_nobody_has_read(name):
     """What was not begun to be answered is served elsewhere; the instance is used again after."""
-    dies = (Lost("gpu0", 20.0, 40.0),)
+    dies = (Lost("gpu-0", 20.0, 40.0),)
     jobs = [_whole(job) for job in asked(200, 2.0)]
     outcome = replay(ONE, jobs, learning(STRATEGIES[name]), disturbances=dies)
     assert not any(fate.refused for fate in outcome.fates)
     assert all(fate.instance for fate in outcome.fates)
-    assert not [d for d in outcome.decisions if d.instance == "gpu0" and 20.0 <= d.at_s < 40.0]
-    assert [d for d in outcome.decisions if d.instance == "gpu0" and d.at_s >= 40.0]
+    assert not [d for d in outcome.decisions if d.instance == "gpu-0" and 20.0 <= d.at_s < 40.0]
+    assert [d for d in outcome.decisions if d.instance == "gpu-0" and d.at_s >= 40.0]
 
 
 def test_a_stream_that_has_begun_is_broken_when_its_instance_dies():
     """And only such streams: an answer of which a part was read is never tried again."""
-    dies = (Lost("gpu0", 20.0, 40.0),)
+    dies = (Lost("gpu-0", 20.0, 40.0),)
     outcome = replay(ONE, asked(200, 2.0), blind("least_conn"), disturbances=dies)
     broken = [fate for fate in outcome.fates if fate.refused]
     assert broken
@@ -162,16 +162,16 @@ def test_a_stream_that_has_begun_is_broken_when_its_instance_dies():
 
 def test_a_load_that_is_under_way_when_the_instance_dies_is_made_elsewhere():
     jobs = [Job(0.0, MODEL, 10, 10, 0)]
-    outcome = replay(MIXED, jobs, blind("least_conn"), disturbances=[Lost("gpu0", 1.0, 90.0)])
-    assert outcome.decisions[0].instance == "gpu0"
-    assert outcome.fates[0].instance not in ("", "gpu0")
+    outcome = replay(MIXED, jobs, blind("least_conn"), disturbances=[Lost("gpu-0", 1.0, 90.0)])
+    assert outcome.decisions[0].instance == "gpu-0"
+    assert outcome.fates[0].instance not in ("", "gpu-0")
     assert outcome.loads == 2
 
 
 def test_a_slowed_instance_takes_longer_while_it_is_slowed_and_no_longer():
     alone = Layout("alone", MIXED.hosts[:1], MIXED.models).warm(MODEL)
     jobs = [Job(10.0 * n, MODEL, 400, 200, n) for n in range(3)]
-    slow = Slowed("gpu0", 9.0, 19.0, 3.0)
+    slow = Slowed("gpu-0", 9.0, 19.0, 3.0)
     fates = replay(alone, jobs, blind("least_conn"), disturbances=[slow]).fates
     before, during, after = (fate.latency_s for fate in fates)
     assert during == pytest.approx(3 * before)
@@ -236,7 +236,7 @@ def test_a_summary_counts_what_comes_after_the_warm_up():
 def test_more_instances_get_names_of_their_own():
     node = Node(0, "more", 12 * 10**9, 2, Rates(100.0, 0.1, 0.1, 1e9))
     more = joined(MIXED, [host_of(node, node.rates), host_of(node, node.rates)])
-    assert [h.spec.name for h in more.hosts] == ["gpu0", "gpu1", "gpu2", "gpu3", "gpu0-2", "gpu0-3"]
+    assert [h.spec.name for h in more.hosts] == ["gpu-0", "gpu-1", "gpu-2", "gpu-3", "gpu-0-2", "gpu-0-3"]
     outcome = replay(more.warm(MODEL), asked(50, 8.0), blind("round_robin"))
     assert {d.instance for d in outcome.decisions} == {h.spec.name for h in more.hosts}
 
@@ -246,6 +246,6 @@ def test_a_model_that_no_gpu_holds_whole_is_served_in_part_by_the_cpu():
     large = Model("large", 24 * 10**9, "24B", "Q4", "llama")
     layout = Layout("one", MIXED.hosts[:1], (large,)).warm("large")
     fate = replay(layout, [Job(0.0, "large", 100, 2, 0)], blind("least_conn")).fates[0]
-    speed = Truth(layout, (), lambda: 0.0).speed("gpu0", digest_of("large"))
+    speed = Truth(layout, (), lambda: 0.0).speed("gpu-0", digest_of("large"))
     assert fate.latency_s == pytest.approx(speed.prefill_s(100) + speed.token_s(1))
     assert fate.latency_s > MIXED.hosts[0].hardware.gpu.prefill_s(100) * 2

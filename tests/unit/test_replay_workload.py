@@ -154,7 +154,7 @@ def test_a_trace_at_another_rate_keeps_its_shape(times, rate_per_s):
 # -- the history -----------------------------------------------------------------------------------
 
 
-def ran(number, at_s, *, instance="gpu0", busy=1, prompt=100, output=50, **more):
+def ran(number, at_s, *, instance="gpu-0", busy=1, prompt=100, output=50, **more):
     """A record of an instance with 1 ms per prompt token and d(n) = 10 ms + 10 ms n."""
     prefill_s, decode_s = prompt / 1000, (output - 1) * (0.01 + 0.01 * busy)
     return made(
@@ -174,14 +174,14 @@ def ran(number, at_s, *, instance="gpu0", busy=1, prompt=100, output=50, **more)
 
 
 def history():
-    """Alone on gpu0, two at a time on gpu1."""
+    """Alone on gpu-0, two at a time on gpu-1."""
     rng = random.Random(2)
     alone = [
         ran(n, 100.0 * n, prompt=rng.randint(50, 500), output=rng.randint(20, 80))
         for n in range(60)
     ]
     pairs = [
-        ran(100 + n, 100.0 * (n // 2) + 0.001 * (n % 2), instance="gpu1", busy=2, prompt=200)
+        ran(100 + n, 100.0 * (n // 2) + 0.001 * (n % 2), instance="gpu-1", busy=2, prompt=200)
         for n in range(60)
     ]
     return [*alone, *pairs]
@@ -208,7 +208,7 @@ def test_a_history_of_nothing_is_told():
 
 def test_the_fleet_of_the_history_is_as_fast_as_it_was():
     layout = layout_of(history())
-    assert [host.spec.name for host in layout.hosts] == ["gpu0", "gpu1"]
+    assert [host.spec.name for host in layout.hosts] == ["gpu-0", "gpu-1"]
     assert [host.spec.slots for host in layout.hosts] == [1, 2]
     weights = next(iter(layout.weights.values()))
     for host, busy in zip(layout.hosts, (1, 2), strict=True):
@@ -218,7 +218,7 @@ def test_the_fleet_of_the_history_is_as_fast_as_it_was():
 
 
 def test_the_history_replayed_takes_about_as_long_as_it_took():
-    records = [r for r in history() if r.instance == "gpu0"]
+    records = [r for r in history() if r.instance == "gpu-0"]
     outcome = replay(layout_of(records), traces.from_history(records), learning(LEAST_CONN))
     took_s = fmean(record.total_s for record in records)
     assert summary(outcome).mean_s == pytest.approx(took_s, rel=0.05)

@@ -29,7 +29,7 @@ from ollama_fleet.sim.ollama import profile
 
 BOX: Final = profile.DEFAULT
 EQUAL: Final = "4-equal"
-_TROUBLED: Final = "gpu0"  # the fastest
+_TROUBLED: Final = "gpu-0"  # the fastest
 _BURSTY_CV: Final = 3.0
 _NEEDS_REPLAY: Final = ("distance_", "error_")  # columns of targets that only a replay has
 

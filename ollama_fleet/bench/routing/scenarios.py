@@ -28,7 +28,7 @@ OUTPUT_TOKENS: Final = 221.1
 REQUESTS: Final = 4000
 WARM_UP: Final = 0.1  # of the requests, which are not counted
 MODEL: Final = "llama3.1:8b"
-FASTEST: Final = "gpu0"
+FASTEST: Final = "gpu-0"
 MODELS: Final = {MODEL: 0.6, "qwen3:8b": 0.3, "mistral:7b": 0.1}
 
 Jobs = Callable[[int], Sequence[Job]]

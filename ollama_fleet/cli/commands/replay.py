@@ -40,7 +40,7 @@ _MANY = 10_000_000  # records of the history: all of them
     cls=Command,
     examples={
         "fleet replay": "made-up requests on a simulated box",
-        "fleet replay --from-history --add-gpu gpu0": "what another GPU would have saved",
+        "fleet replay --from-history --add-gpu gpu-0": "what another GPU would have saved",
         "fleet replay --trace trace.csv --layout 8xH100": "your trace on another box",
     },
 )
