@@ -236,7 +236,14 @@ def test_a_summary_counts_what_comes_after_the_warm_up():
 def test_more_instances_get_names_of_their_own():
     node = Node(0, "more", 12 * 10**9, 2, Rates(100.0, 0.1, 0.1, 1e9))
     more = joined(MIXED, [host_of(node, node.rates), host_of(node, node.rates)])
-    assert [h.spec.name for h in more.hosts] == ["gpu-0", "gpu-1", "gpu-2", "gpu-3", "gpu-0-2", "gpu-0-3"]
+    assert [h.spec.name for h in more.hosts] == [
+        "gpu-0",
+        "gpu-1",
+        "gpu-2",
+        "gpu-3",
+        "gpu-0-2",
+        "gpu-0-3",
+    ]
     outcome = replay(more.warm(MODEL), asked(50, 8.0), blind("round_robin"))
     assert {d.instance for d in outcome.decisions} == {h.spec.name for h in more.hosts}
 
