@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from ollama_fleet.bench.vram.files import head
 from ollama_fleet.bench.vram.models import MODELS
 from ollama_fleet.vram import Engine, FlashAttention, Head, Use, engine_of, explain, need, shape_of
+from ollama_fleet.vram.gguf import Tensor
 
 AUTO, ON, OFF = FlashAttention
 OLD, NEW = (0, 20), (0, 32)
@@ -228,3 +229,24 @@ def test_whatever_metadata_says_there_is_a_sum_or_a_reason(metadata, architectur
     own |= {"general.architecture": architecture, f"{architecture}.block_count": 3}
     with suppress(ValueError):
         assert need(shape_of(Head(3, own, {}, ())), use).total_bytes >= 0
+
+
+def test_a_hybrid_takes_what_llama_server_told_of_it_on_a_card():
+    """Qwen 3.5 9B: of four layers one attends, three keep a state. MiB as in its log."""
+    own = {
+        "block_count": 32, "context_length": 262_144, "embedding_length": 4096,
+        "feed_forward_length": 12_288, "attention.head_count": 16, "attention.head_count_kv": 4,
+        "attention.key_length": 256, "attention.value_length": 256, "full_attention_interval": 4,
+        "ssm.conv_kernel": 4, "ssm.state_size": 128, "ssm.group_count": 16, "ssm.inner_size": 4096,
+    }  # fmt: skip
+    metadata = {"general.architecture": "qwen35", **{f"qwen35.{k}": v for k, v in own.items()}}
+    attends = ("attn_q", "attn_k", "attn_v", "attn_output", "attn_q_norm", "attn_k_norm")
+    tensors = [Tensor("token_embd.weight", (4096, 248_320), 12, 0)]
+    for block in range(32):
+        inside = attends if block % 4 == 3 else ("ssm_out",)
+        names = (f"blk.{block}.{part}.weight" for part in (*inside, "ffn_up", "ffn_gate"))
+        tensors.extend(Tensor(name, (32, 1), 8, 0) for name in names)
+    found = need(shape_of(Head(3, metadata, {}, tuple(tensors))), Use(262_144, 4, "q8_0", ON))
+    assert found.use.num_parallel == 1
+    assert found.cache_bytes / MIB == 4352 + 50.25
+    assert found.graph_bytes / MIB == pytest.approx(808.02, rel=0.02)
