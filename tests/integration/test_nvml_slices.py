@@ -49,6 +49,18 @@ def test_slices_of_two_cards_are_numbered_on(machine):
     assert [note.rpartition(": ")[2] for note in answer["notes"]] == ["GPU 3", "GPU 4"]
 
 
+def test_sixteen_cards_of_seven_slices_each_are_a_hundred_and_twelve_gpus(machine):
+    rules = [f"slice {card} {7 + n} 0 9728" for card in range(16) for n in range(7)]
+    machine.becomes("mig * 1 1", *rules, cards=16)
+    answer = machine.ask("inventory")
+    wanted = [slice_uuid(card, 7 + n) for card in range(16) for n in range(7)]
+    assert [gpu["uuid"] for gpu in answer["gpus"]] == wanted
+    assert [gpu["index"] for gpu in answer["gpus"]] == list(range(16, 128))
+    assert all(len(gpu["links"]) == 111 for gpu in answer["gpus"])
+    assert answer["notes"][15].endswith("divided into 7: GPUs 121 to 127")
+    assert _readings(machine).keys() == {*wanted, *(uuid(card) for card in range(16))}
+
+
 def test_a_slice_is_read_for_itself_and_the_cards_power_once(machine):
     """Memory and processes are the slice's, the heat is the card's; nobody tells what each draws.
 
@@ -125,7 +137,7 @@ def test_a_slice_that_is_no_more_is_lost_and_the_others_are_read(machine):
     machine.becomes("mig 0 1 1", "slice 0 2 0 100", cards=1)
     answer = machine.ask("read")
     readings = {reading["uuid"]: reading for reading in answer["readings"]}
-    gone = f"slice {slice_uuid(0, 1)} of GPU 0 is not there any more"
+    gone = f"GPU 1 ({slice_uuid(0, 1)}) is not there any more"
     assert answer["error"].startswith(gone)
     assert readings[slice_uuid(0, 1)]["lost"] == answer["error"]
     assert readings[slice_uuid(0, 2)]["lost"] == ""
@@ -157,6 +169,39 @@ def test_a_value_refused_of_one_slice_costs_no_other(machine):
     assert readings[slice_uuid(0, 1)]["memory_used_bytes"] is None
     assert readings[slice_uuid(0, 1)]["pids"] == [6010]
     assert readings[slice_uuid(0, 2)]["memory_used_bytes"] == 20 * _MIB
+
+
+def test_a_slice_that_cannot_say_who_it_is_costs_no_other(machine):
+    rules = ["mig 0 1 1", "slice 0 1 0 100", "slice 0 2 0 100"]
+    machine.becomes("nvmlDeviceGetUUID 0/1/0 999", *rules, cards=1)
+    assert [gpu["uuid"] for gpu in machine.ask("inventory")["gpus"]] == [slice_uuid(0, 2)]
+    machine.becomes(*rules, cards=1)
+    machine.ask("inventory")
+    machine.becomes("nvmlDeviceGetUUID 0/1/0 6", *rules, cards=1)
+    readings = _readings(machine)
+    assert "is not there any more" in readings[slice_uuid(0, 1)]["lost"]
+    assert readings[slice_uuid(0, 2)]["memory_used_bytes"] == 20 * _MIB
+
+
+def test_a_slice_that_tells_no_memory_size_is_a_trouble(machine):
+    """One without a size would be taken to have room for all."""
+    refused = [f"nvmlDeviceGetMemoryInfo{v} 0/1/0 999" for v in ("", "_v2")]
+    machine.becomes("mig 0 1 1", "slice 0 1 0 100", "slice 0 2 0 100", *refused, cards=1)
+    answer = machine.ask("inventory")
+    assert [gpu["memory_bytes"] for gpu in answer["gpus"]] == [0, 100 * _MIB]
+    (trouble,) = [note for note in answer["notes"] if note not in answer["remarks"]]
+    assert f"has slice {slice_uuid(0, 1)}, which tells no memory size" in trouble
+
+
+def test_slices_that_are_gone_when_the_driver_is_back_are_lost(machine):
+    """A card that was divided anew while there was no driver has other slices than were listed."""
+    machine.becomes("mig 0 1 1", "slice 0 1 0 100", "slice 0 2 0 100", cards=1)
+    machine.ask("inventory")
+    machine.becomes("nvmlInitWithFlags * 9", "nvmlDeviceGetCount_v2 * 1", cards=1)
+    assert machine.ask("read")["readings"] == []
+    machine.becomes("mig 0 1 1", "slice 0 2 0 100", "slice 0 3 0 100", cards=1)
+    readings = _readings(machine)
+    assert {u for u, reading in readings.items() if reading["lost"]} == {slice_uuid(0, 1)}
 
 
 @pytest.mark.parametrize(

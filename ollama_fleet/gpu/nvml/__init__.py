@@ -23,6 +23,7 @@ from ollama_fleet.gpu.nvml.troubles import (
 )
 
 _DEVICES: Final = Path("/sys/bus/pci/devices")
+_GONE: Final = "is not there any more (`nvidia-smi -L` lists those that are)"
 
 
 class NvmlGpus:
@@ -36,11 +37,13 @@ class NvmlGpus:
         self._devices = devices
         self._started = False
         self._cards: dict[int, Card] = {}  # by index, so that a lost card can still be named
+        self._listed: tuple[Gpu, ...] = ()
         self._faults = Faults()
 
     def inventory(self) -> Inventory:
         """List the cards in index order, on a fresh start of NVML: it counts cards only then."""
         self.close()
+        self._listed = ()
         cards: list[Listed] = []
         unlisted: list[str] = []
         try:
@@ -59,6 +62,7 @@ class NvmlGpus:
             unlisted.append(
                 "the NVIDIA driver is loaded but finds no card (see `lspci` and `dmesg`)"
             )
+        self._listed = gpus
         remarks = (*_divided(gpus, cards), *(r for card in cards for r in card.remarks))
         troubles = (*unlisted, *(t for card in cards for t in card.troubles))
         return Inventory(gpus=gpus, notes=(*remarks, *troubles), remarks=remarks)
@@ -74,6 +78,7 @@ class NvmlGpus:
             self.close()
             down = error.value == pynvml.NVML_ERROR_DRIVER_NOT_LOADED
             return GpuSample(error=driver_trouble(error), down=down)
+        cards.append(self._gone(cards))
         return GpuSample(
             readings=tuple(reading for card in cards for reading in card.readings),
             error="; ".join(card.error for card in cards if card.error),
@@ -116,12 +121,23 @@ class NvmlGpus:
         try:
             handle, card = self._met(index)
             reading = read_card(handle, card.uuid, integrated=card.integrated)
-            parts = read_slices(handle, index, card.slices, reading) if card.slices else ()
+            parts = read_slices(handle, card.slices, reading) if card.slices else ()
         except pynvml.NVMLError as error:
             return self._unread(index, error)
         self._faults.hear(handle, card.uuid, card.slices)
-        readings = tuple(self._with_faults(each) for each in (reading, *parts))
-        return GpuSample(readings, "; ".join(each.lost for each in parts if each.lost))
+        return GpuSample(tuple(self._with_faults(each) for each in (reading, *parts)))
+
+    def _gone(self, cards: Iterable[GpuSample]) -> GpuSample:
+        """What was listed and is no more: slices of these cards, and cards if all have a name."""
+        found = {reading.uuid for card in cards for reading in card.readings}
+        all_named = all(card.readings for card in cards)
+        gone = [
+            GpuReading(gpu.uuid, lost=f"GPU {gpu.index} ({gpu.uuid}) {_GONE}")
+            for gpu in self._listed
+            if gpu.uuid not in found and (all_named or gpu.parent_uuid in found)
+        ]
+        readings = tuple(self._with_faults(each) for each in gone)
+        return GpuSample(readings, "; ".join(each.lost for each in gone))
 
     def _unread(self, index: int, error: pynvml.NVMLError) -> GpuSample:
         """What there is of a card that cannot be read: if it is lost, so are its slices."""

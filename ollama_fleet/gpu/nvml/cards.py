@@ -1,6 +1,6 @@
 """What a card is: a GPU, one that shares the system's memory, a part of one, or many slices."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -81,14 +81,16 @@ def listed(handle: Any, index: int, card: Card, driver: str, devices: Path) -> L
     )
     if virtualisation == pynvml.NVML_GPU_VIRTUALIZATION_MODE_VGPU:
         gpu = replace(gpu, kind=GpuKind.VIRTUAL)
+    parts = tuple(_describe_slices(handle, gpu, card)) if card.modes.now else None
+    troubles = (*_troubles(handle, gpu, card, virtualisation), *_without_size(gpu, parts))
     named = f"GPU {index} ({gpu.name})"
     return Listed(
         handle,
         folder,
         gpu,
-        tuple(_describe_slices(handle, gpu, card)) if card.modes.now else None,
+        parts,
         tuple(f"{named} {remark}" for remark in _remarks(gpu, card)),
-        tuple(f"{named} {trouble}" for trouble in _troubles(handle, gpu, card, virtualisation)),
+        tuple(f"{named} {trouble}" for trouble in troubles),
     )
 
 
@@ -173,8 +175,13 @@ def _troubles(handle: Any, gpu: Gpu, card: Card, virtualisation: int | None) -> 
     if compute is not None:
         default = f"`sudo nvidia-smi -i {gpu.index} -c DEFAULT`"
         yield f"is in a compute mode in which {compute} ({default} ends that)"
-    if not gpu.memory_bytes and not card.modes.now:
-        yield "tells no memory size (`nvidia-smi -q -d MEMORY` may say why)"
+
+
+def _without_size(gpu: Gpu, parts: Iterable[Gpu] | None) -> Iterator[str]:
+    for each in (gpu,) if parts is None else parts:
+        if not each.memory_bytes:
+            who = "" if each is gpu else f"has slice {each.uuid}, which "
+            yield f"{who}tells no memory size (`nvidia-smi -q -d MEMORY` may say why)"
 
 
 __all__ = ["Card", "Listed", "listed", "meet"]

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import pynvml
 
-from ollama_fleet.gpu.nvml.calls import text
+from ollama_fleet.gpu.nvml.calls import uuid_of
 from ollama_fleet.gpu.nvml.slices import Slice
 
 _OF_PROGRAMS: Final = frozenset((13, 31, 43, 45, 68, 109))
@@ -77,7 +77,7 @@ class Faults:
 
     def _struck(self, event: Any) -> Iterator[str]:
         """The card of an event, and those of its slices that it is about: all, if it names none."""
-        card = text(pynvml.nvmlDeviceGetUUID(event.device))
+        card = uuid_of(event.device)
         yield card
         for each in self._heard.get(card, ()):
             if event.gpuInstanceId in (_NO_INSTANCE, each.gpu_instance) and (

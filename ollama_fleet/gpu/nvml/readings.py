@@ -14,8 +14,6 @@ from ollama_fleet.gpu.nvml.slices import Slice, handles
 # The names of these changed in pynvml, the bits did not: by software, by hardware.
 _HEAT: Final = 0x20 | 0x40
 
-_GONE: Final = "is not there any more (`nvidia-smi -L` lists those that are)"
-
 
 def read_card(handle: Any, uuid: str, *, integrated: bool) -> GpuReading:
     """Read a card; an integrated one uses the memory of the system. Raises NVMLError."""
@@ -34,20 +32,14 @@ def read_card(handle: Any, uuid: str, *, integrated: bool) -> GpuReading:
     )
 
 
-def read_slices(
-    handle: Any, index: int, slices: Iterable[Slice], card: GpuReading
-) -> tuple[GpuReading, ...]:
-    """Read the slices of a card; one that is no more is lost. Raises NVMLError.
+def read_slices(handle: Any, slices: Iterable[Slice], card: GpuReading) -> tuple[GpuReading, ...]:
+    """Read those slices of a card that are still there. Raises NVMLError.
 
     The heat is that of the card. What each draws of the card's power nobody can tell.
     """
     found = handles(handle)
-    return tuple(
-        _read_slice(found[each.uuid], each, card)
-        if each.uuid in found
-        else GpuReading(each.uuid, lost=f"slice {each.uuid} of GPU {index} {_GONE}")
-        for each in slices
-    )
+    there = (each for each in slices if each.uuid in found)
+    return tuple(_read_slice(found[each.uuid], each, card) for each in there)
 
 
 def _read_slice(handle: Any, each: Slice, card: GpuReading) -> GpuReading:

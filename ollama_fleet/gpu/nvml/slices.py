@@ -9,7 +9,7 @@ from typing import Any
 
 import pynvml
 
-from ollama_fleet.gpu.nvml.calls import ask, uuid_of
+from ollama_fleet.gpu.nvml.calls import ask, text
 from ollama_fleet.units import show_bytes
 
 _SMALLEST = pynvml.NVML_GPU_INSTANCE_PROFILE_1_SLICE
@@ -49,10 +49,12 @@ def handles(card: Any) -> dict[str, Any]:
     """The handles of the slices of a card, by their UUIDs, in NVML's order. Raises NVMLError.
 
     They are asked for card by card: a search by UUID ends at any card of the machine that is lost.
+    One that does not say who it is, as it may just be destroyed, is none.
     """
     places = range(ask("nvmlDeviceGetMaxMigDeviceCount", card) or 0)
     found = (ask("nvmlDeviceGetMigDeviceHandleByIndex", card, place) for place in places)
-    return {uuid_of(handle): handle for handle in found if handle is not None}
+    named = ((ask("nvmlDeviceGetUUID", each), each) for each in found if each is not None)
+    return {text(uuid): each for uuid, each in named if uuid}
 
 
 def slices(card: Any) -> tuple[Slice, ...]:

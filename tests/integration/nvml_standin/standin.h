@@ -41,7 +41,7 @@
 #define VERSION_MISMATCH 25
 
 #define MAX_CARDS 64
-#define MAX_SLICES 64
+#define MAX_SLICES 128
 #define NO_INSTANCE 0xFFFFFFFFu
 #define MIB (1024ull * 1024ull)
 
