@@ -264,7 +264,7 @@ def test_children_are_started_from_the_main_thread_only(tmp_path):
 
 def test_the_shim_starts_nothing_for_a_parent_that_is_gone(tmp_path):
     marker = tmp_path / "ran"
-    argv = [sys.executable, "-I", "-S", shim.__file__, "1", "/bin/touch", str(marker)]
+    argv = [sys.executable, "-I", "-S", shim.__file__, "1", "", "", "/bin/touch", str(marker)]
     assert subprocess.run(argv, check=False).returncode == 128 + signal.SIGTERM
     assert not marker.exists()
 
