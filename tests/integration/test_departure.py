@@ -117,6 +117,31 @@ def test_a_client_that_shuts_down_its_half_behind_a_broken_body_is_told():
     run(check())
 
 
+def test_a_client_that_left_before_its_answer_began_is_noticed_though_no_more_of_it_comes():
+    """It leaves while it is worked for; what comes then is written to nobody, and is the last."""
+
+    async def check():
+        left = asyncio.Event()
+
+        async def stalls(backend, _got, writer):
+            await left.wait()
+            writer.write(NDJSON + chunk(TOKEN))
+            await writer.drain()
+            await backend.closed.wait()
+
+        async with Backend(stalls) as backend, routed(backend, idle_s=600.0) as router:
+            _, writer = await connect(router)
+            writer.write(REQUEST)
+            await backend.arrived.wait()
+            writer.close()
+            left.set()
+            async with asyncio.timeout(20):
+                await backend.closed.wait()
+            assert router.outcomes == [("i0", "ClientGone")]
+
+    run(check())
+
+
 @pytest.mark.parametrize("version", [b"1.0", b"1.1"])
 def test_what_is_answered_at_once_is_answered_whoever_asks(version):
     async def check():

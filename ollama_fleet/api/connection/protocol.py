@@ -163,7 +163,8 @@ class FrontConnection(Wire):
                 self.transport,
                 self._loop,
                 may_be_asked=request.is_modern,
-                is_over=lambda: self._answering or self._current is not request,
+                has_begun=lambda: self._answering,
+                is_over=lambda: self._current is not request,
             )
 
     @property
