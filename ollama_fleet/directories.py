@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ollama_fleet.system.files import user_name
+
 MAX_SOCKET_PATH = 100  # bytes; the kernel's limit for a Unix socket is 108
 
 
@@ -85,7 +87,7 @@ class Directories:
     def ports(self) -> Path:
         """Claims on ports, shared by all fleets of this user, whatever TMPDIR each was given."""
         shared = Path("/tmp")  # noqa: S108 - in it a folder for this user alone
-        return shared / f"ollama-fleet-{os.getuid()}" / "ports"
+        return shared / f"ollama-fleet-{user_name()}" / "ports"
 
     def create(self) -> None:
         """Make them, for this user alone."""
@@ -99,7 +101,7 @@ def _short(path: Path) -> Path:
     if len(os.fsencode(path)) <= MAX_SOCKET_PATH:
         return path
     digest = hashlib.blake2b(os.fsencode(path), digest_size=8).hexdigest()
-    name = Path(f"ollama-fleet-{os.getuid()}") / digest / "control.sock"
+    name = Path(f"ollama-fleet-{user_name()}") / digest / "control.sock"
     chosen = Path(tempfile.gettempdir()) / name
     # $TMPDIR can be long itself; /tmp is there on every system that has Unix sockets.
     return chosen if len(os.fsencode(chosen)) <= MAX_SOCKET_PATH else Path("/tmp") / name  # noqa: S108 - made 0700 for this user

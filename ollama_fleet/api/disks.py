@@ -1,7 +1,7 @@
 """The disks under the stores. One that does not answer holds up nothing but its own figures."""
 
 import asyncio
-import os
+import shutil
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -17,9 +17,8 @@ def read_disks(folders: Sequence[Path]) -> Sequence[Disk]:
     found = []
     for folder in folders:
         with suppress(OSError):
-            room = os.statvfs(folder)
-            free_bytes, size_bytes = room.f_bavail * room.f_frsize, room.f_blocks * room.f_frsize
-            found.append(Disk(str(folder), free_bytes, size_bytes))
+            room = shutil.disk_usage(folder)
+            found.append(Disk(str(folder), room.free, room.total))
     return tuple(found)
 
 

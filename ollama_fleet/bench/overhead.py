@@ -22,9 +22,10 @@ from typing import TYPE_CHECKING, Final
 from ollama_fleet.bench.ports import free_port
 from ollama_fleet.bench.relay.contenders import running
 from ollama_fleet.bench.relay.figures import Reading
-from ollama_fleet.bench.relay.machine import Cores, raise_file_limit
+from ollama_fleet.bench.relay.machine import Cores
 from ollama_fleet.bench.relay.measure import measure
 from ollama_fleet.bench.relay.workloads import DIRECT, Plan, plan
+from ollama_fleet.system.limits import raise_open_files
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - it has no public name
@@ -74,7 +75,7 @@ def add_to(benchmarks: "Subparsers") -> None:
 def main(arguments: argparse.Namespace) -> int:
     """Measure and print; 1 if an answer was wrong or watching costs too much."""
     cores = Cores.choose()
-    raise_file_limit()
+    raise_open_files()
     readings = _measured(chosen(quick=arguments.quick, repetitions=arguments.repetitions), cores)
     found = rows(readings)
     foreign = round(statistics.median(run.foreign_cores for run in readings), 2)

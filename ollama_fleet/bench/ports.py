@@ -1,13 +1,20 @@
 """Ports for programs that are started a moment later."""
 
-import fcntl
 import os
 import random
 import socket
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+from ollama_fleet.system.files import NOT_A_LINK, user_name
+
+fcntl: Any = None  # on Windows: there nobody is kept from a port that another is about to use
+with suppress(ImportError):
+    fcntl = import_module("fcntl")
 
 _RANDOM: Final = random.SystemRandom()  # two processes that look at once must not look alike
 _FIRST: Final = 20_000
@@ -45,9 +52,11 @@ class _Claims:
         self._give_up(list(self._ours)[: max(0, count)])
 
     def _lock(self, port: int) -> bool:
+        if fcntl is None:
+            return True
         if self._file < 0:
-            path = Path(tempfile.gettempdir(), f"ollama-fleet-ports-{os.getuid()}")
-            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+            path = Path(tempfile.gettempdir(), f"ollama-fleet-ports-{user_name()}")
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT | NOT_A_LINK, 0o600)
         try:
             fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
         except OSError:
@@ -56,7 +65,8 @@ class _Claims:
 
     def _give_up(self, ports: Sequence[int]) -> None:
         for port in ports:
-            fcntl.lockf(self._file, fcntl.LOCK_UN, 1, port)
+            if fcntl is not None:
+                fcntl.lockf(self._file, fcntl.LOCK_UN, 1, port)
             self._ours.pop(port, None)
 
 

@@ -22,9 +22,10 @@ from ollama_fleet.bench.chaos.watching import Sample, loop_lag_p99_ms, slope_mib
 from ollama_fleet.bench.ports import free_port
 from ollama_fleet.bench.relay.contenders import Field, running
 from ollama_fleet.bench.relay.figures import Reading, quantile
-from ollama_fleet.bench.relay.machine import Cores, pinned, raise_file_limit
+from ollama_fleet.bench.relay.machine import Cores, pinned
 from ollama_fleet.bench.relay.measure import run
 from ollama_fleet.bench.relay.workloads import FLEET, Workload
+from ollama_fleet.system.limits import raise_open_files
 
 PER_S: Final = 5  # tokens of each stream
 TOKENS: Final = 128
@@ -99,7 +100,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def soak(options: argparse.Namespace) -> Report:
     """Run it. Raises OSError on a machine of one core."""
     cores = Cores.choose()
-    raise_file_limit()
+    raise_open_files()
     port = free_port()
     more = {FLEET: f"metrics: {{ listen: '127.0.0.1:{port}' }}\n"}
     ramp_s = min(_RAMP_S, options.seconds)

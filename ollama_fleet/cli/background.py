@@ -76,7 +76,7 @@ class Background:
 def start(arguments: Sequence[str], directories: Directories) -> Background:
     """Start `fleet up` with these arguments in a session of its own, writing to the fleet's log."""
     directories.create()
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
     log = os.open(directories.fleet_log, flags, 0o600)
     try:
         start_bytes = os.fstat(log).st_size

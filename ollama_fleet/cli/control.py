@@ -217,6 +217,8 @@ class _UnixConnection(http.client.HTTPConnection):
 
     def connect(self) -> None:
         """Connect to the path."""
+        if not hasattr(socket, "AF_UNIX"):  # Windows: no fleet runs there, docs/platforms.md
+            raise FileNotFoundError(self._path)
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
         self.sock.connect(str(self._path))

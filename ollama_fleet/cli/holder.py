@@ -1,8 +1,9 @@
 """Who runs a fleet on a state directory, by its lock file."""
 
-import fcntl
 import os
 from pathlib import Path
+
+from ollama_fleet.system.locks import lock as try_lock
 
 
 def pid_in(lock: Path) -> int:
@@ -19,9 +20,10 @@ def holder_of(lock: Path) -> int:
     try:
         # To try a lock is to hold it for a moment, which could keep a fleet from starting just
         # then. So it is tried only where the pid lives, and so in all likelihood is held.
-        os.kill(pid, 0)
+        if hasattr(os, "killpg"):  # Windows would take that for a Ctrl-C to be sent
+            os.kill(pid, 0)
         with lock.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            try_lock(file.fileno(), shared=True)
     except BlockingIOError:
         return pid
     except OSError:

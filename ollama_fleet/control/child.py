@@ -97,11 +97,22 @@ class LocalChild:
         self._poll()
 
     def _poll(self) -> None:
-        code = exit_code(self.pid)
+        code = exit_code(self.pid) if hasattr(os, "waitid") else self._buried_code()
         if code is None:
             self._loop.call_later(_POLL_S, self._poll)
         else:
             self._exit.set_result(code)
+
+    def _buried_code(self) -> int | None:
+        """Its exit code where that is told at its burial alone: on macOS before Python 3.13.
+
+        From then on its number is free for others, so what is left of its group dies at once.
+        """
+        code = self._popen.poll()
+        if code is not None:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, signal.SIGKILL)
+        return code
 
     # -- the end of the group -------------------------------------------------------------------
 

@@ -1,7 +1,6 @@
 """Who listens on a port of this machine, for errors that name the culprit."""
 
 import errno
-import fcntl
 import os
 import socket
 from collections.abc import Iterable, Iterator
@@ -10,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+
+from ollama_fleet.system.locks import lock
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ class Claims:
     def _claim(self, port: int) -> bool:
         descriptor = os.open(self._directory / str(port), os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(descriptor)
         except BlockingIOError:
             os.close(descriptor)
             return False

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib import import_module
 from itertools import pairwise
-from pathlib import Path, PurePath
+from pathlib import Path, PurePath, PureWindowsPath
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -26,7 +26,7 @@ _CONTAINER: Final = re.compile(r"(?:^|[/-])([0-9a-f]{64})(?:\.scope)?$")
 class Service:
     """A server that someone else started. What could not be found out is empty.
 
-    `host` is where it listens, `managed_by` the systemd unit or container that would start it
+    `host` is where it listens, `managed_by` the systemd unit, container or app that would start it
     again, `stop` the command that ends it for good, `begin` how that is undone. Unless `seen`,
     address and store are only what they would be by default.
     """
@@ -59,7 +59,7 @@ class ServerProcess:
     """An `ollama serve`, as far as this user may look into it.
 
     `environment` is None and `listening` empty where it is another user's; `cgroup` is the path
-    of its control group.
+    of its control group, `program` that of its executable.
     """
 
     pid: int
@@ -68,6 +68,7 @@ class ServerProcess:
     environment: Mapping[str, str] | None
     listening: tuple[tuple[str, int], ...]
     cgroup: str
+    program: str = ""
 
 
 def find_services(*, ours: Collection[int] = (), timeout_s: float = 1.0) -> tuple[Service, ...]:
@@ -85,7 +86,7 @@ def find_services(*, ours: Collection[int] = (), timeout_s: float = 1.0) -> tupl
 def is_server(argv: Sequence[str]) -> bool:
     """Whether a command line is `ollama serve`, itself or as a script behind its interpreter."""
     return any(
-        PurePath(program).name == "ollama" and command in {"serve", "start"}
+        PurePath(program).name.removesuffix(".exe") == "ollama" and command in {"serve", "start"}
         for program, command in pairwise(argv[:3])
     )
 
@@ -174,8 +175,24 @@ def _manager(process: ServerProcess) -> tuple[str, str, str]:
     if container:
         short = container[1][:12]
         return f"container {short}", f"docker stop {short}", f"docker start {short}"
+    app = _app(process.program)
+    if app is not None:
+        return app
+    if process.program.endswith(".exe"):
+        return "", f"taskkill /f /t /pid {process.pid}", _BY_HAND
     ours = process.environment is not None
     return "", f"kill {process.pid}" if ours else f"sudo kill {process.pid}", _BY_HAND
+
+
+def _app(program: str) -> tuple[str, str, str] | None:
+    """Likewise of the app for macOS or Windows, which starts its server again whenever it ends."""
+    if "/Ollama.app/" in program:
+        return "Ollama.app", "osascript -e 'quit app \"Ollama\"'", "open -a Ollama"
+    path = PureWindowsPath(program)
+    if path.parts[-3:-1] == ("Programs", "Ollama"):  # where its installer puts it, for each user
+        begin = f'start "" "{path.with_name("ollama app.exe")}"'
+        return "the Ollama app", 'taskkill /f /t /im "ollama app.exe"', begin
+    return None
 
 
 # -- the process table -----------------------------------------------------------------------------
@@ -208,8 +225,20 @@ def _look(process: psutil.Process) -> ServerProcess:
         ]
     user = process.username()
     return ServerProcess(
-        process.pid, user, _home(user), environment, tuple(listening), _cgroup(process.pid)
+        process.pid,
+        user,
+        _home(user),
+        environment,
+        tuple(listening),
+        _cgroup(process.pid),
+        _program(process),
     )
+
+
+def _program(process: psutil.Process) -> str:
+    with suppress(psutil.AccessDenied, OSError):
+        return process.exe()
+    return ""
 
 
 def _home(user: str) -> str:

@@ -3,13 +3,14 @@
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from ollama_fleet.doctor import access, footprints, machine, nvidia, privacy, rocm, software
+from ollama_fleet.doctor import access, footprints, lacks, machine, nvidia, privacy, rocm, software
 from ollama_fleet.doctor.check import Check
 from ollama_fleet.doctor.facts import Facts
 
 _JUDGEMENTS: Final[tuple[Callable[[Facts], Iterator[Check]], ...]] = (
     software.python,
     software.libraries,
+    lacks.platform,
     software.binary,
     software.versions,
     machine.gpus,

@@ -136,7 +136,8 @@ class Facts:
     with TLS where `tls` says so.
     `open_to_others` is what other users can get at though it is for the fleet's own; `keys` say who
     else is let in, `certificate` as whom the fleet is known, None where it speaks plain HTTP.
-    `rocm_overridden` is whether fleet.yaml has ROCm take a card for another.
+    `rocm_overridden` is whether fleet.yaml has ROCm take a card for another. `lacks` says in what a
+    fleet is less on this system than on Linux, `runs_here` whether it can run on it at all.
     """
 
     binary: BinaryFacts
@@ -162,3 +163,5 @@ class Facts:
     certificate: CertificateFacts | None = None
     rocm: RocmFacts = RocmFacts()
     rocm_overridden: bool = False
+    lacks: tuple[str, ...] = ()
+    runs_here: bool = True

@@ -3,7 +3,6 @@
 import asyncio
 import errno
 import os
-import resource
 import shutil
 import signal
 import socket
@@ -40,10 +39,13 @@ from ollama_fleet.doctor.facts import (
     StoreFacts,
 )
 from ollama_fleet.doctor.footprints import footprints
+from ollama_fleet.doctor.lacks import lacking
 from ollama_fleet.doctor.privacy import open_to_others
 from ollama_fleet.errors import PlacementError
 from ollama_fleet.gpu import Inventory
 from ollama_fleet.placement import InstanceSpec, Models, Placement, place
+from ollama_fleet.system.limits import open_files
+from ollama_fleet.system.needs import can_run_fleets
 
 _NVIDIA: Final = "0x10de"
 _DISPLAY_CLASS: Final = "0x03"  # VGA and 3D controllers
@@ -110,6 +112,8 @@ async def gather(
         keys=keys,
         certificate=certificate_facts(config, time.time()),
         rocm=rocm_of(binary.path),
+        lacks=tuple(lacking()),
+        runs_here=can_run_fleets(),
         rocm_overridden=any(
             each.hsa_override_gfx_version for each in (config.defaults, *config.groups)
         ),
@@ -194,12 +198,12 @@ def told_version(output: str) -> str:
 
 
 def _program() -> ProgramFacts:
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)  # `fleet up` takes all it may
+    _, most = open_files()  # `fleet up` takes all it may
     return ProgramFacts(
         python=sys.version_info[:3],
         yaml_in_c=hasattr(yaml, "CSafeLoader"),
         uvloop=_uvloop(),
-        files=sys.maxsize if hard == resource.RLIM_INFINITY else hard,
+        files=most,
     )
 
 

@@ -35,6 +35,9 @@ def gpus(facts: Facts) -> Iterator[Check]:
             f"{shown}; but {amiss}",
             f"see to what the driver says; {_tools(facts)} and `dmesg` say more",
         )
+    elif facts.inventory.own_gpu:
+        own = facts.inventory.own_gpu
+        yield Check("gpus", Status.OK, f"{own}, which Ollama uses by itself; it has no figures")
     elif found:
         yield Check("gpus", Status.OK, f"{shown} ({notes})" if notes else shown)
     else:

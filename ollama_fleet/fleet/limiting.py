@@ -1,7 +1,5 @@
 """The limits of a configuration, as the front keeps them."""
 
-import resource
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -11,6 +9,7 @@ from ollama_fleet.api.connection import Bounds
 from ollama_fleet.api.guests import is_loopback
 from ollama_fleet.config import Config, LimitsConfig
 from ollama_fleet.config.limits import MAX_CONNECTIONS, connections_within
+from ollama_fleet.system.limits import open_files
 
 OTHERS: Final = 1024  # connections and requests of an address elsewhere, where nothing says more
 
@@ -63,5 +62,5 @@ def of_each(most: int | None) -> Callable[[str], int | None]:
 
 def files_at_once() -> int:
     """How many files this process may have open."""
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return sys.maxsize if soft == resource.RLIM_INFINITY else soft
+    soft, _ = open_files()
+    return soft

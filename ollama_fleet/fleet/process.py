@@ -3,27 +3,18 @@
 import asyncio
 import gc
 import logging
-import resource
-from contextlib import suppress
 from typing import Any
 
-import uvloop
+from ollama_fleet.system.loop import new_event_loop
 
 log = logging.getLogger(__name__)
 
 _COLLECT_AFTER = (20_000, 20, 50)  # objects more than were freed; then of younger collections
 
 
-def raise_file_limit() -> None:
-    """Take as many open files as we may: each request needs two connections."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(ValueError, OSError):  # macOS may refuse its own hard limit
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def new_loop() -> uvloop.Loop:
+def new_loop() -> asyncio.AbstractEventLoop:
     """An event loop that logs the faults which nobody takes."""
-    loop = uvloop.new_event_loop()
+    loop = new_event_loop()
     loop.set_exception_handler(tell_of_fault)
     return loop
 

@@ -4,8 +4,6 @@ import logging
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 
-import uvloop
-
 from ollama_fleet.config import Loaded
 from ollama_fleet.control.launcher import become_subreaper
 from ollama_fleet.control.orphans import sweep
@@ -15,11 +13,13 @@ from ollama_fleet.fleet.certificate import Certificate
 from ollama_fleet.fleet.hold import hold
 from ollama_fleet.fleet.keys import Keys
 from ollama_fleet.fleet.prepare import install_models, prepared, require_free, require_startable
-from ollama_fleet.fleet.process import new_loop, raise_file_limit
+from ollama_fleet.fleet.process import new_loop
 from ollama_fleet.fleet.reloading import Source
 from ollama_fleet.fleet.running import Fleet
 from ollama_fleet.fleet.telling import Told
 from ollama_fleet.fleet.tracing import make_tracing
+from ollama_fleet.system import loop
+from ollama_fleet.system.limits import raise_open_files
 
 log = logging.getLogger(__name__)
 
@@ -37,10 +37,10 @@ def run(
     Returns an exit code. Raises FleetError while nothing has been started yet.
     """
     directories.create()
-    raise_file_limit()
+    raise_open_files()
     with hold(directories.lock):
         again = reread or (lambda: loaded)
-        uvloop.run(_serve(loaded, directories, environ, simulate, again), loop_factory=new_loop)
+        loop.run(_serve(loaded, directories, environ, simulate, again), new_loop)
     return Exit.OK
 
 

@@ -1,12 +1,13 @@
 """How a running fleet is told to stop: by signals and by `fleet down`; a second time, at once."""
 
 import asyncio
-import signal
 import sys
 from collections.abc import Callable
 from typing import Final
 
-_STOPPING: Final = (signal.SIGINT, signal.SIGTERM)
+from ollama_fleet.system.signals import hear
+
+_STOPPING: Final = ("SIGINT", "SIGTERM", "SIGBREAK")  # the last is Windows' own
 
 
 class Told:
@@ -20,18 +21,17 @@ class Told:
     def hold_on(self) -> None:
         """Note a SIGHUP, on the running loop, until there is something that could reload."""
         if not sys.stdin.isatty():
-            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._hung_up.set)
+            hear("SIGHUP", self._hung_up.set)
 
     def listen(self, reload: Callable[[], None]) -> None:
         """Hear signals, on the running loop; SIGHUP has fleet.yaml read again, also an earlier one.
 
         On a terminal it stops the fleet: there it means that the terminal is gone.
         """
-        loop = asyncio.get_running_loop()
         hung_up = self._signalled if sys.stdin.isatty() else reload
-        loop.add_signal_handler(signal.SIGHUP, hung_up)
-        for number in _STOPPING:
-            loop.add_signal_handler(number, self._signalled)
+        hear("SIGHUP", hung_up)
+        for name in _STOPPING:
+            hear(name, self._signalled)
         if self._hung_up.is_set():
             reload()
 

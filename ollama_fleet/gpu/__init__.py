@@ -80,13 +80,15 @@ class GpuReading:
 class Inventory:
     """All GPUs of the box in index order, and for people what is odd of them (`notes`).
 
-    `remarks` are those of the notes that tell of nothing amiss.
+    `remarks` are those of the notes that tell of nothing amiss. `own_gpu` is what Ollama runs on by
+    itself though nobody lists it and nobody can choose it: Metal, or nothing.
     """
 
     gpus: tuple[Gpu, ...] = ()
     notes: tuple[str, ...] = ()
     simulated: bool = False
     remarks: tuple[str, ...] = ()
+    own_gpu: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """The vendors there are, and the rim around their drivers: calls that may hang, off the loop."""
 
 import asyncio
+import sys
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
@@ -10,6 +11,7 @@ from typing import Generic, TypeVar
 
 from ollama_fleet.gpu import Gpu, GpuSample, GpuSource, Inventory
 from ollama_fleet.gpu.amd import AmdGpus
+from ollama_fleet.gpu.metal import MetalGpu
 from ollama_fleet.gpu.nvml import NvmlGpus
 from ollama_fleet.units import show_duration
 
@@ -17,7 +19,12 @@ _Answer = TypeVar("_Answer", Inventory, GpuSample)
 
 
 def sources() -> tuple[GpuSource, ...]:
-    """One source per vendor, in the order in which their cards are numbered."""
+    """One source per vendor, in the order in which their cards are numbered.
+
+    No driver of these vendors is there for macOS.
+    """
+    if sys.platform == "darwin":
+        return (MetalGpu(),)
     return NvmlGpus(), AmdGpus()
 
 
@@ -84,7 +91,11 @@ def merge_inventories(inventories: Iterable[Inventory]) -> Inventory:
         remarks.extend(inventory.remarks)
         simulated = simulated or inventory.simulated
     return Inventory(
-        gpus=tuple(gpus), notes=tuple(notes), simulated=simulated, remarks=tuple(remarks)
+        gpus=tuple(gpus),
+        notes=tuple(notes),
+        simulated=simulated,
+        remarks=tuple(remarks),
+        own_gpu=next((each.own_gpu for each in rounds if each.own_gpu), ""),
     )
 
 

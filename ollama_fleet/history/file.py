@@ -167,7 +167,7 @@ def _create(path: Path) -> int:
     """Make the file if there is none, for its owner alone; its inode. Raises OSError."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
     except FileExistsError:
         # Not opened: closing it would drop the locks of whoever reads it in this process.
         path.chmod(0o600)

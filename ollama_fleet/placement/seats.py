@@ -97,6 +97,8 @@ def _seats(group: str, shares: Sequence[Share]) -> Iterator[Seat]:
 def _on_cpu(group: "GroupConfig", inventory: Inventory) -> Seating:
     why = "; ".join(inventory.notes) or "the drivers list none"
     note = f"group `{group.name}` runs on the CPU, because no GPU was found: {why}"
+    if inventory.own_gpu:
+        note = f"group `{group.name}` runs on {inventory.own_gpu}, which Ollama uses by itself"
     return Seating(tuple(_seats(group.name, [Share((), (note,))] * group.count)), (note,))
 
 
@@ -165,7 +167,8 @@ def _unknown(group: str, ref: str, inventory: Inventory) -> PlacementError:
             f" {show_indices(slices)}",
             "name those, by index or UUID, with a `count` as large as their number",
         )
-    about = [note for note in inventory.notes if note.startswith(f"GPU {ref} ")]
+    said = {*inventory.remarks}
+    about = [n for n in inventory.notes if n not in said or n.startswith(f"GPU {ref} ")]
     there = "; ".join(f"{gpu.index} = {gpu.name} {gpu.uuid}" for gpu in inventory.gpus)
     has = "; ".join([*about, f"it has {there}"])
     return PlacementError(

@@ -18,6 +18,7 @@ from textual import events
 from textual.app import App, ComposeResult
 
 from ollama_fleet.errors import FleetError
+from ollama_fleet.system.signals import hear
 from ollama_fleet.tui.keys import (
     INTERRUPT,
     Act,
@@ -35,7 +36,7 @@ from ollama_fleet.tui.source import Source
 from ollama_fleet.tui.tiles import Tiles
 from ollama_fleet.tui.watch import Watch
 
-_ENDING: Final = (signal.SIGTERM, signal.SIGHUP)
+_ENDING: Final = ("SIGTERM", "SIGHUP")
 
 
 class Dashboard(App[Outcome], inherit_bindings=False):
@@ -82,10 +83,9 @@ class Dashboard(App[Outcome], inherit_bindings=False):
 
     def on_mount(self) -> None:
         """Begin to look."""
-        loop = asyncio.get_running_loop()
-        for number in _ENDING:
-            loop.add_signal_handler(number, self.exit, None, 128 + number)
-        loop.add_signal_handler(signal.SIGINT, self._press, INTERRUPT)
+        for name in _ENDING:
+            hear(name, self.exit, None, 128 + getattr(signal, name, 0))
+        hear("SIGINT", self._press, INTERRUPT)
         self.set_interval(self._interval_s, self._look)
         self._draw()
 

@@ -27,8 +27,8 @@ from ollama_fleet.control.stores import (
     read_store,
     verify_blob,
 )
-from ollama_fleet.control.stores import bringing as ways
 from ollama_fleet.errors import BlobDamaged, NotEnoughSpace, StoreError
+from ollama_fleet.system import files
 
 MIB = 2**20
 SHM = Path("/dev/shm")
@@ -53,7 +53,7 @@ def unlinkable(monkeypatch):
         raise OSError(errno.EXDEV, "Invalid cross-device link")
 
     monkeypatch.setattr(Path, "hardlink_to", refuse)
-    monkeypatch.setattr(ways, "_FICLONE", 0)
+    monkeypatch.setattr(files, "_FICLONE", 0)
 
 
 def plan(source, target):
@@ -405,8 +405,9 @@ def test_who_waits_for_anothers_copy_can_be_stopped(stores):
 COPIER = """
 import errno, os, signal, sys
 from pathlib import Path
-from ollama_fleet.control.stores import bring_blobs, bringing, place_manifest
+from ollama_fleet.control.stores import bring_blobs, place_manifest
 from ollama_fleet.control.stores import plan_transfer, read_store
+from ollama_fleet.system import files
 
 def refuse(self, original):
     raise OSError(errno.EXDEV, "")
@@ -432,7 +433,7 @@ def copy(source, target, key, stays):
     os._exit(0)
 
 Path.hardlink_to = refuse
-bringing._FICLONE = 0
+files._FICLONE = 0
 for line in sys.stdin:
     child = os.fork()
     if not child:

@@ -4,7 +4,6 @@ JSON, for this user alone, replaced as a whole. `fleet keys` changes it, whether
 not; it may be edited by hand, too.
 """
 
-import fcntl
 import json
 import os
 import re
@@ -25,6 +24,8 @@ from ollama_fleet.api.auth.rates import Rate
 from ollama_fleet.api.auth.ring import KeyRing
 from ollama_fleet.errors import ConfigError, FleetError
 from ollama_fleet.router.intake import Priority
+from ollama_fleet.system.files import give, sync_folder
+from ollama_fleet.system.locks import lock
 
 MAX_BYTES: Final = 16 * 2**20
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,63}")
@@ -192,12 +193,12 @@ def _changing(path: Path) -> Iterator[Path]:
     real = Path(os.path.realpath(path))
     try:
         real.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = os.open(real.with_name(real.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+        descriptor = os.open(real.with_name(real.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            lock(descriptor, wait=True)
             yield real
         finally:
-            os.close(lock)
+            os.close(descriptor)
     except OSError as error:
         why = error.strerror or str(error)
         raise FleetError(f"{path} cannot be changed: {why}", "the keys are as they were") from None
@@ -211,28 +212,13 @@ def _write(real: Path, file: KeyFile) -> None:
         with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
             out.write(text)
             out.flush()
-            _give(out.fileno(), real)
+            # What root changes stays whose it was, else whose folder it is in: the fleet reads it.
+            give(out.fileno(), real if real.exists() else real.parent)
             os.fsync(out.fileno())
         new.replace(real)
     finally:
         new.unlink(missing_ok=True)
-    _sync(real.parent)
-
-
-def _give(descriptor: int, real: Path) -> None:
-    """What root changes stays whose it was, else whose folder it is in: the fleet is to read it."""
-    if os.geteuid() == 0:
-        owner = real.stat() if real.exists() else real.parent.stat()
-        os.fchown(descriptor, owner.st_uid, owner.st_gid)
-
-
-def _sync(folder: Path) -> None:
-    """A key that was removed is not to be back after a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_folder(real.parent)  # a key that was removed is not to be back after a power cut
 
 
 def _is_hexadecimal(text: str) -> bool:

@@ -6,13 +6,14 @@ is short, each of these takes as long as the disk does.
 
 import asyncio
 import errno
-import os
+import shutil
 import tempfile
 from collections.abc import AsyncGenerator, Callable
 from typing import Any, BinaryIO, Final
 
 from ollama_fleet.api.bodies.limits import BadBody, Limits, Share
 from ollama_fleet.errors import Limit
+from ollama_fleet.system.files import read_at
 from ollama_fleet.units import show_bytes
 
 KEPT_BYTES: Final = 4 * 1024**2  # in memory, of each body
@@ -65,7 +66,7 @@ class Spool:
         at, end = 0, self.size - self._kept_bytes
         while at < end:
             assert self._file is not None
-            piece = await self._off_loop(os.pread, self._file.fileno(), _READ_BYTES, at)
+            piece = await self._off_loop(read_at, self._file.fileno(), _READ_BYTES, at)
             if not piece:
                 raise EOFError("a spooled body has become shorter")
             at += len(piece)
@@ -128,8 +129,7 @@ class Spool:
     def _require_room(self, size: int) -> None:
         """Raise OSError rather than fill the disk up."""
         assert self._file is not None
-        disk = os.fstatvfs(self._file.fileno())
-        free_bytes = disk.f_bavail * disk.f_frsize
+        free_bytes = shutil.disk_usage(self._directory or tempfile.gettempdir()).free
         if free_bytes < size + self._reserve_bytes:
             raise OSError(errno.ENOSPC, f"the disk is nearly full, {show_bytes(free_bytes)} left")
 

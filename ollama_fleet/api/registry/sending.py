@@ -69,7 +69,7 @@ def _opened(store: Path, layer: Layer) -> Iterator[int]:
     could read those himself.
     """
     path = blob_path(store, layer.digest)
-    blob = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe must not hold us up
+    blob = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe must not hold us up
     try:
         found = os.fstat(blob)
         regular = stat.S_ISREG(found.st_mode) and found.st_uid == path.lstat().st_uid

@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-import uvloop
-
 from ollama_fleet.bench.processes.client import Answer, Ask, send_all
 from ollama_fleet.bench.processes.fleets import Served
 from ollama_fleet.bench.processes.machine import watched
@@ -15,6 +13,7 @@ from ollama_fleet.bench.processes.troubles import befall
 from ollama_fleet.replay.disturbance import Disturbance
 from ollama_fleet.replay.job import Fate, Job
 from ollama_fleet.replay.run import Outcome
+from ollama_fleet.system.loop import run as run_on_loop
 
 _LEAD_S: Final = 0.2  # until the first request is due: all of them are made by then
 
@@ -51,7 +50,7 @@ def measured(load: Load, served: Served) -> Measured:
     """Send it and wait for what comes of it."""
     before, pid = served.loads(), served.pid()
     foreign_cores = watched(pid) if pid else None
-    answers = uvloop.run(_send(load, served))
+    answers = run_on_loop(_send(load, served))
     fates = [
         fate(job, answer, load.time_scale) for job, answer in zip(load.jobs, answers, strict=True)
     ]

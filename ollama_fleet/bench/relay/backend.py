@@ -16,7 +16,6 @@ from pathlib import Path
 
 import uvloop
 
-from ollama_fleet.bench.relay.machine import raise_file_limit
 from ollama_fleet.bench.relay.stamps import Moments, shared_moments, slot
 from ollama_fleet.bench.relay.wire import (
     LAST_CHUNK,
@@ -28,6 +27,7 @@ from ollama_fleet.bench.relay.wire import (
     read_request,
     token_record,
 )
+from ollama_fleet.system.limits import raise_open_files
 
 TICK_S = 0.001  # tokens that are due within one tick leave together, as those of a GPU's batch do
 
@@ -200,5 +200,5 @@ async def serve(moments: Moments, ports: list[int]) -> None:
 
 
 if __name__ == "__main__":
-    raise_file_limit()
+    raise_open_files()
     uvloop.run(serve(shared_moments(Path(sys.argv[1])), [int(port) for port in sys.argv[2:]]))

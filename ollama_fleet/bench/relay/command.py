@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 
 from ollama_fleet.bench.relay.contenders import running
 from ollama_fleet.bench.relay.figures import Reading, Target, rows, targets
-from ollama_fleet.bench.relay.machine import Cores, raise_file_limit
+from ollama_fleet.bench.relay.machine import Cores
 from ollama_fleet.bench.relay.measure import measure
 from ollama_fleet.bench.relay.progress import progress
 from ollama_fleet.bench.relay.table import markdown, table
 from ollama_fleet.bench.relay.workloads import NGINX, Plan, plan
+from ollama_fleet.system.limits import raise_open_files
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - it has no public name
@@ -35,7 +36,7 @@ def add_to(benchmarks: "Subparsers") -> None:
 def main(arguments: argparse.Namespace) -> int:
     """Measure and print; 1 if an answer was wrong or a target is missed."""
     cores = Cores.choose()
-    raise_file_limit()
+    raise_open_files()
     chosen = plan(quick=arguments.quick, repetitions=arguments.repetitions)
     readings = _measured(chosen, cores)
     found, notes = rows(readings), _notes(readings)

@@ -11,7 +11,7 @@ from itertools import cycle
 import uvloop
 from aiohttp import ClientSession, ClientTimeout, TCPConnector, web
 
-from ollama_fleet.bench.relay.machine import raise_file_limit
+from ollama_fleet.system.limits import raise_open_files
 
 _HOP_BY_HOP = ("Host", "Connection", "Keep-Alive", "Transfer-Encoding", "Content-Length")
 
@@ -71,5 +71,5 @@ def main(port: int, backends: list[int]) -> None:
 
 
 if __name__ == "__main__":
-    raise_file_limit()
+    raise_open_files()
     main(int(sys.argv[1]), [int(port) for port in sys.argv[2:]])

@@ -24,10 +24,10 @@ import uvloop
 
 from ollama_fleet.bench.relay.checks import Head, Tally, Verdict, judge, read_head
 from ollama_fleet.bench.relay.figures import quantile
-from ollama_fleet.bench.relay.machine import raise_file_limit
 from ollama_fleet.bench.relay.stamps import Moments, shared_moments, slot
 from ollama_fleet.bench.relay.wire import LAST_CHUNK, RECORD, Asked, request
 from ollama_fleet.bench.relay.workloads import Workload
+from ollama_fleet.system.limits import raise_open_files
 
 LAST_ANSWERS_S = 10.0
 LEAST_TOKENS = 5
@@ -257,7 +257,7 @@ def _say(what: Mark | Result) -> None:
 
 def main(workload: str, moments: str, *ports: str) -> None:
     """Run one workload and write what came of it."""
-    raise_file_limit()
+    raise_open_files()
     gc.disable()  # a run is short; a collection in it would look like a proxy's pause
     asked = msgspec.json.decode(workload, type=Workload)
     _say(uvloop.run(drive(asked, shared_moments(Path(moments)), [int(port) for port in ports])))

@@ -1,7 +1,6 @@
 """What the bench asks of the machine: cores, descriptors, and what a process tree has used."""
 
 import os
-import resource
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -35,12 +34,6 @@ def pinned(core: int) -> Iterator[None]:
         yield
     finally:
         os.sched_setaffinity(0, before)
-
-
-def raise_file_limit() -> None:
-    """Take as many open files as this process may."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def tree(pid: int) -> list[int]:

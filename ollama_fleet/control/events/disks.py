@@ -1,6 +1,6 @@
 """Disks that are nearly full, as events: those of our stores, of the state and of the logs."""
 
-import os
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -45,6 +45,5 @@ def read_free(paths: Iterable[str]) -> dict[int, tuple[str, int]]:
     for path in paths:
         with suppress(OSError):
             place = next(p for p in (Path(path), *Path(path).parents) if p.exists())
-            room = os.statvfs(place)
-            found.setdefault(place.stat().st_dev, (path, room.f_bavail * room.f_frsize))
+            found.setdefault(place.stat().st_dev, (path, shutil.disk_usage(place).free))
     return found

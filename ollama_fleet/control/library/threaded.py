@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -17,7 +18,9 @@ _NICER: Final = 10  # a tenth of the weight of who serves requests, where both w
 
 
 def _give_way() -> None:
-    """Let requests go first. On Linux a priority is a thread's, and that of those it starts."""
+    """Let requests go first. A priority is a thread's on Linux alone, elsewhere the process's."""
+    if sys.platform != "linux":
+        return
     own = threading.get_native_id()
     os.setpriority(os.PRIO_PROCESS, own, os.getpriority(os.PRIO_PROCESS, own) + _NICER)
 

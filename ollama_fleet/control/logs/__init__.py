@@ -5,7 +5,6 @@ becomes of the files: bytes that the disk does not take are dropped and counted.
 neither takes nor refuses them (a network mount that hangs) can hold the children up.
 """
 
-import fcntl
 import os
 import re
 import select
@@ -21,6 +20,7 @@ from queue import SimpleQueue
 from typing import Final
 
 from ollama_fleet.control.logs.rotated import RotatedFile, make_private
+from ollama_fleet.system.files import widen_pipe
 
 _CHUNK_BYTES: Final = 256 * 1024  # one read; also the most that a pipe is made to hold
 _BURST_BYTES: Final = 64 * 1024  # a read this large means that the child is ahead of us
@@ -50,7 +50,9 @@ class ChildLogs:
         self._lock = threading.Lock()  # between those who send commands and the end of the thread
         self._closed = False
         self._commands: SimpleQueue[Callable[[], None]] = SimpleQueue()
-        self._wake_r, self._wake_w = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._wake_r, self._wake_w = os.pipe()
+        os.set_blocking(self._wake_r, False)
+        os.set_blocking(self._wake_w, False)
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._wake_r, selectors.EVENT_READ)
         self._thread = threading.Thread(target=self._serve, name="child-logs", daemon=True)
@@ -69,8 +71,7 @@ class ChildLogs:
         log = self._logs.setdefault(name, new)
         read_fd, write_fd = os.pipe()
         os.set_blocking(read_fd, False)
-        with suppress(OSError):  # beyond the user's share of pipe memory the usual size must do
-            fcntl.fcntl(read_fd, fcntl.F_SETPIPE_SZ, _CHUNK_BYTES)
+        widen_pipe(read_fd, _CHUNK_BYTES)
         if not self._command(partial(self._adopt, log, read_fd)):
             os.close(read_fd)
             os.close(write_fd)

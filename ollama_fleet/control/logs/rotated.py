@@ -5,6 +5,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from ollama_fleet.system.files import NOT_A_LINK, read_at, set_mode
+
 
 class RotatedFile:
     """A file that is renamed to `.1`, `.1` to `.2` and so on before it exceeds `max_bytes`.
@@ -76,12 +78,12 @@ class RotatedFile:
         if self._fd >= 0:
             return
         make_private(self._path.parent)
-        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | NOT_A_LINK
         self._fd = os.open(self._path, flags, 0o600)
         try:
-            os.fchmod(self._fd, 0o600)
+            set_mode(self._fd, 0o600)
             self._size_bytes = os.fstat(self._fd).st_size
-            last_byte = os.pread(self._fd, 1, max(0, self._size_bytes - 1))
+            last_byte = read_at(self._fd, 1, max(0, self._size_bytes - 1))
             self._in_line = last_byte not in (b"", b"\n")
             self._opened(self._fd)
         except OSError:

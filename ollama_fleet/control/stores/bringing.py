@@ -9,7 +9,6 @@
 """
 
 import errno
-import fcntl
 import os
 import stat
 from enum import StrEnum
@@ -18,12 +17,12 @@ from typing import Final
 
 from ollama_fleet.control.stores import layout
 from ollama_fleet.control.stores.copying import Stopped, Tell, copy_hashed
-from ollama_fleet.control.stores.files import give_to_owner, in_the_making, make_folder
+from ollama_fleet.control.stores.files import in_the_making, make_folder
 from ollama_fleet.control.stores.records import Layer
 from ollama_fleet.control.stores.space import MARGIN_BYTES, require_room
 from ollama_fleet.errors import BlobDamaged, NotEnoughSpace, StoreError
+from ollama_fleet.system.files import clone, give
 
-_FICLONE: Final = 0x40049409  # of linux/fs.h; Python has no name for it
 _CANNOT_LINK: Final = frozenset({
     errno.EXDEV, errno.EMLINK, errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOSYS
 })  # fmt: skip
@@ -133,7 +132,7 @@ class _Errand:
             except (OSError, StoreError):
                 part.unlink()  # a stop or a kill leaves it for the next try, an error does not
                 raise
-            give_to_owner(descriptor, self.wanted.parent)
+            give(descriptor, self.wanted.parent)
             part.replace(self.wanted)
         return way
 
@@ -157,7 +156,7 @@ class _Errand:
 
     def _reflink(self, source: int, part: int) -> bool:
         try:
-            fcntl.ioctl(part, _FICLONE, source)
+            clone(source, part)
         except OSError:
             return False  # in many words for: not here. A copy will say what is really wrong
         os.ftruncate(part, self._layer.size_bytes)

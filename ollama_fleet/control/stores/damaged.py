@@ -4,7 +4,6 @@ An Ollama takes a blob that is there for what its name says: its pull keeps one 
 Only one that is not there is fetched. Nothing is thrown away before it has been replaced.
 """
 
-import fcntl
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Final
 from ollama_fleet.control.stores import layout
 from ollama_fleet.control.stores.bringing import store_error
 from ollama_fleet.control.stores.files import make_folder
+from ollama_fleet.system.locks import lock
 
 _SUFFIX: Final = ".damaged"
 
@@ -54,11 +54,11 @@ def _set_aside(blob: Path, store: Path) -> list[int]:
     folder = layout.staging(store, blob.parent)
     make_folder(folder)
     try:
-        descriptor = os.open(blob, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(blob, os.O_RDONLY)
     except FileNotFoundError:
         return []  # somebody else has taken it away
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        lock(descriptor, shared=True, wait=True)
         blob.replace(folder / f"{blob.name}{_SUFFIX}")
     except OSError:
         os.close(descriptor)
@@ -67,9 +67,9 @@ def _set_aside(blob: Path, store: Path) -> list[int]:
 
 
 def _settle(aside: Path, blob: Path) -> None:
-    descriptor = os.open(aside, os.O_RDONLY | os.O_CLOEXEC)
+    descriptor = os.open(aside, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock(descriptor)
         if blob.exists():
             aside.unlink()
         else:

@@ -1,6 +1,5 @@
 """Files and folders of a store, made so that a crash leaves the old state or the new."""
 
-import fcntl
 import os
 import time
 from collections.abc import Iterator
@@ -9,41 +8,24 @@ from pathlib import Path
 from typing import Final
 
 from ollama_fleet.control.stores.copying import Stopped, TransferStopped
+from ollama_fleet.system.files import NOT_A_LINK, give, sync_folder
+from ollama_fleet.system.locks import lock
 
 _WAIT_S: Final = 0.05
 _FILE_MODE: Final = 0o644  # as Ollama makes them
-_FLAGS: Final = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW  # a store may be another's
+_FLAGS: Final = os.O_RDWR | os.O_CREAT | NOT_A_LINK  # a store may be another's
 
 
 def make_folder(folder: Path) -> None:
     """Make a folder and those above it, each for whom the one it is in belongs to.
 
-    Raises OSError.
+    Else the store's owner could not go on using what is his. Raises OSError.
     """
     missing = [each for each in (folder, *folder.parents) if not each.exists()]
     for each in reversed(missing):
         each.mkdir(exist_ok=True)
-        give_to_owner(each, each.parent)
+        give(each, each.parent)
         sync_folder(each.parent)
-
-
-def give_to_owner(made: Path | int, folder: Path) -> None:
-    """Let a file or folder that root has made belong to whom the folder it is in belongs to.
-
-    Else the store's owner could not go on using what is his. Others make only what is theirs.
-    """
-    if os.geteuid() == 0:
-        owner = folder.stat()
-        os.chown(made, owner.st_uid, owner.st_gid)
-
-
-def sync_folder(folder: Path) -> None:
-    """Have the disk hold the names in a folder as they are now. Raises OSError."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager
@@ -69,7 +51,7 @@ def in_the_making(path: Path, stopped: Stopped) -> Iterator[int]:
 
 def _locked(descriptor: int) -> bool:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock(descriptor)
     except BlockingIOError:
         return False
     return True

@@ -7,7 +7,6 @@ beginning may have lost layers that it had found there.
 """
 
 import asyncio
-import fcntl
 import hashlib
 import logging
 import os
@@ -18,11 +17,12 @@ from pathlib import Path
 from typing import Final
 
 from ollama_fleet.control.stores import layout
-from ollama_fleet.control.stores.files import give_to_owner, make_folder
+from ollama_fleet.control.stores.files import make_folder
+from ollama_fleet.system.files import NOT_A_LINK, give, read_at, set_mode, write_at
+from ollama_fleet.system.locks import lock
 
 _RETRY_S: Final = 0.05
 _DIGITS: Final = 20
-_FLAGS: Final = os.O_CLOEXEC | os.O_NOFOLLOW  # a store may be another's
 
 log = logging.getLogger(__name__)
 
@@ -131,10 +131,10 @@ def _locked(path: Path, *, alone: bool) -> int:
     """Raises OSError."""
     descriptor = _opened(path)
     try:
-        fcntl.flock(descriptor, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+        lock(descriptor, shared=not alone)
         if alone:
             with suppress(OSError):  # another's file, which we may only read; or a full disk
-                os.pwrite(descriptor, f"{_count(descriptor) + 1:0{_DIGITS}}".encode(), 0)
+                write_at(descriptor, f"{_count(descriptor) + 1:0{_DIGITS}}".encode(), 0)
     except OSError:
         os.close(descriptor)
         raise
@@ -144,19 +144,19 @@ def _locked(path: Path, *, alone: bool) -> int:
 def _opened(path: Path) -> int:
     """The lock file, made if it is not there; to be read only, if it is another's."""
     with suppress(FileNotFoundError, PermissionError):
-        return os.open(path, os.O_RDWR | _FLAGS)
+        return os.open(path, os.O_RDWR | NOT_A_LINK)
     with suppress(FileNotFoundError):
-        return os.open(path, os.O_RDONLY | _FLAGS)
+        return os.open(path, os.O_RDONLY | NOT_A_LINK)
     make_folder(path.parent)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | _FLAGS, 0o644)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | NOT_A_LINK, 0o644)
     with suppress(OSError):  # who may change the store may count its removals
-        os.fchmod(descriptor, path.parent.parent.stat().st_mode & 0o666 | 0o644)
-        give_to_owner(descriptor, path.parent)
+        set_mode(descriptor, path.parent.parent.stat().st_mode & 0o666 | 0o644)
+        give(descriptor, path.parent)
     return descriptor
 
 
 def _count(descriptor: int) -> int:
-    content = os.pread(descriptor, _DIGITS, 0)
+    content = read_at(descriptor, _DIGITS, 0)
     return int(content) if content.isdigit() else 0
 
 

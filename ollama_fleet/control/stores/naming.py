@@ -5,10 +5,10 @@ from pathlib import Path
 from ollama_fleet.control.stores import layout
 from ollama_fleet.control.stores.bringing import Way, store_error
 from ollama_fleet.control.stores.copying import Stopped
-from ollama_fleet.control.stores.files import sync_folder
 from ollama_fleet.control.stores.manifests import is_model, path_of
 from ollama_fleet.control.stores.records import Manifest
 from ollama_fleet.control.stores.transfer import Transfer, place_manifest
+from ollama_fleet.system.files import sync_folder
 
 
 def names_no_model(store: Path, key: str) -> bool:

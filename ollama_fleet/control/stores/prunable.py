@@ -6,7 +6,6 @@ several share a store it may not (OLLAMA_NOPRUNE), for it knows nothing of what 
 bringing. `look` reads, `prunable` decides, `prune` removes what is still so.
 """
 
-import fcntl
 import math
 import os
 import re
@@ -22,6 +21,8 @@ from typing import Final
 from ollama_fleet.control.stores import layout
 from ollama_fleet.control.stores.bringing import store_error
 from ollama_fleet.control.stores.manifests import read_all_manifests
+from ollama_fleet.system.files import NOT_A_LINK
+from ollama_fleet.system.locks import lock
 
 AGE_S: Final = 3600.0  # as later versions of Ollama leave what is younger alone
 _WORTH_BYTES: Final = 10**9
@@ -166,9 +167,9 @@ def _untouched(path: Path) -> Iterator[None]:
 
     See `in_the_making`.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    descriptor = os.open(path, os.O_RDONLY | NOT_A_LINK)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock(descriptor)
         yield
     finally:
         os.close(descriptor)

@@ -1,6 +1,7 @@
 """`read_store`: what a model store holds. Names, sizes and the small files; nothing is hashed."""
 
 import os
+import shutil
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,12 +41,12 @@ def read_disk(store: Path) -> Disk | None:
     blobs = layout.blobs(store)
     for folder in (blobs, *blobs.parents):
         try:
-            free, device = os.statvfs(folder), folder.stat().st_dev
+            free_bytes, device = shutil.disk_usage(folder).free, folder.stat().st_dev
         except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError:
             return None
-        return Disk(device, free.f_bavail * free.f_frsize)
+        return Disk(device, free_bytes)
     return None
 
 

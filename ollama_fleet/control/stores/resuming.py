@@ -19,8 +19,9 @@ from typing import Final
 
 from ollama_fleet.control.stores import layout
 from ollama_fleet.control.stores.copying import write_all
-from ollama_fleet.control.stores.files import give_to_owner, in_the_making
+from ollama_fleet.control.stores.files import in_the_making
 from ollama_fleet.control.stores.holes import written_end
+from ollama_fleet.system.files import give
 from ollama_fleet.units import show_bytes
 
 _LOOK_AGAIN_S: Final = 0.2  # Ollama rewrites a record in microseconds
@@ -196,5 +197,5 @@ def _write(store: Path, record: Path, part: Part) -> None:
         os.ftruncate(descriptor, 0)
         write_all(descriptor, memoryview(part.written() + b"\n"))
         os.fsync(descriptor)
-        give_to_owner(descriptor, record.parent)
+        give(descriptor, record.parent)
         staged.replace(record)

@@ -1,6 +1,6 @@
 """Whether there is room: for several transfers at once, disk by disk; and for one file."""
 
-import os
+import shutil
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -47,8 +47,7 @@ def require_room(folder: Path, count_bytes: int, margin_bytes: int = MARGIN_BYTE
 
     Asked anew before each file: others write to the disk, too.
     """
-    free = os.statvfs(folder)
-    disk = Disk(folder.stat().st_dev, free.f_bavail * free.f_frsize)
+    disk = Disk(folder.stat().st_dev, shutil.disk_usage(folder).free)
     for shortage in shortages([(disk, count_bytes)], margin_bytes=margin_bytes):
         raise no_room(folder, shortage)
 

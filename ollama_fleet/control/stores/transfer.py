@@ -14,15 +14,11 @@ from pathlib import Path
 from ollama_fleet.control.stores import layout
 from ollama_fleet.control.stores.bringing import Way, bring_blob, is_whole, store_error
 from ollama_fleet.control.stores.copying import Stopped, Tell, hash_of, write_all
-from ollama_fleet.control.stores.files import (
-    give_to_owner,
-    in_the_making,
-    make_folder,
-    sync_folder,
-)
+from ollama_fleet.control.stores.files import in_the_making, make_folder
 from ollama_fleet.control.stores.records import Disk, Layer, Manifest, Store
 from ollama_fleet.control.stores.space import MARGIN_BYTES
 from ollama_fleet.errors import BlobDamaged, StoreError
+from ollama_fleet.system.files import give, sync_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +170,7 @@ def _place(transfer: Transfer, wanted: Path, stopped: Stopped) -> None:
         os.utime(descriptor, ns=(transfer.model.modified_ns, transfer.model.modified_ns))
         os.fsync(descriptor)
         make_folder(wanted.parent)
-        give_to_owner(descriptor, wanted.parent)
+        give(descriptor, wanted.parent)
         staged.replace(wanted)
     sync_folder(wanted.parent)
 

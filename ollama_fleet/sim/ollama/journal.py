@@ -14,7 +14,7 @@ class Journal:
     """Appends to the file; where the disk takes no line there is none."""
 
     def __init__(self, path: Path) -> None:
-        self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 
     def answered(self, request_id: str, came_s: float) -> None:
         """The first byte of the answer to this request is sent."""

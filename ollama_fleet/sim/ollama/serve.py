@@ -38,11 +38,18 @@ def serve(environment: Mapping[str, str]) -> int:
         return _fail(str(error))
     if faults.standing(FaultKind.START_FAILURE) is not None:
         return _fail("simulated start failure")
-    import uvloop  # noqa: PLC0415  # not before the socket is there to be connected to
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with asyncio.Runner(loop_factory=_new_loop) as runner:
         runner.run(_run(settings, faults, listener))
     return 0
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    """Made once the socket is there to be connected to: to import it takes a while."""
+    try:
+        import uvloop  # noqa: PLC0415
+    except ImportError:  # Windows
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
 
 
 def _fail(reason: str) -> int:

@@ -1,0 +1,131 @@
+"""What is made of a Mac, and of Windows: where models run, what the doctor says, whose app runs."""
+
+import os
+import platform
+import signal
+import socket
+import sys
+from dataclasses import replace
+from itertools import count
+
+import pytest
+from click.testing import CliRunner
+
+from ollama_fleet.cli import fleet as command_line
+from ollama_fleet.config import Config
+from ollama_fleet.control.service import ServerProcess, describe, is_server
+from ollama_fleet.doctor import Facts, Status, checks
+from ollama_fleet.doctor.facts import BinaryFacts, ProgramFacts
+from ollama_fleet.doctor.lacks import lacking
+from ollama_fleet.gpu import Inventory
+from ollama_fleet.gpu.discover import merge_inventories, sources
+from ollama_fleet.placement import Models, place
+
+pytestmark = pytest.mark.platform
+
+
+def inventory_of(system, machine, monkeypatch):
+    monkeypatch.setattr(sys, "platform", system)
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    return merge_inventories([source.inventory() for source in sources()])
+
+
+def placed(inventory):
+    return place(Config(), inventory, ports=count(11435), inherited={}, models=Models())
+
+
+def test_on_apples_chips_one_instance_runs_on_metal(monkeypatch):
+    found = placed(inventory_of("darwin", "arm64", monkeypatch))
+    (instance,) = found.instances
+    assert instance.gpus == ()
+    assert "Metal" in " ".join(found.notes)
+    assert "CPU" not in " ".join(found.notes)
+    assert instance.cpus == ()
+
+
+def test_an_older_mac_has_one_instance_on_the_cpu(monkeypatch):
+    found = placed(inventory_of("darwin", "x86_64", monkeypatch))
+    assert len(found.instances) == 1
+    assert "runs on the CPU" in " ".join(found.notes)
+
+
+def seen(**changes):
+    well = Facts(
+        binary=BinaryFacts("ollama", "/bin/ollama", "0.20.0"),
+        inventory=Inventory(own_gpu="Metal"),
+        stores=(),
+        program=ProgramFacts((3, 12, 1), yaml_in_c=True, uvloop="0.22.1", files=65536),
+    )
+    return {check.name: check for check in checks(replace(well, **changes))}
+
+
+def test_the_doctor_names_metal_and_finds_nothing_wrong_with_it():
+    check = seen()["gpus"]
+    assert check.status is Status.OK
+    assert "Metal" in check.detail
+
+
+def test_the_doctor_has_nothing_to_say_of_linux():
+    assert list(lacking()) == []
+    assert "platform" not in seen()
+
+
+def test_the_doctor_says_what_is_less_on_macos(monkeypatch):
+    monkeypatch.setattr(sys, "platform", "darwin")
+    for module, name in (
+        (signal, "pidfd_send_signal"),
+        (os, "sched_setaffinity"),
+        (socket, "TCP_USER_TIMEOUT"),
+    ):
+        monkeypatch.delattr(module, name)
+    monkeypatch.setattr(os.path, "exists", lambda _path: False)
+    lacks = tuple(lacking())
+    check = seen(lacks=lacks)["platform"]
+    assert check.status is Status.WARN
+    assert check.fix
+    for words in ("until the next `fleet up`", "/proc", "pidfd", "CPUs", "vanished"):
+        assert sum(words in each for each in lacks) == 1, words
+        assert words in check.detail
+
+
+@pytest.mark.parametrize("missing", [(os, "killpg"), (socket, "AF_UNIX")])
+def test_a_fleet_is_not_begun_where_it_cannot_run_and_the_doctor_says_so(missing, monkeypatch):
+    monkeypatch.delattr(*missing)
+    check = seen(lacks=tuple(lacking()), runs_here=False)["platform"]
+    assert check.status is Status.FAIL
+    assert "WSL 2" in check.fix
+    result = CliRunner().invoke(command_line, ["up", "--no-tui"])
+    assert result.exit_code == 1
+    assert "cannot run on this system" in str(result.exception)
+
+
+APP = "/Applications/Ollama.app/Contents/Resources/ollama"
+WINDOWS = "C:\\Users\\ann\\AppData\\Local\\Programs\\Ollama\\ollama.exe"
+SERVER = ServerProcess(812, "ann", "", {}, (("127.0.0.1", 11434),), "")
+
+
+@pytest.mark.parametrize(
+    ("program", "manager", "stop", "begin"),
+    [
+        (APP, "Ollama.app", "osascript -e 'quit app \"Ollama\"'", "open -a Ollama"),
+        (
+            WINDOWS,
+            "the Ollama app",
+            'taskkill /f /t /im "ollama app.exe"',
+            'start "" "C:\\Users\\ann\\AppData\\Local\\Programs\\Ollama\\ollama app.exe"',
+        ),
+        ("D:\\bin\\ollama.exe", "", "taskkill /f /t /pid 812", "ollama serve"),
+        ("/opt/homebrew/bin/ollama", "", "kill 812", "ollama serve"),
+    ],
+)
+def test_an_app_is_quit_and_not_its_server_which_it_would_start_again(
+    program, manager, stop, begin
+):
+    found = describe(replace(SERVER, program=program))
+    assert (found.managed_by, found.stop) == (manager, stop)
+    assert found.begin.endswith(begin)
+
+
+def test_a_server_on_windows_is_known_by_its_command_line():
+    assert is_server(["ollama.exe", "serve"])
+    assert not is_server(["ollama app.exe", "serve"])
