@@ -96,4 +96,5 @@ def test_every_name_of_something_that_is_there_can_be_completed():
                 param._custom_shell_complete
             ):
                 silent.add(f"{name} {param.name}")
-    assert silent == {"replay model", "replay add_gpu"}  # no running fleet is asked there
+    # No running fleet is asked there.
+    assert silent == {"plan models", "replay model", "replay add_gpu"}
