@@ -98,11 +98,13 @@ def model_fits(config: "Config", inventory: Inventory, models: Models, model: st
     fits = []
     for seat in seating.seats:
         others = [
-            models.claim(other, settings[seat.group], seat.gpus).total_bytes
+            models.claim(other, settings[seat.group], seat.gpus)
             for key, other in tasks.preload.get(seat.name, {}).items()
             if key != canonical(model)
         ]
-        fit = _fit(seat, settings[seat.group], models, model, beside_bytes=sum(others))
+        # What must stay free is counted with the model itself, once.
+        beside_bytes = sum(other.total_bytes - other.margin_bytes for other in others)
+        fit = _fit(seat, settings[seat.group], models, model, beside_bytes=beside_bytes)
         fits.append(replace(fit, bound=routes is not None and seat.name not in routes))
     lonely = not any(fit.fits_alone for fit in fits)
     return ModelFits(

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ollama_fleet.placement.needs import Claim
+from ollama_fleet.placement.needs import Claim, shared_bytes
 from ollama_fleet.placement.seats import Seat
 from ollama_fleet.placement.shares import show_gpus
 from ollama_fleet.units import show_bytes
@@ -32,12 +32,13 @@ class Misfit:
     @property
     def needed_bytes(self) -> int:
         """What they take together."""
-        return sum(claim.total_bytes for claim in self.claims)
+        return sum(claim.total_bytes for claim in self.claims) - shared_bytes(self.claims)
 
     @property
     def surely(self) -> bool:
         """Whether they do not fit even if all that is guessed were nothing."""
-        return sum(claim.sure_bytes for claim in self.claims) > self.room_bytes
+        least_bytes = sum(claim.sure_bytes for claim in self.claims)
+        return least_bytes - shared_bytes(self.claims) > self.room_bytes
 
     def __str__(self) -> str:
         """The sum and what it is more than."""
@@ -48,7 +49,9 @@ def arithmetic(misfit: Misfit) -> str:
     """`m: 30.1 GiB (…), but GPU 0 has 23.6 GiB for models: 6.5 GiB too much`."""
     each = [f"{claim.model}: {claim}" for claim in misfit.claims]
     if len(each) > 1:
-        each[-1] += f", together {show_bytes(misfit.needed_bytes)}"
+        shared = shared_bytes(misfit.claims)
+        once = f" as {show_bytes(shared)} of the overheads is the same" if shared else ""
+        each[-1] += f", together {show_bytes(misfit.needed_bytes)}{once}"
     over = show_bytes(misfit.needed_bytes - misfit.room_bytes)
     return f"{' + '.join(each)}, but {show_room(misfit.seat)}: {over} too much"
 

@@ -148,7 +148,7 @@ class _Book:
             whose = "" if settings.max_loaded_models else ", three per GPU, as Ollama has it"
             self.notes.append(
                 f"{names} are loaded at start, but an instance of group `{crowd.seat.group}` holds"
-                f" {most} models at once{whose} (`max_loaded_models`): the last one loaded pushes"
+                f" {_some(most)} at once{whose} (`max_loaded_models`): the last one loaded pushes"
                 " others out"
             )
         elif crowd.surely:
@@ -189,11 +189,15 @@ class _Book:
     def _fits_beside(self, seat: Seat, model: str) -> bool:
         """Whether a seat holds a model together with what it has at start already."""
         there = {**self.preload[seat.name], canonical(model): model}
-        needed = sum(self._claim(seat, each).total_bytes for each in there.values())
-        return needed <= seat.room_bytes
+        claims = tuple(self._claim(seat, each) for each in there.values())
+        return Misfit(seat, claims).needed_bytes <= seat.room_bytes
 
     def _claim(self, seat: Seat, model: str) -> Claim:
         return self._models.claim(model, self._settings[seat.group], seat.gpus)
+
+
+def _some(models: int) -> str:
+    return "1 model" if models == 1 else f"{models} models"
 
 
 def _doubts(

@@ -38,6 +38,11 @@ class Claim:
     need: Need | None = None
     measured: Measured | None = None
 
+    @property
+    def margin_bytes(self) -> int:
+        """The part of it that must stay free, which models on the same GPUs share."""
+        return self.need.margin_bytes if self.need is not None else 0
+
     def __str__(self) -> str:
         """The arithmetic, for people."""
         total = show_bytes(self.total_bytes)
@@ -82,6 +87,12 @@ class Models:
         total = max(0, round(off * comparable_bytes(found)) - found.host_bytes)
         total += found.overhead_bytes
         return Claim(model, total, total, size_bytes, found, measured)
+
+
+def shared_bytes(claims: Sequence[Claim]) -> int:
+    """What claims on the same GPUs have in common: all of their margins but the largest."""
+    margins = [claim.margin_bytes for claim in claims]
+    return sum(margins) - max(margins, default=0)
 
 
 def rule_of_thumb(size_bytes: int) -> int:

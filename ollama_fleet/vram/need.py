@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from ollama_fleet.vram.cache import cache_bytes
 from ollama_fleet.vram.graph import graph_bytes
-from ollama_fleet.vram.overhead import overhead_bytes
+from ollama_fleet.vram.overhead import margin_bytes, overhead_bytes
 from ollama_fleet.vram.shape import ModelShape
 from ollama_fleet.vram.use import Engine, Use, engine_of, settled
 
@@ -36,6 +36,11 @@ class Need:
     def total_bytes(self) -> int:
         """All of it that must fit."""
         return self.weights_bytes + self.cache_bytes + self.graph_bytes + self.overhead_bytes
+
+    @property
+    def margin_bytes(self) -> int:
+        """The part of the overhead that must stay free: models on the same GPUs share it."""
+        return margin_bytes(self.shape, self.use)
 
     @property
     def reported_bytes(self) -> int:

@@ -15,5 +15,10 @@ MARGIN_BYTES: Final = 2**30
 
 def overhead_bytes(shape: ModelShape, use: Use) -> int:
     """Contexts, libraries and their workspaces on all GPUs of a model, and what must stay free."""
+    return use.gpus * CONTEXT_BYTES + margin_bytes(shape, use)
+
+
+def margin_bytes(shape: ModelShape, use: Use) -> int:
+    """What must stay free of all GPUs of a model, once, however many models are there."""
     serves = engine_of(shape, use.version) is Engine.LLAMA_SERVER
-    return use.gpus * (CONTEXT_BYTES + (MARGIN_BYTES if serves else 0))
+    return use.gpus * MARGIN_BYTES if serves else 0

@@ -71,6 +71,24 @@ def test_a_pinned_model_that_does_not_fit_is_refused_with_the_sum_and_the_ways_o
         assert words in error.hint
 
 
+def test_what_must_stay_free_is_counted_once_however_many_models_are_there():
+    """Each alone would leave a gibibyte free; together they leave one, not one each."""
+    settings = configured({"name": "a", "gpus": [0]}).defaults
+    gpus = box(24).gpus
+    claims = [MODELS.claim(name, settings, gpus) for name in ("small", "embed")]
+    margin = claims[0].margin_bytes
+    assert margin == claims[1].margin_bytes == GIB
+    both = sum(claim.total_bytes for claim in claims) - margin
+    for spare, fits in ((0, True), (-1, False)):
+        card = Gpu("GPU-0", 0, "card", Vendor.NVIDIA, both + spare)
+        config = configured({"name": "a", "gpus": [0], "models": ["small", "embed"]})
+        if fits:
+            placed(config, Inventory((card,)))
+        else:
+            error = refused(config, Inventory((card,)))
+            assert "1.0 GiB of the overheads is the same" in error.reason
+
+
 def test_what_no_setting_can_mend_leaves_the_cpu_only():
     error = refused(configured({"name": "big", "gpus": [0], "models": ["huge"]}), box(8))
     assert "it fits with" not in error.hint
@@ -180,7 +198,10 @@ boxes = st.lists(st.sampled_from([8, 16, 24, 48, 80]), min_size=1, max_size=4)
 @settings(max_examples=20)
 @given(wishes, boxes, st.booleans())
 def test_what_is_promised_at_once_fits(wish, gib, auto):
-    """Of a plan that is not refused, each instance's models are no more than its memory."""
+    """Of a plan that is not refused, each instance's models are no more than its memory.
+
+    What must stay free is in the claim of each model, and must be there once.
+    """
     group = {"name": "a", "gpus": "auto" if auto else [0], **wish}
     config, inventory = configured(group), box(*gib)
     seating, tasks = dealt(config, inventory, MODELS)
@@ -188,8 +209,10 @@ def test_what_is_promised_at_once_fits(wish, gib, auto):
     resolved = config.groups[0].over(config.defaults)
     for seat in seating.seats:
         models = tasks.preload.get(seat.name, {}).values()
-        claims = [MODELS.claim(model, resolved, seat.gpus).total_bytes for model in models]
-        together = sum(sorted(claims)[-3 * len(seat.gpus) :])
+        claims = [MODELS.claim(model, resolved, seat.gpus) for model in models]
+        taken = [claim.total_bytes - claim.margin_bytes for claim in claims]
+        free = max((claim.margin_bytes for claim in claims), default=0)
+        together = sum(sorted(taken)[-3 * len(seat.gpus) :]) + free
         assert together <= seat.room_bytes
         assert together * seat.sharers <= sum(gpu.memory_bytes for gpu in seat.gpus)
 

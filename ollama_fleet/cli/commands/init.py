@@ -37,7 +37,7 @@ next:
     examples={
         "fleet init": "for the GPUs of this machine, in this folder",
         "fleet init --force ~/.config/ollama-fleet/fleet.yaml": "for every folder, in place of any",
-        "fleet init --service take-over --yes": "in place of Ollama's own service, unasked",
+        "fleet init --service share beside.yaml": "beside an Ollama that runs, on its models",
     },
 )
 @click.argument("path", type=click.Path(dir_okay=False, path_type=Path), default="fleet.yaml")
