@@ -46,7 +46,7 @@ def test_what_is_loaded_at_start_is_taken_off():
     (fit,) = found.fits
     assert (fit.fits, fit.fits_alone) == (False, True)
     margin = fit.claim.margin_bytes  # is counted with the model that is asked for
-    assert 0 < margin
+    assert margin > 0
     assert fit.beside_bytes == claimed(config, "large", fit.gpus) - margin
     assert "bound elsewhere" not in show(found)
     assert "alone" in show(found)
