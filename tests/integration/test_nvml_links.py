@@ -48,6 +48,13 @@ def test_two_cards_with_a_bridge_between_them_are_joined_by_all_its_links(machin
     assert links[uuid(2), uuid(1)] == ("socket", 7876923077)
 
 
+def test_a_link_that_only_one_end_tells_of_joins_both_at_the_speed_of_the_slower(machine):
+    speeds = ("nvlink-speed 0 50000", "nvlink-speed 1 25000")
+    machine.becomes("nvlink 0 0 1", "nvlink 1 0 63", *speeds, cards=2)
+    links = _links(machine)
+    assert links[uuid(0), uuid(1)] == links[uuid(1), uuid(0)] == ("nvlink", 25_000_000_000)
+
+
 def test_behind_nvswitches_every_pair_is_joined_by_all_links(machine):
     """As eight H100: 18 links of NVLink 4 each, wherever the cards are on PCIe."""
     far = [f"ancestor {a} {b} 50" for a in range(4) for b in range(4, 8)]

@@ -5,48 +5,12 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numa_fixtures import TWO_SOCKETS, card, machine
 
-from ollama_fleet.config import Config
-from ollama_fleet.gpu import Gpu, Vendor
 from ollama_fleet.numa import NumaNode, Topology
-from ollama_fleet.placement import InstanceSpec, Placement
-from ollama_fleet.placement.binding import THREADS, bind, bound, told_by
-from ollama_fleet.placement.changes import changes
+from ollama_fleet.placement.binding import bind
 
 TOLD = 0
-
-
-def card(index, node=None, cpus=()):
-    return Gpu(
-        f"GPU-{index}",
-        index,
-        "H100",
-        Vendor.NVIDIA,
-        80 * 2**30,
-        numa_node=node,
-        cpus=tuple(cpus),
-    )
-
-
-def machine(nodes=2, cores=8, *, threads=2, sockets=2):
-    """Nodes of so many cores, each of so many threads; the first threads of all count first."""
-    total = nodes * cores
-    each = [range(n * cores, (n + 1) * cores) for n in range(nodes)]
-    with_threads = [tuple(c + t * total for t in range(threads) for c in of) for of in each]
-    per_socket = nodes // sockets
-    return Topology(
-        nodes=tuple(NumaNode(n, cpus) for n, cpus in enumerate(with_threads)),
-        cores=tuple(tuple(c + t * total for t in range(threads)) for c in range(total)),
-        sockets=tuple(
-            tuple(cpu for of in with_threads[s * per_socket : (s + 1) * per_socket] for cpu in of)
-            for s in range(sockets)
-        ),
-        allowed_cpus=frozenset(range(total * threads)),
-        allowed_nodes=frozenset(range(nodes)),
-    )
-
-
-TWO_SOCKETS = machine()
 
 
 def on(gpus, topology=TWO_SOCKETS, threads=TOLD):
@@ -140,6 +104,20 @@ def test_a_container_without_the_near_cpus_binds_nothing_and_says_so():
     )
 
 
+def test_of_a_socket_too_only_those_that_the_fleet_may_use():
+    clusters = machine(4)
+    own = replace(clusters, allowed_cpus=clusters.allowed_cpus - {16})
+    found = on([card(0, node=3)], own, threads=len(clusters.cores) - 1)
+    assert set(found.cpus) == {*clusters.nodes[2].cpus, *clusters.nodes[3].cpus} - {16}
+
+
+def test_nodes_that_the_fleet_may_not_use_are_no_part_for_an_instance_on_the_cpu():
+    four = machine(4)
+    own = replace(four, allowed_cpus=frozenset({*four.nodes[1].cpus, *four.nodes[3].cpus}))
+    parts = [bind((), (n, 2), own, TOLD) for n in range(2)]
+    assert [part.memory_nodes for part in parts] == [(1,), (3,)]
+
+
 # -- threads ---------------------------------------------------------------------------------------
 
 
@@ -164,6 +142,11 @@ def test_a_node_that_is_too_small_for_their_threads_is_widened_to_its_socket():
     found = on([card(0, node=3)], clusters, threads=len(clusters.cores))
     assert set(found.cpus) == {*clusters.nodes[2].cpus, *clusters.nodes[3].cpus}
     assert found.memory_nodes == (2, 3)
+
+
+def test_threads_that_just_fill_a_node_need_no_more_of_its_socket():
+    clusters = machine(4)
+    assert on([card(0, node=3)], clusters, threads=16).memory_nodes == (3,)
 
 
 # -- on the CPU ------------------------------------------------------------------------------------
@@ -229,93 +212,3 @@ def test_what_is_bound_may_be_used_is_near_and_holds_the_threads(topology, data)
     assert set(found.memory_nodes) == with_cpus
     assert found.threads in {0, topology.cores_of(cpus)}
     assert bool(found.threads) is not bool(threads)
-
-
-# -- a whole fleet ---------------------------------------------------------------------------------
-
-
-def spec(name, group="g", gpus=(), **attributes):
-    return InstanceSpec(
-        name, group, "127.0.0.1", 1, 1, "/", gpus=gpus, reasons=("because",), **attributes
-    )
-
-
-def fleet(groups, *, told=True, defaults=(), on=TWO_SOCKETS):
-    """Each group on as many of the cards as it says, an instance on each."""
-    config = Config.model_validate({"groups": groups, "defaults": dict(defaults)})
-    specs = [
-        spec(f"{group.name}-{n}", group.name, (CARDS[n],), environment=dict(group.env))
-        for group in config.groups
-        for n in group.gpus
-    ]
-    return bound(Placement(tuple(specs)), config, on, told=told).instances
-
-
-CARDS = tuple(card(n, node=n // 2) for n in range(4))
-
-
-def test_each_instance_is_told_what_is_bound_and_why():
-    found = fleet([{"name": "g", "gpus": [0, 1, 2, 3]}])
-    assert [spec.memory_nodes for spec in found] == [(0,), (0,), (1,), (1,)]
-    assert all(spec.environment[THREADS] == "8" for spec in found)
-    assert all("bound to CPUs" in " ".join(spec.reasons) for spec in found)
-
-
-def test_an_ollama_that_heeds_no_variable_is_told_none():
-    found = fleet([{"name": "g", "gpus": [0, 1, 2, 3]}], told=False)
-    assert all(spec.cpus and THREADS not in spec.environment for spec in found)
-
-
-def test_a_number_of_threads_that_the_configuration_says_stands():
-    """It is what has to have room then."""
-    few, many = (fleet([{"name": "g", "gpus": [0], "env": {THREADS: str(n)}}])[0] for n in (12, 20))
-    assert (len(few.cpus), few.environment[THREADS]) == (16, "12")
-    assert (many.cpus, many.environment[THREADS]) == ((), "20")
-
-
-@pytest.mark.parametrize("number", ["0", "-1"])
-def test_a_number_by_which_runners_count_the_cores_stands_too(number):
-    """For llama-server either is a thread for each core of the machine: they fill these 16 CPUs."""
-    (found,) = fleet([{"name": "g", "gpus": [0], "env": {THREADS: number}}])
-    assert (len(found.cpus), found.environment[THREADS]) == (16, number)
-    (found,) = fleet([{"name": "g", "gpus": [0], "env": {THREADS: number}}], on=machine(threads=1))
-    assert (found.cpus, found.environment[THREADS]) == ((), number)
-
-
-def test_the_key_switches_it_off_in_a_group_or_for_all():
-    named = [{"name": "a", "gpus": [0], "numa_bind": False}, {"name": "b", "gpus": [1]}]
-    one, other = fleet(named)
-    assert (one.cpus, bool(other.cpus)) == ((), True)
-    assert not any("bound" in reason for reason in one.reasons)
-    off = fleet(named[1:], defaults={"numa_bind": False})
-    assert off[0].cpus == ()
-
-
-def test_one_whose_models_run_in_part_on_the_cpu_has_all_of_it_unless_the_group_says_otherwise():
-    """Several of a group would be in each other's way."""
-    group = {"name": "a", "gpus": [0], "cpu_offload": True}
-    (one,) = fleet([group])
-    assert (one.cpus, "cpu_offload" in one.reasons[-1]) == ((), True)
-    assert all(spec.cpus for spec in fleet([{**group, "numa_bind": True}]))
-    assert all(spec.cpus for spec in fleet([{**group, "gpus": [0, 3]}]))
-
-
-def test_a_reload_that_changes_the_key_restarts_just_those_it_is_about():
-    named = [{"name": "a", "gpus": [0]}, {"name": "b", "gpus": [1]}]
-    now = fleet(named)
-    wanted = fleet([{**named[0], "numa_bind": False}, named[1]])
-    assert [renewal.new.name for renewal in changes(now, wanted).renewed] == ["a-0"]
-
-
-def test_who_is_not_ours_is_bound_to_nothing():
-    strange = spec("x", "", external=True)
-    kept = bound(Placement((strange,)), Config(), TWO_SOCKETS, told=True)
-    assert kept.instances == (strange,)
-
-
-def test_a_simulated_machine_has_the_nodes_that_its_gpus_tell_of():
-    gpus = [card(0, 0, range(4)), card(1, 0, range(4)), card(2, 1, range(4, 8)), card(3)]
-    found = told_by(gpus)
-    assert [node.cpus for node in found.nodes] == [(0, 1, 2, 3), (4, 5, 6, 7)]
-    assert on(gpus[2:3], found).cpus == (4, 5, 6, 7)
-    assert told_by(gpus[:2]) == told_by(()) == Topology()

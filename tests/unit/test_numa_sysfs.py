@@ -98,6 +98,12 @@ def test_a_container_is_told_of_the_whole_machine_and_of_its_own_part(tmp_path):
     assert (found.allowed_cpus, found.allowed_nodes) == ({5, 6}, {1})
 
 
+def test_a_kernel_that_limits_nobody_to_nodes_leaves_all_of_them(tmp_path):
+    """One without cpusets writes no such line."""
+    folder = tree(tmp_path, {0: range(4), 1: range(4, 8)})
+    assert topology_in(folder, frozenset(range(8)), "Name:\tfleet\n").allowed_nodes == {0, 1}
+
+
 def test_an_old_kernel_that_says_less_is_taken_at_its_word(tmp_path):
     """Without folders of topology each CPU is a core and a socket of its own."""
     folder = tree(tmp_path, {0: range(2), 1: range(2, 4)})
