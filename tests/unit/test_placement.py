@@ -168,8 +168,13 @@ def test_what_the_drivers_note_is_passed_on():
         ),
         (
             groups({"name": "a", "gpus": [0]}),
-            box(gpu(1), notes=("GPU 0 is lost: it has fallen off the bus", "GPU 2 is hot")),
-            ["does not have: GPU 0 is lost: it has fallen off the bus; it has 1 = NVIDIA L4"],
+            Inventory((gpu(1),), notes := ("GPU 0 is divided", "GPU 2 is a vGPU"), remarks=notes),
+            ["does not have: GPU 0 is divided; it has 1 = NVIDIA L4"],
+        ),
+        (
+            groups({"name": "a", "gpus": ["GPU-x"]}),  # whose card cannot tell its UUID any more
+            box(gpu(1), notes=("GPU 0 is lost",)),
+            ["does not have: GPU 0 is lost; it has 1 = NVIDIA L4"],
         ),
         (
             groups({"name": "a", "gpus": [0, 1], "count": 2}, {"name": "a-1", "gpus": [2]}),
