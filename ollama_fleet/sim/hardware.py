@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from ollama_fleet.gpu import Gpu, GpuKind, GpuLink, GpuReading, GpuSample, Inventory, Vendor
 from ollama_fleet.sim.ollama.profile import Node, Profile
 
@@ -88,7 +90,6 @@ class SimulatedGpus:
 def _alive(pid: int) -> bool:
     """A process that runs; one that ended and was not waited for does not."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.Error:
         return False
-    return stat.rpartition(")")[2].split()[0] != "Z"

@@ -21,7 +21,7 @@ def utilisation(*ratios):
     return GpuSample(tuple(readings))
 
 
-async def hung_after_s(*samples, gpus=CARDS, cpus=0.0):
+async def hung_after_s(*samples, gpus=CARDS, cpus=0.0, vram_bytes=1):
     """When one that gives no token is to be repaired, the last sample being that of the rest."""
     sick, found = Sick(gpus=gpus), []
 
@@ -41,7 +41,7 @@ async def hung_after_s(*samples, gpus=CARDS, cpus=0.0):
     hangs = Hangs(
         sick.state, made, Mends(), signs, None, clock=now, read_work=work, simulated=False
     )
-    sick.rows = tuple(replace(row, size_bytes=1, vram_bytes=1) for row in sick.rows)
+    sick.rows = tuple(replace(row, size_bytes=1, vram_bytes=vram_bytes) for row in sick.rows)
     sick.state.set_resident(sick.it, sick.rows)
     sick.state.on_gpus.append(hangs.read)
     began_s = now()
@@ -116,7 +116,17 @@ def test_without_a_reading_of_each_of_its_gpus_only_cpus_that_are_quiet_for_long
 
 def test_without_a_gpu_cpus_tell_all():
     async def check():
-        assert 60 <= await hung_after_s(GpuSample(), gpus=()) < 70
-        assert await hung_after_s(GpuSample(), gpus=(), cpus=1.0) is None
+        on_cpu = {"gpus": (), "vram_bytes": 0}
+        assert 60 <= await hung_after_s(GpuSample(), **on_cpu) < 70
+        assert await hung_after_s(GpuSample(), **on_cpu, cpus=1.0) is None
+
+    run(check())
+
+
+def test_a_gpu_that_is_none_of_the_fleets_may_be_at_work_while_cpus_are_quiet():
+    """Metal on a Mac: its models are in GPU memory, and nobody can read that GPU."""
+
+    async def check():
+        assert await hung_after_s(GpuSample(), gpus=()) >= 300
 
     run(check())

@@ -8,11 +8,13 @@ import sys
 from dataclasses import replace
 from itertools import count
 
+import psutil
 import pytest
 from click.testing import CliRunner
 
 from ollama_fleet.cli import fleet as command_line
 from ollama_fleet.config import Config
+from ollama_fleet.control.repair.usage import UsageMeter
 from ollama_fleet.control.service import ServerProcess, describe, is_server
 from ollama_fleet.doctor import Facts, Status, checks
 from ollama_fleet.doctor.facts import BinaryFacts, ProgramFacts
@@ -129,3 +131,13 @@ def test_an_app_is_quit_and_not_its_server_which_it_would_start_again(
 def test_a_server_on_windows_is_known_by_its_command_line():
     assert is_server(["ollama.exe", "serve"])
     assert not is_server(["ollama app.exe", "serve"])
+
+
+def test_what_processes_do_is_read_where_nobody_counts_the_bytes_they_read(monkeypatch):
+    """On macOS psutil has no `io_counters`: CPU time is what is left."""
+    monkeypatch.delattr(psutil.Process, "io_counters")
+    meter, leaders = UsageMeter(), {"i": os.getpgid(0)}
+    assert meter.read(leaders, 1.0) == {}
+    work = meter.read(leaders, 2.0)["i"]
+    assert work.read_bytes_per_s == 0.0
+    assert work.cpus >= 0.0

@@ -100,7 +100,9 @@ class Hangs:
             loading=instance.loading,
             gpu_ratio=gpu_ratio,
             in_vram=bool(rows) and all(m.vram_bytes >= m.size_bytes for m in rows),
-            blind=bool(instance.spec.gpus) and gpu_ratio is None,
+            # Ollama may use a GPU that is none of the fleet's: by Metal, or by Vulkan.
+            blind=gpu_ratio is None
+            and (bool(instance.spec.gpus) or any(m.vram_bytes for m in rows)),
         )
 
     def _gpu_ratio(self, instance: Instance) -> float | None:

@@ -67,7 +67,7 @@ def _used(pid: int) -> _Used:
         cpu_s = times.user + times.system
         try:
             return cpu_s, float(process.io_counters().read_bytes)
-        except (psutil.Error, OSError, NotImplementedError):
+        except (AttributeError, psutil.Error, OSError, NotImplementedError):  # not on macOS
             return cpu_s, 0.0
     except psutil.Error:
         return 0.0, 0.0
