@@ -72,6 +72,12 @@ def test_cards_that_the_switches_keep_apart_are_not_joined(machine):
     assert _links(machine)[uuid(0), uuid(1)] == ("bridge", _PCIE_4_X16)
 
 
+def test_links_to_a_processor_join_no_cards(machine):
+    """As on POWER9, where all links of a card may end at one."""
+    machine.becomes("nvlink 0 0 cpu", "nvlink 1 0 cpu", "nvlink-version * 3", cards=2)
+    assert _links(machine)[uuid(0), uuid(1)] == ("bridge", _PCIE_4_X16)
+
+
 def test_an_older_driver_does_not_say_what_a_link_ends_at(machine):
     """Then NVML's word on whom a card reaches decides, and without it nobody is joined."""
     mesh = [*_mesh(2, 2), "nvlink-version * 3", "nvmlDeviceGetNvLinkRemoteDeviceType * 13"]

@@ -22,7 +22,8 @@ def _readings(machine):
 
 def test_the_slices_of_a_card_stand_in_its_place(machine):
     """Each with its UUID, name and memory; the other cards keep the driver's numbers."""
-    machine.becomes("name 0 NVIDIA A100", "mig 0 1 1", *_SEVEN, "cpus 0 8 9", cards=2)
+    card = ["name 0 NVIDIA A100", "mig 0 1 1", "cpus 0 8 9", "display 0 1"]
+    machine.becomes(*card, *_SEVEN, cards=2)
     answer = machine.ask("inventory")
     assert [gpu["index"] for gpu in answer["gpus"]] == [1, 2, 3, 4, 5, 6, 7, 8]
     assert [gpu["kind"] for gpu in answer["gpus"]] == ["discrete"] + ["slice"] * 7
@@ -34,6 +35,7 @@ def test_the_slices_of_a_card_stand_in_its_place(machine):
     assert first["parent_uuid"] == uuid(0)
     assert first["pci_bus_id"] == "00000000:3B:00.0"
     assert (first["numa_node"], first["cpus"]) == (1, [8, 9])
+    assert not first["display_active"], "what a display takes is not of any slice"
     assert answer["notes"] == ["GPU 0 (NVIDIA A100) is in MIG mode, divided into 7: GPUs 2 to 8"]
     assert answer["remarks"] == answer["notes"], "nothing is amiss"
 
@@ -145,6 +147,16 @@ def test_a_slice_that_is_no_more_is_lost_and_the_others_are_read(machine):
     assert machine.ask("read")["error"] == ""
 
 
+def test_a_slice_is_missed_beside_a_card_that_never_says_who_it_is(machine):
+    """Which may be any card, but none of another's slices."""
+    rules = ["nvmlDeviceGetUUID 1 4", "mig 0 1 1", "slice 0 2 0 100"]
+    machine.becomes(*rules, "slice 0 1 0 100", cards=2)
+    machine.ask("inventory")
+    machine.becomes(*rules, cards=2)
+    readings = _readings(machine)
+    assert {u for u, reading in readings.items() if reading["lost"]} == {slice_uuid(0, 1)}
+
+
 def test_with_its_card_all_slices_are_lost_and_no_other_cards(machine):
     rules = ["mig 0 1 1", "slice 0 1 0 100", "slice 0 2 0 100", "mig 1 1 1", "slice 1 1 0 100"]
     machine.becomes(*rules, cards=2)
@@ -193,6 +205,14 @@ def test_a_slice_that_tells_no_memory_size_is_a_trouble(machine):
     assert f"has slice {slice_uuid(0, 1)}, which tells no memory size" in trouble
 
 
+def test_a_card_in_mig_mode_is_not_integrated_whatever_it_says_of_memory(machine):
+    refused = [f"nvmlDeviceGetMemoryInfo{v} 0 3" for v in ("", "_v2")]
+    machine.becomes("mig 0 1 1", "slice 0 1 0 100", *refused, cards=1)
+    answer = machine.ask("inventory")
+    assert [gpu["kind"] for gpu in answer["gpus"]] == ["slice"]
+    assert not any("integrated" in note for note in answer["notes"])
+
+
 def test_slices_that_are_gone_when_the_driver_is_back_are_lost(machine):
     """A card that was divided anew while there was no driver has other slices than were listed."""
     machine.becomes("mig 0 1 1", "slice 0 1 0 100", "slice 0 2 0 100", cards=1)
@@ -202,6 +222,21 @@ def test_slices_that_are_gone_when_the_driver_is_back_are_lost(machine):
     machine.becomes("mig 0 1 1", "slice 0 2 0 100", "slice 0 3 0 100", cards=1)
     readings = _readings(machine)
     assert {u for u, reading in readings.items() if reading["lost"]} == {slice_uuid(0, 1)}
+
+
+def test_a_slice_that_is_gone_keeps_the_count_of_its_faults(machine):
+    """Or they would be news when it is back."""
+    rules = ["mig 0 1 1", "slice 0 1 0 100"]
+    machine.becomes(*rules, cards=1)
+    machine.ask("inventory")
+    machine.ask("read")
+    machine.becomes("xid 0 94", *rules, cards=1)
+    machine.ask("read")
+    counted = _readings(machine)[slice_uuid(0, 1)]["faults"]
+    machine.becomes(rules[0], cards=1)
+    gone = _readings(machine)[slice_uuid(0, 1)]
+    assert gone["lost"]
+    assert gone["faults"] == counted > 0
 
 
 @pytest.mark.parametrize(

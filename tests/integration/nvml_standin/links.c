@@ -8,6 +8,7 @@
 
 #define MOST_LINKS 18
 #define REMOTE_GPU 0
+#define REMOTE_CPU 1
 #define REMOTE_SWITCH 2
 #define HOST_BRIDGE 30
 #define SPEED_COMMON 90 /* NVML_FI_DEV_NVLINK_SPEED_MBPS_COMMON */
@@ -21,20 +22,26 @@ struct field {
     union { double d; int si; unsigned ui; unsigned long long ull; } value;
 };
 
-/* What a link of a card ends at: another card, -1 for a switch, -2 for a link that is down. */
+/* What a link of a card ends at: a card, or one of these. */
+enum { SWITCH = -1, CPU = -2, DOWN = -3 };
+
+static int named(const char *end) {
+    return !strcmp(end, "switch") ? SWITCH : !strcmp(end, "cpu") ? CPU : atoi(end);
+}
+
 static int remote(int card, unsigned link, int *end) {
     char line[256], value[128], key[32];
     FILE *state = fopen(getenv("NVML_STANDIN"), "r");
     int one, links = 0;
     unsigned number;
-    *end = -2;
+    *end = DOWN;
     while (state != NULL && fgets(line, sizeof line, state) != NULL) {
         if (sscanf(line, "%31s %d %u %127s", key, &one, &number, value) != 4 ||
             strcmp(key, "nvlink") || one != card)
             continue;
         links++;
         if (number == link)
-            *end = strcmp(value, "switch") ? atoi(value) : -1;
+            *end = named(value);
     }
     if (state != NULL)
         fclose(state);
@@ -47,7 +54,7 @@ int nvmlDeviceGetNvLinkState(struct device *handle, unsigned link, unsigned *act
     int end;
     BEGIN_CARD(handle);
     code = remote(card, link, &end);
-    *active = end >= -1;
+    *active = end != DOWN;
     return code;
 }
 
@@ -55,7 +62,7 @@ int nvmlDeviceGetNvLinkRemotePciInfo_v2(struct device *handle, unsigned link, st
     int end;
     BEGIN_CARD(handle);
     code = remote(card, link, &end);
-    if (code != SUCCESS || end == -2)
+    if (code != SUCCESS || end == DOWN)
         return code == SUCCESS ? INVALID_ARGUMENT : code;
     fill_pci(end >= 0 ? end : MAX_CARDS, pci);
     return SUCCESS;
@@ -65,9 +72,9 @@ int nvmlDeviceGetNvLinkRemoteDeviceType(struct device *handle, unsigned link, un
     int end;
     BEGIN_CARD(handle);
     code = remote(card, link, &end);
-    if (code != SUCCESS || end == -2)
+    if (code != SUCCESS || end == DOWN)
         return code == SUCCESS ? INVALID_ARGUMENT : code;
-    *type = end >= 0 ? REMOTE_GPU : REMOTE_SWITCH;
+    *type = end >= 0 ? REMOTE_GPU : end == CPU ? REMOTE_CPU : REMOTE_SWITCH;
     return SUCCESS;
 }
 

@@ -21,7 +21,7 @@
  *     capacity CARD N                  how many more of those it could have
  *     pcie CARD GENERATION LANES       what its PCIe link may do
  *     ancestor CARD CARD LEVEL         how near two cards are on PCIe
- *     nvlink CARD LINK REMOTE          a link that is up, to another card or to a `switch`
+ *     nvlink CARD LINK REMOTE          a link that is up, to another card, a `switch` or a `cpu`
  *     nvlink-speed CARD MBPS           of each
  *     nvlink-version CARD NUMBER
  *     p2p CARD CARD STATUS             whether two cards reach each other over NVLink
