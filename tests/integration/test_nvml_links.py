@@ -48,9 +48,11 @@ def test_two_cards_with_a_bridge_between_them_are_joined_by_all_its_links(machin
     assert links[uuid(2), uuid(1)] == ("socket", 7876923077)
 
 
-def test_a_link_that_only_one_end_tells_of_joins_both_at_the_speed_of_the_slower(machine):
+@pytest.mark.parametrize("ends", [(1, 63), (63, 0)], ids=["first", "second"])
+def test_a_link_that_only_one_end_tells_of_joins_both_at_the_speed_of_the_slower(machine, ends):
     speeds = ("nvlink-speed 0 50000", "nvlink-speed 1 25000")
-    machine.becomes("nvlink 0 0 1", "nvlink 1 0 63", *speeds, cards=2)
+    rules = [f"nvlink {card} 0 {end}" for card, end in enumerate(ends)]
+    machine.becomes(*rules, *speeds, "p2p 0 1 5", cards=2)
     links = _links(machine)
     assert links[uuid(0), uuid(1)] == links[uuid(1), uuid(0)] == ("nvlink", 25_000_000_000)
 
