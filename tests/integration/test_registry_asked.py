@@ -13,7 +13,8 @@ from ollama_fleet.names import ModelName
 from ollama_fleet.ollama.registry import Registries, new_session
 from ollama_fleet.vram import shape_of
 
-MADE = {name: MODELS[name]() for name in ("gemma2", "bert")}  # a head of more than 1 MB, and a small one
+# A head of more than 1 MB, and a small one.
+MADE = {name: MODELS[name]() for name in ("gemma2", "bert")}
 
 
 @pytest.fixture(scope="module")
