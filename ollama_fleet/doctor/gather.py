@@ -4,7 +4,6 @@ import asyncio
 import errno
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -46,6 +45,7 @@ from ollama_fleet.gpu import Inventory
 from ollama_fleet.placement import InstanceSpec, Models, Placement, place
 from ollama_fleet.system.limits import open_files
 from ollama_fleet.system.needs import can_run_fleets
+from ollama_fleet.system.signals import end_at_once
 
 _NVIDIA: Final = "0x10de"
 _DISPLAY_CLASS: Final = "0x03"  # VGA and 3D controllers
@@ -178,7 +178,7 @@ def _output(argv: list[str], environ: Mapping[str, str], timeout_s: float) -> st
         try:
             output, _ = program.communicate(timeout=timeout_s)
         except subprocess.TimeoutExpired:
-            os.killpg(program.pid, signal.SIGKILL)
+            end_at_once(program)
             raise
     return output.decode(errors="replace")
 

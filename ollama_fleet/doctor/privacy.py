@@ -1,5 +1,6 @@
 """What other users of the machine can get at that is for the fleet's own alone."""
 
+import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,7 +29,12 @@ def privacy(facts: Facts) -> Iterator[Check]:
 
 
 def open_to_others(config: Config, state: Path) -> Iterator[OpenFacts]:
-    """The places of a fleet that others can get at, with its folder `state`. Changes nothing."""
+    """The places of a fleet that others can get at, with its folder `state`. Changes nothing.
+
+    Modes say nothing of that on Windows.
+    """
+    if not hasattr(os, "geteuid"):
+        return
     places = [(state, _OTHERS), (state / "logs", _OTHERS), (state / "runs", _OTHERS)]
     places.append((config.auth.keys_file or state / "keys.json", _OTHERS))
     if config.tls.key is not None:

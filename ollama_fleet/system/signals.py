@@ -1,7 +1,9 @@
-"""Signals on a running loop, those that the system has."""
+"""Signals, those that the system has: heard on a running loop, and sent to a group."""
 
 import asyncio
+import os
 import signal
+import subprocess
 from collections.abc import Callable
 
 
@@ -20,3 +22,11 @@ def hear(name: str, callback: Callable[..., object], *arguments: object) -> bool
     except NotImplementedError:
         signal.signal(number, lambda *_: loop.call_soon_threadsafe(callback, *arguments))
     return True
+
+
+def end_at_once(leader: "subprocess.Popen[bytes]") -> None:
+    """Kill a child and, where there are such groups, all of the one that it leads."""
+    if hasattr(os, "killpg"):
+        os.killpg(leader.pid, signal.SIGKILL)
+    else:
+        leader.kill()

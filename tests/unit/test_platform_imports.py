@@ -13,9 +13,11 @@ import pytest
 _CHILD = """
 import importlib, os, pkgutil, select, signal, socket, sys
 import asyncio, concurrent.futures.thread, ctypes, http.client, logging.handlers, mmap
-import multiprocessing, sqlite3, ssl, subprocess, tempfile
-import aiohttp.web, aiohttp.web_protocol, click, hypothesis, msgspec, prometheus_client, psutil
-import pydantic, pynvml, rich.console, textual.app, textual.widgets, yaml
+import multiprocessing, sqlite3, ssl, subprocess, sysconfig, tempfile, zoneinfo
+import aiohttp.web, aiohttp.web_protocol, click, msgspec, prometheus_client, psutil
+import pydantic.fields, pynvml, rich.console, textual.app, textual.widgets, yaml
+
+sysconfig.get_config_vars()
 
 system, modules, names, skipped = sys.argv[1], *(text.split() for text in sys.argv[2:5])
 
