@@ -93,7 +93,10 @@ def test_the_doctor_says_what_is_less_on_macos(monkeypatch):
 @pytest.mark.parametrize("missing", [(os, "killpg"), (socket, "AF_UNIX")])
 def test_a_fleet_is_not_begun_where_it_cannot_run_and_the_doctor_says_so(missing, monkeypatch):
     monkeypatch.delattr(*missing)
-    check = seen(lacks=tuple(lacking()), runs_here=False)["platform"]
+    program = ProgramFacts((3, 12, 1), yaml_in_c=True, uvloop="", files=65536)
+    found = seen(lacks=tuple(lacking()), runs_here=False, program=program)
+    assert "uvloop" not in found, "there is none to install"
+    check = found["platform"]
     assert check.status is Status.FAIL
     assert "WSL 2" in check.fix
     result = CliRunner().invoke(command_line, ["up", "--no-tui"])
