@@ -84,13 +84,13 @@ def test_what_cannot_be_meant_is_refused(tmp_path, query):
     run(check())
 
 
-def test_a_kind_that_is_none_is_refused_and_where_they_are_listed_is_said(tmp_path):
+def test_a_kind_that_is_none_is_refused_and_the_one_that_is_near_is_named(tmp_path):
     async def check():
         async with served(tmp_path, Events()) as ask, ask(kind="anomally") as answer:
             told = await answer.json()
             assert answer.status == 409
         assert "anomally" in told["error"]
-        assert told["hint"] == "docs/events.md lists them", "there are two that are as near"
+        assert told["hint"] == "did you mean anomaly?", "anomaly_over is farther"
 
     run(check())
 

@@ -214,7 +214,7 @@ def box_on(made):
         state=means.state,
         launcher=means.launcher,
         argv=means.argv,
-        settings=means.settings,
+        settings=means.settings(),
         client=means.client,
         runs=means.runs,
         clock=means.clock,

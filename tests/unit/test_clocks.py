@@ -14,6 +14,7 @@ OUTSIDE = ("bench", "cli", "doctor", "sim", "tui")  # other programs, or screens
 HANDED_ON = {
     "api/admin/models.py": "ages of files on disk",
     "control/stores/manifests.py": "whether a file was just written, by its own time",
+    "fleet/certificate.py": "certificates expire at a time of day",
     "fleet/commands.py": "the age of what may be pruned",
     "fleet/front.py": "ids of requests differ from one start to the next",
     "fleet/keys.py": "keys expire at a time of day",
