@@ -55,6 +55,7 @@ class FakeCard:
     cpulist: str = "0-15"
     board: str | None = "type : cem"
     vram_vendor: str | None = "samsung"
+    mem_busy: str | None = "0"
     product: str | None = None
     used_gib: float = 0.5
     busy: str | None = "0"
@@ -165,6 +166,7 @@ def _device(card: FakeCard) -> dict:
         "board_info": card.board and f"{card.board}\n",
         "product_name": card.product and f"{card.product}\n",
         "gpu_busy_percent": card.busy and f"{card.busy}\n",
+        "mem_busy_percent": card.mem_busy and f"{card.mem_busy}\n",
         "power/runtime_status": card.state and f"{card.state}\n",
         "config": b"\x02\x10\x4c\x74",
         "driver": Link("sys/bus/pci/drivers/amdgpu"),
@@ -286,8 +288,8 @@ LAPTOP_CARD = FakeCard(
 )  # fmt: skip
 APU = FakeCard(
     "0000:c4:00.0", 0x15BF, 0xC7, gfx=110003, vram_gib=0.5, gtt_gib=15, memory_gib=15,
-    way="pci0000:00/0000:00:08.1", board=None, vram_vendor=None, junction_c=None, display=True,
-    minor=129, used_gib=0.4,
+    way="pci0000:00/0000:00:08.1", board=None, vram_vendor=None, mem_busy=None, junction_c=None,
+    display=True, minor=129, used_gib=0.4,
 )  # fmt: skip
 
 
@@ -314,7 +316,7 @@ def old_kernel() -> dict:
     """2 x MI50 on a kernel of which KFD tells neither unique ids, gfx versions nor domains."""
     card = FakeCard(
         "0000:43:00.0", 0x66A1, 0x06, unique_id=0x2160_0000_0000_0001, old=True, vram_gib=32,
-        codename="vega20", board=None, state=None, way="pci0000:40/0000:40:03.1",
+        codename="vega20", board=None, mem_busy=None, state=None, way="pci0000:40/0000:40:03.1",
         links=((0, PCIE, 0),),
     )  # fmt: skip
     other = replace(

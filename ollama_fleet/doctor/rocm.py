@@ -54,7 +54,7 @@ def _numbered(facts: Facts, gpus: Sequence[Gpu]) -> Iterator[Check]:
     wrong = [
         gpu
         for gpu in gpus
-        if gpu.visible_as and (gpu.visible_as != "0" or gpu.kind is GpuKind.SLICE)
+        if gpu.visible_as.isdigit() and (gpu.visible_as != "0" or gpu.kind is GpuKind.SLICE)
     ]
     if wrong and version is not None and version < NUMBERS_SINCE:
         yield Check(

@@ -11,6 +11,8 @@ from typing import Final
 from ollama_fleet.numa import parse_list
 
 _MOST_BYTES: Final = 8192  # the kernel gives a page of 4096 at most
+_BITS: Final = 64  # of the largest number that the kernel writes
+_AT_ONCE: Final = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)  # never waits for a pipe's other end
 
 
 def text(path: Path, most_bytes: int = _MOST_BYTES) -> str | None:
@@ -22,7 +24,7 @@ def text(path: Path, most_bytes: int = _MOST_BYTES) -> str | None:
 def raw(path: Path, most_bytes: int = _MOST_BYTES) -> bytes | None:
     """The first bytes of a file; None where it cannot be read."""
     try:
-        file = os.open(path, os.O_RDONLY)
+        file = os.open(path, _AT_ONCE)
     except (OSError, ValueError):  # ValueError: a NUL in a path that was built from a file
         return None
     try:
@@ -33,17 +35,23 @@ def raw(path: Path, most_bytes: int = _MOST_BYTES) -> bytes | None:
         os.close(file)
 
 
+def exists(path: Path) -> bool:
+    """Whether there is something at this path; not if nobody may look."""
+    return os.path.exists(path)  # noqa: PTH110 - that of a Path raises where a folder is closed
+
+
 def number(path: Path) -> int | None:
     """The whole number in a file, decimal or with 0x; None where there is none."""
     return parse_number(text(path) or "")
 
 
 def parse_number(word: str) -> int | None:
-    """A whole number as the kernel writes it, decimal or with 0x; None for anything else."""
+    """A whole number of 64 bits as the kernel writes it, decimal or with 0x; None for all else."""
     try:
-        return int(word, 16 if word.lower().startswith("0x") else 10)
+        value = int(word, 16 if word.lower().startswith("0x") else 10)
     except ValueError:
         return None
+    return value if value.bit_length() <= _BITS else None
 
 
 def properties(path: Path) -> dict[str, int]:

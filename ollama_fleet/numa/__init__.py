@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-_RUN: Final = re.compile(r"[0-9]+(-[0-9]+)?")
+_RUN: Final = re.compile(r"[0-9]{1,5}(-[0-9]{1,5})?")
 _MOST: Final = 1 << 16  # of CPUs or nodes; no kernel is built for as many
 
 

@@ -4,7 +4,6 @@ The trees are written after the kernel's documentation; no such card was at hand
 """
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -13,8 +12,11 @@ from pathlib import Path
 import pytest
 from amd_trees import BOXES, GIB, write
 from fleet_process import FleetProcess, until
+from nvml_fixtures import Driver, library, uuid
 
 from ollama_fleet.errors import FleetError
+
+__all__ = ["library"]
 
 PROGRAM = Path(__file__).with_name("amd_program.py")
 CONFIG = """
@@ -29,7 +31,7 @@ supervision: {{ probe_timeout: 2s, probe_interval: 200ms }}
 class AmdBox(FleetProcess):
     """A machine with such cards: an instance on each, and one on the CPU."""
 
-    def __init__(self, folder: Path, box: str) -> None:
+    def __init__(self, folder: Path, box: str, **environment: str) -> None:
         self.root = folder / "machine"
         write(self.root, BOXES[box]())
         program = folder / "ollama"
@@ -38,7 +40,8 @@ class AmdBox(FleetProcess):
         super().__init__(
             folder,
             config=CONFIG.format(program=program, folder=folder),
-            PYTHONPATH=os.pathsep.join([str(Path(__file__).parents[1])]),
+            PYTHONPATH=str(Path(__file__).parents[1]),
+            **environment,
         )
 
     def begin(self, *arguments: str, stdout: int) -> subprocess.Popen[str]:
@@ -66,6 +69,25 @@ def test_plan_shows_the_cards_why_they_are_where_they_are_and_what_rocm_is_told(
     assert "ROCR_VISIBLE_DEVICES=GPU-00c0ffee00000001" in shown
     assert "AMD Radeon 780M, 15.0 GiB) is integrated and stays idle" in shown
     assert "NVIDIA" not in shown
+
+
+def test_beside_nvidia_s_cards_each_vendor_s_runtime_is_told_of_its_own_alone(library, tmp_path):
+    driver = Driver(tmp_path)
+    driver.becomes(cards=2)
+    box = AmdBox(tmp_path, "a card without unique id", **driver.environment(library))
+    plan = json.loads(box.told("plan", "-o", "json"))
+    assert [gpu["vendor"] for gpu in plan["gpus"]] == ["nvidia", "nvidia", "amd", "amd"]
+    told = [
+        tuple(each["environment"][f"{name}_VISIBLE_DEVICES"] for name in ("CUDA", "ROCR", "HIP"))
+        for each in plan["instances"]
+    ]
+    assert told == [
+        (uuid(0), "-1", "-1"),
+        (uuid(1), "-1", "-1"),
+        ("-1", "GPU-0000000000001234", "0"),
+        ("-1", "1", "0"),
+        ("-1", "-1", "-1"),
+    ]
 
 
 def test_init_writes_a_file_for_the_cards_and_doctor_judges_them(tmp_path):
@@ -101,15 +123,20 @@ def _all_are_ready(box: AmdBox) -> bool:
     return bool(instances) and all(each["phase"] == "ready" for each in instances)
 
 
+def _read(told: dict) -> list[dict]:
+    """The cards, once each has been read and nothing is amiss: a busy machine may miss a turn."""
+    cards = told["gpus"]
+    whole = all(card["temperature_c"] is not None for card in cards)
+    return cards if whole and not told["gpu_error"] else []
+
+
 def test_a_fleet_shows_the_readings_and_drains_the_instance_of_a_card_that_is_gone(running):
     """Temperature, load and memory of each card; a card pulled out is named, and comes back."""
-    until(lambda: running.status()["gpus"][1]["temperature_c"] is not None, what="a reading")
-    one, two = running.status()["gpus"]
+    one, two = until(lambda: _read(running.status()), what="a reading of each")
     assert (one["name"], one["temperature_c"], one["power_w"]) == (
         "AMD Radeon RX 7900 XTX", 45.0, 31.0,
     )  # fmt: skip
     assert (two["utilisation_ratio"], two["memory_used_bytes"]) == (0.07, 3 * GIB // 2)
-    assert running.status()["gpu_error"] == ""
     assert "RX 7900" in running.run("top").stdout
     device = (running.root / "sys/bus/pci/devices/0000:07:00.0").resolve()
     shutil.move(device, running.root / "away")
@@ -118,7 +145,7 @@ def test_a_fleet_shows_the_readings_and_drains_the_instance_of_a_card_that_is_go
         drains = {name: each["drain"] for name, each in running.instances().items()}
         return {name: why for name, why in drains.items() if why is not None}
 
-    until(lambda: list(out()) == ["card-1"], what="the loss")
-    assert "is not there any more" in out()["card-1"]
+    drained = until(lambda: list(found := out()) == ["card-1"] and found, what="the loss")
+    assert "is not there any more" in drained["card-1"]
     shutil.move(running.root / "away", device)
     until(lambda: not out(), what="its return")

@@ -3,6 +3,7 @@
 No such machine was at hand: the trees are made, not recorded.
 """
 
+import os
 import shutil
 import tempfile
 from dataclasses import replace
@@ -101,19 +102,38 @@ def test_the_graphics_of_a_processor_are_integrated_and_the_card_beside_them_is_
     assert (apu.uuid, apu.visible_as) == ("PCI-0000:c4:00.0", "1")
 
 
+UNTOLD = {"board": None, "vram_vendor": "unknown", "mem_busy": None}
+
+
 @pytest.mark.parametrize(
     ("card", "kind"),
     [
         (replace(XTX, has_cpus=True), GpuKind.INTEGRATED),  # an old kernel's node of an APU
         (replace(trees.APU, memory_gib=0.5), GpuKind.INTEGRATED),  # a kernel that tells the carved
-        (replace(trees.APU, vram_gib=96, gtt_gib=16, memory_gib=96), GpuKind.DISCRETE),
+        (replace(trees.APU, vram_vendor="unknown"), GpuKind.INTEGRATED),  # an older kernel
+        (replace(trees.APU, vram_gib=96, gtt_gib=16, memory_gib=96), GpuKind.INTEGRATED),
         (replace(XTX, gtt_gib=500), GpuKind.DISCRETE),
-        (replace(XTX, board=None, vram_gib=24, gtt_gib=24), GpuKind.DISCRETE),
+        (replace(XTX, gtt_gib=500, **UNTOLD | {"mem_busy": "0"}), GpuKind.DISCRETE),
+        (replace(XTX, gtt_gib=500, **UNTOLD | {"vram_vendor": "hynix"}), GpuKind.DISCRETE),
+        (replace(XTX, gtt_gib=500, **UNTOLD | {"board": "type : unknown"}), GpuKind.DISCRETE),
         (replace(trees.MI300X, device_id=0x74B5, unique_id=7), GpuKind.VIRTUAL),
+        (replace(trees.MI300X, device_id=0x74B5, unique_id=7, **UNTOLD), GpuKind.VIRTUAL),
     ],
 )
 def test_kinds(tmp_path, card, kind):
+    """A processor's graphics are known by what the driver does not tell of them."""
     assert only(tmp_path, box([card])).kind is kind
+
+
+def test_a_card_of_which_no_file_is_to_be_seen_is_not_taken_for_a_processor_s(tmp_path):
+    files = {name: text for name, text in box([XTX]).items() if not name.startswith(DEVICE)}
+    assert only(tmp_path, files).kind is GpuKind.DISCRETE
+
+
+def test_a_board_counts_though_it_cannot_be_asked(tmp_path):
+    """That would be to ask the hardware, which may be asleep."""
+    files = box([replace(XTX, **UNTOLD)]) | {f"{DEVICE}/board_info/unreadable": ""}
+    assert only(tmp_path, files).kind is GpuKind.DISCRETE
 
 
 def test_a_host_s_virtual_function_is_virtual(tmp_path):
@@ -130,9 +150,45 @@ def test_partitions_are_gpus_of_their_own_whose_shared_id_rocm_cannot_take(tmp_p
     assert {(gpu.kind, gpu.parent_uuid) for gpu in found.gpus} == {(GpuKind.SLICE, card)}
     assert {gpu.pci_bus_id for gpu in found.gpus} == {"0000:05:00.0"}
     assert sum(gpu.memory_bytes for gpu in found.gpus) == 192 * GIB
-    assert found.gpus[0].name == "AMD Instinct MI300X (1/8)"
+    assert found.gpus[0].name == "AMD Instinct MI300X (CPX)"
     assert found.remarks == found.notes
-    assert "divided into 8 partitions (CPX, NPS4)" in found.notes[0]
+    assert found.notes == (
+        "the AMD card at 0000:05:00.0 is divided (CPX, NPS4): 8 partitions are GPUs of their own",
+    )
+
+
+def test_the_one_partition_that_a_container_has_is_not_taken_for_the_card(tmp_path):
+    """ROCm finds it by the card's id, which no other has that it sees; its memory is its own."""
+    files = trees.partitioned() | trees.process(9, {3: GIB})
+    for part in (0, 1, *range(3, 8)):
+        del files[f"dev/dri/renderD{128 + part}"]
+    amd = source(tmp_path, files)
+    found = amd.inventory()
+    (gpu,) = found.gpus
+    card = "GPU-99aabbccddeeff00"
+    assert (gpu.uuid, gpu.parent_uuid, gpu.visible_as) == (f"{card}-0", card, card)
+    assert (gpu.kind, gpu.memory_bytes) == (GpuKind.SLICE, 24 * GIB)
+    assert "(CPX, NPS4): one partition is a GPU of its own" in found.notes[0]
+    whole, part = amd.read().readings
+    assert (whole.uuid, whole.power_w) == (card, 140.0)
+    assert (part.uuid, part.memory_used_bytes, part.power_w, part.pids) == (
+        gpu.uuid,
+        GIB,
+        None,
+        (9,),
+    )
+
+
+def test_a_card_that_could_be_divided_and_is_not_is_a_card(tmp_path):
+    files = box([replace(trees.MI300X, unique_id=7)])
+    folder = f"sys/devices/{trees.MI300X.way}/{trees.MI300X.address}"
+    files |= {
+        f"{folder}/current_{what}_partition": f"{mode}\n"
+        for what, mode in (("compute", "SPX"), ("memory", "NPS1"))
+    }
+    found = listed(tmp_path, files)
+    assert [(gpu.kind, gpu.parent_uuid) for gpu in found.gpus] == [(GpuKind.DISCRETE, "")]
+    assert found.notes == ()
 
 
 def test_partitions_with_ids_of_their_own_are_shown_by_them(tmp_path):
@@ -146,6 +202,19 @@ def test_partitions_with_ids_of_their_own_are_shown_by_them(tmp_path):
     assert [gpu.uuid for gpu in found.gpus] == [f"GPU-{50 + n:016x}" for n in range(8)]
     assert {gpu.visible_as for gpu in found.gpus} == {""}
     assert {gpu.parent_uuid for gpu in found.gpus} == {"GPU-99aabbccddeeff00"}
+
+
+def test_no_partition_has_the_identity_of_its_card(tmp_path):
+    """Were the first one's id the card's, their readings could not be told apart."""
+    files = trees.partitioned()
+    for part in range(1, 8):
+        path = f"sys/class/kfd/kfd/topology/nodes/{1 + part}/properties"
+        files[path] = files[path].replace(
+            f"unique_id {0x99AABBCCDDEEFF00}", f"unique_id {50 + part}"
+        )
+    first, second, *_ = listed(tmp_path, files).gpus
+    assert (first.uuid, first.visible_as) == ("GPU-99aabbccddeeff00-0", "GPU-99aabbccddeeff00")
+    assert (second.uuid, second.visible_as) == (f"GPU-{51:016x}", "")
 
 
 def test_partitions_whose_number_stands_above_their_place_are_those_of_one_card_too(tmp_path):
@@ -221,6 +290,10 @@ def test_gfx_versions_are_written_as_compilers_have_them(version, name):
     ("card", "name"),
     [
         (replace(XTX, device_id=0x1111, product="AMD Radeon PRO W9"), "AMD Radeon PRO W9"),
+        (
+            replace(XTX, device_id=0x1111, product="AMD\x00 \x1b[1mPRO\n W9\x00\x00"),
+            "AMD [1mPRO W9",
+        ),
         (replace(XTX, device_id=0x1111, product="102-D70201-00"), "AMD gfx1100 (0x1111)"),
         (replace(XTX, device_id=0x1111, gfx=0, codename="vega10"), "AMD vega10 (0x1111)"),
         (replace(XTX, device_id=0x1111, gfx=0), "AMD GPU (0x1111)"),
@@ -269,7 +342,8 @@ def test_a_kernel_without_kfd_is_named(tmp_path):
 
 
 def test_nobody_misses_a_card_of_a_virtual_machine_or_the_graphics_of_a_processor(tmp_path):
-    files = box([XTX, replace(trees.APU, address="0000:09:00.0")], kfd=False)
+    part = replace(trees.APU, address="0000:09:00.0")
+    files = box([XTX, part, replace(part, address="0000:0a:00.0", **UNTOLD)], kfd=False)
     files[f"{DEVICE}/driver"] = Link("sys/bus/pci/drivers/vfio-pci")
     files["sys/class/kfd/kfd/topology/nodes/0/gpu_id"] = "0\n"
     assert listed(tmp_path, files).notes == ()
@@ -327,6 +401,33 @@ def test_of_partitions_memory_is_what_processes_hold_and_power_is_the_card_s(tmp
     assert {(p.power_w, p.utilisation_ratio, p.temperature_c) for p in parts} == {(None, None, 41)}
 
 
+def test_a_card_that_is_divided_otherwise_while_it_is_read_is_named(tmp_path):
+    """Once, not for each partition; one that does not tell how it is divided is as it was."""
+    amd = source(tmp_path, trees.partitioned())
+    amd.inventory()
+    mode = tmp_path / f"sys/devices/{trees.MI300X.way}/{trees.MI300X.address}"
+    mode /= "current_compute_partition"
+    assert {reading.changed for reading in amd.read().readings} == {""}
+    mode.write_text("SPX\n")
+    card, *parts = amd.read().readings
+    assert (
+        "divided otherwise since the fleet was started: it was CPX, NPS4, and is SPX, NPS4 (`"
+        in card.changed
+    )
+    assert "GPU-99aabbccddeeff00" in card.changed
+    assert {reading.changed for reading in parts} == {""}
+    assert amd.read().error == ""
+    mode.unlink()
+    assert {reading.changed for reading in amd.read().readings} == {""}
+    (mode.parent / "current_memory_partition").write_text("NPS1\n")
+    assert "it was NPS4, and is NPS1 (`" in amd.read().readings[0].changed
+
+
+def _give_to_a_virtual_machine(folder: Path) -> None:
+    (folder / "driver").unlink()
+    (folder / "driver").symlink_to("../../../bus/pci/drivers/vfio-pci")
+
+
 def _fall_off_the_bus(folder: Path) -> None:
     (folder / "config").write_bytes(b"\xff" * 64)
     (folder / "gpu_busy_percent").unlink()
@@ -338,6 +439,7 @@ def _fall_off_the_bus(folder: Path) -> None:
     [
         (shutil.rmtree, "is not there any more"),
         (lambda folder: (folder / "driver").unlink(), "has lost its driver"),
+        (_give_to_a_virtual_machine, "has lost its driver"),
         (lambda folder: (folder / "power/runtime_status").write_text("error\n"), "wake up"),
         (_fall_off_the_bus, "fallen off the bus"),
     ],
@@ -401,11 +503,12 @@ def test_heat_is_read_only_from_a_table_that_has_it(table, hot):
 
 JUNK = st.sampled_from(
     ["", "\n", "-1\n", "99999999999999999999999\n", "nan", "\x00", "0x", "a b c", "vram_",
-     "type 11\nnode_to 1\n", "simd_count 1\nunique_id -1\n", "suspended\n"]
+     "type 11\nnode_to 1\n", "simd_count 1\nunique_id -1\n", "suspended\n", "9" * 5000,
+     "0x" + "f" * 5000]
 ) | st.binary(max_size=40)  # fmt: skip
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(data=st.data(), which=st.sampled_from(sorted(trees.BOXES)))
 def test_a_damaged_tree_never_raises_and_names_no_gpu_twice(data, which):
     """Files that are missing or garbled, before the list and between list and reading."""
@@ -434,3 +537,39 @@ def test_a_damaged_tree_never_raises_and_names_no_gpu_twice(data, which):
         assert all(
             r.memory_used_bytes is None or r.memory_used_bytes >= 0 for r in readings.values()
         )
+
+
+def _pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def _loop(path: Path) -> None:
+    path.symlink_to(path)
+
+
+def _number(path: Path) -> None:
+    path.write_text("0x" + "f" * 5000)
+
+
+@pytest.mark.parametrize("spoil", [_pipe, _loop, _number, Path.mkdir])
+def test_no_file_holds_up_the_reading_nor_changes_what_is_told_of_the_other_card(tmp_path, spoil):
+    """One after the other is no file any more: a pipe that nobody writes to, a link to itself."""
+    amd = source(tmp_path, trees.laptop())
+    _, other = amd.inventory().gpus
+    before = amd.read().readings[1]
+    folder = tmp_path / f"sys/devices/{trees.LAPTOP_CARD.way}/{trees.LAPTOP_CARD.address}"
+    nodes = tmp_path / "sys/class/kfd/kfd/topology/nodes"
+    for path in sorted(path for top in (folder, nodes / "1") for path in top.rglob("*")):
+        if path.is_dir():
+            continue
+        content = path.readlink() if path.is_symlink() else path.read_bytes()
+        path.unlink()
+        spoil(path)
+        found = amd.inventory()
+        assert replace(found.gpus[-1], index=1, visible_as="1", links=()) == replace(
+            other, links=()
+        ), path
+        assert amd.read().readings[-1] == before, path
+        path.rmdir() if path.is_dir() else path.unlink()
+        path.symlink_to(content) if isinstance(content, Path) else path.write_bytes(content)
+    assert amd.inventory().gpus[1] == other

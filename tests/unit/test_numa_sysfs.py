@@ -114,7 +114,19 @@ def test_an_old_kernel_that_says_less_is_taken_at_its_word(tmp_path):
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"x", b"3-", b"0-1-2", b"\0", b"4-1", b"-1", b"2 - 3", b"\xff\xfe", b"2-99999999999"],
+    [
+        b"",
+        b"x",
+        b"3-",
+        b"0-1-2",
+        b"\0",
+        b"4-1",
+        b"-1",
+        b"2 - 3",
+        b"\xff\xfe",
+        b"2-99999999999",
+        b"2-" + b"9" * 5000,
+    ],
 )
 def test_files_of_nonsense_are_as_if_they_were_not_there(content, tmp_path):
     folder = tree(tmp_path, {0: range(2), 1: range(2, 4)})

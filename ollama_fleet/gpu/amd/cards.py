@@ -16,14 +16,17 @@ from ollama_fleet.gpu.amd.tree import AMD, Tree
 DRIVER: Final = "amdgpu"
 _DISPLAY_CLASSES: Final = ("0x03", "0x12")  # graphics; accelerators, as Instinct cards are
 _FUNCTION: Final = 0x7  # of a location: what MI300's partitions have in place of a PCI function
-_SYSTEM_RATIO: Final = 4  # of the memory an APU may borrow to what is set apart for it
+_DIVIDING: Final = ("DPX", "TPX", "QPX", "CPX")  # SPX has one partition, which is the card
+_NO_MAKER: Final = "unknown"  # of the memory, as older kernels have it of processors, too
+_OF_BOARDS: Final = ("board_info", "mem_busy_percent")
 
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """One PCI device with its nodes in ROCm's order: more than one where it is partitioned.
+    """One PCI device with its nodes in ROCm's order, of which a container may lack some.
 
-    `vram_bytes` is its own memory, `borrowed_bytes` what of the system's it may use besides.
+    `vram_bytes` is its own memory, or what the firmware has set apart for it of the system's;
+    `modes` are those in which its cores and its memory are divided (CPX, NPS4), if it tells them.
     """
 
     device: Path
@@ -34,27 +37,20 @@ class Card:
     product: str
     unique_id: int
     vram_bytes: int
-    borrowed_bytes: int
-    tells_board: bool
+    is_in_processor: bool
     is_virtual: bool
     drives_display: bool
+    modes: tuple[str, ...]
 
     @property
     def is_integrated(self) -> bool:
-        """Whether it is the graphics part of a processor and works in the system's memory.
+        """Whether it works in the system's memory. Old kernels have it in the CPUs' node."""
+        return self.is_in_processor or self.nodes[0].has_cpus
 
-        Old kernels have it in one node with the CPUs. Newer ones give ROCm more memory than there
-        is on the card, or tell neither the maker of its memory nor the kind of its board.
-        """
-        node = self.nodes[0]
-        if node.has_cpus:
-            return True
-        if self.tells_board or self.is_virtual or len(self.nodes) > 1:
-            return False
-        return (
-            node.memory_bytes > self.vram_bytes > 0
-            or self.borrowed_bytes >= _SYSTEM_RATIO * self.vram_bytes > 0
-        )
+    @property
+    def is_divided(self) -> bool:
+        """Whether its nodes are partitions: one alone may be all that a container has of it."""
+        return len(self.nodes) > 1 or self.modes[0] in _DIVIDING
 
 
 def read_cards(tree: Tree, nodes: Iterable[Node]) -> tuple[Card, ...]:
@@ -77,9 +73,23 @@ def pci_cards(tree: Tree) -> Iterator[str]:
             yield address
 
 
-def tells_board(device: Path) -> bool:
-    """Whether the driver knows the maker of its memory or its board, as of cards of their own."""
-    return bool(sysfs.text(device / "mem_info_vram_vendor") or sysfs.text(device / "board_info"))
+def is_in_processor(device: Path) -> bool:
+    """Whether the driver takes it for a part of a processor (AMD_IS_APU).
+
+    Nowhere does it say so, but of such a part it knows no maker of the memory, and has neither a
+    file for a board nor one for the load of the memory (amdgpu_vram_mgr.c, amdgpu_device.c,
+    amdgpu_pm.c). Whether these are there is enough: to read them asks the hardware.
+    """
+    if not sysfs.exists(device / "mem_info_gtt_total"):
+        return False  # the driver is not there, or its files are hidden
+    maker = sysfs.text(device / "mem_info_vram_vendor") or _NO_MAKER
+    return maker == _NO_MAKER and not any(sysfs.exists(device / name) for name in _OF_BOARDS)
+
+
+def partition_modes(device: Path) -> tuple[str, ...]:
+    """How the driver has divided its cores and its memory now; empty for what it does not tell."""
+    files = (device / f"current_{what}_partition" for what in ("compute", "memory"))
+    return tuple(sysfs.text(file) or "" for file in files)
 
 
 def _address(tree: Tree, node: Node) -> str:
@@ -90,10 +100,10 @@ def _address(tree: Tree, node: Node) -> str:
     """
     render = tree.sys / "class" / "drm" / f"renderD{node.render_minor}" / "device"
     linked = sysfs.target(render)
-    if linked and (tree.pci / linked).exists():
+    if linked and sysfs.exists(tree.pci / linked):
         return linked
     exact, whole = _written(node, node.location), _written(node, node.location & ~_FUNCTION)
-    return exact if (tree.pci / exact).exists() else whole
+    return exact if sysfs.exists(tree.pci / exact) else whole
 
 
 def _written(node: Node, location: int) -> str:
@@ -111,10 +121,10 @@ def _read_card(device: Path, nodes: tuple[Node, ...]) -> Card:
         product=sysfs.text(device / "product_name") or "",
         unique_id=_hexadecimal(sysfs.text(device / "unique_id") or ""),
         vram_bytes=max(0, sysfs.number(device / "mem_info_vram_total") or 0),
-        borrowed_bytes=max(0, sysfs.number(device / "mem_info_gtt_total") or 0),
-        tells_board=tells_board(device),
+        is_in_processor=is_in_processor(device),
         is_virtual=bool(sysfs.target(device / "physfn")),
         drives_display=any(_connected(device / "drm")),
+        modes=partition_modes(device),
     )
 
 

@@ -77,42 +77,43 @@ class _Known:
 
 
 def _gpu(card: Card, node: Node, known: _Known, name: str, place: Place) -> Gpu:
-    partitions = len(card.nodes)
-    uuid = _uuid(card, node, known)
-    in_rocm = uuid == _id(node.unique_id) and known.nodes[node.unique_id] == 1
+    uuid, in_rocm = _uuid(card, node, known), _id_in_rocm(node, known)
     return Gpu(
         uuid=uuid,
         index=node.order,
-        name=f"{name} (1/{partitions})" if partitions > 1 else name,
+        name=f"{name} ({card.modes[0] or 'a partition'})" if card.is_divided else name,
         vendor=Vendor.AMD,
-        memory_bytes=node.memory_bytes or card.vram_bytes // partitions,
+        memory_bytes=node.memory_bytes or card.vram_bytes // len(card.nodes),
         kind=_kind(card, name),
-        parent_uuid=_card_uuid(card, known) if partitions > 1 else "",
+        parent_uuid=_card_uuid(card, known) if card.is_divided else "",
         pci_bus_id=card.address,
         numa_node=place.numa_node,
         cpus=place.cpus,
         display_active=card.drives_display,
         architecture=node.architecture,
-        visible_as="" if in_rocm else str(node.order),
+        visible_as="" if in_rocm == uuid else in_rocm or str(node.order),
     )
 
 
 def _kind(card: Card, name: str) -> GpuKind:
-    if len(card.nodes) > 1:
+    if card.is_divided:
         return GpuKind.SLICE
-    if card.is_integrated:
-        return GpuKind.INTEGRATED
     if card.is_virtual or name.endswith(_VIRTUAL_NAME):
         return GpuKind.VIRTUAL
-    return GpuKind.DISCRETE
+    return GpuKind.INTEGRATED if card.is_integrated else GpuKind.DISCRETE
 
 
 def _uuid(card: Card, node: Node, known: _Known) -> str:
-    if len(card.nodes) == 1:
-        return _card_uuid(card, known)
-    if node.unique_id and known.nodes[node.unique_id] == 1:
-        return _id(node.unique_id)
-    return f"{_card_uuid(card, known)}-{card.nodes.index(node)}"
+    own, in_rocm = _card_uuid(card, known), _id_in_rocm(node, known)
+    if not card.is_divided:
+        return own
+    return in_rocm if in_rocm not in {"", own} else f"{own}-{card.nodes.index(node)}"
+
+
+def _id_in_rocm(node: Node, known: _Known) -> str:
+    """The id by which ROCm finds it; empty where it has to be told the number."""
+    is_found = node.unique_id and known.nodes[node.unique_id] == 1
+    return _id(node.unique_id) if is_found else ""
 
 
 def _card_uuid(card: Card, known: _Known) -> str:
@@ -122,7 +123,7 @@ def _card_uuid(card: Card, known: _Known) -> str:
 
 
 def _unique(card: Card) -> int:
-    return card.unique_id if len(card.nodes) > 1 else card.nodes[0].unique_id or card.unique_id
+    return card.unique_id if card.is_divided else card.nodes[0].unique_id or card.unique_id
 
 
 def _id(unique_id: int) -> str:

@@ -96,7 +96,7 @@ def _read_node(folder: Path, number: int, order: int) -> Node | None:
 
 def _is_handed_in(tree: Tree, node: Node) -> bool:
     """Whether a container has the card's device node: the runtime leaves out what it has not."""
-    return not node.render_minor or tree.render_node(node.render_minor).exists()
+    return not node.render_minor or sysfs.exists(tree.render_node(node.render_minor))
 
 
 def _sizes(banks: Path) -> Iterator[int]:

@@ -12,7 +12,7 @@ Holders = Mapping[int, Mapping[int, int]]
 def read_holders(tree: Tree, gpu_ids: Collection[int]) -> Holders | None:
     """Who holds memory of these GPUs; None where the kernel does not tell (it does since 5.9)."""
     folder = tree.kfd / "proc"
-    if not folder.is_dir():
+    if not sysfs.exists(folder):
         return None
     held: dict[int, dict[int, int]] = {}
     for name in sysfs.names(folder):

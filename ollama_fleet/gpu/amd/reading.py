@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from ollama_fleet.gpu import GpuReading, sysfs
-from ollama_fleet.gpu.amd.cards import Card
+from ollama_fleet.gpu.amd.cards import DRIVER, Card, partition_modes
 from ollama_fleet.gpu.amd.faults import Faults
 from ollama_fleet.gpu.amd.heat import Heat
 from ollama_fleet.gpu.amd.listing import Listed
@@ -27,6 +27,10 @@ _NO_WAKING: Final = "does not wake up any more (look for amdgpu lines in `dmesg`
 _OFF_THE_BUS: Final = (
     "is lost: it has fallen off the bus"
     " (look for amdgpu lines in `dmesg`; a cold restart of the machine brings most back)"
+)
+_DIVIDED: Final = (
+    "has been divided otherwise since the fleet was started: it was {}, and is {}"
+    " (`fleet down && fleet up` plans with what is there now)"
 )
 _SILENT: Final = "tells nothing (look for amdgpu lines in `dmesg`; it may be in a reset)"
 
@@ -53,7 +57,7 @@ def look(parts: Sequence[Listed], holders: Holders | None, heat: Heat, faults: F
     whole = replace(whole, memory_used_bytes=_memory_used(card, parts[0].gpu.memory_bytes))
     if state in _ASLEEP:
         return Look(_of_each(parts, replace(whole, utilisation_ratio=0.0), holders))
-    whole = _measured(card, whole, heat, faults)
+    whole = replace(_measured(card, whole, heat, faults), changed=_changed(parts, whole))
     if whole.utilisation_ratio is None and whole.temperature_c is None:
         if (sysfs.raw(card.device / "config") or b"").startswith(_GONE):
             return _lost(parts, whole, _OFF_THE_BUS)
@@ -72,7 +76,7 @@ def _of_each(
     """
     held = [None if holders is None else holders.get(part.node.gpu_id, {}) for part in parts]
     pids = [tuple(sorted(one or ())) for one in held]
-    if len(parts) == 1:
+    if not parts[0].card.is_divided:
         return (replace(whole, pids=pids[0]),)
     return (
         whole,
@@ -84,6 +88,7 @@ def _of_each(
                 utilisation_ratio=None,
                 power_w=None,
                 pids=users,
+                changed="",
             )
             for part, one, users in zip(parts, held, pids, strict=True)
         ),
@@ -102,18 +107,28 @@ def _about(parts: Sequence[Listed], whole: GpuReading, what: str) -> str:
     return f"the AMD card at {card.address} ({whole.uuid}) {what}"
 
 
+def _changed(parts: Sequence[Listed], whole: GpuReading) -> str:
+    """What people are to be told of partitions that are not those that were listed."""
+    before, now = parts[0].card.modes, partition_modes(parts[0].card.device)
+    known = [(was, mode) for was, mode in zip(before, now, strict=True) if was and mode]
+    if all(was == mode for was, mode in known):
+        return ""
+    shown = (", ".join(modes) for modes in zip(*known, strict=True))
+    return _about(parts, whole, _DIVIDED.format(*shown))
+
+
 def _gone(device: Path, state: str) -> str:
     """Why nothing can run on a card any more, by what the kernel says without asking it."""
-    if not device.exists():
+    if not sysfs.exists(device):
         return _NOT_THERE
-    if not sysfs.target(device / "driver"):
+    if sysfs.target(device / "driver") != DRIVER:
         return _NO_DRIVER
     return _NO_WAKING if state == "error" else ""
 
 
 def _memory_used(card: Card, memory_bytes: int) -> int | None:
     """A card that works in the system's memory has its part in the book of what it borrows."""
-    borrows = len(card.nodes) == 1 and memory_bytes > card.vram_bytes
+    borrows = not card.is_divided and memory_bytes > card.vram_bytes
     used = sysfs.number(card.device / f"mem_info_{'gtt' if borrows else 'vram'}_used")
     return used if used is not None and used >= 0 else None
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from ollama_fleet.gpu import sysfs
-from ollama_fleet.gpu.amd.cards import DRIVER, Card, pci_cards, tells_board
+from ollama_fleet.gpu.amd.cards import DRIVER, Card, is_in_processor, pci_cards
 from ollama_fleet.gpu.amd.nodes import Node
 from ollama_fleet.gpu.amd.tree import Tree
 
@@ -19,7 +19,7 @@ def access_trouble(tree: Tree, nodes: Sequence[Node]) -> str:
     wanted = [tree.dev / "kfd"]
     wanted += [tree.render_node(node.render_minor) for node in nodes if node.render_minor]
     for path in wanted:
-        if not path.exists():
+        if not sysfs.exists(path):
             return f"there are AMD cards, but no {path} to use them by ({_CONTAINER})"
         if not tree.may_open(path):
             return (
@@ -60,12 +60,12 @@ def left_out(tree: Tree, cards: Sequence[Card]) -> Iterator[str]:
                 f"the AMD card at {address} has no driver"
                 " (`sudo modprobe amdgpu` loads it, and `dmesg` says why it cannot)"
             )
-        elif not tree.kfd.exists():
+        elif not sysfs.exists(tree.kfd):
             yield (
                 f"the AMD card at {address} cannot be used for models: the kernel is built without"
                 " KFD (CONFIG_HSA_AMD), ROCm's part of the driver"
             )
-        elif tells_board(device):
+        elif not is_in_processor(device):
             yield (
                 f"the AMD card at {address} cannot be used for models: ROCm's driver does not"
                 f" support it, or this container has no part in it (`dmesg` says; {_CONTAINER})"
@@ -75,13 +75,11 @@ def left_out(tree: Tree, cards: Sequence[Card]) -> Iterator[str]:
 def partition_remarks(cards: Sequence[Card]) -> Iterator[str]:
     """A remark for each card that is divided: its partitions are listed, not the card itself."""
     for card in cards:
-        if len(card.nodes) > 1:
-            modes = (
-                sysfs.text(card.device / f"current_{kind}_partition")
-                for kind in ("compute", "memory")
-            )
-            told = ", ".join(filter(None, modes))
+        if card.is_divided:
+            told = ", ".join(filter(None, card.modes))
+            count = len(card.nodes)
+            parts = f"{count} partitions are GPUs" if count > 1 else "one partition is a GPU"
             yield (
-                f"the AMD card at {card.address} is divided into {len(card.nodes)} partitions"
-                f"{f' ({told})' if told else ''}, each of them a GPU of its own"
+                f"the AMD card at {card.address} is divided{f' ({told})' if told else ''}:"
+                f" {parts} of {'their' if count > 1 else 'its'} own"
             )
