@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ollama_fleet.system.door import has_unix_sockets
 from ollama_fleet.system.files import user_name
 
 MAX_SOCKET_PATH = 100  # bytes; the kernel's limit for a Unix socket is 108
@@ -86,7 +87,8 @@ class Directories:
     @property
     def ports(self) -> Path:
         """Claims on ports, shared by all fleets of this user, whatever TMPDIR each was given."""
-        shared = Path("/tmp")  # noqa: S108 - in it a folder for this user alone
+        everybodys = Path("/tmp")  # noqa: S108 - in it a folder for this user alone
+        shared = everybodys if has_unix_sockets() else Path(tempfile.gettempdir())
         return shared / f"ollama-fleet-{user_name()}" / "ports"
 
     def create(self) -> None:
@@ -98,7 +100,7 @@ class Directories:
 
 def _short(path: Path) -> Path:
     """The path itself, or where it is too long for a Unix socket a short one derived from it."""
-    if len(os.fsencode(path)) <= MAX_SOCKET_PATH:
+    if len(os.fsencode(path)) <= MAX_SOCKET_PATH or not has_unix_sockets():
         return path
     digest = hashlib.blake2b(os.fsencode(path), digest_size=8).hexdigest()
     name = Path(f"ollama-fleet-{user_name()}") / digest / "control.sock"

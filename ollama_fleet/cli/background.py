@@ -12,6 +12,7 @@ from ollama_fleet.cli.table import clean
 from ollama_fleet.cli.waiting import Late, until
 from ollama_fleet.directories import Directories
 from ollama_fleet.errors import Exit, FleetError, NotRunning
+from ollama_fleet.system.apart import apart
 from ollama_fleet.units import go_duration
 
 START_TIMEOUT_S = 60.0  # a GPU driver that was asleep may take 20
@@ -74,7 +75,7 @@ class Background:
 
 
 def start(arguments: Sequence[str], directories: Directories) -> Background:
-    """Start `fleet up` with these arguments in a session of its own, writing to the fleet's log."""
+    """Start `fleet up` with these arguments, apart from this terminal, writing to its log."""
     directories.create()
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
     log = os.open(directories.fleet_log, flags, 0o600)
@@ -85,7 +86,7 @@ def start(arguments: Sequence[str], directories: Directories) -> Background:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            start_new_session=True,
+            **apart(),
         )
     finally:
         os.close(log)

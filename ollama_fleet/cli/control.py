@@ -1,4 +1,4 @@
-"""The client of a running fleet's control API: http.client over its Unix socket."""
+"""The client of a running fleet's control API: http.client over its socket, or at its door."""
 
 import http.client
 import json
@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 from ollama_fleet.cli.holder import holder_of
 from ollama_fleet.directories import Directories
 from ollama_fleet.errors import Exit, FleetError, NotRunning
+from ollama_fleet.system import door
 
 ANSWER_TIMEOUT_S = 10.0  # for what a fleet answers from memory
 _HANGS = "`fleet logs fleet` shows what it does if it runs in the background"
@@ -93,6 +94,13 @@ class Control:
         """Ollama's answer to /api/show as `show`, and the `instance` that gave it."""
         return self._document("POST", "/v1/show", {"model": model, "verbose": verbose}, None)
 
+    def footprints(self, model: str) -> Sequence[Document]:
+        """What a model takes: ollama_fleet.control.footprints.Footprint as JSON has it."""
+        path = f"/v1/footprints?{urlencode({'name': model})}"
+        found: Sequence[Document]
+        found = self._document("GET", path, None, ANSWER_TIMEOUT_S)["footprints"]
+        return found
+
     def copy(self, source: str, destination: str) -> Sequence[Document]:
         """Give a model a second name; a change for each store: `store`, `status`, `error`."""
         wanted = {"source": source, "destination": destination}
@@ -170,9 +178,9 @@ class Control:
     def _asked(
         self, method: str, path: str, body: Document | None, timeout_s: float | None
     ) -> Iterator[http.client.HTTPResponse]:
-        connection = _UnixConnection(self._path, timeout_s)
+        connection = _Connection(self._path, timeout_s)
         try:
-            connection.request(method, path, None if body is None else json.dumps(body))
+            connection.ask(method, path, None if body is None else json.dumps(body))
             response = connection.getresponse()
             if response.status != http.client.OK:
                 raise _refusal(response.status, response.read())
@@ -208,17 +216,26 @@ def running() -> Control:
     return Control(Directories.find(os.environ))
 
 
-class _UnixConnection(http.client.HTTPConnection):
-    """HTTP over a Unix socket."""
+class _Connection(http.client.HTTPConnection):
+    """HTTP over the Unix socket at a path, or to the port that a file there tells of."""
 
     def __init__(self, path: Path, timeout_s: float | None) -> None:
-        super().__init__("fleet", timeout=timeout_s)
+        super().__init__(door.LOOPBACK, timeout=timeout_s)
         self._path = path
 
+    def ask(self, method: str, path: str, body: str | None) -> None:
+        """Send a request, with the secret of the door where there is one."""
+        headers = {}
+        if not door.has_unix_sockets():
+            found = door.find(self._path)
+            self.port, headers = found.port, found.headers
+        self.request(method, path, body, headers)
+
     def connect(self) -> None:
-        """Connect to the path."""
-        if not hasattr(socket, "AF_UNIX"):  # Windows: no fleet runs there, docs/platforms.md
-            raise FileNotFoundError(self._path)
+        """Connect to where the fleet is asked."""
+        if not door.has_unix_sockets():
+            super().connect()
+            return
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
         self.sock.connect(str(self._path))

@@ -137,7 +137,8 @@ class Facts:
     `open_to_others` is what other users can get at though it is for the fleet's own; `keys` say who
     else is let in, `certificate` as whom the fleet is known, None where it speaks plain HTTP.
     `rocm_overridden` is whether fleet.yaml has ROCm take a card for another. `lacks` says in what a
-    fleet is less on this system than on Linux, `runs_here` whether it can run on it at all.
+    fleet is less on this system than on Linux, `keeps_instances` whether it can have some of its
+    own there.
     """
 
     binary: BinaryFacts
@@ -164,4 +165,4 @@ class Facts:
     rocm: RocmFacts = RocmFacts()
     rocm_overridden: bool = False
     lacks: tuple[str, ...] = ()
-    runs_here: bool = True
+    keeps_instances: bool = True

@@ -44,7 +44,7 @@ from ollama_fleet.errors import PlacementError
 from ollama_fleet.gpu import Inventory
 from ollama_fleet.placement import InstanceSpec, Models, Placement, place
 from ollama_fleet.system.limits import open_files
-from ollama_fleet.system.needs import can_run_fleets
+from ollama_fleet.system.needs import can_keep_instances
 from ollama_fleet.system.signals import end_at_once
 
 _NVIDIA: Final = "0x10de"
@@ -113,7 +113,7 @@ async def gather(
         certificate=certificate_facts(config, time.time()),
         rocm=rocm_of(binary.path),
         lacks=tuple(lacking()),
-        runs_here=can_run_fleets(),
+        keeps_instances=can_keep_instances(),
         rocm_overridden=any(
             each.hsa_override_gfx_version for each in (config.defaults, *config.groups)
         ),

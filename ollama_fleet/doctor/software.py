@@ -33,7 +33,7 @@ def libraries(facts: Facts) -> Iterator[Check]:
     """Whether the libraries that make it quick are there; it runs without them."""
     if facts.program.uvloop:
         yield Check("uvloop", Status.OK, f"uvloop {facts.program.uvloop}")
-    elif facts.runs_here:  # there is none for Windows
+    elif facts.keeps_instances:  # there is none for Windows
         yield Check(
             "uvloop",
             Status.WARN,

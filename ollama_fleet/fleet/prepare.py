@@ -16,6 +16,7 @@ from ollama_fleet.gpu import Inventory
 from ollama_fleet.gpu.discover import GpuReader
 from ollama_fleet.placement import InstanceSpec, Models, Placement, place
 from ollama_fleet.placement.changes import settle
+from ollama_fleet.system.needs import require_keeping
 
 FIRST_PORT = 11435  # the one behind Ollama's own
 INVENTORY_TIMEOUT_S = 20.0  # a driver that was asleep may take seconds
@@ -131,7 +132,8 @@ def install_models(plan: Prepared) -> None:
 
 
 def require_startable(plan: Prepared) -> None:
-    """Raise StartFailed or PortTaken for what keeps instances of ours from being started."""
+    """Raise StartFailed, PortTaken or the like for what keeps instances of ours from starting."""
+    require_keeping([spec.name for spec in plan.placement.instances if not spec.external])
     _require_program(plan)
     if plan.config.instance_ports != "auto":
         _require_ports(spec for spec in plan.placement.instances if not spec.external)

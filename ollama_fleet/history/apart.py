@@ -18,6 +18,7 @@ import msgspec
 from ollama_fleet.history.file import Bounds, HistoryFile, Unusable
 from ollama_fleet.history.record import RequestRecord
 from ollama_fleet.history.schema import storable, values_of
+from ollama_fleet.system.apart import apart
 
 _PIECE: Final = 200  # records encoded at a time: what the router's loop may have to wait for
 _END_S: Final = 2.0  # for the process to close the file
@@ -68,9 +69,9 @@ class HistoryApart:
     def __init__(self, path: Path) -> None:
         # Not by -m, which warns on stderr of a module that its package has imported already.
         command = (sys.executable, "-P", "-c", f"from {__name__} import main; main()", str(path))
-        # A session of its own: an interrupt on the terminal is the fleet's to answer.
+        # An interrupt on the terminal is the fleet's to answer.
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, **apart()
         )
         self._in_place = True
         try:

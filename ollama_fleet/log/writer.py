@@ -38,14 +38,16 @@ class Descriptor:
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
-        self._poll = select.poll()
-        self._poll.register(fd, select.POLLOUT)
+        self._poll = None  # on Windows: who does not read holds up the thread that writes
+        if hasattr(select, "poll"):
+            self._poll = select.poll()
+            self._poll.register(fd, select.POLLOUT)
 
     def write(self, data: bytes) -> int:
         """Write a piece so small that a pipe which has room takes it without waiting."""
-        if not self._poll.poll(_LOOK_MS):
-            return 0
-        return os.write(self._fd, data[: select.PIPE_BUF])
+        if self._poll is None:
+            return os.write(self._fd, data)
+        return os.write(self._fd, data[: select.PIPE_BUF]) if self._poll.poll(_LOOK_MS) else 0
 
 
 class BoundedHandler(logging.Handler):

@@ -9,16 +9,17 @@ resource: Any = None  # on Windows
 with suppress(ImportError):
     resource = import_module("resource")
 
+WATCHED: Final = 512  # connections that select() watches on Windows: Python's FD_SETSIZE there
 _OPEN_MAX: Final = 10240  # of macOS: more it refuses, even where its own hard limit is endless
 
 
 def open_files() -> tuple[int, int]:
     """How many it may have now, and how many it may ask for; sys.maxsize where nothing limits it.
 
-    Windows has no limit that could be read or moved: its handles are as many as memory allows.
+    Windows has no limit that could be read or moved, but its loop watches no more than `WATCHED`.
     """
     if resource is None:
-        return sys.maxsize, sys.maxsize
+        return WATCHED, WATCHED
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     return _count(soft), _count(hard)
 

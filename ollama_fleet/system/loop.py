@@ -1,4 +1,4 @@
-"""The event loop: uvloop's, or asyncio's own where there is no uvloop (Windows)."""
+"""The event loop: uvloop's, or one of asyncio's where there is no uvloop (Windows)."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -9,11 +9,11 @@ _Result = TypeVar("_Result")
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:
-    """A loop of the fastest kind there is."""
+    """A loop of the fastest kind that can watch sockets, which asyncio's own for Windows cannot."""
     try:
         loop: asyncio.AbstractEventLoop = import_module("uvloop").new_event_loop()
     except ImportError:
-        return asyncio.new_event_loop()
+        return asyncio.SelectorEventLoop()
     return loop
 
 

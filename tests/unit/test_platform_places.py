@@ -2,6 +2,7 @@
 
 import os
 import platform
+import select
 import signal
 import socket
 import sys
@@ -10,9 +11,7 @@ from itertools import count
 
 import psutil
 import pytest
-from click.testing import CliRunner
 
-from ollama_fleet.cli import fleet as command_line
 from ollama_fleet.config import Config
 from ollama_fleet.control.repair.usage import UsageMeter
 from ollama_fleet.control.service import ServerProcess, describe, is_server
@@ -22,6 +21,7 @@ from ollama_fleet.doctor.lacks import lacking
 from ollama_fleet.gpu import Inventory
 from ollama_fleet.gpu.discover import merge_inventories, sources
 from ollama_fleet.placement import Models, place
+from ollama_fleet.system.needs import NoSystemForInstances, require_keeping
 
 pytestmark = pytest.mark.platform
 
@@ -90,18 +90,31 @@ def test_the_doctor_says_what_is_less_on_macos(monkeypatch):
         assert words in check.detail
 
 
-@pytest.mark.parametrize("missing", [(os, "killpg"), (socket, "AF_UNIX")])
-def test_a_fleet_is_not_begun_where_it_cannot_run_and_the_doctor_says_so(missing, monkeypatch):
-    monkeypatch.delattr(*missing)
-    program = ProgramFacts((3, 12, 1), yaml_in_c=True, uvloop="", files=65536)
-    found = seen(lacks=tuple(lacking()), runs_here=False, program=program)
+@pytest.mark.parametrize(("runs_own", "status"), [(True, Status.FAIL), (False, Status.WARN)])
+def test_without_process_groups_the_doctor_refuses_instances_and_nothing_else(
+    runs_own, status, monkeypatch
+):
+    for module, name in ((os, "killpg"), (select, "poll")):
+        monkeypatch.delattr(module, name)
+    program = ProgramFacts((3, 12, 1), yaml_in_c=True, uvloop="", files=512)
+    lacks = tuple(lacking())
+    found = seen(lacks=lacks, keeps_instances=False, runs_own=runs_own, program=program)
     assert "uvloop" not in found, "there is none to install"
     check = found["platform"]
-    assert check.status is Status.FAIL
+    assert check.status is status
     assert "WSL 2" in check.fix
-    result = CliRunner().invoke(command_line, ["up", "--no-tui"])
-    assert result.exit_code == 1
-    assert "cannot run on this system" in str(result.exception)
+    assert "`instances:`" in check.fix
+    for words in ("no process groups", "512 connections"):
+        assert sum(words in each for each in lacks) == 1, words
+        assert words in check.detail
+
+
+def test_a_fleet_in_front_of_others_alone_needs_no_process_groups(monkeypatch):
+    require_keeping(["gpu-0"])
+    monkeypatch.delattr(os, "killpg")
+    require_keeping([])
+    with pytest.raises(NoSystemForInstances, match="gpu-0, gpu-1"):
+        require_keeping(["gpu-0", "gpu-1"])
 
 
 APP = "/Applications/Ollama.app/Contents/Resources/ollama"

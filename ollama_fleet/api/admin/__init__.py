@@ -1,4 +1,4 @@
-"""The control API: HTTP over a Unix socket that only its owner may open.
+"""The control API: HTTP that only the fleet's owner may ask, over a Unix socket (listening.py).
 
 GET  /v1/status               the FleetSnapshot as JSON
 GET  /v1/queue                the requests that wait, each with its place and how long it has yet
@@ -16,7 +16,7 @@ whoever watches in api/watching.py.
 """
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, Self
@@ -25,6 +25,7 @@ import msgspec
 from aiohttp import web
 
 from ollama_fleet.api.admin import wire
+from ollama_fleet.api.admin.listening import listening
 from ollama_fleet.control.library.refresh import refresh
 from ollama_fleet.errors import FleetError
 from ollama_fleet.router.forecast import Waiting
@@ -79,32 +80,23 @@ class Admin:
         self._socket = socket
         self._state = state
         self._commands = commands
-        app = web.Application()
-        app.add_routes(
-            [
-                web.get("/v1/status", self._status),
-                web.get("/v1/queue", self._queue),
-                web.get("/v1/queue/{id:.+}", self._queued),
-                web.post("/v1/pull", self._pull),
-                web.post("/v1/restart", self._restart),
-                web.post("/v1/down", self._down),
-                *more,
-            ]
+        self._routes = (
+            web.get("/v1/status", self._status),
+            web.get("/v1/queue", self._queue),
+            web.get("/v1/queue/{id:.+}", self._queued),
+            web.post("/v1/pull", self._pull),
+            web.post("/v1/restart", self._restart),
+            web.post("/v1/down", self._down),
+            *more,
         )
-        self._runner = web.AppRunner(
-            app, access_log=None, handler_cancellation=True, shutdown_timeout=1.0
-        )
+        self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        self._socket.unlink(missing_ok=True)
-        await self._runner.setup()
-        await web.UnixSite(self._runner, str(self._socket)).start()
-        self._socket.chmod(0o600)
+        await self._stack.enter_async_context(listening(self._socket, self._routes))
         return self
 
     async def __aexit__(self, *_exc: object) -> None:
-        await self._runner.cleanup()
-        self._socket.unlink(missing_ok=True)
+        await self._stack.aclose()
 
     async def _status(self, _request: web.Request) -> web.Response:
         return wire.document(self._commands.snapshot())

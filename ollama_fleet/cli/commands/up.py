@@ -21,7 +21,6 @@ from ollama_fleet.cli.screen import show_screen
 from ollama_fleet.cli.waiting import Duration, until_gone, until_settled
 from ollama_fleet.directories import Directories
 from ollama_fleet.errors import Exit
-from ollama_fleet.system.needs import require_fleets
 
 _TOLD_AT_START: Final = ("front_open", "certificate_expires")  # events that nobody should miss
 
@@ -100,7 +99,6 @@ def command(
     With --wait the exit code is 1 if an instance has failed, and those are named, with their last
     lines; with --wait-timeout it is 124 when the time is up, and the fleet goes on.
     """
-    require_fleets()
     fleet = Wanted(**wanted)
     wait = wait or wait_timeout is not None
     if detach or wait:

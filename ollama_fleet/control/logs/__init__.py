@@ -50,13 +50,7 @@ class ChildLogs:
         self._lock = threading.Lock()  # between those who send commands and the end of the thread
         self._closed = False
         self._commands: SimpleQueue[Callable[[], None]] = SimpleQueue()
-        self._wake_r, self._wake_w = os.pipe()
-        os.set_blocking(self._wake_r, False)
-        os.set_blocking(self._wake_w, False)
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(self._wake_r, selectors.EVENT_READ)
-        self._thread = threading.Thread(target=self._serve, name="child-logs", daemon=True)
-        self._thread.start()
+        self._thread: threading.Thread | None = None  # a fleet without children needs none
 
     def open(self, name: str) -> int:
         """A file descriptor for a child to print to; the caller closes it after the start.
@@ -69,6 +63,7 @@ class ChildLogs:
         path = self._directory / f"{name}.log"
         new = _Log(RotatedFile(path, max_bytes=self._max_bytes, keep=self._keep))
         log = self._logs.setdefault(name, new)
+        self._begin()
         read_fd, write_fd = os.pipe()
         os.set_blocking(read_fd, False)
         widen_pipe(read_fd, _CHUNK_BYTES)
@@ -102,10 +97,24 @@ class ChildLogs:
     def close(self) -> None:
         """Capture what is in the pipes and end. A child that still prints after it is killed."""
         with self._lock:
-            if not self._closed:
-                self._closed = True
+            closed, self._closed = self._closed, True
+            if self._thread is None:
+                return
+            if not closed:
                 self._send(self._end_all)
         self._thread.join(_CLOSE_S)
+
+    def _begin(self) -> None:
+        with self._lock:
+            if self._thread is not None or self._closed:
+                return
+            self._wake_r, self._wake_w = os.pipe()
+            os.set_blocking(self._wake_r, False)
+            os.set_blocking(self._wake_w, False)
+            self._selector = selectors.DefaultSelector()
+            self._selector.register(self._wake_r, selectors.EVENT_READ)
+            self._thread = threading.Thread(target=self._serve, name="child-logs", daemon=True)
+            self._thread.start()
 
     def _command(self, command: Callable[[], None]) -> bool:
         with self._lock:
