@@ -23,15 +23,17 @@ _CODES: Final = {
     "nvlink": "NV", "xgmi": "XGMI", "switch": "PIX", "bridge": "PHB", "node": "NODE",
     "socket": "SYS", "": "?",
 }  # fmt: skip
-_MEMORY: Final = 2  # the column of figures
+_NAME, _MEMORY = 1, 2  # columns: the one that is cut first, and that of figures
+_LEAST_NAME: Final = 8  # places that are left to it
+_LEAST_WIDTH: Final = 40
 _DIRECT: Final = ("nvlink", "xgmi")
-_PLAIN: Final = str.maketrans("┌┐└┘─│", "++++-|")
+_PLAIN: Final = str.maketrans("┌┐└┘─│…", "++++-|~")
 
 
 def draw(
     gpus: Sequence[Gpu], instances: Iterable["InstanceSpec"], *, width: int, plain: bool = False
 ) -> str:
-    """The box in lines of at most `width` places; `plain` draws with ASCII only.
+    """The box in lines of at most `width` places, 40 at least; `plain` has no lines but ASCII's.
 
     "" where there is nothing to be seen.
     """
@@ -41,8 +43,8 @@ def draw(
     for spec in instances:
         for gpu in spec.gpus:
             users.setdefault(gpu.uuid, []).append(spec.name)
-    lines = [*_blocks(gpus, users, width), *_links(gpus, width)]
-    drawing = "\n".join(line[:width].rstrip() for line in lines)
+    places = max(width, _LEAST_WIDTH)
+    drawing = "\n".join([*_blocks(gpus, users, places), *_links(gpus, places)])
     return drawing.translate(_PLAIN) if plain else drawing
 
 
@@ -57,21 +59,21 @@ def _blocks(gpus: Sequence[Gpu], users: Mapping[str, list[str]], width: int) -> 
     """A block for each NUMA node, side by side as far as they fit."""
     named = len({gpu.name for gpu in gpus}) > 1
     if not named:
-        yield f"{len(gpus)} x {clean(gpus[0].name)}"
-    rows = _aligned([_cells(gpu, users[gpu.uuid], named=named) for gpu in gpus])
+        yield _cut(f"{len(gpus)} x {clean(gpus[0].name)}", width)
+    cells = [_cells(gpu, users[gpu.uuid], named=named) for gpu in gpus]
+    rows = _aligned(_narrowed(cells, width - 4))
     by_node: dict[int | None, list[int]] = {}
     for at, gpu in enumerate(gpus):
         by_node.setdefault(gpu.numa_node, []).append(at)
-    bodies = {
-        _title(node, [gpus[at] for at in places], alone=len(by_node) == 1): list(
-            _body(gpus, rows, places)
-        )
-        for node, places in sorted(by_node.items(), key=lambda item: (item[0] is None, item[0]))
-    }
-    inner = max(breadth(line) for title, body in bodies.items() for line in (title + "  ", *body))
-    inner = min(inner, width - 4)
+    nodes = sorted(by_node.items(), key=lambda item: (item[0] is None, item[0]))
+    parts = [
+        (_title(node, [gpus[at] for at in of], alone=len(nodes) == 1), list(_body(gpus, rows, of)))
+        for node, of in nodes
+    ]
+    longest = max(breadth(line) for title, body in parts for line in (f"{title}  ", *body))
+    inner = min(longest, width - 4)
     beside = max(1, (width + 1) // (inner + 5))
-    blocks = [_framed(title, body, inner) for title, body in bodies.items()]
+    blocks = [_framed(title, body, inner) for title, body in parts]
     for first in range(0, len(blocks), beside):
         yield from _side_by_side(blocks[first : first + beside])
 
@@ -86,6 +88,25 @@ def _cells(gpu: Gpu, users: Sequence[str], *, named: bool) -> tuple[str, ...]:
         marks,
         ", ".join(users) or "idle",
     )
+
+
+def _narrowed(rows: Sequence[Sequence[str]], places: int) -> Sequence[Sequence[str]]:
+    """The same with names so short that the other columns have places, as far as that goes."""
+    over = max(map(breadth, _aligned(rows))) - places
+    if over <= 0:
+        return rows
+    longest = max(breadth(row[_NAME]) for row in rows)
+    most = max(_LEAST_NAME, longest - over)
+    return [(*row[:_NAME], _cut(row[_NAME], most), *row[_NAME + 1 :]) for row in rows]
+
+
+def _cut(text: str, places: int) -> str:
+    """A text in so many places; where some of it had to go stands an ellipsis."""
+    if breadth(text) <= places:
+        return text
+    while breadth(text) >= places:
+        text = text[:-1]
+    return f"{text}…"
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -120,10 +141,11 @@ def _title(node: int | None, gpus: Sequence[Gpu], *, alone: bool) -> str:
 
 
 def _framed(title: str, body: Sequence[str], inner: int) -> list[str]:
-    top = f" {title[: inner - 2]} " if title else ""
+    top = f" {_cut(title, inner - 2)} " if title else ""
+    lines = [_cut(line, inner) for line in body]
     return [
         f"┌─{top}{'─' * (inner + 1 - breadth(top))}┐",
-        *(f"│ {line[:inner]}{' ' * (inner - breadth(line[:inner]))} │" for line in body),
+        *(f"│ {line}{' ' * (inner - breadth(line))} │" for line in lines),
         f"└{'─' * (inner + 2)}┘",
     ]
 
@@ -143,20 +165,22 @@ def _side_by_side(blocks: Sequence[Sequence[str]]) -> Iterator[str]:
 
 
 def _links(gpus: Sequence[Gpu], width: int) -> Iterator[str]:
-    """One line where all are connected alike, else a table of each two, and what its words mean."""
-    linked = [gpu for gpu in gpus if gpu.links]
-    if len(linked) < 2:
-        return
+    """One line where all are connected alike, else a table of each two, and what its words mean.
+
+    Slices have no part in it: no process sees two of them.
+    """
+    told = {link.uuid for gpu in gpus for link in gpu.links}
+    linked = [g for g in gpus if g.kind is not GpuKind.SLICE and (g.links or g.uuid in told)]
     near = {(a.uuid, b.uuid): nearness(a, b) for a, b in combinations(linked, 2)}
     alike = {(it.kind, it.bandwidth_bytes_per_s) for it in near.values()}
-    if len(alike) == 1:
+    if len(alike) < 2:
+        who = _few(linked) if len(linked) < len(gpus) else "both" if len(linked) == 2 else "all"
         words = wired(linked)
-        who = "both" if len(linked) == 2 else "all"
-        yield from [f"{who if len(linked) == len(gpus) else _few(linked)} {words}"] if words else ()
+        yield from wrap(f"{who} {words}", width) if words else ()
         return
     speeds = {kind: sorted({s for k, s in alike if k == kind}, reverse=True) for kind, _ in alike}
     cells = {pair: _code(it, speeds) for pair, it in near.items()}
-    yield from _table(linked, cells)
+    yield from _table(linked, cells, width)
     yield from wrap("; ".join(_legend(speeds)), width)
 
 
@@ -171,13 +195,19 @@ def _code(near: Nearness, speeds: Mapping[str, Sequence[int]]) -> str:
     return _CODES[near.kind]
 
 
-def _table(gpus: Sequence[Gpu], cells: Mapping[tuple[str, str], str]) -> Iterator[str]:
-    """How near each GPU is to those before it: half of a square, for the other half is the same."""
-    wide = max(map(len, cells.values()))
-    yield "      " + " ".join(f"{gpu.index:>{wide}}" for gpu in gpus[:-1])
-    for at, gpu in enumerate(gpus[1:], 1):
-        row = (cells[before.uuid, gpu.uuid] for before in gpus[:at])
-        yield f"GPU {gpu.index:<2}" + " ".join(f"{cell:>{wide}}" for cell in row)
+def _table(gpus: Sequence[Gpu], cells: Mapping[tuple[str, str], str], width: int) -> Iterator[str]:
+    """How near each GPU is to those before it: half of a square, for the other half is the same.
+
+    Columns for which the width has no place come in a table below.
+    """
+    wide = max(map(len, [*cells.values(), *(str(gpu.index) for gpu in gpus)]))
+    at_once = (width - len("GPU")) // (wide + 1)
+    for first in range(0, len(gpus) - 1, at_once):
+        columns = gpus[first : min(first + at_once, len(gpus) - 1)]
+        yield "GPU" + "".join(f" {gpu.index:>{wide}}" for gpu in columns)
+        for at, gpu in enumerate(gpus[first + 1 :], 1):
+            row = (cells[before.uuid, gpu.uuid] for before in columns[:at])
+            yield f"{gpu.index:>3}" + "".join(f" {cell:>{wide}}" for cell in row)
 
 
 def _legend(speeds: Mapping[str, Sequence[int]]) -> Iterator[str]:
@@ -188,6 +218,7 @@ def _legend(speeds: Mapping[str, Sequence[int]]) -> Iterator[str]:
         if kind in _DIRECT and len(of_kind) > 1:
             numbers = ", ".join(f"{speed / 1e9:.0f}" for speed in of_kind if speed)
             yield f"{numbers} = {NAMES[kind]}, so many GB/s one way"
+            yield from [] if of_kind[-1] else [f"{code} = {NAMES[kind]} of unknown speed"]
         elif kind in _DIRECT and of_kind[0]:
             yield f"{code} = {NAMES[kind]}, {show_speed(of_kind[0])} one way"
         else:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 THREADS: Final = "LLAMA_ARG_THREADS"
 """The variable that tells a runner how many threads to take, where it is a llama-server."""
 
-_ALONE: Final = "it is alone on the CPU; a larger `count` gives each instance its part of them"
+_ALONE: Final = "it is the only one of its group; a larger `count` gives each its part of them"
 _OFFLOADS: Final = "its models may run in part on the CPU (`cpu_offload: true`), and want all of it"
 
 

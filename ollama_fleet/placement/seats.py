@@ -1,7 +1,7 @@
 """Which GPUs each instance of each group is to have, and why. Pure."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -23,6 +23,11 @@ if TYPE_CHECKING:
     from ollama_fleet.config import GroupConfig, Settings
 
 _LESSER: Final = {GpuKind.VIRTUAL: "virtual", GpuKind.INTEGRATED: "integrated"}
+_WORTHWHILE: Final = (
+    {GpuKind.DISCRETE, GpuKind.SLICE},
+    {GpuKind.VIRTUAL},
+    {GpuKind.INTEGRATED},
+)  # the first of which a machine has any
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +76,7 @@ def assign(
     if not inventory.gpus and len(by_name) == 1 and by_name[0].gpus == "auto":
         return _on_cpu(by_name[0], inventory)
     taken = {gpu.uuid for gpus in named.values() for gpu in gpus}
-    free, passed_over = _worthwhile([gpu for gpu in inventory.gpus if gpu.uuid not in taken])
+    free, passed_over = _worthwhile(inventory.gpus, taken)
     seats: list[Seat] = []
     notes = list(inventory.notes)
     for group in by_name:
@@ -79,7 +84,7 @@ def assign(
         gpus = tuple(with_kept(gpu, group.over(defaults)) for gpu in chosen)
         if group.gpus == "auto":
             seats += _seats(group.name, auto_shares(group, gpus, need_bytes))
-            notes += passed_over if free else _nothing_left(group.name, inventory)
+            notes += [*(() if free else _nothing_left(group.name, inventory)), *passed_over]
         else:
             seats += _seats(group.name, named_shares(group, gpus))
             notes += better_division(group, gpus)
@@ -102,18 +107,19 @@ def _on_cpu(group: "GroupConfig", inventory: Inventory) -> Seating:
     return Seating(tuple(_seats(group.name, [Share((), (note,))] * group.count)), (note,))
 
 
-def _worthwhile(gpus: Sequence[Gpu]) -> tuple[tuple[Gpu, ...], tuple[str, ...]]:
-    """The GPUs `auto` takes, and a note for each it does not.
+def _worthwhile(
+    gpus: Sequence[Gpu], taken: Container[str]
+) -> tuple[tuple[Gpu, ...], tuple[str, ...]]:
+    """The GPUs `auto` takes of those that are not `taken`, and a note for each it leaves.
 
-    Cards and slices of them; where there are none, virtual ones; where these are none, either,
+    Cards and slices of them; on a machine that has none, virtual ones; on one without these, too,
     integrated ones.
     """
-    whole = (GpuKind.DISCRETE, GpuKind.SLICE)
-    for kinds in (whole, (GpuKind.VIRTUAL,), (GpuKind.INTEGRATED,)):
-        chosen = tuple(gpu for gpu in gpus if gpu.kind in kinds)
-        if chosen:
-            return chosen, tuple(map(_beside, (gpu for gpu in gpus if gpu not in chosen)))
-    return (), ()
+    there = {gpu.kind for gpu in gpus}
+    kinds = next((kinds for kinds in _WORTHWHILE if kinds & there), set())
+    left = [gpu for gpu in gpus if gpu.uuid not in taken]
+    chosen = tuple(gpu for gpu in left if gpu.kind in kinds)
+    return chosen, tuple(_beside(gpu) for gpu in left if gpu.kind not in kinds)
 
 
 def _beside(gpu: Gpu) -> str:
@@ -127,7 +133,7 @@ def _idle(gpu: Gpu) -> str:
 
 
 def _nothing_left(group: str, inventory: Inventory) -> tuple[str, ...]:
-    why = "the other groups name them all" if inventory.gpus else "no GPU was found"
+    why = "the other groups have them" if inventory.gpus else "no GPU was found"
     return (f"group `{group}` has no instance: it takes the GPUs that are left, and {why}",)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ollama_fleet.errors import PlacementError
 from ollama_fleet.gpu import Gpu, GpuKind
 from ollama_fleet.placement.closeness import Nearness, closest, divided, pairs
-from ollama_fleet.placement.wiring import across_sockets, wired
+from ollama_fleet.placement.wiring import across_nodes, wired
 from ollama_fleet.units import show_bytes
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def better_division(group: "GroupConfig", gpus: Sequence[Gpu]) -> tuple[str, ...
     """A note if the GPUs that a group names could be divided so as to be better connected.
 
     They stay as the group has them: their order is a wish. Nothing is said for a division that
-    would give any instance another amount of memory.
+    would give any instance another amount of memory, nor for one that no words tell apart.
     """
     if not 1 < group.count < len(gpus):
         return ()
@@ -74,21 +74,20 @@ def better_division(group: "GroupConfig", gpus: Sequence[Gpu]) -> tuple[str, ...
     better = divided(gpus, map(len, runs))
     if _quality(better) <= _quality(runs) or _rooms(better) != _rooms(runs):
         return ()
-    worst, best = (min((s for s in sets if len(s) > 1), key=pairs) for sets in (runs, better))
+    if Counter(map(wired, better)) == Counter(map(wired, runs)):
+        return ()
     order = ", ".join(str(gpu.index) for together in _laid_out(better, runs) for gpu in together)
-    several = len({wired(together) for together in better if len(together) > 1}) > 1
-    words = f"{wired(best)}{' or better' if several else ''}"
-    note = (
-        f"group `{group.name}`: {show_indices(worst)} are {wired(worst) or 'of unknown links'};"
-        f" with `gpus: [{order}]` those of every instance would be {words}"
-    )
-    return (note,)
+    would = f"group `{group.name}` would be better connected with `gpus: [{order}]`"
+    return (f"{would}: {_in_words(better)}; instead of {_in_words(runs)}",)
 
 
 def auto_shares(
     group: "GroupConfig", gpus: Iterable[Gpu], need_bytes: NeedBytes
 ) -> tuple[Share, ...]:
-    """`count` instances on each GPU, or on those taken together for a pinned model's sake."""
+    """`count` instances on each GPU, or on those taken together for a pinned model's sake.
+
+    In order of their first GPU, so that one that is added behind the others moves none of them.
+    """
     shares: list[Share] = []
     for pool in _pools(gpus):
         needs = [(need_bytes(group, model, pool) * group.count, model) for model in group.models]
@@ -101,12 +100,12 @@ def auto_shares(
         for together in deal(pool, need):
             reasons = (
                 f"runs on {show_gpus(together)}: group `{group.name}` takes what no other names",
-                *_size_reason(together, model, need(together)),
+                *_size_reason(together, model, group.count, need(together)),
                 *_wiring_reason(together, pool),
                 *_sharing(group.count, group.count),
             )
             shares += [Share(together, reasons, group.count)] * group.count
-    return tuple(shares)
+    return tuple(sorted(shares, key=lambda share: share.gpus[0].index))
 
 
 def deal(
@@ -163,6 +162,16 @@ def _laid_out(
         yield fitting
 
 
+def _in_words(sets: Iterable[Sequence[Gpu]]) -> str:
+    """How each of these is connected: `GPUs 0, 1 and GPUs 2, 3 joined by NVLink`."""
+    alike: dict[str, list[str]] = {}
+    for together in sets:
+        if len(together) > 1:
+            words = wired(together) or "by unknown links"
+            alike.setdefault(words, []).append(show_indices(together))
+    return "; ".join(f"{' and '.join(which)} {words}" for words, which in alike.items())
+
+
 def _quality(sets: Iterable[Sequence[Gpu]]) -> tuple[Nearness, ...]:
     """How well a division is connected: all pairs that are together, the farthest first."""
     return tuple(sorted(near for together in sets for near in pairs(together)))
@@ -209,8 +218,9 @@ def _check_together(group: str, run: Sequence[Gpu]) -> None:
         )
 
 
-def _size_reason(together: Sequence[Gpu], model: str, need: int) -> tuple[str, ...]:
-    about = f"{model} needs about {show_bytes(need)}"
+def _size_reason(together: Sequence[Gpu], model: str, count: int, need: int) -> tuple[str, ...]:
+    times = f" in {count} instances" if count > 1 else ""
+    about = f"{model} needs about {show_bytes(need)}{times}"
     if len(together) > 1:
         return (f"they are taken together: {about}, more than fewer of them have",)
     if room_bytes(together) < need:
@@ -220,8 +230,9 @@ def _size_reason(together: Sequence[Gpu], model: str, need: int) -> tuple[str, .
 
 def _wiring_reason(together: Sequence[Gpu], pool: Sequence[Gpu]) -> tuple[str, ...]:
     words = wired(together)
-    if words and across_sockets(together) and len(together) < len(pool):
-        return (f"{words}: no better {'pair' if len(together) == 2 else 'set'} is left",)
+    if words and across_nodes(together) and len(together) < len(pool):
+        several = "pair" if len(together) == 2 else "set"
+        return (f"{words}: no better connected {several} that holds it is left",)
     return (words,) if words else ()
 
 

@@ -12,7 +12,7 @@ NAMES: Final[Mapping[str, str]] = {
     "switch": "PCIe switches",
     "bridge": "one PCIe host bridge",
     "node": "one NUMA node",
-    "socket": "two sockets",
+    "socket": "different NUMA nodes",
 }
 """What connects two GPUs, by the kind of their link."""
 
@@ -22,19 +22,15 @@ _ALL: Final[Mapping[str, str]] = {
     "switch": "behind the same PCIe switches",
     "bridge": "on one PCIe host bridge",
     "node": "on one NUMA node",
-    "socket": "across two sockets",
+    "socket": "across NUMA nodes",
 }
 _DIRECT: Final = ("nvlink", "xgmi")
 
 
 def wired(gpus: Sequence[Gpu]) -> str:
-    """How these are connected: `joined by NVLink, 450 GB/s one way`; "" where nothing is known.
-
-    Slices of one card are not connected at all.
-    """
+    """How these are connected: `joined by NVLink, 450 GB/s one way`; "" where nothing is known."""
     found = pairs(gpus)
-    parts_of_one = len({gpu.parent_uuid or gpu.uuid for gpu in gpus}) == 1
-    if parts_of_one or not found or not found[0].level:
+    if not found or not found[0].level:
         return ""
     farthest, nearest = found[0], found[-1]
     if farthest.kind in _DIRECT:
@@ -45,8 +41,8 @@ def wired(gpus: Sequence[Gpu]) -> str:
     return _words(farthest, gpus)
 
 
-def across_sockets(gpus: Sequence[Gpu]) -> bool:
-    """Whether what one of these sends to another has to pass from socket to socket."""
+def across_nodes(gpus: Sequence[Gpu]) -> bool:
+    """Whether what one of these sends to another has to pass from NUMA node to NUMA node."""
     found = pairs(gpus)
     return bool(found) and found[0].kind == "socket"
 
@@ -72,7 +68,7 @@ def _nodes(gpus: Sequence[Gpu]) -> str:
 
 
 def _words(farthest: Nearness, gpus: Sequence[Gpu]) -> str:
-    nodes = {gpu.numa_node for gpu in gpus}
-    if farthest.kind == "socket" and len(nodes) > 2:
+    nodes = {gpu.numa_node for gpu in gpus} - {None}
+    if farthest.kind == "socket" and len(nodes) > 1:
         return f"across {len(nodes)} NUMA nodes"
     return _ALL[farthest.kind]

@@ -6,10 +6,13 @@ look at the difference then.
 """
 
 import os
+import pty
 import re
+import select
 from pathlib import Path
 
 import pytest
+from cli_fixtures import Cli
 
 from ollama_fleet.cli.commands.plan import document, show
 from ollama_fleet.cli.table import breadth
@@ -108,3 +111,31 @@ def test_programs_are_told_the_whole_topology(tmp_path):
     slices = document(prepared(PLANS / "A100-7xMIG-split.yaml", tmp_path))["gpus"]
     assert {gpu["kind"] for gpu in slices} == {"slice"}
     assert len({gpu["parent_uuid"] for gpu in slices}) == 1
+
+
+def test_a_narrow_terminal_that_knows_no_lines_has_the_box_in_ascii(tmp_path):
+    """As wide as it is: one node below the other."""
+    cli = Cli(tmp_path)
+    cli.environ |= {"COLUMNS": "60", "TERM": "xterm", "NO_COLOR": "1", "LC_ALL": "C"}
+    cli.environ |= {"PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii", "PYTHONCOERCECLOCALE": "0"}
+    ours, theirs = pty.openpty()
+    with cli.running("plan", "--simulate", "8xH100", stdout=theirs):
+        os.close(theirs)
+        shown = _read(ours)
+    assert shown.isascii()
+    box = [line for line in shown.splitlines() if line[:1] in {"+", "|"}]
+    assert max(map(len, box)) <= 60
+    assert [line[2:7] for line in box if line.startswith("| ")] == [f"GPU {n}" for n in range(8)]
+
+
+def _read(terminal):
+    """All that a program writes to a terminal, until it has left."""
+    shown = b""
+    try:
+        while True:
+            assert select.select([terminal], [], [], 60)[0], "it neither writes nor ends"
+            shown += os.read(terminal, 65536)
+    except OSError:
+        return shown.decode()
+    finally:
+        os.close(terminal)

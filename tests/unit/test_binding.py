@@ -158,7 +158,7 @@ def test_instances_on_the_cpu_share_the_nodes_out_and_one_alone_has_all():
     assert "in its part of the machine" in reason(parts[0])
     alone = on(())
     assert alone.cpus == ()
-    assert "it is alone on the CPU" in reason(alone)
+    assert "it is the only one of its group" in reason(alone)
 
 
 @given(count=st.integers(2, 20), nodes=st.integers(2, 9))

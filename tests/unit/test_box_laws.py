@@ -139,6 +139,54 @@ def test_no_instance_has_a_pinned_model_that_does_not_fit_it(gpus, wish):
 
 
 @settings(max_examples=25)
+@given(boxes([GpuKind.DISCRETE, GpuKind.SLICE]), wishes())
+def test_models_that_are_loaded_together_have_room_together(gpus, wish):
+    """All that an instance loads at its start, whatever of their sizes is guessed."""
+    plan = placed(gpus, wish)
+    assume(plan is not None)
+    overhead = 2 * GIB if "gpu_overhead" in wish.config["groups"][0] else None
+    facts = {gpu.uuid: gpu for gpu in gpus}
+    for spec in plan.instances:
+        sharers = sum(other.gpus == spec.gpus for other in plan.instances)
+        have = room([facts[gpu.uuid] for gpu in spec.gpus], overhead)
+        assert sum(wish.sizes[model] for model in spec.preload) <= have / sharers
+
+
+@settings(max_examples=25)
+@given(boxes(), wishes(), st.randoms(use_true_random=False))
+def test_a_group_that_names_gpus_by_uuid_has_them_however_they_are_numbered(gpus, wish, rng):
+    """And what `auto` has is the same GPUs then, all together."""
+    wish.config["groups"][1]["gpus"] = [gpus[0].uuid]
+    numbers = rng.sample(range(20), len(gpus))
+    moved = [replace(gpu, index=number) for gpu, number in zip(gpus, numbers, strict=True)]
+
+    def holders(plan):
+        return {
+            group: {gpu.uuid for s in plan.instances if s.group == group for gpu in s.gpus}
+            for group in ("auto", "named")
+        }
+
+    before, after = placed(gpus, wish), placed(moved, wish)
+    assume(before is not None and after is not None)
+    assert holders(after) == holders(before)
+    assert holders(after)["named"] == {gpus[0].uuid}
+
+
+@settings(max_examples=25)
+@given(boxes([GpuKind.DISCRETE]), st.integers(1, 3))
+def test_a_gpu_that_is_added_moves_nobody(gpus, number):
+    """Behind the others: each instance that was there keeps its name, its port and its GPU."""
+    wish = SimpleNamespace(config={"groups": [{"name": "auto", "count": number}]}, sizes={})
+    more = (*gpus, replace(gpus[0], uuid="GPU-99", index=99, links=()))
+    assume(len(gpus) * number > 1)
+
+    def who(plan):
+        return {(s.name, s.port, s.gpus[0].uuid) for s in plan.instances}
+
+    assert who(placed(gpus, wish)) < who(placed(more, wish))
+
+
+@settings(max_examples=25)
 @given(boxes([GpuKind.DISCRETE, GpuKind.DISCRETE, GpuKind.SLICE]), st.integers(5, 200))
 def test_a_big_model_has_the_fewest_gpus_and_the_best_connected_of_so_many(gpus, size_gib):
     """By brute force over all sets that a process can see: of one vendor, a slice by itself."""

@@ -1,7 +1,8 @@
 """`fleet plan` draws the box."""
 
 import re
-from itertools import combinations
+from dataclasses import replace
+from itertools import combinations, starmap
 from random import Random
 from types import SimpleNamespace
 
@@ -12,10 +13,14 @@ from hypothesis import strategies as st
 from ollama_fleet.cli.boxes import draw
 from ollama_fleet.cli.table import breadth
 from ollama_fleet.gpu import Gpu, GpuKind, GpuLink, Vendor
-from ollama_fleet.placement.closeness import KINDS
+from ollama_fleet.placement.closeness import KINDS, nearness
 
 GIB = 2**30
 GB = 10**9
+WORDS = {
+    "nvlink": "NV", "xgmi": "XGMI", "switch": "PIX", "bridge": "PHB", "node": "NODE",
+    "socket": "SYS",
+}  # fmt: skip
 
 
 def gpu(index, *, name="NVIDIA L4", **facts):
@@ -58,12 +63,35 @@ def boxes(draw_one):
 
 
 @settings(max_examples=30)
-@given(boxes(), st.integers(80, 130))
-def test_no_line_is_wider_than_the_terminal_and_each_gpu_has_its_line(gpus, width):
+@given(boxes(), st.integers(40, 200), st.sampled_from(["L4", "長い名前のカード" * 3]))
+def test_no_line_is_wider_than_the_terminal_and_each_gpu_has_its_line(gpus, width, name):
+    gpus[0] = replace(gpus[0], name=name)
     lines = drawn(gpus, used("a", gpus[0]), width=width)
     assert max(map(breadth, lines)) <= width
     framed = "\n".join(line for line in lines if line.startswith("│"))
     assert sorted(map(int, re.findall(r"GPU (\d+) ", framed))) == [gpu.index for gpu in gpus]
+
+
+@settings(max_examples=30)
+@given(boxes(), st.integers(40, 200))
+def test_every_two_gpus_have_their_place_in_the_table(gpus, width):
+    """However narrow the terminal is: the columns that have no place stand below."""
+    cells = {}
+    columns = []
+    for line in drawn(gpus, width=width):
+        if line.startswith("GPU "):
+            columns = line.split()[1:]
+        elif "=" in line:  # what the words mean
+            break
+        elif columns:
+            row, *words = line.split()
+            cells |= {(before, row): word for before, word in zip(columns, words, strict=False)}
+    alike = {(it.kind, it.bandwidth_bytes_per_s) for it in starmap(nearness, combinations(gpus, 2))}
+    assert (len(alike) < 2) == (not cells)
+    for (before, row), word in cells.items():
+        near = nearness(gpus[int(before)], gpus[int(row)])
+        assert word in {WORDS[near.kind], f"{near.bandwidth_bytes_per_s // GB}"}
+    assert not cells or len(cells) == len(list(combinations(gpus, 2)))
 
 
 @settings(max_examples=30)
@@ -135,10 +163,10 @@ def test_links_that_differ_are_a_table_and_its_words_are_explained():
         4, lambda i, j: "nvlink" if i // 2 == j // 2 else "bridge", speed_of=lambda *_: 56 * GB
     )
     assert drawn(pairs)[-5:] == [
-        "        0   1   2",
-        "GPU 1  NV",
-        "GPU 2 PHB PHB",
-        "GPU 3 PHB PHB  NV",
+        "GPU   0   1   2",
+        "  1  NV",
+        "  2 PHB PHB",
+        "  3 PHB PHB  NV",
         "NV = NVLink, 56 GB/s one way; PHB = one PCIe host bridge",
     ]
 
@@ -146,11 +174,52 @@ def test_links_that_differ_are_a_table_and_its_words_are_explained():
 def test_links_of_several_speeds_show_them():
     lines = drawn(linked(3, lambda *_: "nvlink", speed_of=lambda i, j: (i + j) * 25 * GB))
     assert lines[-4:] == [
-        "       0  1",
-        "GPU 1 25",
-        "GPU 2 50 75",
+        "GPU  0  1",
+        "  1 25",
+        "  2 50 75",
         "75, 50, 25 = NVLink, so many GB/s one way",
     ]
+
+
+def test_a_link_whose_speed_is_unknown_beside_others_is_explained_too():
+    lines = drawn(linked(3, lambda *_: "nvlink", speed_of=lambda i, j: (i + j - 1) * 25 * GB))
+    assert lines[-4:] == [
+        "GPU  0  1",
+        "  1 NV",
+        "  2 25 50",
+        "50, 25 = NVLink, so many GB/s one way; NV = NVLink of unknown speed",
+    ]
+
+
+def test_a_link_is_drawn_from_whichever_end_tells_of_it():
+    one, other = linked(2, lambda *_: "bridge")
+    assert drawn([one, replace(other, links=())])[-1] == "both on one PCIe host bridge"
+
+
+def test_slices_have_no_links_for_no_process_sees_two():
+    """A table of them would have a row for each of some hundred."""
+    slices = [replace(g, kind=GpuKind.SLICE) for g in linked(4, lambda *_: "switch")]
+    assert not any("PIX" in line or "switch" in line for line in drawn(slices))
+    cards = linked(2, lambda *_: "nvlink")
+    both = [*cards, *(replace(g, index=g.index + 2, uuid=f"MIG-{g.index}") for g in slices)]
+    assert drawn(both)[-1] == "GPUs 0-1 joined by NVLink"
+
+
+def test_names_give_way_before_who_has_a_gpu_does():
+    gpus = [gpu(0, name="A card of a very long name", numa_node=0), gpu(1, numa_node=0)]
+    assert drawn(gpus, used("chat-0", gpus[0]), width=40)[1:-1] == [
+        "│ GPU 0  A card of …  24.0 GiB  chat-0 │",
+        "│ GPU 1  NVIDIA L4    24.0 GiB  idle   │",
+    ]
+
+
+def test_what_is_cut_says_so():
+    gpus = [gpu(i, numa_node=0, cpus=range(0, 512, 2)) for i in range(2)]
+    lines = drawn(gpus, *(used(f"a-{n}", *gpus) for n in range(40)), width=60)
+    assert [line[-3:] for line in lines[1:4]] == [" ─┐", "… │", "… │"]
+    assert lines[1].endswith("… ─┐")
+    plain = drawn(gpus, *(used(f"a-{n}", *gpus) for n in range(40)), width=60, plain=True)
+    assert [line[-3:] for line in plain[1:4]] == [" -+", "~ |", "~ |"]
 
 
 def test_sixteen_gpus_fit_eighty_places():

@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 from ollama_fleet.config import GroupConfig
 from ollama_fleet.gpu import Gpu, GpuLink, Vendor
 from ollama_fleet.placement.closeness import KINDS, closest, divided, nearness, pairs
-from ollama_fleet.placement.shares import better_division, deal, named_shares, room_bytes
+from ollama_fleet.placement.shares import (
+    better_division,
+    deal,
+    named_shares,
+    room_bytes,
+    show_indices,
+)
 from ollama_fleet.placement.wiring import wired
 
 GIB = 2**30
@@ -182,14 +188,14 @@ def test_what_a_model_needs_may_grow_with_the_number_of_gpus():
         ({(0, 1): "switch"}, "behind the same PCIe switches"),
         ({(0, 1): "bridge"}, "on one PCIe host bridge"),
         ({(0, 1): "node"}, "on one NUMA node"),
-        ({(0, 1): "socket"}, "across two sockets"),
+        ({(0, 1): "socket"}, "across NUMA nodes"),
         (
             {(0, 1): "nvlink", (0, 2): "node", (1, 2): "node"},
             "some joined by NVLink, all on one NUMA node",
         ),
         (
             {(0, 1): "nvlink", (0, 2): "socket", (1, 2): "socket"},
-            "some joined by NVLink, others across two sockets",
+            "some joined by NVLink, others across NUMA nodes",
         ),
         ({(0, 1): "nvlink", (0, 2): "nvlink"}, ""),
         ({(0, 1): "unheard-of"}, ""),
@@ -199,9 +205,23 @@ def test_links_in_words(kinds, words):
     assert wired(box(kinds, speeds=dict.fromkeys(kinds, 450 * GB))) == words
 
 
-def test_nvlink_between_sockets_is_said_to_be():
+def test_nvlink_between_nodes_is_said_to_be():
     gpus = box({(0, 1): "nvlink"}, nodes=[0, 1])
     assert wired(gpus) == "joined by NVLink, on 2 NUMA nodes"
+
+
+def test_nodes_are_counted_where_they_are_known_and_are_not_called_sockets():
+    """A processor may be divided into several."""
+    gpus = box(joined(3, lambda *_: False), nodes=[0, 1, 3])
+    assert wired(gpus[:2]) == "across 2 NUMA nodes"
+    assert wired(gpus) == "across 3 NUMA nodes"
+
+
+def test_of_links_with_several_speeds_the_slowest_is_told():
+    speeds = {(0, 1): 25 * GB, (0, 2): 50 * GB, (1, 2): 50 * GB}
+    gpus = box(joined(3, lambda *_: True), speeds=speeds)
+    assert wired(gpus) == "joined by NVLink, 25 GB/s one way, some faster"
+    assert wired(gpus[:2]) == "joined by NVLink, 25 GB/s one way"
 
 
 def named(order, count, gpus):
@@ -214,15 +234,40 @@ def test_the_order_of_a_group_stays_and_a_better_one_is_told():
     gpus = box(joined(4, lambda i, j: j - i == 2))
     shares, notes = named([0, 1, 2, 3], 2, gpus)
     assert indices(share.gpus for share in shares) == [[0, 1], [2, 3]]
-    assert all("across two sockets" in share.reasons for share in shares)
+    assert all("across NUMA nodes" in share.reasons for share in shares)
     (note,) = notes
     assert note == (
-        "group `a`: GPUs 0, 1 are across two sockets; with `gpus: [0, 2, 1, 3]` those of every"
-        " instance would be joined by NVLink"
+        "group `a` would be better connected with `gpus: [0, 2, 1, 3]`:"
+        " GPUs 0, 2 and GPUs 1, 3 joined by NVLink;"
+        " instead of GPUs 0, 1 and GPUs 2, 3 across NUMA nodes"
     )
     shares, notes = named([0, 2, 1, 3], 2, gpus)
     assert all("joined by NVLink" in share.reasons for share in shares)
     assert notes == ()
+
+
+def test_what_is_better_is_told_though_the_worst_is_as_bad_as_before():
+    gpus = box({(0, 2): "nvlink", (1, 3): "unheard-of"})
+    (note,) = named(range(4), 2, gpus)[1]
+    assert note == (
+        "group `a` would be better connected with `gpus: [0, 2, 1, 3]`:"
+        " GPUs 0, 2 joined by NVLink; GPUs 1, 3 by unknown links;"
+        " instead of GPUs 0, 1 and GPUs 2, 3 by unknown links"
+    )
+
+
+def test_a_better_order_has_instances_of_the_same_sizes():
+    """Of five GPUs the first instance of two has two."""
+    gpus = box(joined(5, lambda i, j: {i, j} <= {0, 2, 4} or {i, j} == {1, 3}))
+    (note,) = named(range(5), 2, gpus)[1]
+    assert "`gpus: [1, 3, 0, 2, 4]`" in note
+
+
+def test_nothing_is_told_of_a_division_that_no_words_tell_apart():
+    """As where only what the slots of the cards can do at most is another."""
+    speeds = {(0, 2): 32 * GB, (1, 3): 32 * GB}
+    gpus = box(joined(4, lambda *_: True, kind="switch"), speeds=speeds)
+    assert named(range(4), 2, gpus)[1] == ()
 
 
 @pytest.mark.parametrize(("order", "count"), [(range(4), 1), (range(4), 4), (range(4), 7)])
@@ -239,13 +284,15 @@ def test_no_other_division_is_told_that_gives_instances_other_memory():
 @given(boxes(), st.integers(2, 4))
 def test_the_division_that_is_told_is_taken_without_a_word(gpus, count):
     """Who follows the note is told nothing more, and has the division that it speaks of."""
-    _, notes = named(range(len(gpus)), count, gpus)
+    before, notes = named(range(len(gpus)), count, gpus)
     for note in notes:
         order = [int(index) for index in note.partition("gpus: [")[2].partition("]")[0].split(",")]
         shares, again = named(order, count, gpus)
         assert again == ()
-        before, _ = named(range(len(gpus)), count, gpus)
         assert together(shares) > together(before)
+        told = note.partition("`: ")[2].partition("; instead of ")[0]
+        for share in shares:
+            assert len(share.gpus) < 2 or show_indices(share.gpus) in told
 
 
 def together(shares):

@@ -116,6 +116,21 @@ def test_an_integrated_gpu_is_left_alone_beside_cards_but_serves_when_alone():
     assert cards(placed({}, box(integrated))) == {"gpu": [1]}
 
 
+@pytest.mark.parametrize("kind", [GpuKind.INTEGRATED, GpuKind.VIRTUAL])
+def test_a_lesser_gpu_is_left_alone_beside_cards_that_another_group_has(kind):
+    """What is left of a laptop whose card is named is no place for models."""
+    laptop = box(gpu(0), gpu(1, kind=kind))
+    placement = placed(groups({"name": "big", "gpus": [0]}, {"name": "rest"}), laptop)
+    assert cards(placement) == {"big": [0]}
+    assert any("`rest` has no instance" in note for note in placement.notes)
+    assert any("GPU 1 " in note and "stays idle" in note for note in placement.notes)
+
+
+def test_an_integrated_gpu_is_left_alone_beside_a_virtual_one():
+    both = box(gpu(0, kind=GpuKind.INTEGRATED), gpu(1, kind=GpuKind.VIRTUAL))
+    assert cards(placed({}, both)) == {"gpu": [1]}
+
+
 def test_an_empty_list_runs_on_the_cpu():
     placement = placed(groups({"name": "cpu", "gpus": [], "count": 2}), box())
     assert cards(placement) == {"cpu-0": [], "cpu-1": []}

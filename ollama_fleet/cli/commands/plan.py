@@ -9,6 +9,7 @@ import click
 
 from ollama_fleet.cli import fitting
 from ollama_fleet.cli.commands.up import SIMULATE
+from ollama_fleet.cli.completing import model_names
 from ollama_fleet.cli.configuring import load, profile_of
 from ollama_fleet.cli.options import Command, Options, Output, pass_options
 from ollama_fleet.cli.printing import emit
@@ -49,6 +50,7 @@ _COLUMNS = (
     metavar="MODEL",
     multiple=True,
     help="See which instances hold this model, wanted by fleet.yaml or not. Repeatable.",
+    shell_complete=model_names,
 )
 @click.option(
     "--offline", is_flag=True, help="With --model: ask no registry about what is not pulled yet."
@@ -75,7 +77,7 @@ def command(options: Options, simulate: str | None, models: tuple[str, ...], off
     )
     prepared.reader.close()
     if models:
-        found = fleet.fits_of(prepared, models, offline=offline)
+        found = fleet.fits_of(prepared, models, environ=os.environ, offline=offline)
         shown = {"models": [fitting.document(each) for each in found]}
         emit(options, shown, lambda: "\n\n".join(map(fitting.show, found)))
         return
@@ -156,6 +158,8 @@ def _gpu(gpu: "Gpu") -> dict[str, Any]:
         "memory_bytes": gpu.memory_bytes,
         "reserved_bytes": gpu.reserved_bytes,
         "driver": gpu.driver,
+        "architecture": gpu.architecture or None,
+        "visible_as": gpu.visible_as or gpu.uuid,
         "parent_uuid": gpu.parent_uuid or None,
         "pci_bus_id": gpu.pci_bus_id,
         "display_active": gpu.display_active,
@@ -183,6 +187,8 @@ def _instance(spec: "InstanceSpec") -> dict[str, Any]:
         "cpus": list(spec.cpus),
         "memory_nodes": list(spec.memory_nodes),
         "slots": spec.slots,
+        "most_slots": spec.most_slots or spec.slots,
+        "weight": spec.weight or None,
         "store": spec.store,
         "pinned": list(spec.pinned),
         "preload": list(spec.preload),
