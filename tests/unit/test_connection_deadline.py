@@ -4,7 +4,7 @@ import asyncio
 
 from hypothesis import given
 from hypothesis import strategies as st
-from virtual_time import now, passes, run
+from virtual_time import now, passes, run, stands_still
 
 from ollama_fleet.api.connection.deadline import Deadline
 
@@ -38,6 +38,26 @@ def test_after_it_was_met_it_can_be_given_anew(first_s, second_s):
         _, expired = await expiries((0.0, first_s), (first_s + 1, second_s))
         await passes(100.0)
         assert expired == [first_s, first_s + 1 + second_s]
+
+    run(check())
+
+
+@given(SECONDS, SECONDS)
+def test_who_stood_still_hears_first_what_came_meanwhile(seconds, more_s):
+    """What came gives it more time, as it would have; where nothing came it is met."""
+
+    async def check():
+        deadline, expired = await expiries((0.0, seconds))
+        stands_still(seconds + 1.0)
+        asyncio.get_running_loop().call_later(0.0005, deadline.give, more_s)
+        await passes(0.0005)
+        given_s = now()
+        await passes(100.0)
+        assert expired == [given_s + more_s]
+        deadline.give(seconds)
+        stands_still(seconds + 1.0)
+        await passes(0.01)
+        assert len(expired) == 2
 
     run(check())
 

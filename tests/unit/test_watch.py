@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from virtual_time import now, passes, run
+from virtual_time import now, passes, run, stands_still
 
 from ollama_fleet.errors import FirstByteTimeout
 from ollama_fleet.router.dialect import Dialect
@@ -112,6 +112,28 @@ def test_an_instance_is_not_blamed_for_a_client_that_reads_nothing(first_byte_s,
         resumed_s = now()
         await passes(first_byte_s + 2 * idle_s)
         assert transport.closed_s == pytest.approx(resumed_s + idle_s, abs=0.002)
+
+    run(scenario())
+
+
+@given(SECONDS, SECONDS, SECONDS)
+def test_a_router_that_stood_still_hears_first_what_came_meanwhile(first_byte_s, idle_s, still_s):
+    """What the loop has not read yet is no silence of the instance's; what does not come is."""
+
+    async def scenario():
+        upstream, transport, coming = asked(watching(first_byte_s, idle_s))
+        loop = asyncio.get_running_loop()
+        for came, late_s in ((HEAD, first_byte_s), (b"1\r\na\r\n", idle_s)):
+            stands_still(late_s + still_s + 0.3)
+            loop.call_later(0.0005, upstream.data_received, came)
+            await passes(0.002)
+            assert transport.closed_s is None
+            if came == HEAD:
+                await coming
+                upstream.receive(Sink(), bodiless=False, decode=False)
+        stands_still(idle_s + 0.3)
+        await passes(0.002)
+        assert transport.closed_s == pytest.approx(now(), abs=0.002)
 
     run(scenario())
 

@@ -28,6 +28,14 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def time(self):
         return self._jump.now_s
 
+    def stand_still(self, seconds):
+        self._jump.now_s += seconds
+
+
+def stands_still(seconds):
+    """The loop does nothing for so long: whatever was due meanwhile is late."""
+    asyncio.get_running_loop().stand_still(seconds)
+
 
 def run(scenario):
     """Run a coroutine on virtual time."""

@@ -1,6 +1,7 @@
 """How long an answer may let wait: for its first byte, and from then on for the next."""
 
 import asyncio
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
@@ -11,6 +12,7 @@ from ollama_fleet.router.intake import Request
 from ollama_fleet.router.relay.upstream import Upstream
 
 _MOMENT_S: Final = 0.001  # the loop's clock has whole milliseconds: less is no time to wait
+_HELD_UP_S: Final = 0.25  # late by so much, our own loop stood still: what has come is not read yet
 
 
 class Pace(Enum):
@@ -67,10 +69,11 @@ class Watch:
     """Gives up on answers that do not begin, or do not go on, each from `begin` until `end`.
 
     One timer is enough for all of them: none is late before it fires, whichever begin meanwhile,
-    for it never waits longer than an answer may. `clock` gives monotonic seconds.
+    for it never waits longer than an answer may. A router that stood still itself, as one that was
+    stopped, hears what came meanwhile before it judges. `clock` gives monotonic seconds.
     """
 
-    __slots__ = ("_clock", "_late_s", "_longest_s", "_timer", "timeouts")
+    __slots__ = ("_clock", "_due_s", "_late_s", "_longest_s", "_timer", "timeouts")
 
     def __init__(self, timeouts: Timeouts, clock: Callable[[], float]) -> None:
         self.timeouts = timeouts
@@ -78,6 +81,7 @@ class Watch:
         self._longest_s = timeouts.shortest_s
         self._late_s: dict[Upstream, tuple[float, Pace]] = {}  # when a first byte is late
         self._timer: asyncio.TimerHandle | None = None
+        self._due_s = 0.0  # when it is to fire; infinite where it was put off for a moment
 
     def retune(self, timeouts: Timeouts) -> None:
         """Wait so long for the answers that begin from now on, and between the bytes of all."""
@@ -105,11 +109,16 @@ class Watch:
             self._timer = None
 
     def _wait(self, rest_s: float) -> None:
+        self._due_s = self._clock() + rest_s
         self._timer = asyncio.get_running_loop().call_later(rest_s, self._check)
 
     def _check(self) -> None:
         self._timer = None
         now_s = self._clock()
+        if now_s > self._due_s + _HELD_UP_S:
+            self._wait(_MOMENT_S)
+            self._due_s = math.inf
+            return
         rest_s = self._longest_s
         for upstream, (late_s, at) in list(self._late_s.items()):
             left_s = self._left_s(upstream, late_s, at, now_s)
