@@ -4,7 +4,6 @@ import asyncio
 import os
 import random
 import signal
-import socket
 import sys
 import tempfile
 import threading
@@ -14,6 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from ollama_fleet.bench.ports import free_port
 from ollama_fleet.config import SupervisionConfig
 from ollama_fleet.control.launcher import LocalLauncher
 from ollama_fleet.control.logs import ChildLogs
@@ -107,8 +107,7 @@ class Restarts:
 @asynccontextmanager
 async def one_instance(folder: Path) -> AsyncIterator[Restarts]:
     """Everything that is needed to start the simulated instance."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     environment = {
         "HOME": str(folder),
         "OLLAMA_HOST": f"127.0.0.1:{port}",

@@ -18,7 +18,7 @@ from ollama_fleet.control.processes import find_process, living_members
 _POLL_S: Final = 0.05  # where the kernel cannot tell us of an exit
 _VANISH_S: Final = 5.0  # for what was killed to be gone; only a hanging driver takes longer
 _SCAN_AFTER_S: Final = 0.1
-_FLUSH_S: Final = 1.0
+_FLUSH_S: Final = 5.0  # a machine that is short of CPUs lets the reader of the logs wait
 _UNSEEN_EXIT: Final = 255  # somebody else has buried the child
 
 
