@@ -2,10 +2,12 @@
 
 import contextlib
 import json
+import select
 import time
 
 import pytest
 from test_sim_server import (
+    DEADLINE_S,
     SimServer,
     eventually,
     head_lines,
@@ -25,22 +27,51 @@ def sim(tmp_path):
         yield server
 
 
-class TestQueue:
-    def statuses(self, connections):
-        return sorted(int(read_all(connection).split()[1]) for connection in connections)
+def four_of(connections):
+    """Those on which something has come, once there are four."""
+    ready, _, _ = select.select(connections, [], [], 0.05)
+    return ready if len(ready) >= 4 else None
 
-    def test_max_queue_bounds_only_those_who_wait_for_a_load(self, tmp_path):
-        """Not loaded: one loads, one waits, four get 503. Loaded: all six get their answer."""
-        slow_load = {"OLLAMA_SIM_FAULTS": "slow:factor=10"}  # all six come while it loads
-        bounds = {"OLLAMA_MAX_QUEUE": "1", "OLLAMA_NUM_PARALLEL": "1"}
-        with SimServer(tmp_path, **bounds, **slow_load) as server, contextlib.ExitStack() as stack:
-            body = {"model": "a:1b", "prompt": "x", "options": tokens(3)}
-            for expected in ([200] * 2 + [503] * 4, [200] * 6):
-                sent = [
-                    stack.enter_context(server.send("POST", "/api/generate", body))
-                    for _ in range(6)
-                ]
-                assert self.statuses(sent) == expected
+
+def stands_still(blobs):
+    """Whether a part of a blob is there, and for a while no more of it than before."""
+    before = parts_of(blobs)
+    time.sleep(0.3)
+    return len(before) == 2 and before == parts_of(blobs)
+
+
+def parts_of(blobs):
+    """The file of a part and the record of how much of it has come."""
+    found = sorted(blobs.glob("*-partial*"))
+    return {path.name: path.read_text() if path.name.endswith("-0") else "" for path in found}
+
+
+# One that loads, and one that waits, are all that find room.
+BOUNDS = {"OLLAMA_MAX_QUEUE": "1", "OLLAMA_NUM_PARALLEL": "1"}
+
+
+class TestQueue:
+    def six(self, server, stack):
+        """Six requests at once, on a connection each."""
+        body = {"model": "a:1b", "prompt": "x", "options": tokens(3)}
+        return [stack.enter_context(server.send("POST", "/api/generate", body)) for _ in range(6)]
+
+    def test_max_queue_bounds_those_who_wait_for_a_load(self, tmp_path):
+        """One loads, for minutes, one waits, four get 503."""
+        slow_load = {"OLLAMA_SIM_FAULTS": "slow:factor=1000"}
+        with (
+            SimServer(tmp_path, **BOUNDS, **slow_load) as server,
+            contextlib.ExitStack() as stack,
+        ):
+            sent = self.six(server, stack)
+            answered = eventually(lambda: four_of(sent))
+            assert [int(read_all(connection).split()[1]) for connection in answered] == [503] * 4
+
+    def test_max_queue_bounds_nobody_whose_model_is_loaded(self, tmp_path):
+        with SimServer(tmp_path, **BOUNDS) as server, contextlib.ExitStack() as stack:
+            server.generate()
+            sent = self.six(server, stack)
+            assert [int(read_all(connection).split()[1]) for connection in sent] == [200] * 6
 
     def test_the_503_is_ollamas(self, tmp_path):
         with SimServer(tmp_path, OLLAMA_SIM_FAULTS="busy") as server:
@@ -52,14 +83,18 @@ class TestQueue:
             assert answer["error"] == {"type": "overloaded_error", "message": QUEUE_FULL}
 
     def test_the_wait_for_a_slot_is_in_the_total_only(self, tmp_path):
+        parts = ("load_duration", "prompt_eval_duration", "eval_duration")
+        long = {"model": "a:1b", "prompt": "x", "options": tokens(200)}
         with SimServer(tmp_path, OLLAMA_NUM_PARALLEL="1") as server:
             server.generate()
-            long = {"model": "a:1b", "prompt": "x", "options": tokens(300)}
-            with server.send("POST", "/api/generate", long) as first:
-                first.recv(1)
-                _, answer = server.generate(options=tokens(2))
-            parts = ("load_duration", "prompt_eval_duration", "eval_duration")
-            assert answer["total_duration"] - sum(answer[part] for part in parts) > 0.2e9
+
+            def waited():  # or the long one was over before the machine let the other come
+                with server.send("POST", "/api/generate", long) as first:
+                    first.recv(1)
+                    _, answer = server.generate(options=tokens(2))
+                return answer["total_duration"] - sum(answer[part] for part in parts) > 0.2e9
+
+            eventually(waited)
 
     def test_a_client_that_leaves_frees_its_slot_and_its_place(self, tmp_path):
         with SimServer(tmp_path, OLLAMA_NUM_PARALLEL="1") as server:
@@ -188,21 +223,20 @@ class TestStore:
         assert sim.call("POST", "/api/pull", {"model": "nope", "stream": False})[0] == 500
 
     def test_a_pull_ends_with_its_last_client_and_is_resumed(self, tmp_path):
-        """At a fifth of the usual pace, or it may be whole before both have left."""
-        with SimServer(tmp_path, OLLAMA_SIM_TIME_SCALE="0.2") as sim:
-            self.leave_and_resume(sim)
-
-    def leave_and_resume(self, sim):
+        """Left so slow that it would take half a minute; resumed by a server that is not."""
         wanted = {"model": "far:1b"}
-        with sim.send("POST", "/api/pull", wanted) as one:
-            with sim.send("POST", "/api/pull", wanted) as two:
-                while b'"completed":' not in two.recv(1 << 16):
+        with SimServer(tmp_path, OLLAMA_SIM_TIME_SCALE="0.01") as slow:
+            with slow.send("POST", "/api/pull", wanted) as one:
+                with slow.send("POST", "/api/pull", wanted) as two:
+                    while b'"completed":' not in two.recv(1 << 16):
+                        pass
+                while b'"completed":' not in one.recv(1 << 16):
                     pass
-            while b'"completed":' not in one.recv(1 << 16):
-                pass
-        partials = [path.name for path in (sim.store / "blobs").glob("*-partial*")]
-        assert len(partials) == 2
-        _, records = sim.call("POST", "/api/pull", wanted)
+            eventually(lambda: stands_still(slow.store / "blobs"))
+            slow.process.terminate()
+            slow.process.wait(DEADLINE_S)
+        with SimServer(tmp_path) as sim:
+            _, records = sim.call("POST", "/api/pull", wanted)
         first = next(record for record in records if record.get("total") == 6_000_000)
         assert first["completed"] > 0
         assert not list((sim.store / "blobs").glob("*-partial*"))
