@@ -74,7 +74,7 @@ async def commanded(*backends, folder, refreshed=None, **more):
         def client(instance):
             return Ollama(upstream, instance.spec.base_url)
 
-        loads = Loads(state, client, answer_s=5.0)
+        loads = Loads(state, client, answer_s=20.0)
         preloads = Preloads(state, loads, client, memory, clock=time.monotonic)
         models = ModelCommands(state, router.relay, Mutations(state, refresh), preloads)
         connector = aiohttp.UnixConnector(str(path))

@@ -251,12 +251,12 @@ def test_a_hanging_driver_is_reported_at_once_costs_one_thread_and_recovers(mach
     first = machine.ask("read", timeout_s=0.3)
     assert "has not answered for" in first["error"]
     assert first["down"]
-    assert 0.3 <= first["took_s"] < 5
+    assert 0.2 < first["took_s"] < 20  # a timer may be early by its grain
     until(lambda: machine.ask("read", timeout_s=0.3)["took_s"] < 0.3, what="nobody waits again")
     for _ in range(20):
         again = machine.ask("read", timeout_s=30)
         assert "has not answered for" in again["error"]
-        assert again["took_s"] < 5
+        assert again["took_s"] < 20
         assert again["threads"] == threads
     assert "has not answered for" in machine.ask("inventory", timeout_s=30)["notes"][0]
     machine.becomes()

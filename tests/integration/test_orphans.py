@@ -21,9 +21,9 @@ MARK = {"OLLAMA_HOST": f"127.0.0.1:{PORT}"}
 _SLEEP = (sys.executable, "-I", "-S", "-c", "import time; time.sleep(600)")
 _LEAVE = f"import subprocess; print(subprocess.Popen({list(_SLEEP)!r}).pid)"
 _LISTEN = """
-import socket
-with socket.create_server(("127.0.0.1", 0)) as server:
-    print(server.getsockname()[1], flush=True)
+import socket, sys
+with socket.create_server(("127.0.0.1", int(sys.argv[1]))) as server:
+    print("listening", flush=True)
     server.accept()
 """
 SPEC = InstanceSpec(name="gpu0", group="g", host="127.0.0.1", port=PORT, slots=1, store="/s")
@@ -147,9 +147,10 @@ def test_a_signal_reaches_the_very_process_or_nobody(started):
 
 
 def test_the_holder_of_a_port_is_named():
-    listen = (sys.executable, "-I", "-S", "-c", _LISTEN)
+    port = free_port()
+    listen = (sys.executable, "-I", "-S", "-c", _LISTEN, str(port))
     with subprocess.Popen(listen, stdout=subprocess.PIPE, text=True) as holder:
-        port = int(holder.stdout.readline())
+        assert holder.stdout.readline() == "listening\n"
         assert not is_free("127.0.0.1", port)
         found = find_listener(port)
         holder.kill()

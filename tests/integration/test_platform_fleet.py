@@ -65,7 +65,7 @@ def test_a_fleet_serves_restarts_and_ends_without_what_linux_alone_has(tmp_path)
     try:
         until(lambda: _ready(fleet, running), what="two instances that are ready")
         seen = fleet.instances()
-        pids = {i["pid"] for i in seen.values()}
+        processes = {psutil.Process(i["pid"]) for i in seen.values()}
         answer = call(f"{fleet.base}/api/version")
         assert answer["version"]
         victim = next(iter(seen.values()))
@@ -74,11 +74,11 @@ def test_a_fleet_serves_restarts_and_ends_without_what_linux_alone_has(tmp_path)
             lambda: fleet.instances()[victim["name"]]["pid"] not in {0, victim["pid"]},
             what="another process for the one that was killed",
         )
-        pids |= {i["pid"] for i in fleet.instances().values()}
+        processes |= {psutil.Process(i["pid"]) for i in fleet.instances().values()}
         assert fleet.run("logs", "--tail", "5").stdout
         assert fleet.run("down").returncode == 0
         assert running.wait(60) == 0
-        assert not any(psutil.pid_exists(pid) for pid in pids)
+        assert not any(process.is_running() for process in processes)
     finally:
         running.terminate()
         output, errors = running.communicate(timeout=60)

@@ -2,6 +2,8 @@
 
 import hashlib
 import threading
+import time
+import urllib.error
 from pathlib import Path
 
 import pytest
@@ -98,10 +100,16 @@ class Prunings:
 
 
 def create(fleet, name, content):
-    digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+    """Anew where a machine that stood still has let the upload grow too old for its create."""
+    digest, began_s = f"sha256:{hashlib.sha256(content).hexdigest()}", time.monotonic()
     call(f"{fleet.base}/api/blobs/{digest}", content, method="POST")
     body = {"model": name, "files": {"m.gguf": digest}, "stream": False}
-    assert call(f"{fleet.base}/api/create", body)["status"] == "success"
+    try:
+        assert call(f"{fleet.base}/api/create", body)["status"] == "success"
+    except urllib.error.HTTPError:
+        if time.monotonic() - began_s < AGE_S:
+            raise
+        create(fleet, name, content)
 
 
 def test_nothing_breaks_and_in_the_end_each_store_has_what_its_models_name(fleet):
@@ -113,7 +121,7 @@ def test_nothing_breaks_and_in_the_end_each_store_has_what_its_models_name(fleet
             call(f"{fleet.base}/api/delete", {"model": MODEL}, method="DELETE")
             asked = {"model": "mine", "prompt": "hi", "stream": False}
             assert call(f"{fleet.base}/api/generate", asked)["done"]
-    assert prunings.rounds > ROUNDS
+            until(lambda so_far=number: prunings.rounds > so_far, what="a prune in every round")
     assert not prunings.failures
     until(lambda: not any(prune(fleet.control, 0.001)), what="stores without leftovers")
     names = {"mine:latest", OTHER, *(f"copy:{number}" for number in range(ROUNDS))}

@@ -100,6 +100,7 @@ def test_an_answer_says_how_long_it_waited_in_the_queue_and_only_then():
     async def check():
         async with scene() as at:
             waited = await at.queue("second")
+            await until(lambda: any(each.waited_s for each in at.router.admission.waiting()))
             await at.served()
             assert float(header(await waited, "X-Fleet-Queue-Seconds")) > 0
             assert header(await at.asked[0], "X-Fleet-Queue-Seconds") == ""

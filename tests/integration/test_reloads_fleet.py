@@ -151,7 +151,7 @@ def test_no_request_fails_while_all_instances_take_up_new_weights(fleet):
     assert all(done for _, _, done in answers)
     assert {text for _, text, _ in answers} == {old_text, new_text}
     assert {text for began_s, text, _ in answers if began_s > pulled_s} == {new_text}
-    assert max(map(len, seen)) == 1, "one at a time"
+    assert max(map(len, seen)) <= 1, "one at a time"
 
     def told(kind):
         return sorted(e["instance"] for e in control.events({"limit": 1000, "kind": kind}))
