@@ -1,4 +1,4 @@
-"""Who listens on a port of this machine, for errors that name the culprit."""
+"""Ports of this machine: free ones to draw, and who listens on those that are taken."""
 
 import errno
 import os
@@ -7,10 +7,15 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 
+from ollama_fleet.errors import PortTaken
 from ollama_fleet.system.locks import lock
+
+if TYPE_CHECKING:  # pydantic
+    from ollama_fleet.config import Address
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +41,16 @@ def is_free(host: str, port: int) -> bool:
         except OSError as error:
             return error.errno != errno.EADDRINUSE
     return True
+
+
+def require_free(listen: "Address") -> None:
+    """Raise PortTaken, naming by whom, if the fleet cannot listen there."""
+    if listen.port and not is_free(listen.host, listen.port):
+        raise PortTaken(
+            f"{listen} is taken by {find_listener(listen.port)}",
+            "stop it, or listen elsewhere: --listen 127.0.0.1:PORT; "
+            "`fleet init` says what to do about Ollama's own service",
+        )
 
 
 class Claims:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from ollama_fleet.config import Address, Config, Loaded
+from ollama_fleet.config import Config, Loaded
 from ollama_fleet.control.ports import Claims, find_listener, is_free
 from ollama_fleet.directories import Directories
 from ollama_fleet.errors import PortTaken, StartFailed
@@ -156,16 +156,6 @@ def _require_ports(wanted: Iterable[InstanceSpec]) -> None:
                 f"port {spec.port}, wanted for {spec.name}, is taken by {find_listener(spec.port)}",
                 "choose another `instance_ports`, or `auto`",
             )
-
-
-def require_free(listen: Address) -> None:
-    """Raise PortTaken, naming by whom, if the fleet cannot listen there."""
-    if listen.port and not is_free(listen.host, listen.port):
-        raise PortTaken(
-            f"{listen} is taken by {find_listener(listen.port)}",
-            "stop it, or listen elsewhere: --listen 127.0.0.1:PORT; "
-            "`fleet init` says what to do about Ollama's own service",
-        )
 
 
 def _ports(config: Config, claims: Claims) -> Iterator[int]:

@@ -7,12 +7,13 @@ from contextlib import AsyncExitStack
 from ollama_fleet.config import Loaded
 from ollama_fleet.control.launcher import become_subreaper
 from ollama_fleet.control.orphans import sweep
+from ollama_fleet.control.ports import require_free
 from ollama_fleet.directories import Directories
 from ollama_fleet.errors import Exit
 from ollama_fleet.fleet.certificate import Certificate
 from ollama_fleet.fleet.hold import hold
 from ollama_fleet.fleet.keys import Keys
-from ollama_fleet.fleet.prepare import install_models, prepared, require_free, require_startable
+from ollama_fleet.fleet.prepare import install_models, prepared, require_startable
 from ollama_fleet.fleet.process import new_loop
 from ollama_fleet.fleet.reloading import Source
 from ollama_fleet.fleet.running import Fleet

@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -21,6 +21,9 @@ from ollama_fleet.cli.screen import show_screen
 from ollama_fleet.cli.waiting import Duration, until_gone, until_settled
 from ollama_fleet.directories import Directories
 from ollama_fleet.errors import Exit
+
+if TYPE_CHECKING:  # pydantic
+    from ollama_fleet.config import Loaded
 
 _TOLD_AT_START: Final = ("front_open", "certificate_expires")  # events that nobody should miss
 
@@ -112,9 +115,10 @@ def command(
 def _run(options: Options, wanted: Wanted) -> int:
     """In this process, until it is told to stop."""
     loaded = load(options, wanted.overrides)
+    directories = Directories.find(os.environ)
+    _refuse_early(loaded, directories)
     from ollama_fleet import fleet
 
-    directories = Directories.find(os.environ)
     with own_log(options, loaded.config.logs, directories.fleet_log):
         return fleet.run(
             loaded,
@@ -123,6 +127,17 @@ def _run(options: Options, wanted: Wanted) -> int:
             simulate=profile_of(wanted.simulate),
             reread=again(options, wanted.overrides, loaded),
         )
+
+
+def _refuse_early(loaded: "Loaded", directories: Directories) -> None:
+    """Raise PortTaken before a fleet is imported, which takes longer than all else.
+
+    Not where the port may be a fleet's that runs or was killed: the start tells of it, or ends it.
+    """
+    from ollama_fleet.control.ports import require_free
+
+    if not holder_of(directories.lock) and not any(directories.runs.glob("*")):
+        require_free(loaded.config.listen)
 
 
 def _start(options: Options, wanted: Wanted, *, wait: bool, timeout_s: float | None) -> int:
