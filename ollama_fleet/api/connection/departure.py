@@ -12,13 +12,14 @@ from collections.abc import Callable
 
 UNHEARD_MS = 10_000  # after which a question that nobody's kernel acknowledges ends the connection
 PATIENCE_S = 0.01  # most answers that cost nothing are out by then, and nobody need be asked
+LONGEST_S = 1.0  # between two questions, however long an answer takes
 OLD_PATIENCE_S = 0.1  # for a client of HTTP/1.0, which knows no interim answers
 _CLOSED = 7  # TCP_CLOSE of linux/net/tcp_states.h
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class Departure:
-    """Asks on one connection, at growing intervals, until its answer begins (`has_begun`).
+    """Asks on one connection until its answer begins (`has_begun`), at intervals up to `LONGEST_S`.
 
     The question behind a reset fails, and the loop then says that the connection is lost. A client
     that cannot be asked (`may_be_asked`) has left unless it is answered soon. In the middle of an
@@ -55,7 +56,7 @@ class Departure:
         elif self._is_reset():
             self._transport.abort()
             return
-        self._loop.call_later(pause_s, self._ask, 2 * pause_s)
+        self._loop.call_later(pause_s, self._ask, min(2 * pause_s, LONGEST_S))
 
     def _is_reset(self) -> bool:
         if not hasattr(socket, "TCP_INFO"):
