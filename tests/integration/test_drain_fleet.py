@@ -30,7 +30,11 @@ def test_what_a_drained_instance_has_goes_on_and_the_rest_goes_elsewhere(fleet):
         async with aiohttp.ClientSession() as session:
             for tokens in (400, 1600, 6400):  # a busy machine comes too late for a short one
                 long = asyncio.create_task(ask(session, fleet.base, MODEL, tokens=tokens))
-                busy = await asyncio.to_thread(until, lambda: _busy(fleet), what="one in flight")
+                busy = await asyncio.to_thread(
+                    until, lambda long=long: _busy(fleet) or long.done(), what="one in flight"
+                )
+                if busy is True:
+                    continue
                 late = await asyncio.to_thread(
                     fleet.run, "drain", busy, "--reason", "fan", "--timeout", "0.2",
                     check=False,
