@@ -1,6 +1,7 @@
 """One blob's download: its address, its parts side by side, each tried again where it breaks off.
 
-Times are Ollama's, divided by the simulation's time scale.
+Times are Ollama's, divided by the simulation's time scale. But a registry and its link are real,
+and are borne with for as long as a busy machine may keep them.
 """
 
 import asyncio
@@ -17,6 +18,7 @@ from ollama_fleet.sim.ollama.remote.parts import Part
 from ollama_fleet.sim.ollama.remote.requests import Requests
 
 MAX_TRIES = 6
+LEAST_PATIENCE_S = 5.0
 
 
 class StalledError(HttpError):
@@ -45,9 +47,10 @@ class Pace:
 
     @classmethod
     def scaled(cls, time_scale: float) -> "Pace":
-        """So many times as fast as Ollama."""
+        """So many times as fast as Ollama, but for what depends on others."""
         second_s = 1 / time_scale
-        return cls(second_s, second_s, 30 * second_s, 30 * second_s)
+        patience_s = max(30 * second_s, LEAST_PATIENCE_S)
+        return cls(second_s, second_s, patience_s, patience_s)
 
 
 class Download:
