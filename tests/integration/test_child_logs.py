@@ -214,4 +214,4 @@ def test_closing_captures_what_is_in_the_pipes_and_leaves_no_descriptor(tmp_path
         os.close(fd)
     assert logs.tail("a") == logs.tail("b") == ("last words",)
     assert (tmp_path / "logs" / "b.log").read_text() == "last words\n"
-    assert _open_fds() == before
+    assert _open_fds() <= before  # what others have left open may be collected meanwhile

@@ -138,7 +138,7 @@ def test_one_download_and_every_store_of_the_disk_has_the_very_same_files(tmp_pa
 
 @pytest.mark.skipif(not SHM.is_dir(), reason="needs a second file system: /dev/shm")
 def test_a_store_on_another_disk_gets_a_copy_and_its_bytes_are_told(tmp_path):
-    far = SHM / f"fleet-{tmp_path.name}"
+    far = SHM / f"fleet-{os.getpid()}-{tmp_path.name}"
     try:
         fleet = box(tmp_path / "a", far)
         records = fleet.pull()
@@ -153,7 +153,7 @@ def test_a_store_on_another_disk_gets_a_copy_and_its_bytes_are_told(tmp_path):
 @pytest.mark.parametrize("broken", [False, True])
 def test_stores_on_another_disk_share_one_copy(tmp_path, broken):
     """Also where it cannot be made in the first of them."""
-    far = SHM / f"fleet-{tmp_path.name}"
+    far = SHM / f"fleet-{os.getpid()}-{tmp_path.name}"
     far.mkdir()
     try:
         fleet = box(tmp_path / "a", *(far / name for name in "bcd"))
@@ -173,7 +173,7 @@ def test_stores_on_another_disk_share_one_copy(tmp_path, broken):
 @pytest.mark.skipif(not SHM.is_dir(), reason="needs a second file system: /dev/shm")
 def test_a_sync_copies_to_another_disk_what_its_plan_counts_and_links_the_rest(tmp_path):
     """Two names of the same blobs, in two stores there."""
-    far = SHM / f"fleet-{tmp_path.name}"
+    far = SHM / f"fleet-{os.getpid()}-{tmp_path.name}"
     far.mkdir()
     try:
         fleet = box(tmp_path / "a", far / "b", far / "c")
@@ -196,7 +196,7 @@ def test_a_sync_copies_to_another_disk_what_its_plan_counts_and_links_the_rest(t
 
 @pytest.mark.skipif(not SHM.is_dir(), reason="needs a second file system: /dev/shm")
 def test_a_copy_for_which_others_have_left_no_room_is_not_begun(tmp_path):
-    far = SHM / f"fleet-{tmp_path.name}"
+    far = SHM / f"fleet-{os.getpid()}-{tmp_path.name}"
     try:
         fleet = box(tmp_path / "a", far)
         fleet.library._spread._claims = Claims(margin_bytes=2**62)
@@ -490,7 +490,7 @@ def test_who_alone_is_to_have_it_downloads_nothing_that_another_store_has(tmp_pa
     """Also from another disk."""
     if far and not SHM.is_dir():
         pytest.skip("needs a second file system: /dev/shm")
-    store = SHM / f"fleet-{tmp_path.name}" if far else tmp_path / "a"
+    store = SHM / f"fleet-{os.getpid()}-{tmp_path.name}" if far else tmp_path / "a"
     try:
         fleet = box(store, tmp_path / "b")
         put_model(tmp_path / "b", "m/latest", WEIGHTS)

@@ -26,7 +26,7 @@ def one(api=Api.GENERATE, *, stream=True):
 
 
 def times(number):
-    return Limit(seconds=20, requests=number, request_s=10)
+    return Limit(requests=number, request_s=60)
 
 
 def written(*pieces, then=None):
