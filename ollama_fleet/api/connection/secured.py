@@ -9,6 +9,7 @@ import socket
 import ssl
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from itertools import chain
 from typing import Final
 
 from ollama_fleet.api.connection.crowd import Crowd
@@ -136,12 +137,23 @@ def _refuse(connection: socket.socket) -> None:
         connection.shutdown(socket.SHUT_WR)
 
 
+def addresses(host: str) -> tuple[str, ...]:
+    """Where to listen for a host: on `::`, as Go has it, for IPv4 too, which Python leaves out.
+
+    Each family has sockets of its own, so that clients have the addresses that they always have.
+    """
+    return (host, "0.0.0.0") if host == "::" else (host,)  # noqa: S104 - as was asked for
+
+
 async def listening(host: str, port: int, backlog: int) -> tuple[socket.socket, ...]:
     """Sockets that listen on every address of a host. Raises OSError as `create_server` does."""
     loop, sockets = asyncio.get_running_loop(), []
-    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    found = [
+        await loop.getaddrinfo(name, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for name in addresses(host)
+    ]
     try:
-        for family, address in dict.fromkeys((each[0], each[4]) for each in found):
+        for family, address in dict.fromkeys((each[0], each[4]) for each in chain(*found)):
             sockets.append(socket.create_server(address, family=family, backlog=backlog))
     except OSError:
         for each in sockets:

@@ -8,7 +8,7 @@ from ollama_fleet.api.connection.bounds import Bounds
 from ollama_fleet.api.connection.crowd import Crowd
 from ollama_fleet.api.connection.lingering import LINGER_S
 from ollama_fleet.api.connection.protocol import FrontConnection
-from ollama_fleet.api.connection.secured import SecuredListener, Tls, listening
+from ollama_fleet.api.connection.secured import SecuredListener, Tls, addresses, listening
 from ollama_fleet.api.connection.serving import ClientOf, Handler, Serving
 from ollama_fleet.config.limits import HANDSHAKES
 from ollama_fleet.errors import Limit
@@ -55,7 +55,8 @@ class Front:
 
         if self._tls is None:
             create = loop.create_server
-            self._server = await create(made, self._host, self._port, backlog=_BACKLOG)
+            hosts = addresses(self._host)
+            self._server = await create(made, hosts, self._port, backlog=_BACKLOG)
         else:
             sockets = await listening(self._host, self._port, _BACKLOG)
             self._server = SecuredListener(
