@@ -66,6 +66,16 @@ def test_cards_known_by_number_alone_need_a_newer_ollama(tmp_path, box, version,
     assert check.status is status
 
 
+def test_the_one_partition_that_a_container_has_is_known_by_its_id(tmp_path):
+    files = BOXES["a partitioned MI300X"]()
+    for minor in range(129, 136):
+        del files[f"dev/dri/renderD{minor}"]
+    old = BinaryFacts("ollama", "/o", "0.20.0")
+    facts = replace(BOX, inventory=source(tmp_path, files).inventory(), rocm=BUILT, binary=old)
+    (check,) = (check for check in checks(facts) if check.name == "rocm")
+    assert check.status is Status.OK
+
+
 def test_the_libraries_are_found_where_ollama_looks_for_them(tmp_path):
     kernels = tmp_path / "lib/ollama/rocm_v7_2/rocblas/library"
     kernels.mkdir(parents=True)
