@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from ollama_fleet.cli.models import kind_of
 from ollama_fleet.cli.table import clean
+from ollama_fleet.units import show_bytes
 
 Document = Mapping[str, Any]
 Rows = Sequence[Sequence[str]]
@@ -16,11 +17,16 @@ _ID_CHARS: Final = 12  # of a digest
 
 
 def describe(
-    answer: Document, models: Sequence[Document], instance: str, *, verbose: bool = False
+    answer: Document,
+    models: Sequence[Document],
+    instance: str,
+    *,
+    footprints: Sequence[Document] = (),
+    verbose: bool = False,
 ) -> str:
     """An answer of an instance to /api/show, and the models of that name in the list of models.
 
-    `verbose` adds the metadata and the tensors.
+    `footprints` say what it takes of memory; `verbose` adds the metadata and the tensors.
     """
     info = _mapping(answer.get("model_info"))
     sections = {
@@ -33,6 +39,7 @@ def describe(
         "System": _head(answer.get("system")),
         "License": _head(answer.get("license")),
         "Where": list(_where(models, instance)),
+        "Memory": [_footprint(each) for each in footprints],
     }
     return "\n\n".join(_section(title, rows) for title, rows in sections.items() if rows)
 
@@ -86,6 +93,18 @@ def _where(models: Sequence[Document], instance: str) -> Iterator[list[str]]:
         for place in model["places"]:
             row = [place["instance"], kind_of(place, model)]
             yield [*row, *which] if model["conflict"] else row
+
+
+def _footprint(found: Document) -> list[str]:
+    """What it takes on an instance: of it what `/api/ps` counts."""
+    settings = f"{found['slots']} x {found['context_length']} tokens in {found['cache_type']}"
+    measured = found["measured_bytes"]
+    return [
+        found["instance"],
+        f"{show_bytes(found['computed_bytes'])} computed",
+        f"{show_bytes(measured)} measured" if measured else "not measured",
+        settings,
+    ]
 
 
 def _head(text: object) -> list[list[str]]:

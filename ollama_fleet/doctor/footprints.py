@@ -8,8 +8,8 @@ from ollama_fleet.doctor.check import Check, Status
 from ollama_fleet.names import ModelName
 from ollama_fleet.placement import Models
 from ollama_fleet.units import show_bytes
-from ollama_fleet.vram import Use, need
-from ollama_fleet.vram.measured import Measured, comparable_bytes, settings_of
+from ollama_fleet.vram import Use
+from ollama_fleet.vram.measured import Measured, computed
 
 MOST_OFF: Final = 0.15
 
@@ -32,9 +32,9 @@ def footprints(models: Models) -> Iterator[Footprint]:
     """All that was measured of models whose headers could be read."""
     for key, measured in models.measured.items():
         for seen in measured:
-            computed_bytes = comparable_bytes(need(models.shapes[key], settings_of(seen, Use())))
-            if computed_bytes:
-                yield Footprint(str(ModelName.parse(key)), seen, computed_bytes)
+            expected = computed(models.shapes[key], seen, Use())
+            if expected.reported_bytes:
+                yield Footprint(str(ModelName.parse(key)), seen, expected.reported_bytes)
 
 
 def memory(found: tuple[Footprint, ...]) -> Iterator[Check]:

@@ -23,6 +23,7 @@ from ollama_fleet.control.measuring import read_measured
 from ollama_fleet.control.orphans import Action, RunRecord, decide, parse_record
 from ollama_fleet.control.ports import find_listener
 from ollama_fleet.control.processes import boot_id, find_process, living_members
+from ollama_fleet.control.program import said, told_version
 from ollama_fleet.control.service import Service, ask_version, find_services
 from ollama_fleet.control.stores import read_store
 from ollama_fleet.control.stores.prunable import worth_pruning_bytes
@@ -45,7 +46,7 @@ from ollama_fleet.gpu import Inventory
 from ollama_fleet.placement import InstanceSpec, Models, Placement, place
 from ollama_fleet.system.limits import open_files
 from ollama_fleet.system.needs import can_keep_instances
-from ollama_fleet.system.signals import end_at_once
+from ollama_fleet.vram.use import version_of
 
 _NVIDIA: Final = "0x10de"
 _DISPLAY_CLASS: Final = "0x03"  # VGA and 3D controllers
@@ -68,13 +69,15 @@ async def gather(
     runs: Path,
     environ: Mapping[str, str],
     fleet_pid: int = 0,
+    fleet_gpus: frozenset[str] | None = None,
     keys: KeysFacts | None = None,
     timeout_s: float = 5.0,
 ) -> Facts:
     """See how things stand, for at most some times `timeout_s`. Never raises.
 
     `runs` is the folder of run records, in the state folder; `fleet_pid` the fleet that runs
-    now, 0 if none does; `keys` is who is let in, which is not for this to read.
+    now, 0 if none does, and `fleet_gpus` what it was started with; `keys` is who is let in, which
+    is not for this to read.
     """
     inventory, running = await gpus.inventory(timeout_s), tuple(_running(runs))
     ours = {fleet_pid, *(record.pid for record in running)} - {0}
@@ -85,6 +88,7 @@ async def gather(
     )
     seen = read_measured(runs.parent / "learned.json")
     models = weighed(config.stores, wanted_models(config), seen)
+    models = models.of_version(version_of(binary.version))
     placement, error = _placed(config, inventory, environ, models)
     own = [spec for spec in placement.instances if not spec.external]
     return Facts(
@@ -107,6 +111,7 @@ async def gather(
         instances=len(placement.instances) if placement else 0,
         tls=config.tls.cert is not None,
         fleet_pid=fleet_pid,
+        fleet_gpus=fleet_gpus,
         open_to_others=tuple(open_to_others(config, runs.parent)),
         footprints=tuple(footprints(models)),
         keys=keys,
@@ -155,46 +160,14 @@ def _binary(wanted: str, environ: Mapping[str, str], timeout_s: float) -> Binary
     if path is None:
         return BinaryFacts(wanted)
     try:
-        output = _output([path, "--version"], environ, timeout_s)
+        output = said(path, environ, timeout_s)
     except subprocess.TimeoutExpired:
         return BinaryFacts(wanted, path, trouble=f"it does not answer within {timeout_s:g} s")
     except OSError as error:
         return BinaryFacts(wanted, path, trouble=f"it cannot be run: {error.strerror or error}")
     found = told_version(output)
-    said = " ".join(output.split())[:200] or "nothing"
-    return BinaryFacts(wanted, path, found, "" if found else f"it says {said}")
-
-
-def _output(argv: list[str], environ: Mapping[str, str], timeout_s: float) -> str:
-    """What a program prints. One that is late is killed, with all that it has started."""
-    with subprocess.Popen(
-        argv,
-        env=dict(environ),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    ) as program:
-        try:
-            output, _ = program.communicate(timeout=timeout_s)
-        except subprocess.TimeoutExpired:
-            end_at_once(program)
-            raise
-    return output.decode(errors="replace")
-
-
-def told_version(output: str) -> str:
-    """The version in what `ollama --version` prints; empty if there is none.
-
-    It names the version of a server it can reach first; its own stands in a warning if it differs.
-    """
-    lines = output.splitlines()
-    for before in ("client version is ", "ollama version is "):
-        for line in lines:
-            _, found, after = line.partition(before)
-            if found and after.strip():
-                return after.split()[0]
-    return ""
+    words = " ".join(output.split())[:200] or "nothing"
+    return BinaryFacts(wanted, path, found, "" if found else f"it says {words}")
 
 
 def _program() -> ProgramFacts:

@@ -13,7 +13,7 @@ class Footprints:
     __slots__ = ("_seen",)
 
     def __init__(self) -> None:
-        self._seen: dict[tuple[str, int, int, str, int], Measured] = {}
+        self._seen: dict[tuple[object, ...], Measured] = {}
 
     def learn(self, seen: Measured) -> None:
         """An instance has a model in memory, which takes so much."""

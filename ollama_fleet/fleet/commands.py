@@ -7,6 +7,7 @@ from aiohttp import web
 
 from ollama_fleet.api.admin.drains import DrainCommands
 from ollama_fleet.api.admin.events import EventCommands
+from ollama_fleet.api.admin.footprints import FootprintCommands, Footprints
 from ollama_fleet.api.admin.live import LiveCommands
 from ollama_fleet.api.admin.models import ModelCommands
 from ollama_fleet.api.admin.prunings import PruneCommands
@@ -32,11 +33,16 @@ def command_routes(
     recording: Recording,
     reload: Reload,
     declared: Callable[[], Sequence[str]],
+    footprints: Footprints,
     clock: Callable[[], float],
 ) -> tuple[web.RouteDef, ...]:
-    """The routes of all parts but the first. `declared` gives the models that fleet.yaml names."""
+    """The routes of all parts but the first.
+
+    `declared` gives the models that fleet.yaml names, `footprints` what one takes of memory.
+    """
     return (
         *ModelCommands(state, relay, mutations, preloads).routes(),
+        *FootprintCommands(footprints).routes(),
         *SyncCommands(state, library.syncs, declared).routes(),
         *LiveCommands(relay, recording.lately, clock).routes(),
         *DrainCommands(state).routes(),

@@ -9,6 +9,7 @@ from itertools import count
 from ollama_fleet.config import Loaded
 from ollama_fleet.config.sections import PullsConfig
 from ollama_fleet.control.library.allowed import allowed
+from ollama_fleet.control.program import installed_version
 from ollama_fleet.control.weighing import weighed
 from ollama_fleet.directories import Directories
 from ollama_fleet.errors import FleetError, OllamaError, nothing_called
@@ -25,7 +26,11 @@ _NOT_FOUND = 404
 
 
 def fits_of(
-    prepared: Prepared, names: Iterable[str], *, offline: bool = False
+    prepared: Prepared,
+    names: Iterable[str],
+    *,
+    environ: Mapping[str, str],
+    offline: bool = False,
 ) -> tuple[ModelFits, ...]:
     """Each model on each instance of the plan.
 
@@ -33,7 +38,7 @@ def fits_of(
     FleetError for one that nobody knows.
     """
     asked = tuple(dict.fromkeys(names))
-    models = _known(prepared, tuple(map(canonical, asked)))
+    models = _known(prepared, tuple(map(canonical, asked)), environ)
     missing = [name for name in asked if canonical(name) not in models.size_bytes]
     if missing and (offline or prepared.simulated):
         raise nothing_called("model", missing, _names(models))
@@ -67,11 +72,14 @@ def fits_here(
     return True
 
 
-def _known(prepared: Prepared, keys: Collection[str]) -> Models:
-    """What was known when it was planned, and what these models' headers say."""
+def _known(prepared: Prepared, keys: Collection[str], environ: Mapping[str, str]) -> Models:
+    """What was known when it was planned, these models' headers, and the version of Ollama."""
     if prepared.simulated:
         return prepared.models
-    return _merged(prepared.models, weighed(prepared.config.stores, keys))
+    models = _merged(prepared.models, weighed(prepared.config.stores, keys))
+    if not prepared.argv:
+        return models
+    return models.of_version(installed_version(prepared.argv[0], environ))
 
 
 def _merged(known: Models, more: Models) -> Models:

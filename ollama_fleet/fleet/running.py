@@ -2,10 +2,12 @@
 
 import time
 from asyncio import get_running_loop
+from collections.abc import Iterator
 from contextlib import AsyncExitStack
 
 from ollama_fleet.api.admin import Admin, Commands
 from ollama_fleet.control.cpu import CpuReadings
+from ollama_fleet.control.footprints import Footprint, footprints
 from ollama_fleet.control.launcher import LocalLauncher
 from ollama_fleet.control.logs import ChildLogs
 from ollama_fleet.control.mutations import Mutations
@@ -185,6 +187,7 @@ class Fleet:
             recording=self._recording,
             reload=self._reloading.reload,
             declared=self._declared.models,
+            footprints=self._footprints,
             clock=clock,
         )
         watching = watched(
@@ -234,6 +237,10 @@ class Fleet:
         await self._reloading.close()
         await self._supervising.stop(self._told.now)
         self._tell(Kind.FLEET_STOPPED, "has stopped")
+
+    def _footprints(self, key: str) -> Iterator[Footprint]:
+        seen = self._learned.estimates.footprints.by_digest()
+        return footprints(self.state, key, shapes=self._plan.models.shapes, seen=seen)
 
     def _tell(self, kind: Kind, text: str) -> None:
         self.state.notice(Notice(kind=kind, text=text))

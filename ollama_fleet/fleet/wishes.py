@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from ollama_fleet.config import Config, Loaded
 from ollama_fleet.control.measuring import read_measured
+from ollama_fleet.control.program import installed_version
 from ollama_fleet.control.weighing import wanted_models, weighed
 from ollama_fleet.directories import Directories
 from ollama_fleet.fleet.simulating import (
@@ -44,7 +45,10 @@ def wish(
         config = one_spelling(loaded.config)
         seen = read_measured(directories.learned)
         models = weighed(config.stores, wanted_models(config), seen)
-        return Wish(config, environ, _command(config, environ), sources(), models)
+        command = _command(config, environ)
+        if models.shapes and command:  # else its version changes nothing
+            models = models.of_version(installed_version(command[0], environ))
+        return Wish(config, environ, command, sources(), models)
     profile = profile_called(simulate)
     config, found = simulated(loaded, profile, directories)
     inherited = {**environ, **simulation_environment(simulate, directories)}

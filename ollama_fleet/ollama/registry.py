@@ -9,8 +9,8 @@ all is the caller's to judge (control/library/allowed).
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urljoin, urlsplit
@@ -102,9 +102,9 @@ class Registries:
             raise OllamaError(f"{model.name} has no weights: it is run elsewhere")
         try:
             shape = shape_of(heads["model"][-1])
+            return with_parts(shape, projectors=heads["projector"], adapters=heads["adapter"])
         except ValueError as error:
             raise OllamaError(f"how large {model.name} is cannot be told: {error}") from None
-        return with_parts(shape, projectors=heads["projector"], adapters=heads["adapter"])
 
     async def _head(self, name: ModelName, layer: RemoteLayer) -> Head:
         """The head of a blob, by as many ranges as it takes."""
@@ -112,20 +112,18 @@ class Registries:
         start, count = 0, _FIRST_BYTES
         while start < layer.size_bytes:
             end = min(start + count, layer.size_bytes)
-            async for piece in self._range(name, layer, start, end):
-                start += len(piece)
-                try:
-                    head = reader.feed(piece)
-                except ValueError as error:
-                    raise OllamaError(f"the weights of {name} cannot be read: {error}") from None
-                if head is not None:
-                    return head
+            async with aclosing(self._range(name, layer, start, end)) as pieces:
+                async for piece in pieces:
+                    start += len(piece)
+                    head = _fed(name, reader, piece)
+                    if head is not None:
+                        return head
             count = min(4 * count, _MOST_AT_ONCE_BYTES)
         raise OllamaError(f"the weights of {name} cannot be read: they end within their head")
 
     async def _range(
         self, name: ModelName, layer: RemoteLayer, start: int, end: int
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes, None]:
         """The bytes of a blob from `start` to `end`. A server that knows no ranges sends all."""
         url = f"{self._base(name)}/blobs/{layer.digest}"
         async with self._asked(name, url, {"Range": f"bytes={start}-{end - 1}"}) as answer:
@@ -185,6 +183,13 @@ class Registries:
             ) from None
 
 
+def _fed(name: ModelName, reader: HeadReader, piece: bytes) -> Head | None:
+    try:
+        return reader.feed(piece)
+    except ValueError as error:
+        raise OllamaError(f"the weights of {name} cannot be read: {error}") from None
+
+
 def _check(name: ModelName, answer: aiohttp.ClientResponse) -> None:
     status = answer.status
     if status == 404:
@@ -203,7 +208,7 @@ def _layers(name: ModelName, content: bytes) -> tuple[RemoteLayer, ...]:
     try:
         listed = json.loads(content)["layers"][:_MOST_LAYERS]
         return tuple(_layer(each) for each in listed)
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except (ValueError, TypeError, KeyError, RecursionError, OverflowError):
         raise OllamaError(f"what {name.host} sent for the manifest of {name} is none") from None
 
 

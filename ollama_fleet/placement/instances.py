@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 MOST_SLOTS = 64  # per model, that the fleet may find out of a server that somebody else runs
 _LOOPBACK = "127.0.0.1"
+_NOT_QUANTISED = frozenset({"f32", "f16", "bf16"})
 
 
 def place(
@@ -55,7 +56,8 @@ def place(
     instances = [spec for of_group in specs.values() for spec in of_group]
     instances += [_external(external, tasks.routes) for external in config.instances]
     _check_names(instances)
-    return Placement(tuple(instances), tasks.routes, (*seating.notes, *tasks.notes))
+    notes = (*seating.notes, *_unloadable(config), *tasks.notes)
+    return Placement(tuple(instances), tasks.routes, notes)
 
 
 def dealt(config: "Config", inventory: Inventory, models: Models) -> tuple[Seating, Duties]:
@@ -66,6 +68,18 @@ def dealt(config: "Config", inventory: Inventory, models: Models) -> tuple[Seati
 
     seating = assign(config.groups, inventory, need_bytes, config.defaults)
     return seating, duties(config, seating.seats, models)
+
+
+def _unloadable(config: "Config") -> Iterator[str]:
+    """Groups whose models llama-server refuses: "V cache quantization requires flash_attn"."""
+    for group in config.groups:
+        settings = group.over(config.defaults)
+        kind = settings.kv_cache_type or "f16"
+        if settings.flash_attention is False and kind not in _NOT_QUANTISED:
+            yield (
+                f"group `{group.name}`: with `kv_cache_type: {kind}` and `flash_attention: false`"
+                " Ollama loads no model from 0.30 on; older ones take f16"
+            )
 
 
 def _own(

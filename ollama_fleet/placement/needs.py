@@ -5,15 +5,18 @@ was measured of it; else a fifth more than its size on disk.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
-from ollama_fleet.gpu import Gpu
+from ollama_fleet.gpu import Gpu, Vendor
 from ollama_fleet.names import canonical
 from ollama_fleet.placement.kept import overhead_bytes
+from ollama_fleet.placement.shares import room_bytes
 from ollama_fleet.units import show_bytes
 from ollama_fleet.vram import FlashAttention, ModelShape, Need, Use, explain, need
-from ollama_fleet.vram.measured import Measured, comparable_bytes, worst
+from ollama_fleet.vram.measured import Measured, worst
+from ollama_fleet.vram.scheduling import gpus_taken
+from ollama_fleet.vram.use import DEFAULT_MARGIN_BYTES, LLAMA_SERVER_FROM
 
 if TYPE_CHECKING:
     from ollama_fleet.config import Settings
@@ -29,6 +32,8 @@ class Claim:
 
     `need` has the parts as they were computed, None where only the size on disk is known; both
     figures are 0 where nothing is. `measured` is what it was corrected by, None where by nothing.
+    `idle_bytes`, a part of both, are those of other GPUs that it cannot use: Ollama takes one of
+    them for enough, and it is not.
     """
 
     model: str
@@ -37,6 +42,7 @@ class Claim:
     size_bytes: int = 0
     need: Need | None = None
     measured: Measured | None = None
+    idle_bytes: int = 0
 
     @property
     def margin_bytes(self) -> int:
@@ -51,14 +57,20 @@ class Claim:
                 f"about {total} ({show_bytes(self.size_bytes)} on disk and a fifth for context and"
                 " buffers, as its header could not be read)"
             )
+        idle = (
+            f" on one GPU, which Ollama takes for enough, and {show_bytes(self.idle_bytes)} of"
+            " others that stay idle (`sched_spread: true` spreads it)"
+            if self.idle_bytes
+            else ""
+        )
         if self.measured is not None:
             seen = self.measured
             return (
                 f"{total}, as {seen.instance} measured {show_bytes(seen.size_bytes)} with"
                 f" {seen.num_parallel} x {seen.context_length} tokens; computed"
-                f" {explain(self.need)}"
+                f" {explain(self.need)}{idle}"
             )
-        return explain(self.need)
+        return f"{explain(self.need)}{idle}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +78,18 @@ class Models:
     """What is known of models before they run, by model key.
 
     `size_bytes` on disk, `shapes` where headers could be read, `measured` what instances have said
-    that it takes.
+    that it takes; `version` is that of the Ollama that is to run them, its first two numbers: where
+    nobody knows it, one from 0.30 on.
     """
 
     size_bytes: Mapping[str, int] = field(default_factory=dict)
     shapes: Mapping[str, ModelShape] = field(default_factory=dict)
     measured: Mapping[str, tuple[Measured, ...]] = field(default_factory=dict)
+    version: tuple[int, int] = LLAMA_SERVER_FROM
+
+    def of_version(self, version: tuple[int, int] | None) -> "Models":
+        """The same for an Ollama of that version, if it is known."""
+        return self if version is None else replace(self, version=version)
 
     def claim(self, model: str, settings: "Settings", gpus: Sequence[Gpu]) -> Claim:
         """What a model takes of these GPUs, none meaning the CPU, with these settings."""
@@ -79,14 +97,15 @@ class Models:
         shape, size_bytes = self.shapes.get(key), self.size_bytes.get(key, 0)
         if shape is None:
             return Claim(model, rule_of_thumb(size_bytes), size_bytes, size_bytes)
-        found = need(shape, use_of(settings, gpus))
-        seen = worst(shape, self.measured.get(key, ()), found.use)
-        if seen is None:
-            return Claim(model, found.total_bytes, found.total_bytes, size_bytes, found)
-        measured, off = seen
-        total = max(0, round(off * comparable_bytes(found)) - found.host_bytes)
-        total += found.overhead_bytes
-        return Claim(model, total, total, size_bytes, found, measured)
+        use = use_of(settings, gpus, self.version)
+        free = [room_bytes([gpu]) for gpu in gpus]
+        use = replace(use, gpus=gpus_taken(shape, use, free))
+        found = need(shape, use)
+        measured, off = worst(shape, self.measured.get(key, ()), use) or (None, 1.0)
+        total = found.total_bytes + round((off - 1) * found.reported_bytes)
+        idle = _idle_bytes(total, free) if use.gpus == 1 else 0
+        total += idle
+        return Claim(model, total, total, size_bytes, found, measured, idle)
 
 
 def shared_bytes(claims: Sequence[Claim]) -> int:
@@ -103,15 +122,35 @@ def rule_of_thumb(size_bytes: int) -> int:
     return -(-size_bytes * 6 // 5)
 
 
-def use_of(settings: "Settings", gpus: Sequence[Gpu]) -> Use:
-    """How an instance with these settings runs a model on these GPUs."""
+def use_of(
+    settings: "Settings", gpus: Sequence[Gpu], version: tuple[int, int] = LLAMA_SERVER_FROM
+) -> Use:
+    """How an instance with these settings runs a model on these GPUs, all of them."""
     return Use(
         context_length=settings.context_length or default_context(settings, gpus),
         num_parallel=settings.num_parallel or 1,
         cache_type=settings.kv_cache_type or "f16",
         flash_attention=_FLASH[settings.flash_attention],
         gpus=len(gpus),
+        version=version,
+        spreads=bool(settings.sched_spread),
+        cuda=all(gpu.vendor is Vendor.NVIDIA for gpu in gpus),
+        margin_bytes=_margin_bytes(settings),
     )
+
+
+def _margin_bytes(settings: "Settings") -> int:
+    """What llama-server leaves free on each GPU: nothing where it is not to fit a model at all."""
+    if settings.llama_arg_fit is False:
+        return 0
+    wanted = settings.llama_arg_fit_target_bytes
+    return DEFAULT_MARGIN_BYTES if wanted is None else wanted
+
+
+def _idle_bytes(total_bytes: int, free_bytes: Sequence[float]) -> int:
+    """What a model cannot use of several GPUs, where it is put on the freest and is too large."""
+    freest = max(free_bytes)
+    return int(sum(free_bytes) - freest) if total_bytes > freest else 0
 
 
 def default_context(settings: "Settings", gpus: Sequence[Gpu]) -> int:

@@ -85,7 +85,8 @@ def remedies(
     settings = group.over(config.defaults)
     alone = [*_firsts(_alone(settings), holds)]
     found = alone or [*_firsts(_together(settings), holds)][:1]
-    found += [*_firsts([_more_gpus(config, group, misfit, inventory), _counts(group)], holds)]
+    more = (_more_gpus(config, group, misfit, inventory), _counts(group), _spread(settings))
+    found += [*_firsts(more, holds)]
     if not found:
         found += _with_all_gpus(_more_gpus(config, group, misfit, inventory), settings, holds)
     if len(misfit.claims) > 1:
@@ -144,6 +145,11 @@ def _contexts(settings: "Settings") -> Sequence[Changes]:
 
 def _counts(group: "GroupConfig") -> Sequence[Changes]:
     return [{"count": count} for count in range(group.count - 1, 0, -1)]
+
+
+def _spread(settings: "Settings") -> Sequence[Changes]:
+    """All GPUs of the instance, where Ollama would take one for enough."""
+    return () if settings.sched_spread else [{"sched_spread": True}]
 
 
 def _turns(misfit: Misfit) -> Sequence[Changes]:

@@ -16,6 +16,9 @@ from ollama_fleet.vram import ModelShape
 from ollama_fleet.vram.layers import Layer
 
 _UNITS: Final = {"K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
+_PARTS: Final = frozenset({
+    "attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down",
+})  # fmt: skip
 _LARGEST_SHARE: Final = 0.25  # of all parameters, that token embeddings may be
 
 
@@ -68,6 +71,7 @@ def shape_of(model: Model) -> ModelShape:
         key_length=near.head_length,
         value_length=near.head_length,
         hidden=_scaled(near.hidden, scale),
+        parts=_PARTS,
     )
     return ModelShape(
         architecture=model.family,

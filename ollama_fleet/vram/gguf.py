@@ -13,12 +13,12 @@ from functools import lru_cache
 from typing import Final
 
 MOST_HEAD_BYTES: Final = 2**28
-_MOST_PAIRS: Final = 2**16
+_MOST_PAIRS: Final = 2**12
 _MOST_TENSORS: Final = 2**17
 _MOST_ITEMS: Final = 2**26  # of an array
 _MOST_TEXT_BYTES: Final = 2**24
 _KEPT_TEXT_BYTES: Final = 1024
-_KEPT_ITEMS: Final = 4096  # per-layer numbers: no model has as many layers
+_KEPT_ITEMS: Final = 1024  # per-layer numbers: no model has as many layers
 _MOST_DIMENSIONS: Final = 8
 _LARGEST: Final = 2**63 - 1
 _AT_ONCE: Final = 1024  # texts

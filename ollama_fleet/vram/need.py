@@ -44,14 +44,18 @@ class Need:
 
     @property
     def reported_bytes(self) -> int:
-        """The `size` that /api/ps is to give it, whose measure is what was allocated anywhere.
+        """The `size` that /api/ps is to give it once all its layers are where they should be.
 
-        0 where that is none: of llama.cpp within Ollama, to 0.24, it is an estimate that leaves
-        the token embeddings out and, on the CPU, the graph.
+        Ollama's own engine counts what stays in main memory, too (`MemorySize` in its
+        llm/server.go); of llama-server only what is on GPUs is counted, if there are any (the same
+        in llm/llama_server.go). 0 where it is no measure: of llama.cpp within Ollama, to 0.24, it
+        is an estimate that leaves the token embeddings out and, on the CPU, the graph.
         """
-        if engine_of(self.shape, self.use.version) is Engine.LLAMA_RUNNER:
+        engine = engine_of(self.shape, self.use.version)
+        if engine is Engine.LLAMA_RUNNER:
             return 0
-        return self.total_bytes - self.overhead_bytes + self.host_bytes
+        beside = self.host_bytes if engine is Engine.OLLAMA else 0
+        return self.total_bytes - self.overhead_bytes + beside
 
 
 def need(shape: ModelShape, use: Use) -> Need:

@@ -8,9 +8,6 @@ from ollama_fleet.vram.use import Engine, Use, engine_of
 # Ollama sets so much aside on each device "for overhead (e.g. VRAM consumed by context structures
 # independent of model allocations)": MinimumMemory in its ml/device.go.
 CONTEXT_BYTES: Final = 457 * 2**20
-# What llama-server leaves free on each device before it takes a model wholly onto GPUs: llama.cpp's
-# `--fit-target`, in its common/common.h; Ollama adds projectors to it and as much again.
-MARGIN_BYTES: Final = 2**30
 
 
 def overhead_bytes(shape: ModelShape, use: Use) -> int:
@@ -19,6 +16,11 @@ def overhead_bytes(shape: ModelShape, use: Use) -> int:
 
 
 def margin_bytes(shape: ModelShape, use: Use) -> int:
-    """What must stay free of all GPUs of a model, once, however many models are there."""
-    serves = engine_of(shape, use.version) is Engine.LLAMA_SERVER
-    return use.gpus * MARGIN_BYTES if serves else 0
+    """What must stay free of all GPUs of a model, once, however many models are there.
+
+    For a projector Ollama has llama-server leave room on each GPU (`mmprojFitTargetMiB` in its
+    llm/llama_server.go), and puts it on one of them.
+    """
+    if engine_of(shape, use.version) is not Engine.LLAMA_SERVER:
+        return 0
+    return use.gpus * use.margin_bytes + max(use.gpus - 1, 0) * shape.vision_bytes

@@ -147,9 +147,9 @@ def with_parts(
     )
 
 
-_MOST_LAYERS: Final = 4096
+_MOST_LAYERS: Final = 1024
 _MOST_PATCHES_ASIDE: Final = 1024
-_MOST_EXPERTS: Final = 8192
+_MOST_EXPERTS: Final = 1024
 
 
 @dataclass(slots=True)

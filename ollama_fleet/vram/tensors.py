@@ -41,6 +41,8 @@ BLOCKS: Final[Mapping[int, tuple[int, int]]] = {  # type: (elements of a block, 
     35: (256, 66),  # TQ2_0
     39: (32, 17),  # MXFP4
     40: (64, 36),  # NVFP4
+    41: (128, 18),  # Q1_0
+    42: (64, 18),  # Q2_0
 }
 CACHE_BLOCKS: Final[Mapping[str, tuple[int, int]]] = {
     "f32": BLOCKS[0],
@@ -54,12 +56,16 @@ CACHE_BLOCKS: Final[Mapping[str, tuple[int, int]]] = {
     "q5_1": BLOCKS[7],
 }
 _ALIGNMENT: Final = 32  # of tensors in memory and, unless metadata says otherwise, in a file
-_UNKNOWN: Final = (1, 2)  # a type newer than this table: no quantised one takes more
 
 
 def tensor_bytes(tensor: Tensor) -> int:
-    """What a tensor takes in memory, padded as ggml pads it."""
-    block, size = BLOCKS.get(tensor.kind, _UNKNOWN)
+    """What a tensor takes in memory, padded as ggml pads it.
+
+    Raises ValueError for a type that is newer than the table here, or given up since.
+    """
+    if tensor.kind not in BLOCKS:
+        raise ValueError(f"it has a tensor of the unknown type {tensor.kind}")
+    block, size = BLOCKS[tensor.kind]
     return padded(-(-math.prod(tensor.dimensions) // block) * size)
 
 

@@ -1,5 +1,6 @@
 """The settings that decide how much memory a model takes, and what becomes of them. Pure."""
 
+import re
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final
@@ -8,7 +9,11 @@ from ollama_fleet.vram.shape import ModelShape
 
 DEFAULT_BATCH_TOKENS: Final = 512  # Ollama's num_batch
 LLAMA_SERVER_FROM: Final = (0, 30)
+# What llama-server leaves free on each device before it takes a model wholly onto GPUs: llama.cpp's
+# `--fit-target`, in its common/common.h.
+DEFAULT_MARGIN_BYTES: Final = 2**30
 _EMBEDDING_BATCH_TOKENS: Final = 2048  # 0.30, llm/llama_server.go: DefaultEmbeddingNumBatch
+_VERSION: Final = re.compile(r"v?(\d{1,6})\.(\d{1,6})\.\d")
 
 
 class Engine(Enum):
@@ -39,6 +44,9 @@ class Use:
         batch_tokens: num_batch: tokens of a prompt that are read at once.
         gpus: GPUs that it is spread over; 0 is the CPU alone.
         version: of Ollama, its first two numbers.
+        spreads: OLLAMA_SCHED_SPREAD: whether it goes over all GPUs though one would do.
+        cuda: whether its GPUs are NVIDIA's.
+        margin_bytes: LLAMA_ARG_FIT_TARGET: what llama-server leaves free on each GPU.
 
     """
 
@@ -49,11 +57,21 @@ class Use:
     batch_tokens: int = DEFAULT_BATCH_TOKENS
     gpus: int = 1
     version: tuple[int, int] = LLAMA_SERVER_FROM
+    spreads: bool = False
+    cuda: bool = True
+    margin_bytes: int = DEFAULT_MARGIN_BYTES
 
     @property
     def has_flash_attention(self) -> bool:
         """Whether attention is the flash one; of settings as they take effect."""
         return self.flash_attention is FlashAttention.ON
+
+
+def version_of(text: str) -> tuple[int, int] | None:
+    """The first two numbers of a version; None for 0.0.0, as unreleased builds say, and none."""
+    found = _VERSION.match(text.strip())
+    numbers = (int(found[1]), int(found[2])) if found else (0, 0)
+    return numbers if any(numbers) else None
 
 
 def engine_of(shape: ModelShape, version: tuple[int, int]) -> Engine:
@@ -112,13 +130,14 @@ def _cache_type(shape: ModelShape, use: Use, *, flash: bool) -> str:
 
 def _batch_tokens(shape: ModelShape, use: Use) -> int:
     """Embedders read a whole text at once, as far as their Ollama lets them."""
+    engine = engine_of(shape, use.version)
     if shape.encoder or shape.embeds:
-        engine = engine_of(shape, use.version)
         if engine is Engine.LLAMA_SERVER:
             return min(_EMBEDDING_BATCH_TOKENS, use.context_length)
         if shape.encoder or engine is Engine.LLAMA_RUNNER:
             return use.context_length
-    return min(use.batch_tokens, use.context_length)
+    slots = use.num_parallel if engine is Engine.LLAMA_SERVER else 1  # a batch is of all slots
+    return min(use.batch_tokens, use.context_length * slots)
 
 
 # Ollama 0.20, fs/ggml/ggml.go: OllamaEngineRequired.

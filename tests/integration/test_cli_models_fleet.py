@@ -3,7 +3,7 @@
 import json
 import os
 import pty
-import time
+import re
 from contextlib import suppress
 
 import pytest
@@ -98,12 +98,15 @@ def test_a_model_in_memory_is_removed_only_by_force(tiny):
 def test_show_tells_what_a_model_is_and_where(tiny):
     shown = tiny.run("show", "tiny").out
     assert "architecture        llama\n" in shown
-    assert shown.endswith("  Where\n    gpu-0    disk\n    gpu-1    disk\n")
+    assert "\n  Where\n    gpu-0    disk\n    gpu-1    disk\n" in shown
+    rows = re.findall(r"  (gpu-\d) +\S+ [KM]iB computed +not measured +2 x 8192 tokens", shown)
+    assert rows == ["gpu-0", "gpu-1"]
     assert "\nFROM " in tiny.run("show", "tiny", "--modelfile").out
     assert "  Tensors\n" in tiny.run("show", "-v", "tiny").out
     document = json.loads(tiny.run("show", "tiny", "-o", "json").out)
     assert document["details"]["quantization_level"] == "F16"
     assert [model["name"] for model in document["models"]] == ["tiny:latest"]
+    assert [each["slots"] for each in document["footprints"]] == [2, 2]
     done = tiny.run("show", "nix")
     told = "fleet: no instance has a model nix; `fleet pull nix` downloads it\n"
     assert (done.code, done.err) == (1, told)
@@ -125,8 +128,11 @@ def test_completion_offers_models_instances_and_groups(tiny):
         done = tiny.run(_FLEET_COMPLETE="bash_complete", **environ)
         return [line.partition(",")[2] for line in done.out.split()]
 
-    assert offered("fleet rm ti") == ["tiny:latest"]
-    assert offered("fleet load tiny --on gpu") == ["gpu-0", "gpu-1"]
+    for words, names in (
+        ("fleet rm ti", ["tiny:latest"]),
+        ("fleet load tiny --on gpu", ["gpu-0", "gpu-1"]),
+    ):  # where the fleet takes longer than a fifth of a second nothing is offered
+        until(lambda: offered(words) == names, f"{names} for {words!r}")  # noqa: B023 - called here
 
 
 def test_a_narrow_terminal_sees_as_much_as_fits(tiny):
@@ -135,9 +141,9 @@ def test_a_narrow_terminal_sees_as_much_as_fits(tiny):
     environ = {**tiny.environ, "COLUMNS": "50", "TERM": "xterm", "NO_COLOR": "1"}
     plain, tiny.environ = tiny.environ, environ
     try:
-        with tiny.running("list", stdout=theirs) as process:
+        with tiny.running("list", stdout=theirs):
             os.close(theirs)
-            shown = _read(ours, process)
+            shown = _read(ours)
     finally:
         tiny.environ = plain
         os.close(ours)
@@ -147,11 +153,10 @@ def test_a_narrow_terminal_sees_as_much_as_fits(tiny):
     assert max(map(len, lines)) <= 50
 
 
-def _read(terminal, process):
+def _read(terminal):
     """All that a program writes to a terminal until it ends."""
-    shown, end_s = b"", time.monotonic() + 20
-    while process.poll() is None:
-        assert time.monotonic() < end_s, "it does not end"
-        with suppress(OSError):  # the last who had the terminal has left
-            shown += os.read(terminal, 65536)
+    shown = b""
+    with suppress(OSError):  # the last who had the terminal has left
+        while piece := os.read(terminal, 65536):
+            shown += piece
     return shown.decode()

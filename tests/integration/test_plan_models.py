@@ -42,7 +42,7 @@ def prepared(tmp_path):
 
 def test_of_a_model_in_the_store_the_header_is_read(prepared):
     """Though fleet.yaml does not name it."""
-    (found,) = fits_of(prepared, ["Tiny"], offline=True)
+    (found,) = fits_of(prepared, ["Tiny"], environ={}, offline=True)
     for fit in found.fits:
         assert len(fit.claim.need.shape.layers) == 3
         assert fit.claim.need.shape.context_length == Shape().context
@@ -53,16 +53,16 @@ def test_of_one_that_is_not_pulled_its_registry_is_asked(prepared, tmp_path):
     made = MODELS["bert"]()
     store(tmp_path / "shelf", [made])
     with registry(tmp_path / "shelf") as shelf:
-        (found,) = fits_of(prepared, [shelf.name("library/bert")])
+        (found,) = fits_of(prepared, [shelf.name("library/bert")], environ={})
         assert found.fits[0].claim.need.shape == shape_of(head(made))
         with pytest.raises(FleetError, match="no model is called") as caught:
-            fits_of(prepared, [shelf.name("library/bart")])
+            fits_of(prepared, [shelf.name("library/bart")], environ={})
         assert not isinstance(caught.value, OllamaError)
 
 
 def test_offline_nobody_is_asked_and_a_near_name_is_offered(prepared):
     with pytest.raises(FleetError, match=r"no model is called tinny") as caught:
-        fits_of(prepared, ["tinny"], offline=True)
+        fits_of(prepared, ["tinny"], environ={}, offline=True)
     assert "tiny:latest" in caught.value.hint
 
 

@@ -124,8 +124,15 @@ def test_plain_http_is_for_those_who_allow_it(shelf):
 
 @pytest.mark.parametrize(
     "manifest",
-    [b"", b"{}", b"[1]", b"\xff" * 100, b'{"layers": [{"mediaType": "x"}]}', b"[" * 100_000],
-)
+    [
+        b"", b"{}", b"[1]", b"7", b"\xff" * 100, b'{"layers": [{"mediaType": "x"}]}',
+        b'{"layers": {}}', b'{"layers": [7]}', b"[" * 100_000,
+        *(
+            b'{"layers": [{"mediaType": "x", "digest": "sha256:%s", "size": %s}]}' % (b"0" * 64, n)
+            for n in (b"1e999", b"-1", b"NaN", b"null", b"9" * 5000)
+        ),
+    ],
+)  # fmt: skip
 def test_a_manifest_that_is_none_is_said_to_be_none(shelf, manifest):
     shelf.put("library/odd:latest", manifest)
     with pytest.raises(OllamaError, match=r"manifest of .* is none"):

@@ -141,6 +141,29 @@ def test_a_file_with_mistakes_changes_nothing_and_says_where_they_are(fleet):
     assert (pids(fleet), taken(fleet)) == (before, "1")
 
 
+def test_a_model_that_cannot_fit_is_refused_with_ways_out_and_nothing_is_lost(fleet):
+    """Neither an instance nor a request; the file as it was is in force, and so is the next."""
+    before = pids(fleet)
+    rewrite(
+        fleet, groups().replace("gpus: [0]", f"gpus: [0], num_parallel: 64, models: ['{MODEL}']")
+    )
+    refused, kinds = asyncio.run(crowd(fleet, 20, lambda: fleet.run("reload", check=False)))
+    assert refused.returncode == Exit.CONFIG
+    for words in (MODEL, "64 x 8192 tokens", "too much", "`num_parallel: ", "`cpu_offload: true`"):
+        assert words in refused.stderr
+    assert kinds == ["whole"] * 20
+    assert (pids(fleet), taken(fleet)) == (before, "0")
+    lines = fleet.run("events", "-o", "json").stdout.splitlines()
+    events = [json.loads(line) for line in lines]
+    assert [e["text"] for e in events if e["kind"] == "config_refused" and "too much" in e["text"]]
+
+    rewrite(
+        fleet, groups().replace("gpus: [0]", "gpus: [0], num_parallel: 1, context_length: 4096")
+    )
+    assert "restarted: a" in fleet.run("reload").stdout
+    assert taken(fleet) == "1"
+
+
 def test_instances_come_and_go_and_others_are_not_touched(fleet):
     before = pids(fleet)
     changed = groups().replace("{ name: c, gpus: [2] }", "{ name: d, gpus: [2, 3] }")

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from ollama_fleet.config import Config, TlsConfig
 from ollama_fleet.control.orphans import RunRecord
 from ollama_fleet.control.ports import Listener
+from ollama_fleet.control.program import told_version
 from ollama_fleet.control.service import Service
 from ollama_fleet.directories import Directories
 from ollama_fleet.doctor import Facts, Status, checks
@@ -22,7 +23,6 @@ from ollama_fleet.doctor.facts import (
     ProgramFacts,
     StoreFacts,
 )
-from ollama_fleet.doctor.gather import told_version
 from ollama_fleet.doctor.privacy import open_to_others
 from ollama_fleet.doctor.software import parse_version
 from ollama_fleet.gpu import Gpu, Inventory, Vendor

@@ -16,8 +16,8 @@ from ollama_fleet.placement.instances import dealt
 from ollama_fleet.placement.remedies import remedies
 from ollama_fleet.sim.ollama.profile import Model
 from ollama_fleet.sim.shapes import shape_of
-from ollama_fleet.vram import ModelShape, Use, need
-from ollama_fleet.vram.measured import Measured, comparable_bytes
+from ollama_fleet.vram import ModelShape, Use
+from ollama_fleet.vram.measured import Measured, computed
 
 GIB = 2**30
 
@@ -150,9 +150,9 @@ def test_replicas_are_preloaded_where_there_is_room_beside_what_is_pinned():
 
 def seen(name: str, ratio: float, **settings: Any) -> Models:
     """Models of which one was measured, so much above what is computed."""
-    use = Use(**{"context_length": 4096, "num_parallel": 1, "gpus": 1, **settings})
-    taken = round(ratio * comparable_bytes(need(SHAPES[name], use)))
-    measured = Measured("d", use.context_length, use.num_parallel, "f16", use.gpus, "b", taken)
+    measured = Measured("d", 4096, 1, "f16", 1, 80 * GIB, (0, 32), "b", 0)._replace(**settings)
+    expected = computed(SHAPES[name], measured, Use()).reported_bytes
+    measured = measured._replace(size_bytes=round(ratio * expected))
     return Models(MODELS.size_bytes, MODELS.shapes, {canonical(name): (measured,)})
 
 
@@ -164,13 +164,76 @@ def test_what_was_measured_decides():
     assert "as b measured" in refused(config, box(8), seen("large", 0.7)).reason
 
 
-@pytest.mark.parametrize("nonsense", [{"ratio": 0.3}, {"ratio": 3}, {"ratio": 0.7, "gpus": 0}])
+@pytest.mark.parametrize(
+    "nonsense",
+    [{"ratio": 0.3}, {"ratio": 3}, {"ratio": 0.7, "gpus": 0}, {"ratio": 0.7, "version": (0, 20)}],
+)
 def test_a_figure_that_cannot_be_of_the_model_corrects_nothing(nonsense):
-    """Half or twice of what is computed, or from a CPU where GPUs are meant."""
+    """Half or twice of what is computed, from a CPU where GPUs are meant, or of another engine."""
     config = configured({"name": "a", "gpus": [0], "models": ["large"]})
     assert refused(config, box(24), seen("large", **nonsense)).reason == (
         refused(config, box(24)).reason
     )
+
+
+def test_a_model_that_fits_on_one_gpu_of_several_takes_the_overhead_of_one():
+    """As Ollama packs it; one that does not, or is to be spread, takes that of all."""
+    group = {"name": "a", "gpus": [0, 1, 2]}
+    config = configured(group)
+    settings, gpus = config.groups[0].over(config.defaults), box(24, 24, 8).gpus
+    small, huge = (MODELS.claim(name, settings, gpus) for name in ("small", "huge"))
+    assert small.total_bytes == MODELS.claim("small", settings, gpus[:1]).total_bytes
+    assert (small.need.use.gpus, huge.need.use.gpus) == (1, 3)
+    spread = settings.model_copy(update={"sched_spread": True})
+    assert MODELS.claim("small", spread, gpus).need.use.gpus == 3
+
+
+def test_a_model_that_ollama_puts_on_one_gpu_where_it_is_too_large_is_refused():
+    """By its prediction it fits, with the buffers it does not: the other GPU would stay idle."""
+    group = {"name": "a", "gpus": [0, 1], "num_parallel": 1, "models": ["small"]}
+    group |= {"flash_attention": False}
+    inventory = Inventory(
+        tuple(Gpu(f"GPU-{i}", i, "card", Vendor.NVIDIA, round(7.1 * GIB)) for i in (0, 1))
+    )
+    error = refused(configured(group), inventory)
+    assert "7.1 GiB of others that stay idle" in error.reason
+    assert "with `sched_spread: true`" in error.hint
+    placed(configured(group | {"sched_spread": True}), inventory)
+
+
+@pytest.mark.parametrize(
+    ("told", "margin"),
+    [({}, GIB), ({"llama_arg_fit_target": "3GiB"}, 3 * GIB), ({"llama_arg_fit": False}, 0)],
+)
+def test_what_llama_server_is_told_to_leave_free_is_reckoned_with(told, margin):
+    config = configured({"name": "a", **told})
+    settings = config.groups[0].over(config.defaults)
+    assert MODELS.claim("small", settings, box(24).gpus).margin_bytes == margin
+
+
+def test_the_version_of_ollama_decides_which_engine_is_reckoned_with():
+    """Up to 0.24 nothing has to stay free; of an unknown version it is one from 0.30 on."""
+    settings = configured({"name": "a"}).groups[0]
+    margins = [
+        MODELS.of_version(version).claim("small", settings, box(24).gpus).margin_bytes
+        for version in (None, (0, 32), (0, 20))
+    ]
+    assert margins == [GIB, GIB, 0]
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"kv_cache_type": "q8_0", "flash_attention": False}, True),
+        ({"kv_cache_type": "bf16", "flash_attention": False}, False),
+        ({"kv_cache_type": "q8_0"}, False),
+        ({"flash_attention": False}, False),
+    ],
+)
+def test_a_cache_that_is_quantised_without_flash_attention_is_noted(settings, told):
+    """llama-server loads nothing with both."""
+    notes = placed(configured({"name": "a", "gpus": [0], **settings}), box(24)).notes
+    assert any("loads no model" in note for note in notes) == told
 
 
 def test_an_unset_context_is_the_one_ollama_chooses_by_its_memory():

@@ -1,6 +1,7 @@
 """What instances say that models take: what of it is believed, kept, and used."""
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -13,17 +14,23 @@ from ollama_fleet.placement import Models
 from ollama_fleet.sim.ollama.profile import Model
 from ollama_fleet.sim.shapes import shape_of
 from ollama_fleet.state import ResidentModel
-from ollama_fleet.vram import Use, need
-from ollama_fleet.vram.measured import Measured, comparable_bytes
+from ollama_fleet.vram import Use
+from ollama_fleet.vram.measured import Measured, computed
 
 CARD = Gpu("GPU-0", 0, "card", Vendor.NVIDIA, 24 * 2**30)
 GIB = 2**30
 
 
-def instance(*gpus, external=False, file_bytes=5 * GIB, environment=None):
+def instance(*gpus, external=False, file_bytes=5 * GIB, environment=None, version="0.32.15"):
     spec = SimpleNamespace(external=external, gpus=gpus, slots=4, environment=environment or {})
     stored = {"m": SimpleNamespace(size_bytes=file_bytes)}
-    return SimpleNamespace(name="a", spec=spec, stored=stored)
+    return SimpleNamespace(name="a", spec=spec, stored=stored, version=version)
+
+
+def seen(**of):
+    """A figure of a model on one card."""
+    plain = Measured("d", 8192, 4, "f16", 1, 24 * GIB, (0, 32), "a", 9 * GIB)
+    return plain._replace(**of)
 
 
 def row(size, vram, *, digest="d", context=8192):
@@ -35,8 +42,10 @@ def test_a_model_that_is_wholly_where_it_should_be_is_measured():
     on_gpu = measured(
         instance(CARD, environment={"OLLAMA_KV_CACHE_TYPE": "q8_0"}), row(9 * GIB, 9 * GIB)
     )
-    assert on_gpu == Measured("d", 8192, 4, "q8_0", 1, "a", 9 * GIB)
-    assert measured(instance(), row(9 * GIB, 0)) == Measured("d", 8192, 4, "f16", 0, "a", 9 * GIB)
+    assert on_gpu == seen(cache_type="q8_0")
+    assert measured(instance(), row(9 * GIB, 0)) == seen(gpus=0, gpu_bytes=0)
+    shared = replace(CARD, memory_bytes=0)  # has the system's
+    assert measured(instance(shared), row(9 * GIB, 9 * GIB)) == seen(gpu_bytes=0)
 
 
 @pytest.mark.parametrize(
@@ -47,6 +56,7 @@ def test_a_model_that_is_wholly_where_it_should_be_is_measured():
         (instance(), row(9 * GIB, 9 * GIB)),  # on a GPU that nobody gave to it
         (instance(CARD), row(5 * GIB, 5 * GIB)),  # the size of its file: nothing was measured
         (instance(CARD, external=True), row(9 * GIB, 9 * GIB)),
+        (instance(CARD, version=""), row(9 * GIB, 9 * GIB)),  # of nobody knows which engine
         (instance(CARD), row(9 * GIB, 9 * GIB, digest="")),
         (instance(CARD), row(9 * GIB, 9 * GIB, context=0)),
     ],
@@ -57,13 +67,13 @@ def test_nonsense_is_not_believed(of, said):
 
 def test_the_newest_figure_for_the_same_settings_outlives_a_restart(tmp_path):
     learned = Estimates()
-    older, newer = (Measured("d", 8192, 4, "f16", 1, "a", size) for size in (9 * GIB, 8 * GIB))
-    other = older._replace(context_length=4096)
-    for each in (older, other, newer):
+    older, newer = seen(size_bytes=9 * GIB), seen(size_bytes=8 * GIB)
+    others = {seen(context_length=4096), seen(version=(0, 20)), seen(gpu_bytes=8 * GIB)}
+    for each in (older, *others, newer):
         learned.footprints.learn(each)
     path = tmp_path / "learned.json"
     path.write_text(json.dumps(learned.saved()))
-    assert set(read_measured(path)["d"]) == {newer, other}
+    assert set(read_measured(path)["d"]) == {newer, *others}
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"version": 1, "footprints": [[1], "x"]}'])
@@ -76,7 +86,7 @@ def test_a_file_that_cannot_be_read_has_measured_nothing(tmp_path, content):
 def test_figures_do_not_grow_without_end():
     footprints = Estimates().footprints
     for at in range(5000):
-        footprints.learn(Measured("d", at + 1, 1, "f16", 1, "a", GIB))
+        footprints.learn(seen(context_length=at + 1))
     kept = footprints.saved()
     assert len(kept) < 5000
     assert kept[-1].context_length == 5000
@@ -85,14 +95,14 @@ def test_figures_do_not_grow_without_end():
 def test_the_doctor_names_models_that_take_what_was_not_computed_for_them():
     """A seventh more or less is let pass; of several figures the worst is told."""
     shape = shape_of(Model("m", 5 * GIB, "8B", "Q4_K_M", "llama", context_length=131072))
-    expected = comparable_bytes(need(shape, Use(8192, 4)))
+    expected = computed(shape, seen(), Use()).reported_bytes
     figures = [
-        Measured("d", 8192, 4, "f16", 1, f"gpu-{at}", round(ratio * expected))
+        seen(instance=f"gpu-{at}", size_bytes=round(ratio * expected))
         for at, ratio in enumerate((1.1, 1.3, 0.9))
     ]
 
-    def told(*seen):
-        known = Models(shapes={"m": shape}, measured={"m": seen})
+    def told(*found):
+        known = Models(shapes={"m": shape}, measured={"m": found})
         return [check.detail for check in memory(tuple(footprints(known)))]
 
     assert told(figures[0], figures[2]) == []

@@ -159,8 +159,18 @@ def test_what_ps_is_to_say_is_what_is_allocated_anywhere_and_of_estimates_nothin
     use = on_cpu(Use(8192))
     assert need(SHAPES["qwen3"], use).reported_bytes / MIB == pytest.approx(596.2, abs=0.06)
     assert need(SHAPES["llama"], use).reported_bytes == 0
-    on_gpu = need(SHAPES["llama"], Use(8192))
-    assert on_gpu.reported_bytes == on_gpu.total_bytes - on_gpu.overhead_bytes + on_gpu.host_bytes
+    for gpus in (0, 2):
+        found = need(SHAPES["qwen3"], Use(8192, gpus=gpus, version=OLD))
+        allocated = found.weights_bytes + found.cache_bytes + found.graph_bytes
+        assert found.reported_bytes == allocated + found.host_bytes
+
+
+@pytest.mark.parametrize("gpus", [0, 1, 2])
+def test_of_llama_server_ps_says_what_is_on_gpus_and_nothing_beside_them(gpus):
+    """What stays in main memory is counted where there is no other: MemorySize of Ollama 0.30."""
+    found = need(SHAPES["llama"], Use(8192, gpus=gpus, version=NEW))
+    assert found.reported_bytes == found.weights_bytes + found.cache_bytes + found.graph_bytes
+    assert bool(found.host_bytes) == bool(gpus)
 
 
 def test_embeddings_for_each_layer_are_where_the_engine_puts_them():

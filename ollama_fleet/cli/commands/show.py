@@ -29,7 +29,7 @@ from ollama_fleet.names import ModelName
 @click.option("--template", "part", flag_value="template", help="Print its template.")
 @pass_options
 def command(options: Options, model: str, part: str | None) -> None:
-    """Show what a model is, as `ollama show` does, and where it is.
+    """Show what a model is, as `ollama show` does, where it is, and what it takes of memory.
 
     With -v its metadata and tensors, too. With one of the options below only that text, as it is.
     """
@@ -41,10 +41,11 @@ def command(options: Options, model: str, part: str | None) -> None:
         return
     begins = str(ModelName.parse(model))
     models = [m for m in control.models([begins])["models"] if m["name"].lower() == begins]
+    footprints = control.footprints(model)
     emit(
         options,
-        {**answer, "instance": instance, "models": models},
-        lambda: describe(answer, models, instance, verbose=options.verbose),
+        {**answer, "instance": instance, "models": models, "footprints": footprints},
+        lambda: describe(answer, models, instance, footprints=footprints, verbose=options.verbose),
     )
 
 

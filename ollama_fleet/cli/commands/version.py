@@ -51,7 +51,7 @@ def _binary(options: Options) -> str:
 
 def _ollama(path: str) -> str:
     """The version the binary tells of itself; empty if none."""
-    from ollama_fleet.doctor.gather import told_version
+    from ollama_fleet.control.program import told_version
 
     try:
         done = subprocess.run(

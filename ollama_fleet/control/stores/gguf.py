@@ -10,7 +10,7 @@ from ollama_fleet.control.stores.records import Manifest
 from ollama_fleet.vram import Head, HeadReader, ModelShape, shape_of, with_parts
 
 _PIECE_BYTES: Final = 2**20
-_KNOWN: Final = 4096  # files that are kept in mind, a few kB each
+_KNOWN: Final = 256  # files whose heads are kept in mind, some 100 kB each
 _KIND: Final = "application/vnd.ollama.image."
 
 
