@@ -14,6 +14,7 @@ _JUDGEMENTS: Final[tuple[Callable[[Facts], Iterator[Check]], ...]] = (
     software.binary,
     software.versions,
     machine.gpus,
+    machine.since_started,
     rocm.rocm,
     nvidia.slices,
     machine.placement,

@@ -132,8 +132,9 @@ class Facts:
     bus, whatever the driver says. `misplaced` is why the groups do not fit the GPUs,
     `footprints` what models were measured to take of memory. `running` are
     instances that a run record says are alive, `fleet_pid` is the fleet that runs now, 0 if none
-    does. `clients_wanted` may be connected under full load, of a fleet with so many `instances`,
-    with TLS where `tls` says so.
+    does; `fleet_gpus` are the UUIDs of the GPUs that it was started with, None where none tells.
+    `clients_wanted` may be connected under full load, of a fleet with so many `instances`, with TLS
+    where `tls` says so.
     `open_to_others` is what other users can get at though it is for the fleet's own; `keys` say who
     else is let in, `certificate` as whom the fleet is known, None where it speaks plain HTTP.
     `rocm_overridden` is whether fleet.yaml has ROCm take a card for another. `lacks` says in what a
@@ -159,6 +160,7 @@ class Facts:
     instances: int = 0
     tls: bool = False
     fleet_pid: int = 0
+    fleet_gpus: frozenset[str] | None = None
     open_to_others: tuple[OpenFacts, ...] = ()
     keys: KeysFacts | None = None
     certificate: CertificateFacts | None = None

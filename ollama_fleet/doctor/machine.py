@@ -46,6 +46,30 @@ def gpus(facts: Facts) -> Iterator[Check]:
         )
 
 
+def since_started(facts: Facts) -> Iterator[Check]:
+    """Whether the fleet that runs was started with the GPUs that are there now.
+
+    One that the driver has trouble with may be among those that are missed: that is told of it.
+    """
+    if facts.fleet_gpus is None:
+        return
+    known, found = facts.fleet_gpus, facts.inventory.gpus
+    new = [f"GPU {gpu.index} ({gpu.uuid})" for gpu in found if gpu.uuid not in known]
+    well = set(facts.inventory.notes) <= set(facts.inventory.remarks)
+    gone = sorted(known - {gpu.uuid for gpu in found}) if well else []
+    told = [f"does not know {', '.join(new)}"] if new else []
+    if gone:
+        verb = "are" if len(gone) > 1 else "is"
+        told.append(f"was started with {', '.join(gone)}, which {verb} no more")
+    if told:
+        yield Check(
+            "gpus",
+            Status.WARN,
+            f"the fleet that runs {' and '.join(told)}",
+            "`fleet down && fleet up` plans with what is there now",
+        )
+
+
 def _tools(facts: Facts) -> str:
     """What the drivers of these cards come with, to ask them by."""
     vendors = {gpu.vendor for gpu in facts.inventory.gpus}

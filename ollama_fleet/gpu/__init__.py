@@ -26,7 +26,8 @@ class GpuLink:
     """How near another GPU is: bytes per second one way over the best path, 0 if unknown.
 
     `kind`, nearest first: "nvlink", "xgmi", "switch" (within PCIe switches), "bridge" (over the
-    same host bridge), "node" (within the NUMA node), "socket" (from one CPU socket to another).
+    same host bridge), "node" (within the NUMA node), "socket" (from one NUMA node to another, as
+    those of two CPU sockets; of a divided processor they are on one).
     """
 
     uuid: str
@@ -74,6 +75,7 @@ class GpuReading:
     lost: str = ""  # why nothing can run on it any more, where the driver says so of this card
     faults: int = 0  # reported by the driver since it was first read, but for programs' own
     last_fault: int = 0  # the number of the last of them (Xid); 0 where they have none
+    changed: str = ""  # how the card is divided now, other than when it was listed, and what to do
 
 
 @dataclass(frozen=True, slots=True)

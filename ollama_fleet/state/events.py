@@ -73,6 +73,8 @@ class Kind(StrEnum):
     GPU_COOL = "gpu_cool"
     GPU_LOST = "gpu_lost"
     GPU_BACK = "gpu_back"
+    GPU_CHANGED = "gpu_changed"
+    GPU_RESTORED = "gpu_restored"
     REQUESTS_REFUSED = "requests_refused"
     REFUSALS_OVER = "refusals_over"
     FRONT_OPEN = "front_open"
@@ -114,6 +116,7 @@ _WARNINGS: Final = frozenset(
         Kind.MODEL_MISSING,
         Kind.DISK_LOW,
         Kind.GPU_HOT,
+        Kind.GPU_CHANGED,
         Kind.REQUESTS_REFUSED,
         Kind.FRONT_OPEN,
         Kind.KEYS_REFUSED,

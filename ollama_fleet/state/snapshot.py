@@ -87,7 +87,10 @@ class GpuSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class FleetSnapshot:
-    """The whole fleet at one moment. `now_s` is the fleet's monotonic clock, for rates."""
+    """The whole fleet at one moment. `now_s` is the fleet's monotonic clock, for rates.
+
+    `notes` are those of its start; `gpu_changes` say which cards are divided otherwise by now.
+    """
 
     now_s: float
     started_s: float
@@ -102,6 +105,7 @@ class FleetSnapshot:
     gpu_error: str
     pulls: tuple[Pull, ...]
     notes: tuple[str, ...]
+    gpu_changes: tuple[str, ...] = ()
     schema_version: int = 1
 
 
@@ -137,6 +141,7 @@ def snapshot(state: State, facts: FleetFacts, now_s: float) -> FleetSnapshot:
         gpu_error=state.gpu_sample.error,
         pulls=tuple(state.pulls.values()),
         notes=facts.notes,
+        gpu_changes=tuple(reading.changed for reading in readings.values() if reading.changed),
     )
 
 

@@ -41,6 +41,10 @@ class Box(FleetProcess):
         instances = self.instances().items()
         return {name: i["drain"] for name, i in instances if i["drain"] is not None}
 
+    def temperatures(self):
+        """What the last round of readings has told, by index."""
+        return {gpu["index"]: gpu["temperature_c"] for gpu in self.status()["gpus"]}
+
     def kinds(self):
         told = self.run("events", "-o", "json").stdout.splitlines()
         return [json.loads(line)["kind"] for line in told]
@@ -60,8 +64,7 @@ def test_each_way_to_lose_a_gpu_drains_its_instance_and_no_other(box):
     box.driver.becomes("* 1 15")
     until(lambda: list(box.out()) == ["card-1"], what="the loss")
     assert "is lost" in box.out()["card-1"]
-    shown = {gpu["index"]: gpu["temperature_c"] for gpu in box.status()["gpus"]}
-    assert shown == {0: 40, 1: None, 2: 42}
+    until(lambda: box.temperatures() == {0: 40, 1: None, 2: 42}, what="the readings of the others")
     assert "gpu_lost" in box.kinds()
     box.driver.becomes()
     until(lambda: not box.out(), what="its return")
@@ -79,7 +82,10 @@ def test_each_way_to_lose_a_gpu_drains_its_instance_and_no_other(box):
 
 
 def test_a_slice_is_lost_by_itself_and_with_its_card(tmp_path, library):
-    """One that is destroyed takes its own instance out; the heat of their card is told once."""
+    """One that is destroyed takes its own instance out; the heat of their card is told once.
+
+    One that is made anew is told of, and nothing is restarted for it.
+    """
     slices = [f"slice 2 {n} 0 9728" for n in (1, 2, 3)]
     mode = "mig 2 1 1"
     box = Box(tmp_path, library, mode, *slices)
@@ -97,6 +103,17 @@ def test_a_slice_is_lost_by_itself_and_with_its_card(tmp_path, library):
         box.driver.becomes(mode, *slices)
         until(lambda: not box.out(), what="their return")
         assert box.kinds().count("gpu_hot") == 1
+        before = {name: i["pid"] for name, i in box.instances().items()}
+        box.driver.becomes(mode, *slices, "slice 2 4 0 9728")
+        until(lambda: "gpu_changed" in box.kinds(), what="news of a slice that was made")
+        news = f"that the fleet does not know: {slice_uuid(2, 4)}"
+        until(lambda: news in box.run("status").stdout, what="a line of status")
+        found = f"the fleet that runs does not know GPU 6 ({slice_uuid(2, 4)})"
+        until(lambda: found in box.run("doctor", check=False).stdout, what="a finding of doctor")
+        box.driver.becomes(mode, *slices)
+        until(lambda: "gpu_restored" in box.kinds(), what="news that it is no more")
+        assert news not in box.run("status").stdout
+        assert {name: i["pid"] for name, i in box.instances().items()} == before
     finally:
         box.driver.becomes(mode, *slices)
         box.run("down", "--now", check=False)

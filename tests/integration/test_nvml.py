@@ -67,6 +67,7 @@ def test_a_reading_is_in_our_units_and_names_each_process_once(machine):
         "lost": "",
         "faults": 0,
         "last_fault": 0,
+        "changed": "",
     }
     assert answer["readings"][0]["pids"] == []
 

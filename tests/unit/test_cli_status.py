@@ -10,7 +10,7 @@ from fleet_fixtures import fleet
 
 from ollama_fleet.cli import snapshots
 from ollama_fleet.cli.commands.status import show
-from ollama_fleet.gpu import Gpu, Vendor
+from ollama_fleet.gpu import Gpu, GpuReading, GpuSample, Vendor
 from ollama_fleet.names import canonical
 from ollama_fleet.ollama import resident_models
 from ollama_fleet.state import Ejection, FleetFacts, Health, Phase, snapshot
@@ -142,3 +142,12 @@ def test_only_the_instances_asked_for_are_meant():
     document = _document(fleet("one", "two"))
     assert [i["name"] for i in snapshots.instances(document)] == ["one", "two"]
     assert [i["name"] for i in snapshots.instances(document, ["two"])] == ["two"]
+
+
+def test_a_card_that_is_divided_otherwise_than_at_the_start_is_told_of():
+    """To everyone, unlike the notes of the start."""
+    state = fleet("one")
+    state.set_gpus(GpuSample((GpuReading("GPU-1", changed="GPU 7 has\x1b[2J left MIG mode"),)))
+    assert show(_document(state), wide=False).splitlines()[-1] == "GPU 7 has left MIG mode"
+    state.set_gpus(GpuSample((GpuReading("GPU-1"),)))
+    assert "MIG" not in show(_document(state), wide=False)

@@ -6,7 +6,7 @@ import pytest
 
 from ollama_fleet.doctor import Facts, Status
 from ollama_fleet.doctor.facts import BinaryFacts, ProgramFacts
-from ollama_fleet.doctor.machine import gpus
+from ollama_fleet.doctor.machine import gpus, since_started
 from ollama_fleet.doctor.nvidia import slices
 from ollama_fleet.gpu import Gpu, GpuKind, Inventory, Vendor
 
@@ -64,3 +64,26 @@ def test_who_runs_no_ollama_on_slices_is_not_warned():
     simulated = Inventory(_SLICES, simulated=True)
     assert list(slices(_facts(simulated))) == []
     assert list(slices(replace(_facts(Inventory(_SLICES)), runs_own=False))) == []
+
+
+def _since(known, inventory):
+    facts = replace(_facts(inventory), fleet_gpus=known)
+    return [(check.status, check.detail) for check in since_started(facts)]
+
+
+def test_gpus_that_the_fleet_that_runs_was_not_started_with_are_named():
+    inventory = Inventory(_SLICES, (_DIVIDED,), remarks=(_DIVIDED,))
+    assert _since(frozenset(("MIG-1",)), inventory) == [
+        (Status.WARN, "the fleet that runs does not know GPU 2 (MIG-2)")
+    ]
+    assert _since(frozenset(("MIG-1", "MIG-2", "MIG-3")), inventory) == [
+        (Status.WARN, "the fleet that runs was started with MIG-3, which is no more")
+    ]
+    assert _since(frozenset(("MIG-1", "MIG-2")), inventory) == []
+    assert _since(None, inventory) == [], "none runs, or on simulated GPUs"
+
+
+def test_a_gpu_that_the_driver_has_trouble_with_is_not_said_to_be_no_more():
+    """The driver's own words stand in another line."""
+    amiss = Inventory(_SLICES[:1], ("GPU 1 is lost",))
+    assert _since(frozenset(("MIG-1", "MIG-2")), amiss) == []

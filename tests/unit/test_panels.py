@@ -307,6 +307,11 @@ def test_notes_are_said_once_and_give_way_to_instances():
     assert "no NVIDIA driver" not in shown(fleet(16, notes=notes), view(80, 20))
 
 
+def test_cards_that_are_divided_otherwise_are_noted_before_what_was_noted_at_the_start():
+    lines = shown(fleet(1, notes=("no AMD card",), gpu_changes=("GPU 0 is in MIG mode",)))
+    assert lines.index("GPU 0 is in MIG mode") + 1 == lines.index("no AMD card")
+
+
 def test_a_page_has_no_keys_and_cuts_nothing():
     lines = shown(fleet(30), view(80, None))
     assert len([line for line in lines if line.startswith("gpu")]) == 30

@@ -220,6 +220,21 @@ def test_that_a_card_is_hot_is_told_once_for_all_its_slices():
     assert look("a") + look("a") == [("gpu_lost", "GPU 2 gives no readings")]
 
 
+def test_that_a_card_is_divided_otherwise_is_told_once_it_stands_and_so_is_its_end():
+    """Of a card, too, that is none of the fleet's GPUs, because its slices are."""
+    watch = GpuWatch([])
+
+    def look(*changes):
+        samples = [GpuSample((GpuReading("c", 1, changed=change),)) for change in changes]
+        return [(str(n.kind), n.gpu, n.text) for s in samples for n in watch.look(s)]
+
+    assert look("", "", "one", "two", "") == []
+    assert look("one", "one", "one") == [("gpu_changed", "c", "one")]
+    assert look("two", "one", "two", "two") == [("gpu_changed", "c", "two")]
+    (end,) = look("", "", "")
+    assert end[:2] == ("gpu_restored", "c")
+
+
 # -- disks -----------------------------------------------------------------------------------------
 
 

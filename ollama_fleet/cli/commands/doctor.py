@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 import click
 
 from ollama_fleet.cli.configuring import load
+from ollama_fleet.cli.control import Control
 from ollama_fleet.cli.holder import holder_of
 from ollama_fleet.cli.options import Command, Options, pass_options
 from ollama_fleet.cli.printing import emit
 from ollama_fleet.cli.table import Column, clean, table
 from ollama_fleet.directories import Directories
-from ollama_fleet.errors import Exit
+from ollama_fleet.errors import Exit, FleetError
 
 if TYPE_CHECKING:  # pydantic, psutil
     from ollama_fleet.doctor import Check
@@ -58,6 +59,15 @@ def show(found: "tuple[Check, ...]") -> str:
     return "\n".join([lines, *(["", "To do:", *fixes] if fixes else [])])
 
 
+def _gpus_of_fleet(directories: Directories) -> frozenset[str] | None:
+    """What the fleet that runs was started with; None where none runs, or on simulated GPUs."""
+    try:
+        snapshot = Control(directories).status()
+    except FleetError:
+        return None
+    return None if snapshot["simulated"] else frozenset(gpu["uuid"] for gpu in snapshot["gpus"])
+
+
 def _examine(options: Options) -> "tuple[Check, ...]":
     from ollama_fleet.doctor import checks, gather
     from ollama_fleet.fleet.key_facts import key_facts
@@ -73,6 +83,7 @@ def _examine(options: Options) -> "tuple[Check, ...]":
             runs=directories.runs,
             environ=os.environ,
             fleet_pid=holder_of(directories.lock),
+            fleet_gpus=_gpus_of_fleet(directories),
             keys=key_facts(loaded.config, directories, time.time()),
         )
         return checks(asyncio.run(facts))

@@ -84,6 +84,7 @@ def _remarks(snapshot: snapshots.Snapshot) -> Iterator[str]:
             yield f"reloading {clean(model)} on {instance['name']}: its weights were replaced"
     if snapshot["gpu_error"]:
         yield f"GPU readings: {clean(snapshot['gpu_error'])}"
+    yield from map(clean, snapshot.get("gpu_changes", ()))
 
 
 def _reasons(instance: snapshots.Instance) -> Iterator[str]:

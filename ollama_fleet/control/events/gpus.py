@@ -1,4 +1,4 @@
-"""What the readings of the GPUs come to, as events: one is lost, one is hot. Pure."""
+"""What the readings of the GPUs come to, as events: one is lost, hot, or sliced anew. Pure."""
 
 from collections.abc import Collection, Iterator, Mapping
 from typing import Final
@@ -24,6 +24,8 @@ class GpuWatch:
         self._seen: set[str] = set()  # a card that never gave a reading is not lost
         self._lost: set[str] = set()
         self._hot: set[str] = set()
+        self._changing: dict[str, str] = {}  # what the last reading of a card said of its slices
+        self._changed: dict[str, str] = {}  # what of it is told already
 
     def look(self, sample: GpuSample) -> Iterator[Notice]:
         """What a round of readings says that the one before did not."""
@@ -34,6 +36,8 @@ class GpuWatch:
                 yield from self._silence(uuid, sample.error)
             else:
                 yield from self._heard(uuid, reading)
+        for reading in sample.readings:  # a card in slices is none of the fleet's GPUs
+            yield from self._divided(reading)
 
     def _silence(self, uuid: str, error: str) -> Iterator[Notice]:
         self._silent[uuid] += 1
@@ -62,6 +66,16 @@ class GpuWatch:
             self._hot.discard(uuid)
             text = f"{self._warm[uuid]} is no longer hot: {at}"
             yield Notice(kind=Kind.GPU_COOL, text=text, gpu=uuid, figures=figures)
+
+    def _divided(self, reading: GpuReading) -> Iterator[Notice]:
+        """Who slices a card does one thing after another: what stands twice in a row is told."""
+        uuid, now = reading.uuid, reading.changed
+        before, self._changing[uuid] = self._changing.get(uuid, ""), now
+        if now == before and now != self._changed.get(uuid, ""):
+            self._changed[uuid] = now
+            kind = Kind.GPU_CHANGED if now else Kind.GPU_RESTORED
+            again = f"the card {uuid} is divided as it was when the fleet started"
+            yield Notice(kind=kind, text=now or again, gpu=uuid)
 
     def _told(self, kind: Kind, uuid: str, text: str) -> Notice:
         return Notice(kind=kind, text=f"{self._names[uuid]} {text}", gpu=uuid)

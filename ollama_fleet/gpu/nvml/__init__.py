@@ -11,9 +11,11 @@ import pynvml
 from ollama_fleet.gpu import Gpu, GpuReading, GpuSample, Inventory
 from ollama_fleet.gpu.nvml.calls import ask, text, uuid_of
 from ollama_fleet.gpu.nvml.cards import Card, Listed, listed, meet
+from ollama_fleet.gpu.nvml.changes import change
 from ollama_fleet.gpu.nvml.faults import Faults
 from ollama_fleet.gpu.nvml.links import with_links
 from ollama_fleet.gpu.nvml.readings import read_card, read_slices
+from ollama_fleet.gpu.nvml.slices import handles, modes
 from ollama_fleet.gpu.nvml.troubles import (
     LARGER,
     SESSION_ENDED,
@@ -38,12 +40,13 @@ class NvmlGpus:
         self._started = False
         self._cards: dict[int, Card] = {}  # by index, so that a lost card can still be named
         self._listed: tuple[Gpu, ...] = ()
+        self._as_listed: dict[str, Card] = {}  # how the cards were then, by UUID
         self._faults = Faults()
 
     def inventory(self) -> Inventory:
         """List the cards in index order, on a fresh start of NVML: it counts cards only then."""
         self.close()
-        self._listed = ()
+        self._listed, self._as_listed = (), {}
         cards: list[Listed] = []
         unlisted: list[str] = []
         try:
@@ -63,6 +66,7 @@ class NvmlGpus:
                 "the NVIDIA driver is loaded but finds no card (see `lspci` and `dmesg`)"
             )
         self._listed = gpus
+        self._as_listed = {card.uuid: card for card in self._cards.values()}
         remarks = (*_divided(gpus, cards), *(r for card in cards for r in card.remarks))
         troubles = (*unlisted, *(t for card in cards for t in card.troubles))
         return Inventory(gpus=gpus, notes=(*remarks, *troubles), remarks=remarks)
@@ -121,10 +125,14 @@ class NvmlGpus:
         try:
             handle, card = self._met(index)
             reading = read_card(handle, card.uuid, integrated=card.integrated)
-            parts = read_slices(handle, card.slices, reading) if card.slices else ()
+            now = modes(handle)
+            there = handles(handle) if card.slices or (now and now.now) else {}
+            parts = read_slices(there, card.slices, reading)
         except pynvml.NVMLError as error:
             return self._unread(index, error)
         self._faults.hear(handle, card.uuid, card.slices)
+        before = self._as_listed.get(card.uuid, card)
+        reading = replace(reading, changed=change(_named(index, card), before, now, there))
         return GpuSample(tuple(self._with_faults(each) for each in (reading, *parts)))
 
     def _gone(self, cards: Iterable[GpuSample]) -> GpuSample:
@@ -157,8 +165,11 @@ class NvmlGpus:
         if error.value in SESSION_ENDED:
             raise error
         card = self._cards.get(index)
-        name = f"GPU {index} ({card.uuid})" if card else f"GPU {index}"
-        return card_trouble(name, error)
+        return card_trouble(_named(index, card) if card else f"GPU {index}", error)
+
+
+def _named(index: int, card: Card) -> str:
+    return f"GPU {index} ({card.uuid})"
 
 
 def _numbered(cards: Iterable[Listed], count: int) -> tuple[Gpu, ...]:

@@ -57,7 +57,7 @@ class Listed:
 
 def meet(handle: Any, uuid: str) -> Card:
     """Ask a card what it is for good, or until its MIG mode changes. Raises NVMLError."""
-    mig = modes(handle)
+    mig = modes(handle) or Modes()
     return Card(
         uuid=uuid,
         modes=mig,

@@ -1,6 +1,6 @@
 """One look at a card, or at a slice of one. What the driver does not give is None."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -9,7 +9,7 @@ import pynvml
 
 from ollama_fleet.gpu import GpuReading
 from ollama_fleet.gpu.nvml.calls import ask, memory_of
-from ollama_fleet.gpu.nvml.slices import Slice, handles
+from ollama_fleet.gpu.nvml.slices import Slice
 
 # The names of these changed in pynvml, the bits did not: by software, by hardware.
 _HEAT: Final = 0x20 | 0x40
@@ -32,12 +32,13 @@ def read_card(handle: Any, uuid: str, *, integrated: bool) -> GpuReading:
     )
 
 
-def read_slices(handle: Any, slices: Iterable[Slice], card: GpuReading) -> tuple[GpuReading, ...]:
-    """Read those slices of a card that are still there. Raises NVMLError.
+def read_slices(
+    found: Mapping[str, Any], slices: Iterable[Slice], card: GpuReading
+) -> tuple[GpuReading, ...]:
+    """Read those slices of a card that are still there, by their UUIDs. Raises NVMLError.
 
     The heat is that of the card. What each draws of the card's power nobody can tell.
     """
-    found = handles(handle)
     there = (each for each in slices if each.uuid in found)
     return tuple(_read_slice(found[each.uuid], each, card) for each in there)
 

@@ -36,11 +36,11 @@ class Modes:
     next: bool = False
 
 
-def modes(card: Any) -> Modes:
-    """The MIG mode of a card; off where it, or its driver, knows none. Raises NVMLError."""
+def modes(card: Any) -> Modes | None:
+    """The MIG mode of a card; None where it, or its driver, knows none. Raises NVMLError."""
     told = ask("nvmlDeviceGetMigMode", card)
     if told is None:
-        return Modes()
+        return None
     now, after = (mode == pynvml.NVML_DEVICE_MIG_ENABLE for mode in told)
     return Modes(now, after)
 

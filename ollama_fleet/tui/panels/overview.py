@@ -28,7 +28,8 @@ def overview(scene: Scene, view: View, room: int | None) -> Body:
     rest = None if left is None else left - len(above)
     table = instances(scene, view, rest, with_gpus=not above)
     lines = [*above, *table.lines, *under]
-    notes = [Text(), *_notes(scene, view)] if snapshot.notes else []
+    told = _notes(scene, view)
+    notes = [Text(), *told] if told else []
     if room is None or len(lines) + len(notes) <= room:
         lines += notes
     return replace(table, lines=lines, rows={y + len(above): key for y, key in table.rows.items()})
@@ -58,8 +59,8 @@ def _have_room(scene: Scene, view: View, room: int | None) -> bool:
 
 
 def _notes(scene: Scene, view: View) -> Sequence[Text]:
-    glyphs = view.glyphs
-    notes = dict.fromkeys(map(glyphs.clean, scene.snapshot.notes))
+    glyphs, snapshot = view.glyphs, scene.snapshot
+    notes = dict.fromkeys(map(glyphs.clean, (*snapshot.gpu_changes, *snapshot.notes)))
     return [Text(glyphs.fit(note, view.width), "dim") for note in notes]
 
 
