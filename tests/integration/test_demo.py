@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import shutil
 import signal
 import struct
@@ -100,6 +101,7 @@ def test_a_demo_serves_a_load_without_errors_and_reports_it(demo):
     assert sum(i["requests"] for i in report["instances"]) == report["requests"]
     assert sum(i["share"] for i in report["instances"]) == pytest.approx(1, abs=0.001)
     assert "a simulated fleet" in said
+    assert "setup:" not in said, "all is there"
 
 
 def test_on_a_terminal_the_dashboard_is_shown_while_the_load_runs(demo):
@@ -155,6 +157,42 @@ def test_nonsense_is_refused_before_anything_starts(demo):
     _, said = process.communicate(timeout=30)
     assert process.returncode == 2
     assert "above 0" in said
+
+
+# -- what the README begins with -------------------------------------------------------------------
+
+
+def test_the_readme_begins_with_two_commands_that_can_be_typed():
+    """Each beside what it does: a test of this file says that it sets everything up."""
+    readme = (ROOT / "README.md").read_text()
+    first = re.search(r"^```sh\n(.*?)^```$", readme, re.MULTILINE | re.DOTALL)
+    assert first is not None
+    lines = dict(re.split(r" +# ", line) for line in first[1].splitlines())
+    assert list(lines) == ["scripts/demo", "scripts/test"]
+    assert all(does.startswith("sets everything up and ") for does in lines.values())
+    assert all(os.access(ROOT / path, os.X_OK) for path in lines)
+
+
+@pytest.mark.parametrize("command", ["demo", "test"])
+def test_in_a_bare_clone_each_of_them_says_what_takes_so_long_before_all_else(clone, command):
+    """And goes no further where that fails, from whichever folder it was called."""
+    shutil.copy(ROOT / "scripts" / command, clone / "scripts")
+    python = clone / "python"
+    python.write_text(f'#!/bin/sh\n[ "$1" = -m ] && exit 1\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    done = subprocess.run(
+        [clone / "scripts" / command],
+        cwd="/",
+        env={"PATH": os.environ["PATH"], "PYTHON": str(python)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stderr.splitlines() == [
+        "setup: installing into .venv, once; this takes a minute",
+        "setup: no virtual environment; on Debian and Ubuntu: apt install python3-venv",
+    ]
+    assert (done.returncode, done.stdout) == (1, "")
 
 
 # -- setup -----------------------------------------------------------------------------------------
