@@ -1,9 +1,11 @@
 import json
+import struct
 import time
 
 import pytest
 import uvloop
 from fleet_process import call
+from made_store import put_model
 from registry_standin.running import registry
 
 from ollama_fleet.bench.vram.files import head, store
@@ -17,11 +19,19 @@ from ollama_fleet.vram import shape_of
 MADE = {name: MODELS[name]() for name in ("gemma2", "bert")}
 
 
+ODD = b"".join([  # the head of a projector with more in it than anything has
+    b"GGUF", struct.pack("<IQQ", 3, 0, 2),
+    struct.pack("<Q", 20), b"general.architecture", struct.pack("<IQ", 8, 4), b"clip",
+    struct.pack("<Q", 22), b"clip.vision.patch_size", struct.pack("<IQ", 10, 2**62),
+])  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def shelf(tmp_path_factory):
-    """A registry that has two models, whose blobs another host sends."""
+    """A registry that has two models, whose blobs another host sends, and an odd projector."""
     folder = tmp_path_factory.mktemp("registry") / "models"
     store(folder, list(MADE.values()))
+    put_model(folder, "odd-eyes/latest", ODD)
     with registry(folder) as standin:
         yield standin
 
@@ -72,6 +82,15 @@ def test_projectors_and_adapters_are_weighed_too(shelf):
     _, shape = ask(shelf.name("library/both"))
     weights = shape_of(head(MADE["bert"])).file_bytes
     assert (shape.vision_bytes, shape.adapter_bytes) == (weights, weights)
+
+
+def test_a_projector_that_makes_no_sense_is_said_to_make_none(shelf):
+    manifest = json.loads(call_manifest(shelf, "bert"))
+    (eyes,) = json.loads(call_manifest(shelf, "odd-eyes"))["layers"]
+    manifest["layers"].append({**eyes, "mediaType": "application/vnd.ollama.image.projector"})
+    shelf.put("library/seeing:latest", json.dumps(manifest).encode())
+    with pytest.raises(OllamaError, match=r"cannot be told: its vision\.patch_size is"):
+        ask(shelf.name("library/seeing"))
 
 
 def call_manifest(shelf, model):

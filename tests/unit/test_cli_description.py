@@ -73,6 +73,19 @@ def test_what_a_model_is_not_said_to_have_is_not_shown():
     assert describe(counted, [], "") == "  Model\n    parameters    8.0B"
 
 
+def test_what_it_takes_is_shown_as_computed_and_as_measured_where_it_was():
+    plain = {"slots": 4, "context_length": 8192, "cache_type": "f16", "computed_bytes": 3 * 2**30}
+    footprints = [
+        {"instance": "gpu0", **plain, "measured_bytes": 2**31},
+        {"instance": "gpu1", **plain, "measured_bytes": 0},
+    ]
+    assert describe({}, [], "", footprints=footprints).splitlines() == [
+        "  Memory",
+        "    gpu0    3.0 GiB computed    2.0 GiB measured    4 x 8192 tokens in f16",
+        "    gpu1    3.0 GiB computed    not measured    4 x 8192 tokens in f16",
+    ]
+
+
 def test_verbose_adds_metadata_and_tensors():
     shown = describe(ANSWER, [], "", verbose=True)
     assert "\n    tokenizer.ggml.tokens      [a, b, c, +1 more]\n" in shown

@@ -11,6 +11,7 @@ from ollama_fleet.bench.vram.files import head
 from ollama_fleet.bench.vram.models import MODELS
 from ollama_fleet.vram import Engine, FlashAttention, Head, Use, engine_of, explain, need, shape_of
 from ollama_fleet.vram.gguf import Tensor
+from ollama_fleet.vram.tensors import tensor_bytes
 
 AUTO, ON, OFF = FlashAttention
 OLD, NEW = (0, 20), (0, 32)
@@ -189,6 +190,22 @@ def test_every_gpu_has_a_graph_and_an_overhead_of_its_own():
     assert two.graph_bytes >= 2 * one.graph_bytes
     assert two.overhead_bytes == 2 * one.overhead_bytes
     assert two.weights_bytes == one.weights_bytes
+
+
+@pytest.mark.parametrize(
+    ("kind", "elements", "size_bytes"),
+    [(0, 3, 12), (8, 33, 68), (12, 256, 144), (39, 64, 34), (41, 128, 18), (42, 65, 36)],
+)
+def test_a_tensor_takes_whole_blocks_of_its_type_padded(kind, elements, size_bytes):
+    assert tensor_bytes(Tensor("t", (elements,), kind, 0)) == -(-size_bytes // 32) * 32
+
+
+@pytest.mark.parametrize("kind", [5, 31, 36, 43, 2**31])
+def test_weights_of_a_type_that_is_not_known_are_told_by_nobody(kind):
+    """Taken for f16, a model of one bit would be refused for sixteen times its size."""
+    metadata = {"general.architecture": "llama", "llama.block_count": 1}
+    with pytest.raises(ValueError, match=f"unknown type {kind}"):
+        shape_of(Head(3, metadata, {}, (Tensor("blk.0.attn_q.weight", (32, 32), kind, 0),)))
 
 
 def test_the_arithmetic_names_each_part_and_the_slots():
