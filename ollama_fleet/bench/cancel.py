@@ -125,8 +125,8 @@ async def leave(number: int, port: int, stay_s: float, departures: Departures) -
     writer.close()
 
 
-async def cancel_streams(streams: int, seed: int) -> Report:
-    """Let that many clients come and go, and compare what both ends noted."""
+async def cancel_streams(streams: int, seed: int, longest_s: float = STAY_S) -> Report:
+    """Let that many clients come, and go within `longest_s`; compare what both ends noted."""
     rng, departures = random.Random(seed), Departures()  # noqa: S311 - a reproducible load
     instances = Instances(departures, rng)
     servers = [
@@ -135,11 +135,12 @@ async def cancel_streams(streams: int, seed: int) -> Report:
     ports = [server.sockets[0].getsockname()[1] for server in servers]
     try:
         async with fleet_over(ports) as (port, socket_path):
-            stays = [rng.uniform(0.0, STAY_S) for _ in range(streams)]
+            stays = [rng.uniform(0.0, longest_s) for _ in range(streams)]
             await asyncio.gather(
                 *(leave(n, port, stay_s, departures) for n, stay_s in enumerate(stays))
             )
             leases_left = await settled(socket_path)
+            await all_heard(departures)
     finally:
         for server in servers:
             server.close()
@@ -216,6 +217,15 @@ async def settled(socket_path: Path) -> int:
         held = status["waiting"] + sum(row["in_flight"] for row in status["instances"])
         if not held or time.monotonic() > until_s:
             return int(held)
+        await asyncio.sleep(0.05)
+
+
+async def all_heard(departures: Departures) -> None:
+    """Wait until the instances have heard of every departure, but no longer than for a lease."""
+    until_s = time.monotonic() + SETTLE_S
+    while time.monotonic() < until_s:
+        if departures.heard_s.keys() >= departures.arrived_s.keys():
+            return
         await asyncio.sleep(0.05)
 
 

@@ -16,13 +16,16 @@ from ollama_fleet.router.intake import Request
 def test_whoever_leaves_is_heard_of_and_gives_back_what_it_held():
     """Queued, before a token or in mid-stream: the instance hears of it, and the lease is back.
 
-    How soon is a figure of the soak's, not of this test's.
+    How soon is a figure of the soak's, not of this test's. On a machine that stands still all may
+    have left before they are looked at: then they come again, and stay longer.
     """
-    report = uvloop.run(cancel_streams(150, seed=1))
-    assert report.reached_an_instance > 40
-    assert report.left_while_waiting > 0
-    assert report.left_before_a_token > 0
-    assert (report.never_heard, report.leases_left) == (0, 0)
+    for longest_s in (2.0, 6.0, 18.0):
+        report = uvloop.run(cancel_streams(150, seed=1, longest_s=longest_s))
+        assert (report.never_heard, report.leases_left) == (0, 0)
+        waited = report.left_while_waiting > 0 < report.left_before_a_token
+        if enough := waited and report.reached_an_instance > 40:
+            break
+    assert enough, report
 
 
 class HangsUp:
