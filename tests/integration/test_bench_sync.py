@@ -47,7 +47,10 @@ def test_a_machine_with_one_file_system_leaves_that_case_out_and_says_why(monkey
 
 
 def test_an_instance_elsewhere_gets_it_from_the_fleet_and_spies_get_nothing():
-    row = asyncio.run(elsewhere.on_remote_instance(SIZE_BYTES))
+    for _ in range(3):  # who stands still while there is something to spy finds nobody there
+        row = asyncio.run(elsewhere.on_remote_instance(SIZE_BYTES))
+        if row.figures["refused"]:
+            break
     assert row.holds, row
     assert row.registry_bytes == row.model_bytes
     assert row.figures["refused"] > 0

@@ -25,6 +25,7 @@ _STEPS: Final = 2  # counts that make a progress
 _STILL_S: Final = 1.0  # without a byte: the download has stopped
 _PART_BYTES: Final = 100_000_000  # of a blob, as Ollama asks for it: each in a request of its own
 _ON_THE_WAY: Final = 1.05  # what the sockets hold when a download stops is sent once more
+_SLOWER: Final = 40  # is the link when all leave, or the download is over before it is stopped
 
 
 @dataclass(slots=True)
@@ -60,12 +61,13 @@ async def callers(quick: bool) -> Row:  # noqa: FBT001 - the shape of a case
 async def callers_of(size_bytes: int, *, link_s: float = 3.0, simulated: bool = False) -> Row:
     """The same with models of so many bytes, which the link carries in `link_s`."""
     async with stage(Setting(stores=2, simulated=simulated, environ=_PATIENT)) as on:
-        await on.registry.set(bytes_per_s=size_bytes / link_s)
+        bytes_per_s = size_bytes / link_s
+        await on.registry.set(bytes_per_s=bytes_per_s)
         began_s = time.monotonic()
         made = [await on.registry.make(f"library/called:{n}", size_bytes, seed=n) for n in range(3)]
         together = await _together(on, made[0])
         one_left = await _one_left(on, made[1])
-        none_left = await _none_left(on, made[2])
+        none_left = await _none_left(on, made[2], bytes_per_s)
         faults = [*together.faults, *one_left.faults, *none_left.faults]
         sent = [together.sent_bytes, one_left.sent_bytes, none_left.sent_bytes]
         shares = [count / size_bytes for count in sent]
@@ -116,17 +118,19 @@ async def _one_left(on: Stage, made: Made) -> _Scene:
     return _Scene(sent_bytes, [*faults, *await _once(on, made, sent_bytes)])
 
 
-async def _none_left(on: Stage, made: Made) -> _Scene:
+async def _none_left(on: Stage, made: Made, bytes_per_s: float) -> _Scene:
     """All leave, it stops; and somebody comes back, for whom it goes on."""
     before_bytes = await on.registry.bytes()
     *leaving, last = await _under_way(on, made)
     await asyncio.gather(*(one.leave() for one in leaving))
+    await on.registry.set(bytes_per_s=bytes_per_s / _SLOWER)
     await on.registry.fail()
     await until(last.has_seen_progress, "the download goes on for the last")
     await last.leave()
     left_s = time.monotonic()
     still_bytes = await until(lambda: _stands_still(on), "the registry sends no more")
     stopped_s = time.monotonic() - left_s - _STILL_S
+    await on.registry.set(bytes_per_s=bytes_per_s)
     faults = []
     if still_bytes - before_bytes >= made.size_bytes:
         faults.append("the download did not stop")
