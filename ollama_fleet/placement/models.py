@@ -70,7 +70,10 @@ class _Book:
         self.misfits: list[Misfit] = []
 
     def pin(self, group: "GroupConfig", model: str) -> None:
-        """Bind a model to the instances of a group that hold it; to all of them if none does."""
+        """Bind a model to the instances of a group that hold it.
+
+        If none does, to those that may, by what is sure of it; if none may, either, to all of them.
+        """
         key = canonical(model)
         of_group = [seat for seat in self._seats if seat.group == group.name]
         claims = {seat.name: self._claim(seat, model) for seat in of_group}
@@ -79,19 +82,18 @@ class _Book:
             self.notes += _doubts(group, model, of_group, claims)
         else:
             self._fits_nowhere(group, model, of_group)
-        for seat in holders or of_group:
-            if key not in self.pinned[seat.name]:
+        may = [seat for seat in of_group if claims[seat.name].sure_bytes <= seat.room_bytes]
+        chosen = holders or may or of_group
+        for seat in of_group:
+            if seat not in chosen:
+                self.reasons[seat.name].append(
+                    f"does not serve {model}, which takes {claims[seat.name]}:"
+                    f" it has {show_bytes(seat.room_bytes)}"
+                )
+            elif key not in self.pinned[seat.name]:
                 self.pinned[seat.name].append(key)
                 self._preload(seat, model, f"pinned to group `{group.name}`")
-        if holders:
-            for seat in of_group:
-                if seat not in holders:
-                    self.reasons[seat.name].append(
-                        f"does not serve {model}, which takes {claims[seat.name]}:"
-                        f" it has {show_bytes(seat.room_bytes)}"
-                    )
-        names = {seat.name for seat in holders or of_group}
-        self.routes.setdefault(key, set()).update(names)
+        self.routes.setdefault(key, set()).update(seat.name for seat in chosen)
 
     def route(self, model: str, wish: "ModelConfig") -> None:
         """Bind a model to the groups it names, besides those it is pinned to."""

@@ -273,6 +273,16 @@ def test_an_instance_too_small_for_a_pinned_model_leaves_it_to_the_others():
     assert "does not serve m" in "".join(placement.instances[0].reasons)
 
 
+def test_a_pinned_model_that_may_fit_is_bound_to_those_that_may_hold_it_alone():
+    """23 GiB, and a fifth more: 24 may be enough for it, 8 are not."""
+    unequal = box(gpu(0, 8), gpu(1, 24))
+    placement = placed(pinning([0, 1], "m", count=2), unequal, sizes_gib={"m": 23})
+    assert placement.routes == {canonical("m"): {"a-1"}}
+    assert "does not serve m" in "".join(placement.instances[0].reasons)
+    assert placement.instances[0].preload == ()
+    assert any("may not hold m" in note for note in placement.notes)
+
+
 def test_a_pinned_model_of_unknown_size_is_taken_to_fit():
     placement = placed(pinning("auto", "new"))
     assert all(spec.pinned == (canonical("new"),) for spec in placement.instances)
