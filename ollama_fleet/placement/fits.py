@@ -13,7 +13,7 @@ from ollama_fleet.gpu import Gpu, GpuKind, Inventory
 from ollama_fleet.names import canonical
 from ollama_fleet.placement.instances import dealt
 from ollama_fleet.placement.kept import with_kept
-from ollama_fleet.placement.needs import Claim, Models
+from ollama_fleet.placement.needs import Claim, Models, shared_bytes
 from ollama_fleet.placement.seats import Seat
 from ollama_fleet.placement.shares import room_bytes
 
@@ -102,9 +102,7 @@ def model_fits(config: "Config", inventory: Inventory, models: Models, model: st
             for key, other in tasks.preload.get(seat.name, {}).items()
             if key != canonical(model)
         ]
-        # What must stay free is counted with the model itself, once.
-        beside_bytes = sum(other.total_bytes - other.margin_bytes for other in others)
-        fit = _fit(seat, settings[seat.group], models, model, beside_bytes=beside_bytes)
+        fit = _fit(seat, settings[seat.group], models, model, others)
         fits.append(replace(fit, bound=routes is not None and seat.name not in routes))
     lonely = not any(fit.fits_alone for fit in fits)
     return ModelFits(
@@ -112,8 +110,11 @@ def model_fits(config: "Config", inventory: Inventory, models: Models, model: st
     )
 
 
-def _fit(seat: Seat, settings: "Settings", models: Models, model: str, *, beside_bytes: int) -> Fit:
+def _fit(
+    seat: Seat, settings: "Settings", models: Models, model: str, others: Sequence[Claim]
+) -> Fit:
     claim = models.claim(model, settings, seat.gpus)
+    beside_bytes = sum(other.total_bytes for other in others) - shared_bytes([*others, claim])
     free = seat.room_bytes - beside_bytes
     choices: list[Choice] = []
     if claim.need is not None:

@@ -154,8 +154,9 @@ def _spread(settings: "Settings") -> Sequence[Changes]:
 
 def _turns(misfit: Misfit) -> Sequence[Changes]:
     """As many of the models at once as fit whichever they are: the others wait until one goes."""
-    sizes = sorted((claim.total_bytes for claim in misfit.claims), reverse=True)
-    most = max(n for n in range(len(sizes)) if sum(sizes[:n]) <= misfit.room_bytes)
+    largest = sorted(misfit.claims, key=lambda claim: -claim.total_bytes)
+    firsts = (Misfit(misfit.seat, tuple(largest[:n])) for n in range(len(largest)))
+    most = max(len(first.claims) for first in firsts if first.needed_bytes <= first.room_bytes)
     return [{"max_loaded_models": most}] if most else []
 
 

@@ -118,6 +118,16 @@ def test_models_that_are_to_take_turns_are_noted_only(meant):
     assert next(iter(meant)) in note
 
 
+def test_as_many_take_turns_as_fit_with_what_must_stay_free_counted_once():
+    models = ["large", "small", "embed"]
+    config = configured({"name": "a", "gpus": [0], "num_parallel": 1, "models": models})
+    settings = config.groups[0].over(config.defaults)
+    large, small, _ = (MODELS.claim(name, settings, box(80).gpus) for name in models)
+    both = large.total_bytes + small.total_bytes - GIB
+    card = Gpu("GPU-0", 0, "card", Vendor.NVIDIA, both)
+    assert "`max_loaded_models: 2`" in refused(config, Inventory((card,))).hint
+
+
 def test_a_model_of_which_only_the_size_is_known_is_refused_if_that_alone_is_too_much():
     """With a fifth more it may not fit: that is a rule of thumb, and so a note."""
     group = {"name": "a", "gpus": [0], "models": ["m"]}

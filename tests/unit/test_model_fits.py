@@ -14,6 +14,7 @@ from ollama_fleet.placement.shares import room_bytes
 from ollama_fleet.sim.hardware import SimulatedGpus
 from ollama_fleet.sim.ollama.profile import BUILT_IN, load
 
+GIB = 2**30
 PROFILES = sorted(path.stem for path in BUILT_IN.glob("*.yaml"))
 
 
@@ -50,6 +51,15 @@ def test_what_is_loaded_at_start_is_taken_off():
     assert fit.beside_bytes == claimed(config, "large", fit.gpus) - margin
     assert "bound elsewhere" not in show(found)
     assert "alone" in show(found)
+
+
+def test_what_must_stay_free_is_that_of_the_model_which_is_on_the_most_gpus():
+    """A large one over three cards leaves room on each, a small one beside it only on its own."""
+    config = configured({"name": "a", "gpus": [0, 1, 2], "num_parallel": 1, "models": ["huge"]})
+    (fit,) = model_fits(config, box(24, 24, 24), MODELS, "small").fits
+    alone = claimed(config, "huge", fit.gpus)
+    assert fit.claim.margin_bytes == GIB
+    assert fit.beside_bytes == alone - GIB
 
 
 def test_a_model_that_is_bound_to_other_groups_is_said_to_be():
