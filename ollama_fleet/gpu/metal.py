@@ -9,7 +9,7 @@ from typing import Final
 from ollama_fleet.gpu import GpuSample, Inventory
 
 METAL: Final = "Metal"
-_APPLE_CHIP: Final = "arm64"
+_APPLE_CHIP: Final = "ARM64"  # in the kernel's version; the machine is x86_64 to Python in Rosetta
 
 
 class MetalGpu:
@@ -17,7 +17,7 @@ class MetalGpu:
 
     def inventory(self) -> Inventory:
         """No GPU to choose; `own_gpu` is Metal on Apple's chips. Others have the CPU alone."""
-        if platform.machine() == _APPLE_CHIP:
+        if _APPLE_CHIP in platform.version():
             return Inventory(own_gpu=METAL)
         note = "on a Mac without an Apple chip Ollama uses the CPU"
         return Inventory(notes=(note,), remarks=(note,))

@@ -7,7 +7,7 @@ from ollama_fleet.gpu import Inventory
 from ollama_fleet.layout import servers
 from ollama_fleet.layout.comments import comment
 from ollama_fleet.layout.groups import groups
-from ollama_fleet.layout.servers import MEANS, Way
+from ollama_fleet.layout.servers import MEANS, Access, Way, to_do
 
 _HEAD = """\
 # Ollama Fleet: the Ollama servers of this machine, and where requests enter.
@@ -30,20 +30,19 @@ def starter(
     inventory: Inventory,
     services: Sequence[Service],
     way: Way = Way.LEAVE,
-    *,
-    writable: bool = True,
+    access: Access = Access.WRITE,
 ) -> str:
     """The text of a fleet.yaml that loads, and that this machine can place.
 
     GPUs that are alike form a group with an instance on each; without any there is one instance
     on the CPU. `way` is what is done about servers that run already: only the first of them is
-    taken over. `writable`: this user may write to its store.
+    taken over. `access` is what this user may do with its store.
     """
     sections = (
         _HEAD,
         *(servers.about(service, _of(at, way)) for at, service in enumerate(services)),
         servers.listen(services, way),
-        servers.ollama(services, way, writable=writable),
+        servers.ollama(services, way, access),
         _DEFAULTS,
         "".join(_groups(inventory, way)),
         *servers.instances(services, way),
@@ -65,4 +64,4 @@ def _groups(inventory: Inventory, way: Way) -> Iterator[str]:
         yield from groups(inventory)
 
 
-__all__ = ["MEANS", "Way", "starter"]
+__all__ = ["MEANS", "Access", "Way", "starter", "to_do"]

@@ -40,7 +40,7 @@ def is_proc(path):
 os.open = lambda path, *a, **k: (missing if is_proc(path) else opened)(path, *a, **k)
 os.scandir = lambda path=".": (missing if is_proc(path) else scanned)(path)
 os.path.exists = lambda path: not is_proc(path) and exists(path)
-platform.machine = lambda: "arm64"
+platform.version = lambda: "Darwin Kernel Version 24.0.0; root:xnu-11215/RELEASE_ARM64_T6031"
 sys.platform = "darwin"
 from ollama_fleet.cli import main
 sys.exit(main())

@@ -14,7 +14,8 @@ import pytest
 
 from ollama_fleet.config import Config
 from ollama_fleet.control.repair.usage import UsageMeter
-from ollama_fleet.control.service import ServerProcess, describe, is_server
+from ollama_fleet.control.service import describe
+from ollama_fleet.control.service.processes import ServerProcess, is_server
 from ollama_fleet.doctor import Facts, Status, checks
 from ollama_fleet.doctor.facts import BinaryFacts, ProgramFacts
 from ollama_fleet.doctor.lacks import lacking
@@ -26,9 +27,13 @@ from ollama_fleet.system.needs import NoSystemForInstances, require_keeping
 pytestmark = pytest.mark.platform
 
 
-def inventory_of(system, machine, monkeypatch):
-    monkeypatch.setattr(sys, "platform", system)
+KERNEL = "Darwin Kernel Version 24.0.0: Wed Aug  7 03:08:06 PDT 2024; root:xnu-11215.1.9~22/"
+
+
+def inventory_of(kernel, machine, monkeypatch):
+    monkeypatch.setattr(sys, "platform", "darwin")
     monkeypatch.setattr(platform, "machine", lambda: machine)
+    monkeypatch.setattr(platform, "version", lambda: KERNEL + kernel)
     return merge_inventories([source.inventory() for source in sources()])
 
 
@@ -36,8 +41,10 @@ def placed(inventory):
     return place(Config(), inventory, ports=count(11435), inherited={}, models=Models())
 
 
-def test_on_apples_chips_one_instance_runs_on_metal(monkeypatch):
-    found = placed(inventory_of("darwin", "arm64", monkeypatch))
+@pytest.mark.parametrize("machine", ["arm64", "x86_64"])
+def test_on_apples_chips_one_instance_runs_on_metal(machine, monkeypatch):
+    """Also where Python runs in Rosetta, and takes the machine for an older one."""
+    found = placed(inventory_of("RELEASE_ARM64_T6031", machine, monkeypatch))
     (instance,) = found.instances
     assert instance.gpus == ()
     assert "Metal" in " ".join(found.notes)
@@ -46,7 +53,7 @@ def test_on_apples_chips_one_instance_runs_on_metal(monkeypatch):
 
 
 def test_an_older_mac_has_one_instance_on_the_cpu(monkeypatch):
-    found = placed(inventory_of("darwin", "x86_64", monkeypatch))
+    found = placed(inventory_of("RELEASE_X86_64", "x86_64", monkeypatch))
     assert len(found.instances) == 1
     assert "runs on the CPU" in " ".join(found.notes)
 
@@ -119,6 +126,7 @@ def test_a_fleet_in_front_of_others_alone_needs_no_process_groups(monkeypatch):
 
 APP = "/Applications/Ollama.app/Contents/Resources/ollama"
 WINDOWS = "C:\\Users\\ann\\AppData\\Local\\Programs\\Ollama\\ollama.exe"
+BREW = "/opt/homebrew/Cellar/ollama/0.31.1/bin/ollama"
 SERVER = ServerProcess(812, "ann", "", {}, (("127.0.0.1", 11434),), "")
 
 
@@ -134,14 +142,23 @@ SERVER = ServerProcess(812, "ann", "", {}, (("127.0.0.1", 11434),), "")
         ),
         ("D:\\bin\\ollama.exe", "", "taskkill /f /t /pid 812", "ollama serve"),
         ("/opt/homebrew/bin/ollama", "", "kill 812", "ollama serve"),
+        (BREW, "Homebrew", "brew services stop ollama", "brew services start ollama"),
     ],
 )
 def test_an_app_is_quit_and_not_its_server_which_it_would_start_again(
     program, manager, stop, begin
 ):
-    found = describe(replace(SERVER, program=program))
+    found = describe(replace(SERVER, program=program, ppid=1))
     assert (found.managed_by, found.stop) == (manager, stop)
     assert found.begin.endswith(begin)
+
+
+def test_homebrews_ollama_that_somebody_has_started_by_hand_is_no_service():
+    """It is not launchd who has started it, and would not start it again."""
+    found = describe(replace(SERVER, program=BREW, ppid=811))
+    assert (found.managed_by, found.stop) == ("", "kill 812")
+    for_all = describe(replace(SERVER, program=BREW, ppid=1, environment=None))
+    assert for_all.stop == "sudo brew services stop ollama"
 
 
 def test_a_server_on_windows_is_known_by_its_command_line():

@@ -2,14 +2,16 @@
 
 from dataclasses import replace
 from itertools import count
+from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ollama_fleet.config import load
 from ollama_fleet.control.service import Service
 from ollama_fleet.gpu import Gpu, GpuKind, Inventory, Vendor
-from ollama_fleet.layout import MEANS, Way, starter
+from ollama_fleet.layout import MEANS, Access, Way, starter, to_do
 from ollama_fleet.placement import Models, place
 
 GIB = 2**30
@@ -27,12 +29,14 @@ services = st.builds(
     Service,
     pid=st.integers(1, 2**22),
     user=st.text(max_size=9),
-    host=st.sampled_from(["127.0.0.1", "0.0.0.0", "::", "::1", ""]),
+    host=st.sampled_from(["127.0.0.1", "0.0.0.0", "::", "::1", "", "box"]),
     port=st.integers(1, 65535),
     store=st.text(max_size=20),
     managed_by=st.sampled_from(["", "ollama.service"]),
     stop=st.text(max_size=20),
     version=st.text(max_size=9),
+    settings=st.tuples() | st.tuples(st.text(max_size=9)),
+    mounts=st.sampled_from(["", "docker inspect it"]),
 )
 
 
@@ -110,12 +114,21 @@ def test_a_server_that_runs_is_told_with_three_ways_out(tmp_path):
 
 
 @settings(max_examples=30)
-@given(inventories(), st.lists(services, min_size=1, max_size=3), st.sampled_from(Way))
+@given(
+    inventories(),
+    st.lists(services, min_size=1, max_size=3),
+    st.sampled_from(Way),
+    st.sampled_from(Access),
+)
 def test_whatever_is_chosen_the_file_loads_and_no_address_is_taken_twice(
-    tmp_path_factory, inventory, running, way
+    tmp_path_factory, inventory, running, way, access
 ):
-    """Only who takes a server's place listens where it did."""
-    config = read(starter(inventory, running, way), tmp_path_factory.mktemp("init"))
+    """Only who takes a server's place listens where it did; no store is used but the first's."""
+    config = read(starter(inventory, running, way, access), tmp_path_factory.mktemp("init"))
+    if config.ollama.models != Path("/home/me/.ollama/models"):
+        assert running[0].store
+        assert way in {Way.TAKE_OVER, Way.SHARE}
+        assert access is Access.WRITE
     taken = {service.port for service in running}
     if way is Way.TAKE_OVER:
         assert config.listen.port == running[0].port
@@ -140,9 +153,59 @@ def test_who_takes_over_has_its_address_and_its_models_and_touches_no_other(tmp_
 
 
 def test_a_store_that_cannot_be_written_is_not_used_and_the_reader_is_told_what_to_do(tmp_path):
-    text = starter(Inventory(), (RUNNING,), Way.SHARE, writable=False)
+    text = starter(Inventory(), (RUNNING,), Way.SHARE, Access.READ)
     assert str(read(text, tmp_path).ollama.models) != "/srv/models"
     assert "cp -r /srv/models/. ~/.ollama/models/" in text
+    assert "sudo" not in text.partition("models:")[0]
+
+
+def test_who_may_not_even_read_a_store_copies_it_with_the_rights_of_root():
+    text = starter(Inventory(), (RUNNING,), Way.TAKE_OVER, Access.NONE)
+    assert "sudo cp -r /srv/models/. ~/.ollama/models/ && sudo chown" in text
+
+
+def test_the_models_of_a_container_are_where_its_engine_tells(tmp_path):
+    inside = replace(RUNNING, store="", mounts="docker inspect 0123")
+    other = replace(RUNNING, port=11500, store="/other")
+    text = starter(Inventory(), (inside, other), Way.TAKE_OVER)
+    assert "docker inspect 0123" in text
+    assert str(read(text, tmp_path).ollama.models) == "/home/me/.ollama/models"
+
+
+@pytest.mark.parametrize(
+    ("service", "way", "access", "words"),
+    [
+        (RUNNING, Way.TAKE_OVER, Access.WRITE, ["fleet keys add"]),
+        (replace(RUNNING, host="127.0.0.1"), Way.TAKE_OVER, Access.WRITE, []),
+        (replace(RUNNING, host="127.0.0.1"), Way.TAKE_OVER, Access.READ, ["models"]),
+        (replace(RUNNING, host="127.0.0.1", store=""), Way.TAKE_OVER, Access.WRITE, ["models"]),
+        (RUNNING, Way.SHARE, Access.NONE, ["models"]),
+        (RUNNING, Way.SHARE, Access.WRITE, []),
+        (RUNNING, Way.FRONT, Access.NONE, []),
+        (RUNNING, Way.LEAVE, Access.NONE, []),
+    ],
+)
+def test_what_keeps_a_fleet_from_being_what_was_chosen_is_told_on_the_screen(
+    service, way, access, words
+):
+    told = list(to_do((service,), way, access))
+    assert len(told) == len(words)
+    assert all(word in line for word, line in zip(words, told, strict=True))
+
+
+def test_who_takes_the_place_of_an_open_server_is_told_of_keys_in_the_file(tmp_path):
+    """Its clients bring none: either they get some, or everybody is let in as before."""
+    text = starter(Inventory(), (RUNNING,), Way.TAKE_OVER)
+    assert read(text, tmp_path).keys_required
+    loose = read(text.replace("# insecure_no_auth", "insecure_no_auth"), tmp_path)
+    assert not loose.keys_required
+    closed = starter(Inventory(), (replace(RUNNING, host="127.0.0.1"),), Way.TAKE_OVER)
+    assert "insecure_no_auth" not in closed
+
+
+def test_the_settings_that_a_server_had_are_not_lost():
+    text = starter(Inventory(), (replace(RUNNING, settings=("OLLAMA_X=a b",)),), Way.TAKE_OVER)
+    assert "It ran with 'OLLAMA_X=a b'" in text
 
 
 def test_the_examples_in_comments_can_be_used(tmp_path):

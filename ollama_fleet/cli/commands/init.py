@@ -1,6 +1,7 @@
 """`fleet init`: write a fleet.yaml for this machine."""
 
 import os
+import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -15,12 +16,13 @@ from ollama_fleet.cli.printing import emit, note
 from ollama_fleet.cli.table import clean
 from ollama_fleet.directories import Directories
 from ollama_fleet.errors import FleetError
+from ollama_fleet.system.files import give
 from ollama_fleet.units import show_bytes
 
 if TYPE_CHECKING:  # psutil, pynvml
     from ollama_fleet.control.service import Service
     from ollama_fleet.gpu import Inventory
-    from ollama_fleet.layout import Way
+    from ollama_fleet.layout import Access, Way
 
 _ASK = "ask"
 _WAYS = ("take-over", "share", "front", "leave")
@@ -62,7 +64,7 @@ def command(options: Options, path: Path, force: bool, service: str, yes: bool) 
         raise _is_there(path)
     from ollama_fleet.control.service import find_services
     from ollama_fleet.gpu.discover import merge_inventories, sources
-    from ollama_fleet.layout import starter
+    from ollama_fleet.layout import starter, to_do
 
     found = sources()
     inventory = merge_inventories(source.inventory() for source in found)
@@ -71,10 +73,11 @@ def command(options: Options, path: Path, force: bool, service: str, yes: bool) 
     services = find_services(ours={holder_of(Directories.find(os.environ).lock)} - {0})
     way = _way(options, service, services)
     ended = _agreed(way.value, services[:1], yes=yes)
-    writable = all(_may_write(each.store) for each in services[:1])
-    _write(path, starter(inventory, services, way, writable=writable), force=force)
+    access = _access(services[0].store if services else "")
+    _write(path, starter(inventory, services, way, access), force=force)
     for each in ended:
-        _end(options, each)
+        _end(options, each, path)
+    left = tuple(to_do(services, way, access))
     document = {
         "path": str(path),
         "gpus": [
@@ -84,12 +87,17 @@ def command(options: Options, path: Path, force: bool, service: str, yes: bool) 
         "services": [asdict(service) for service in services],
         "service_way": way.value,
         "notes": list(inventory.notes),
+        "to_do": left,
     }
-    emit(options, document, lambda: show(path, inventory, services, way))
+    emit(options, document, lambda: show(path, inventory, services, way, left))
 
 
 def show(
-    path: Path, inventory: "Inventory", services: "Sequence[Service]", way: "Way | None" = None
+    path: Path,
+    inventory: "Inventory",
+    services: "Sequence[Service]",
+    way: "Way | None" = None,
+    left: Sequence[str] = (),
 ) -> str:
     """What was found, what was written, and what to do next."""
     gpus = [
@@ -102,7 +110,8 @@ def show(
         for at, service in enumerate(services)
     ]
     lines = [*(gpus or ["no GPU, so models run on the CPU"]), *map(clean, inventory.notes)]
-    return "\n".join([*lines, *map(clean, running), f"wrote {path}", _NEXT])
+    wrote = [f"wrote {path}", *(f"to do: {clean(each)}" for each in left)]
+    return "\n".join([*lines, *map(clean, running), *wrote, _NEXT])
 
 
 # -- servers that run already ----------------------------------------------------------------------
@@ -133,35 +142,67 @@ def _agreed(way: str, services: "Sequence[Service]", *, yes: bool) -> "Sequence[
     """Those that are to be stopped, once somebody has agreed to that."""
     if way != "take-over":
         return ()
+    for service in services:
+        if not service.stop:
+            by = service.managed_by or f"pid {service.pid}"
+            raise FleetError(f"{by} cannot be stopped from here", "choose another way: --service")
     commands = " and ".join(f"`{service.stop}`" for service in services)
     if not yes:
         if not sys.stdin.isatty():
             raise click.UsageError(f"{commands} would be run: say --yes where nobody can answer")
-        click.confirm(f"Run {commands}?", abort=True, err=True)
+        click.confirm(f"Run {clean(commands)}?", abort=True, err=True)
     return services
 
 
-def _end(options: Options, service: "Service") -> None:
+def _end(options: Options, service: "Service", path: Path) -> None:
     from ollama_fleet.control import handover
 
     note(options, f"running {clean(service.stop)}")
-    handover.end(service)
+    try:
+        handover.end(service)
+    except KeyboardInterrupt:
+        told = f"interrupted: {path} is written; whether {service.stop} was done is not known"
+        click.echo(f"fleet: {clean(told)}", err=True)
+        raise
 
 
-def _may_write(store: str) -> bool:
-    """Whether pulls can go there; a store that is not there yet is made."""
-    return not store or not Path(store).exists() or os.access(store, os.W_OK | os.X_OK)
+def _access(store: str) -> "Access":
+    """What this user may do with a store, or where that is to be made."""
+    from ollama_fleet.layout import Access
+
+    path = Path(store)
+    there = next(each for each in (path, *path.parents) if os.path.exists(each))  # noqa: PTH110 - Path's raises where it may not look
+    inside = (each for each in (path / "blobs", path / "manifests") if os.path.exists(each))  # noqa: PTH110
+    places = (there, *inside)
+    if not all(os.access(each, os.R_OK | os.X_OK) for each in places):
+        return Access.NONE
+    return Access.WRITE if all(os.access(each, os.W_OK) for each in places) else Access.READ
 
 
 # -- the file --------------------------------------------------------------------------------------
 
 
 def _write(path: Path, text: str, *, force: bool) -> None:
+    """Whole or not at all: what is replaced stays until all of the new is there."""
+    target = path.resolve()  # a link stays one
+    target.parent.mkdir(parents=True, exist_ok=True)
+    old = force and target.is_file()  # and no device
+    made = target.with_name(f".{target.name}.{os.getpid()}") if old else target
     try:
-        with path.open("w" if force else "x", encoding="utf-8") as file:
-            file.write(text)
+        file = made.open("w" if force else "x", encoding="utf-8")
     except FileExistsError:
         raise _is_there(path) from None
+    try:
+        with file:
+            file.write(text)
+        if old:
+            shutil.copymode(target, made)
+            give(made, target)
+            made.replace(target)
+    except BaseException:
+        if made.is_file():
+            made.unlink()
+        raise
 
 
 def _is_there(path: Path) -> FleetError:
