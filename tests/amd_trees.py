@@ -47,6 +47,7 @@ class FakeCard:
     device_id: int
     revision: int = 0
     unique_id: int = 0
+    pci_class: str = "0x030000"
     gfx: int = 0
     way: str = "pci0000:00/0000:00:01.1"  # from the host bridge to the last port before the card
     vram_gib: float = 24
@@ -154,7 +155,7 @@ def _device(card: FakeCard) -> dict:
         "vendor": "0x1002\n",
         "device": f"0x{card.device_id:04x}\n",
         "revision": f"0x{card.revision:02x}\n",
-        "class": "0x030000\n",
+        "class": f"{card.pci_class}\n",
         "unique_id": f"{card.unique_id:016x}\n" if card.unique_id else None,
         "numa_node": f"{card.numa_node}\n",
         "local_cpulist": f"{card.cpulist}\n",
@@ -239,6 +240,7 @@ def source(root: Path, files: Files) -> AmdGpus:
 MI300X = FakeCard(
     "0000:05:00.0", 0x74A1, gfx=90402, vram_gib=192, gtt_gib=1008, board="type : oam",
     vram_vendor="hynix", edge_c=None, junction_c=41, power=("power1_input", 140),
+    pci_class="0x120000",
 )  # fmt: skip
 XTX = FakeCard("0000:03:00.0", 0x744C, 0xC8, gfx=110000, power=("power1_average", 31))
 

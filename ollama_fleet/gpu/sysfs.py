@@ -21,6 +21,17 @@ def text(path: Path, most_bytes: int = _MOST_BYTES) -> str | None:
     return None if content is None else content.decode(errors="replace").strip()
 
 
+def line(path: Path) -> str:
+    """The content of a file for people; empty where it cannot be read."""
+    return legible(text(path) or "")
+
+
+def legible(word: str) -> str:
+    """A word on one line, with blanks for what is not to be printed: a board may be damaged."""
+    shown = (c if c.isprintable() and c != "\ufffd" else " " for c in word)
+    return " ".join("".join(shown).split())
+
+
 def raw(path: Path, most_bytes: int = _MOST_BYTES) -> bytes | None:
     """The first bytes of a file; None where it cannot be read."""
     try:
@@ -102,7 +113,7 @@ def nearness(one: Path, other: Path) -> str:
     nodes = numa_node(one), numa_node(other)
     here, there = _way(one), _way(other)
     if here and there and here[0] == there[0]:
-        return "switch" if len(here) > 2 and here[1:2] == there[1:2] else "bridge"
+        return "switch" if here[1:2] == there[1:2] else "bridge"
     if None in nodes:
         return ""
     return "node" if nodes[0] == nodes[1] else "socket"

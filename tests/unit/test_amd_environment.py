@@ -68,6 +68,7 @@ def test_ollama_is_told_to_use_an_integrated_gpu_where_an_instance_has_one(tmp_p
     card, apu = source(tmp_path, BOXES["a laptop"]()).inventory().gpus
     assert "OLLAMA_IGPU_ENABLE" not in variables_of((card,))
     assert variables_of((apu,))["OLLAMA_IGPU_ENABLE"] == "1"
+    assert variables_of((card, apu))["OLLAMA_IGPU_ENABLE"] == "1"
     assert variables_of((apu,), igpu_enable=False)["OLLAMA_IGPU_ENABLE"] == "0"
 
 

@@ -67,6 +67,19 @@ def test_of_a_file_no_more_is_read_than_was_asked_for(tmp_path):
     assert len(sysfs.raw(tmp_path / "file") or b"") == 8192
 
 
+def test_of_a_file_for_people_one_line_is_left_that_can_be_printed(tmp_path):
+    (tmp_path / "file").write_bytes(b"\x00 AMD\x1b[2J \xff\n\tPRO  W9\x00\xc2\x85")
+    assert sysfs.line(tmp_path / "file") == "AMD [2J PRO W9"
+    assert sysfs.line(tmp_path / "none") == ""
+
+
+@given(st.text())
+def test_what_is_legible_stays_as_it_is(word):
+    shown = sysfs.legible(word)
+    assert shown.isprintable()
+    assert sysfs.legible(shown) == shown
+
+
 def test_properties_are_the_lines_that_have_a_number(tmp_path):
     (tmp_path / "file").write_text("  a 1\nb: 0x10\nc\nd two\n\ne  -3 \nf 1 2\n")
     assert sysfs.properties(tmp_path / "file") == {"a": 1, "b": 16, "e": -3}

@@ -42,7 +42,7 @@ class AmdGpus:
         listed = list_gpus(
             cards,
             read_names(tree),
-            driver=sysfs.text(tree.sys / "module" / "amdgpu" / "version") or "",
+            driver=sysfs.line(tree.sys / "module" / "amdgpu" / "version"),
             place=lambda device: Place(sysfs.numa_node(device), sysfs.nearest_cpus(device)),
             nearness=sysfs.nearness,
         )

@@ -88,8 +88,8 @@ def is_in_processor(device: Path) -> bool:
 
 def partition_modes(device: Path) -> tuple[str, ...]:
     """How the driver has divided its cores and its memory now; empty for what it does not tell."""
-    files = (device / f"current_{what}_partition" for what in ("compute", "memory"))
-    return tuple(sysfs.text(file) or "" for file in files)
+    kinds = ("compute", "memory")
+    return tuple(sysfs.line(device / f"current_{kind}_partition") for kind in kinds)
 
 
 def _address(tree: Tree, node: Node) -> str:
@@ -116,9 +116,9 @@ def _read_card(device: Path, nodes: tuple[Node, ...]) -> Card:
         device=device,
         address=device.name,
         nodes=nodes,
-        device_id=sysfs.number(device / "device") or nodes[0].device_id,
+        device_id=nodes[0].device_id,
         revision=sysfs.number(device / "revision") or 0,
-        product=sysfs.text(device / "product_name") or "",
+        product=sysfs.line(device / "product_name"),
         unique_id=_hexadecimal(sysfs.text(device / "unique_id") or ""),
         vram_bytes=max(0, sysfs.number(device / "mem_info_vram_total") or 0),
         is_in_processor=is_in_processor(device),
@@ -132,8 +132,7 @@ def _connected(drm: Path) -> Iterator[bool]:
     """For each connector of the card whether a screen is driven over it."""
     for card in sysfs.names(drm):
         for connector in sysfs.names(drm / card):
-            if connector.startswith(f"{card}-"):
-                yield sysfs.text(drm / card / connector / "enabled") == "enabled"
+            yield sysfs.text(drm / card / connector / "enabled") == "enabled"
 
 
 def _hexadecimal(word: str) -> int:

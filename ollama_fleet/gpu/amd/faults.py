@@ -4,7 +4,8 @@ Only cards with error correction count any, such as Instinct. A reset of a card 
 the kernel has no counter of those that a file would tell.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -17,7 +18,7 @@ _COUNTS: Final = "_err_count"
 @dataclass(slots=True)
 class _Count:
     readings: int = 0
-    last: int | None = None
+    last: dict[str, int] = field(default_factory=dict)  # by the file of a part
     since: int = 0
 
 
@@ -40,19 +41,15 @@ class Faults:
         return self._counts[device].since if device in self._counts else 0
 
     def _look(self, device: Path, count: _Count) -> None:
-        now = uncorrected(device)
-        if now is not None and count.last is not None:
-            count.since += max(0, now - count.last)  # fewer: the driver was loaded anew
-        count.last = count.last if now is None else now
+        now = dict(_uncorrected(device / "ras"))
+        for part, errors in now.items():  # fewer than before: the driver was loaded anew
+            count.since += max(0, errors - count.last.get(part, errors))
+        count.last |= now
 
 
-def uncorrected(device: Path) -> int | None:
-    """The uncorrected errors of all parts of a card; None where it counts none."""
-    folder = device / "ras"
-    told = [
-        sysfs.properties(folder / name).get("ue")
-        for name in sysfs.names(folder)
-        if name.endswith(_COUNTS)
-    ]
-    known = [errors for errors in told if errors is not None]
-    return sum(known) if known else None
+def _uncorrected(folder: Path) -> Iterator[tuple[str, int]]:
+    """The uncorrected errors of each part of a card that tells them."""
+    for name in sysfs.names(folder):
+        errors = sysfs.properties(folder / name).get("ue") if name.endswith(_COUNTS) else None
+        if errors is not None:
+            yield name, errors

@@ -25,7 +25,7 @@ def read_names(tree: Tree) -> Names:
                 key = int(device, 16), int(revision, 16)
             except ValueError:  # a comment, the version of the list
                 continue
-            if name := _legible(name):
+            if name := sysfs.legible(name):
                 found.setdefault(key, name)
     return found
 
@@ -38,14 +38,8 @@ def card_name(names: Names, card: Card, node: Node) -> str:
     known = names.get((card.device_id, card.revision), "")
     if known:
         return known
-    product = _legible(card.product)
-    if any(word in product.lower() for word in _MAKERS):
-        return product
-    codename = "" if node.codename == _UNKNOWN_CODENAME else _legible(node.codename)
+    if any(word in card.product.lower() for word in _MAKERS):
+        return card.product
+    codename = "" if node.codename == _UNKNOWN_CODENAME else node.codename
     kind = node.architecture or codename or "GPU"
     return f"AMD {kind} (0x{card.device_id:04x})" if card.device_id else f"AMD {kind}"
-
-
-def _legible(name: str) -> str:
-    """A name on one line, without what is not to be printed: a board's memory may be damaged."""
-    return "".join(c for c in " ".join(name.split()) if c.isprintable() and c != "\ufffd")

@@ -81,9 +81,9 @@ def _read_node(folder: Path, number: int, order: int) -> Node | None:
         number=number,
         order=order,
         gpu_id=gpu_id,
-        codename=sysfs.text(folder / "name") or "",
+        codename=sysfs.line(folder / "name"),
         architecture=architecture(told.get("gfx_target_version", 0)),
-        unique_id=max(0, told.get("unique_id", 0)) & (1 << 64) - 1,
+        unique_id=max(0, told.get("unique_id", 0)),
         device_id=told.get("device_id", 0),
         domain=told.get("domain", 0),
         location=told.get("location_id", 0) & 0xFFFF,  # newer kernels put the partition above

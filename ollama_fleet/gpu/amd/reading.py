@@ -128,7 +128,7 @@ def _gone(device: Path, state: str) -> str:
 
 def _memory_used(card: Card, memory_bytes: int) -> int | None:
     """A card that works in the system's memory has its part in the book of what it borrows."""
-    borrows = not card.is_divided and memory_bytes > card.vram_bytes
+    borrows = card.is_integrated and memory_bytes > card.vram_bytes
     used = sysfs.number(card.device / f"mem_info_{'gtt' if borrows else 'vram'}_used")
     return used if used is not None and used >= 0 else None
 
