@@ -104,9 +104,17 @@ class Api:
             gate.end(caller, path)
 
     async def _answer(self, visit: Visit, route: Route) -> Answer | None:
-        """Have a request answered; whatever goes wrong, its client is told or cut off."""
+        """Have a request answered that its client may have under way besides its others.
+
+        Whatever goes wrong, the client is told or cut off.
+        """
+        under_way = self._parts.under_way
         try:
-            answer = await self._counted(visit, route)
+            owner = under_way.begin(visit.caller.name or visit.request.remote)
+            try:
+                answer = await route(self._parts, visit)
+            finally:
+                under_way.end(owner)
         except Denied as denied:
             return self._denied(visit, denied)
         except Failure as failure:  # who relays ends an answer that it has begun
@@ -126,15 +134,6 @@ class Api:
         told, status = str(denied), denied.status
         answer = answers.error(visit.dialect, status, told, denied.headers, request_id=visit.id)
         return self._ours(visit, answer)
-
-    async def _counted(self, visit: Visit, route: Route) -> Answer | None:
-        """Have a request answered that its client may have under way besides its others."""
-        client, under_way = visit.caller.name or visit.request.remote, self._parts.under_way
-        under_way.begin(client)
-        try:
-            return await route(self._parts, visit)
-        finally:
-            under_way.end(client)
 
     def _met(self, limit: Limit | None) -> None:
         """Count a client that has run into a limit, if that is what it was."""

@@ -35,17 +35,17 @@ class UnderWay:
         """Let requests that come from now on be so many; none that is there is ended."""
         self._most_of = most_of
 
-    def begin(self, client: str) -> None:
-        """A request begins. Raises TooMany; then it is none."""
+    def begin(self, client: str) -> str:
+        """A request begins; whose it is, for `end`. Raises TooMany; then it is none."""
         owner, most = site(client), self._most_of(client)
         count = self._of.get(owner, 0)
         if most is not None and count >= most:
             raise TooMany(f"{count} of this client's are under way already")
         self._of[owner] = count + 1
+        return owner
 
-    def end(self, client: str) -> None:
+    def end(self, owner: str) -> None:
         """A request that has begun is over."""
-        owner = site(client)
         self._of[owner] -= 1
         if not self._of[owner]:
             del self._of[owner]

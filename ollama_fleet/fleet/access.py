@@ -38,15 +38,13 @@ class AccessLog:
         if self._mode == "off":
             return
         self._allow()
+        ordinary = log.isEnabledFor(logging.INFO)
         for record in records:
-            level = level_of(record)
-            if not log.isEnabledFor(level):
-                continue
-            if self._mode == "all" or is_remarkable(record) or self._allowance >= 1:
+            if self._allowance < 1 and self._mode != "all" and not is_remarkable(record):
+                self._left_out += ordinary  # nearly always, where many come
+            elif log.isEnabledFor(level := level_of(record)):
                 self._allowance = max(0.0, self._allowance - 1)
                 self._log(level, record)
-            else:
-                self._left_out += 1
 
     def _allow(self) -> None:
         now_s = self._clock()

@@ -11,6 +11,7 @@ from ollama_fleet.state import Kind, Notice, State
 from ollama_fleet.state.events import Figures
 
 TOGETHER_S: Final = 0.1  # what ends within it is taken in one go: alone, each finds caches cold
+TIMED: Final = 8  # of one model on one instance in one look: what ends together is alike
 _FEW_TOKENS: Final = 8  # of an answer: their time says more of the clock than of the instance
 _NOBODYS_FAULT: Final = frozenset(("ModelMissing", "ClientGone"))
 _UNTOLD: Final = (Ending.BROKEN, Ending.CLIENT_GONE)
@@ -43,10 +44,14 @@ class Noticing:
         served = defaultdict[str, float](float)  # by instance, seconds within that time
         for record in records:
             served[record.instance] += min(record.total_s - record.queue_s, TOGETHER_S)
+        looked = defaultdict[tuple[str, str], int](int)
         for record in records:
             if record.error:
                 self._refused(record)
-            for sample in samples(record, self._busy(record, served[record.instance])):
+            at = record.instance, record.key
+            looked[at] += 1
+            busy = self._busy(record, served[record.instance])
+            for sample in samples(record, busy, timed=looked[at] <= TIMED):
                 for change in self._anomalies.learn(sample):
                     self._state.notice(of_change(change, record))
 
@@ -73,15 +78,18 @@ class Noticing:
             self._later(QUIET_S, self._ask_again)
 
 
-def samples(record: RequestRecord, busy: int) -> list[Sample]:
-    """What a request says of the instances that had it: each that failed, and the last."""
+def samples(record: RequestRecord, busy: int, *, timed: bool = True) -> list[Sample]:
+    """What a request says of the instances that had it: each that failed, and the last.
+
+    Of the last also how long it took, where that is to be told (`timed`).
+    """
     if not record.inference:
         return []
     untold = record.status >= 400 or record.ending in _UNTOLD
     failed = _who_failed(record) if untold or record.failures else []
     if untold:
         return failed
-    first_s, token_s = _times(record) if record.attempts == 1 else (0.0, 0.0)
+    first_s, token_s = _times(record) if timed and record.attempts == 1 else (0.0, 0.0)
     last = Sample(
         instance=record.instance,
         model=record.key,

@@ -6,7 +6,7 @@ import pytest
 from fleet_fixtures import fleet
 from made_records import KEY, Clock, made
 
-from ollama_fleet.fleet.noticing import Noticing, samples
+from ollama_fleet.fleet.noticing import TIMED, Noticing, samples
 from ollama_fleet.history import Ending
 
 GONE, BROKEN, REFUSED = Ending.CLIENT_GONE, Ending.BROKEN, Ending.REFUSED
@@ -85,6 +85,19 @@ def test_an_instance_that_has_become_slow_is_named_with_its_figures():
     )
     assert notice.request.endswith(" gpu1")
     assert notice.request.split()[0] in {str(n) for n in range(60, 80)}
+
+
+def test_of_what_ends_together_some_tell_how_long_they_took_and_all_how_they_ended():
+    one = Watched()
+    for slow in (*[1.0] * 20, *[4.0] * 3):
+        batch = [made(instance=n, tried=(n,)) for n in ("gpu0", "gpu1") for _ in range(50)]
+        took = {"instance": "gpu1", "tried": ("gpu1",), "reported_decode_s": slow * 0.4}
+        one.noticing.look([*batch[:50], *(made(**took) for _ in batch[50:])])
+    (notice,) = one.notices
+    assert (notice.instance, notice.figures["measure"]) == ("gpu1", "token_s")
+    assert notice.figures["learned"] <= 20 * TIMED + notice.figures["requests"]
+    one.noticing.look([made(status=500, ending=REFUSED, key=KEY) for _ in range(TIMED + 4)])
+    assert one.notices[-1].figures["learned"] == 23 * 50, "of failures every request counts"
 
 
 def test_an_instance_that_fails_everything_is_told_after_four():

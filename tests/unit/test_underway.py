@@ -41,11 +41,11 @@ def test_what_one_client_has_is_nothing_to_another():
 def test_the_addresses_of_one_ipv6_network_are_one_client():
     """A proxy may tell of any of them: its owner has them all."""
     under_way = UnderWay(lambda _: 1)
-    under_way.begin("2001:db8::1")
+    owner = under_way.begin("2001:db8::1")
     with pytest.raises(TooMany):
         under_way.begin("2001:db8::2")
     under_way.begin("2001:db8:0:1::1")
-    under_way.end("2001:db8::2")
+    under_way.end(owner)
     under_way.begin("2001:db8::3")
 
 
