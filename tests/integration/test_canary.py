@@ -60,7 +60,6 @@ def cli(tmp_path, collector):
         "FLEET_METRICS__LISTEN": "127.0.0.1:0",
         "FLEET_TRACING__ENDPOINT": collector.base,
         "FLEET_LIMITS__IDLE_TIMEOUT": "3s",
-        "FLEET_LIMITS__FIRST_BYTE_TIMEOUT": "5s",
         "OLLAMA_SIM_FAULTS": "",  # it takes others later
         "PYTHONASYNCIODEBUG": "1",
     }

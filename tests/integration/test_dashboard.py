@@ -339,7 +339,7 @@ def piped(folder, *arguments):
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
         check=True,
         env={"PATH": os.environ["PATH"], "PYTHONUTF8": "1", "TERM": "xterm"},
     ).stdout

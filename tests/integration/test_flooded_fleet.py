@@ -32,7 +32,7 @@ def fleet(tmp_path_factory):
         cwd=fleet.folder,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (FILES, FILES)),
     )
