@@ -15,7 +15,7 @@ from typing import Any, Final
 from ollama_fleet.gpu import Gpu
 
 KINDS: Final = ("nvlink", "xgmi", "switch", "bridge", "node", "socket")  # nearest first
-_MOST_SETS = 20_000  # looked at one by one; all sets of any size of 16 GPUs are fewer
+_MOST_SETS: Final = 20_000  # looked at one by one; of 16 GPUs there are 12,870 of one size at most
 
 
 @dataclass(frozen=True, slots=True, order=True)

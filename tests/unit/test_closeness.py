@@ -10,6 +10,7 @@ from ollama_fleet.config import GroupConfig
 from ollama_fleet.gpu import Gpu, GpuLink, Vendor
 from ollama_fleet.placement.closeness import KINDS, closest, divided, nearness, pairs
 from ollama_fleet.placement.shares import (
+    auto_shares,
     better_division,
     deal,
     named_shares,
@@ -203,6 +204,22 @@ def test_what_a_model_needs_may_grow_with_the_number_of_gpus():
 )
 def test_links_in_words(kinds, words):
     assert wired(box(kinds, speeds=dict.fromkeys(kinds, 450 * GB))) == words
+
+
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [
+        (2, ["across NUMA nodes"]),
+        (4, ["on one PCIe host bridge", "across NUMA nodes: no better connected pair"]),
+    ],
+)
+def test_who_is_taken_together_across_nodes_is_told_that_nothing_better_is_left(count, said):
+    """But where there was nothing to choose."""
+    gpus = box(joined(count, lambda i, j: (count, i, j) == (4, 0, 1), kind="bridge"))
+    group = GroupConfig(name="a", gpus="auto", models=("m",))
+    shares = auto_shares(group, gpus, lambda *_: 40 * GIB)
+    told = [share.reasons[-1].removesuffix(" that holds it is left") for share in shares]
+    assert told == said
 
 
 def test_nvlink_between_nodes_is_said_to_be():

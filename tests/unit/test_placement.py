@@ -247,6 +247,11 @@ def test_memory_that_is_reserved_is_not_for_models():
     assert cards(apart) == {"a-0": [0], "a-1": [1]}
 
 
+def test_instances_are_numbered_by_their_gpus_whatever_the_vendor():
+    three = box(gpu(0), gpu(1, vendor=Vendor.AMD), gpu(2))
+    assert cards(placed({}, three)) == {"gpu-0": [0], "gpu-1": [1], "gpu-2": [2]}
+
+
 def test_cards_of_two_vendors_are_not_taken_together():
     two = box(gpu(0), gpu(1, vendor=Vendor.AMD))
     placement = placed(pinning("auto", "big", cpu_offload=True), two, sizes_gib={"big": 35})
@@ -257,6 +262,7 @@ def test_count_of_auto_counts_on_cards_that_are_taken_together_too():
     """Two instances on each set, and room in it for the model twice."""
     placement = placed(pinning("auto", "m", count=2), FOUR, sizes_gib={"m": 15})
     assert cards(placement) == {"a-0": [0, 1], "a-1": [0, 1], "a-2": [2, 3], "a-3": [2, 3]}
+    assert "m needs about 36.0 GiB in 2 instances, more" in "".join(placement.instances[0].reasons)
 
 
 def test_a_pinned_model_that_fits_nowhere_may_run_in_part_on_the_cpu_if_the_group_says_so():
