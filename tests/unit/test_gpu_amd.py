@@ -1,6 +1,6 @@
 """AMD's cards from trees of files (`amd_trees`): who they are, and how they are linked.
 
-The trees are written in the kernel's documented format. No such machine was at hand: the trees are made, not recorded.
+No such machine was at hand: they are written in the kernel's documented format, not recorded.
 """
 
 import re
