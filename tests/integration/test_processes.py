@@ -35,12 +35,20 @@ def small(family):
     return replace(one, box=BOX, layout=layout_of(BOX).warm(MODEL))
 
 
+@contextmanager
+def opened(one, who, **simulated):
+    """A fleet, once its logs have told of the loads with which it has begun."""
+    with fleets.simulated(one, who, **simulated) as served:
+        until(lambda: served.loads() == 2, what="the word of two loads")
+        yield served
+
+
 def watched(seen):
     """Opens fleets, and keeps for each run what was asked of it."""
 
     @contextmanager
     def opening(one, who):
-        with fleets.simulated(one, who, **SIMULATED) as served:
+        with opened(one, who, **SIMULATED) as served:
             before = served.loads()
             yield served
             until(lambda: len(records(served)) >= REQUESTS, what="the history of all requests")
@@ -80,7 +88,7 @@ def test_each_strategy_gets_the_same_requests_and_none_is_lost():
 
 def troubled(family):
     """The fates of sixty requests, and the trouble that befell gpu0 meanwhile."""
-    opening = partial(fleets.simulated, time_scale=20.0, environ=os.environ)
+    opening = partial(opened, time_scale=20.0, environ=os.environ)
     scale = replace(SCALE, requests=60, time_scale=20.0)
     one = small(family)
     (each,) = played(turns([one], 1, ["adaptive"]), scale, opening)
@@ -119,8 +127,8 @@ def test_a_node_that_dies_loses_nothing_that_is_not_streamed():
         outcome, lost = troubled("killed")
         own = [f for f in outcome.fates if f.instance == "gpu-0"]
         back = [f for f in own if f.arrived_s > lost.to_s]
-        assert outcome.loads == 1 or not back  # a slow machine may have it back too late
-        return not [f for f in own if lost.from_s + 1.0 < f.ended_s < lost.to_s]
+        once = outcome.loads == 1 or not back  # a slow machine may have it back too late
+        return once and not [f for f in own if lost.from_s + 1.0 < f.ended_s < lost.to_s]
 
     assert seen_within(4, away)
 
