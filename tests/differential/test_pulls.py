@@ -178,7 +178,7 @@ def check_resumed(puller, shelf, weights):
     until(lambda: _completed(puller), what="the record of what has come")
     shelf.set(**USUAL)
     assert puller.records(name)[-1] == {"status": "success"}
-    assert sent(shelf, weights) - before < 1.1 * rows_pulls.SIZE_BYTES
+    assert sent(shelf, weights) - before < 1.4 * rows_pulls.SIZE_BYTES
 
 
 def _completed(puller):

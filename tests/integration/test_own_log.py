@@ -44,7 +44,7 @@ def test_a_pipe_that_nobody_reads_holds_nothing_up(cli):
             assert [ask(cli)[0] for _ in range(REQUESTS)] == [404] * REQUESTS
             assert not select.select([], [write], [], 0)[1], "the pipe is full"
             assert cli.is_up()
-            assert cli.run("down", "--timeout", "30s").code == 0
+            assert cli.run("down", "--timeout", "80s").code == 0
             assert process.wait(60) == 0
         os.close(write)
         write = -1

@@ -28,7 +28,7 @@ def cli(tmp_path):
 
 
 def up(cli):
-    done = cli.run(*cli.up, "--wait", "--wait-timeout", "50s")
+    done = cli.run(*cli.up, "--wait", "--wait-timeout", "80s")
     assert done.code == 0, done.err
     assert cli.run("pull", "tiny").code == 0
 
@@ -40,7 +40,7 @@ def instances(cli):
 
 def faults(instance, script):
     request = urllib.request.Request(f"{instance['url']}/sim/faults", script.encode())
-    urllib.request.urlopen(request, timeout=10).close()
+    urllib.request.urlopen(request, timeout=60).close()
 
 
 def ask(cli, tokens=4, timeout_s=60):

@@ -44,7 +44,7 @@ def fleet(tmp_path_factory):
 
 def ask(fleet, method, path, body=b"", headers=None):
     """Status and body of an answer."""
-    connection = http.client.HTTPConnection("127.0.0.1", fleet.port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", fleet.port, timeout=60)
     try:
         data = body if isinstance(body, bytes | str) else json.dumps(body)
         connection.request(method, path, data, headers or {})
