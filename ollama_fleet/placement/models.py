@@ -133,7 +133,7 @@ class _Book:
         for seat in self._seats:
             models = sorted(self.preload[seat.name].values())  # in whatever order the file has them
             claims = [self._claim(seat, model) for model in models]
-            if len(claims) > 1 and max(each.total_bytes for each in claims) <= seat.room_bytes:
+            if len(claims) > 1 and max(each.sure_bytes for each in claims) <= seat.room_bytes:
                 self._crowd(Misfit(seat, tuple(claims)))
 
     def _crowd(self, crowd: Misfit) -> None:

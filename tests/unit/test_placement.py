@@ -344,6 +344,12 @@ def test_models_that_may_push_each_other_out_are_noted():
     assert [note for note in placement.notes if "m: about 18.0 GiB" in note and "27.6" in note]
 
 
+def test_a_model_that_may_fit_alone_is_refused_beside_one_that_leaves_no_room_for_it():
+    """21 GiB may be held by 24, and with 5 more they are surely not."""
+    with pytest.raises(PlacementError, match="cannot hold m: .* together"):
+        placed(pinning([0], "m", "n"), FOUR, sizes_gib={"m": 21, "n": 5})
+
+
 def test_a_model_whose_groups_have_no_instance_is_noted():
     config = groups(
         {"name": "a", "gpus": [0, 1, 2, 3]},
