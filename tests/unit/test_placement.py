@@ -346,7 +346,7 @@ def test_models_that_may_push_each_other_out_are_noted():
 
 def test_a_model_that_may_fit_alone_is_refused_beside_one_that_leaves_no_room_for_it():
     """21 GiB may be held by 24, and with 5 more they are surely not."""
-    with pytest.raises(PlacementError, match="cannot hold m: .* together"):
+    with pytest.raises(PlacementError, match=r"cannot hold m: .* together"):
         placed(pinning([0], "m", "n"), FOUR, sizes_gib={"m": 21, "n": 5})
 
 
