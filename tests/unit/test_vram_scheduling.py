@@ -10,6 +10,7 @@ from ollama_fleet.bench.vram.files import head
 from ollama_fleet.bench.vram.models import MODELS
 from ollama_fleet.vram import FlashAttention, ModelShape, Use, need, shape_of
 from ollama_fleet.vram.layers import Layer
+from ollama_fleet.vram.measured import Measured, computed, worst
 from ollama_fleet.vram.scheduling import automatic_batch, gpus_taken, predicted_bytes
 from ollama_fleet.vram.use import DEFAULT_MARGIN_BYTES, version_of
 
@@ -35,6 +36,8 @@ def test_a_cache_is_predicted_in_f16_whatever_its_type_and_of_all_slots():
     layer = shape.layers[0]
     row = 2 * len(shape.layers) * layer.kv_heads * (shape.width // layer.heads) * 2
     assert predicted_bytes(shape, use) == shape.file_bytes + 4 * 8192 * row
+    beside = replace(shape, adapter_bytes=GIB)  # in a file of its own
+    assert predicted_bytes(beside, use) == predicted_bytes(shape, use)
     trained = shape.context_length
     assert predicted_bytes(shape, Use(2 * trained)) == predicted_bytes(shape, Use(trained))
 
@@ -124,6 +127,38 @@ def test_what_is_to_stay_free_is_what_it_was_told():
     told = need(SHAPES["llama"], Use(margin_bytes=GIB // 4))
     assert told.margin_bytes == GIB // 4
     assert need(SHAPES["llama"], Use()).total_bytes - told.total_bytes == 3 * GIB // 4
+
+
+def figure(**of):
+    """What was measured of a model on a card of an instance that has three."""
+    return Measured("d", 8192, 4, "f16", 3, 24 * GIB, NEW, "a", GIB)._replace(**of)
+
+
+def test_what_was_measured_is_compared_with_what_ollama_made_of_its_settings():
+    """The GPUs that it took of those it had, the batch that it chose, its version."""
+    expected = computed(SHAPES["qwen3"], figure(), Use(1, 1, version=OLD)).use
+    assert (expected.gpus, expected.batch_tokens, expected.version) == (1, 1024, NEW)
+    assert (expected.context_length, expected.num_parallel) == (8192, 4)
+    spread = computed(SHAPES["qwen3"], figure(), Use(spreads=True)).use
+    assert spread.gpus == 3
+    small = computed(SHAPES["qwen3"], figure(gpu_bytes=GIB // 4), Use()).use
+    assert (small.gpus, small.batch_tokens) == (3, 512)
+
+
+@pytest.mark.parametrize(
+    ("of", "use", "counts"),
+    [
+        ({}, Use(version=NEW), True),
+        ({"version": OLD}, Use(version=NEW), False),
+        ({"version": OLD}, Use(version=OLD), True),
+        ({"gpus": 0}, Use(version=NEW), False),
+        ({"gpus": 0}, Use(version=NEW, gpus=0), True),
+    ],
+)
+def test_a_figure_counts_for_the_engine_and_the_kind_of_memory_that_it_is_of(of, use, counts):
+    shape, seen = SHAPES["qwen3"], figure(**of)
+    whole = seen._replace(size_bytes=computed(shape, seen, use).reported_bytes)
+    assert worst(shape, [whole], use) == ((whole, 1.0) if counts else None)
 
 
 @pytest.mark.parametrize(
