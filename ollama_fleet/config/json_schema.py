@@ -48,15 +48,6 @@ def known_keys(path: KeyPath) -> Sequence[str]:
     return tuple(_at(path).get("properties", {}))
 
 
-def kinds(path: KeyPath) -> frozenset[str]:
-    """JSON types that the value at `path` may have; none where the path leads nowhere."""
-    found = _at(path)
-    types = [branch.get("type", ()) for branch in (found, *found.get("anyOf", ()))]
-    return frozenset(
-        kind for each in types for kind in ((each,) if isinstance(each, str) else each)
-    )
-
-
 @functools.cache
 def _cached() -> Mapping[str, Any]:
     return schema()

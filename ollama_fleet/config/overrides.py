@@ -5,9 +5,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from ollama_fleet.config.document import read_document, scalar
-from ollama_fleet.config.json_schema import kinds
 from ollama_fleet.config.locate import PATH_VARIABLE
 from ollama_fleet.config.paths import KeyPath, parse_path
+from ollama_fleet.config.shapes import Shape, shapes
 
 PREFIX = "FLEET_"
 OLLAMA_PATHS: Mapping[str, KeyPath] = {
@@ -32,7 +32,7 @@ class Override:
 
         Raises ValueError if it is not YAML.
         """
-        if not kinds(self.path) & {"array", "object"}:
+        if not shapes(self.path):
             return scalar(self.text)
         document = read_document(self.text.encode(errors="replace"))
         if document.problems:
@@ -72,6 +72,6 @@ def _with_indexes(path: KeyPath) -> KeyPath:
     """Turn digits into an index where a list stands."""
     done: KeyPath = ()
     for step in path:
-        index = str(step).isdecimal() and "array" in kinds(done)
+        index = str(step).isdecimal() and Shape.LIST in shapes(done)
         done = (*done, int(step) if index else step)
     return done
