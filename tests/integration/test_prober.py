@@ -213,7 +213,7 @@ def test_a_load_names_the_model_and_nothing_else():
 
     async def scenario():
         async with serving(ok(b'{"done": true}')) as (client, server):
-            await client.load("m", timeout_s=5)
+            await client.load("m", timeout_s=20)
             head, body = server.requests[0]
             assert head.startswith(b"POST /api/generate ")
             assert json.loads(body) == {"model": "m"}
@@ -227,11 +227,11 @@ def test_a_model_that_cannot_generate_is_loaded_by_an_embedding():
 
     async def scenario():
         async with serving(refused, ok(b'{"embeddings": []}')) as (client, server):
-            await client.load("m", timeout_s=5)
+            await client.load("m", timeout_s=20)
             assert server.requests[1][0].startswith(b"POST /api/embed ")
         async with serving(b"HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n") as (client, server):
             with pytest.raises(OllamaError) as raised:
-                await client.load("m", timeout_s=5)
+                await client.load("m", timeout_s=20)
             assert raised.value.status == 404
             assert len(server.requests) == 1
 

@@ -30,7 +30,7 @@ def test_requests_that_need_a_new_connection_leave_no_more_of_them_than_ran_at_o
         server = await asyncio.start_server(serve, "127.0.0.1", 0)
         async with server:
             port = server.sockets[0].getsockname()[1]
-            pool = Pool(f"http://127.0.0.1:{port}", connect_timeout_s=5.0, clock=lambda: 0.0)
+            pool = Pool(f"http://127.0.0.1:{port}", connect_timeout_s=20.0, clock=lambda: 0.0)
             for _ in range(5):
                 both = [await pool.connect() for _ in range(2)]
                 for connection in both:
@@ -47,7 +47,7 @@ def test_requests_that_need_a_new_connection_leave_no_more_of_them_than_ran_at_o
 
 def test_a_router_without_files_does_not_take_its_instance_for_dead():
     async def run():
-        pool = Pool("http://127.0.0.1:9", connect_timeout_s=5.0, clock=lambda: 0.0)
+        pool = Pool("http://127.0.0.1:9", connect_timeout_s=20.0, clock=lambda: 0.0)
         with no_files(), pytest.raises(OutOfSockets, match="open files"):
             await pool.connect()
 
