@@ -10,6 +10,7 @@ from ollama_fleet.control.service import Service
 from ollama_fleet.layout.comments import comment, quoted
 
 _OWN_PORT = 11434
+_OWN_URL = f"http://127.0.0.1:{_OWN_PORT}"
 _BESIDE = 11433  # and downwards: instances have the ports from 11435 on
 
 _OPEN = """\
@@ -94,9 +95,14 @@ def ollama(services: Sequence[Service], way: Way, access: Access) -> str:
 
 
 def instances(services: Sequence[Service], way: Way) -> Iterator[str]:
-    """The section `instances`: in force where the fleet is put in front, else to uncomment."""
+    """The section `instances`: in force where the fleet is put in front, else to uncomment.
+
+    In front of none that runs yet it is where Ollama will be unless told otherwise.
+    """
     left = services[1:] if way is Way.TAKE_OVER else services
     urls = dict.fromkeys(service.base_url for service in left)
+    if way is Way.FRONT and not urls:
+        urls = {_OWN_URL: None}
     names = (f"ollama-{number}" if number else "ollama" for number in count())
     lines = [
         "instances: # servers that someone else runs, to be used by the fleet too",

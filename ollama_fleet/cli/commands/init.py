@@ -17,6 +17,7 @@ from ollama_fleet.cli.table import clean
 from ollama_fleet.directories import Directories
 from ollama_fleet.errors import FleetError
 from ollama_fleet.system.files import give
+from ollama_fleet.system.needs import can_keep_instances
 from ollama_fleet.units import show_bytes
 
 if TYPE_CHECKING:  # psutil, pynvml
@@ -121,6 +122,14 @@ def _way(options: Options, asked: str, services: "Sequence[Service]") -> "Way":
     """What to do about them: as was said, or as is answered now."""
     from ollama_fleet.layout import MEANS, Way
 
+    if not can_keep_instances():
+        if asked not in (_ASK, Way.FRONT):
+            raise FleetError(
+                "no instances can be started on this system: the fleet can only be put in front of"
+                " an Ollama that runs by itself",
+                "--service front writes that; docs/platforms.md says why",
+            )
+        return Way.FRONT
     if asked != _ASK:
         return Way(asked) if services else Way.LEAVE
     if not services or options.for_machines or not (sys.stdin.isatty() and sys.stderr.isatty()):
