@@ -146,6 +146,46 @@ def test_only_windowed_layers_forget():
     assert windowed == whole // 2 + whole // 2 * (4096 + 512) // 32_768
 
 
+def test_a_model_that_looks_at_chunks_keeps_all_of_them_in_ollamas_engine():
+    """Llama 4's: kvcache.NewChunkedAttentionCache has the whole context; llama.cpp forgets."""
+    chunked = replace(SHAPES["gemma3"], architecture="llama4")
+    whole = replace(
+        chunked, layers=tuple(replace(layer, window_tokens=0) for layer in chunked.layers)
+    )
+    old, new = (
+        [need(shape, Use(32_768, version=version)).cache_bytes for shape in (chunked, whole)]
+        for version in (OLD, NEW)
+    )
+    assert old[0] == old[1]
+    assert new[0] < new[1]
+
+
+def test_what_several_layers_share_is_kept_once_and_rope_factors_are_in_each():
+    """Gemma 3n's last layers have no keys of their own; Phi 3's factors are read in every block."""
+    made = MODELS["gemma3"]()
+    shared = {**made.metadata, "attention.shared_kv_layers": 2}
+    plain, less = (shape_of(head(replace(made, metadata=of))) for of in (made.metadata, shared))
+    assert [layer.kv_heads for layer in less.layers[-3:]] == [plain.layers[-3].kv_heads, 0, 0]
+    factors = {**made.tensors, "rope_factors_long.weight": (0, (64,))}
+    longer = shape_of(head(replace(made, tensors=factors)))
+    assert {
+        after.weights_bytes - before.weights_bytes
+        for after, before in zip(longer.layers, plain.layers, strict=True)
+    } == {256}
+
+
+def test_an_embedder_of_llama_server_reads_2048_tokens_at_once_at_most():
+    shape = replace(SHAPES["llama"], embeds=True)
+    for context, batch in ((512, 512), (8192, 2048)):
+        assert need(shape, Use(context, 4, version=NEW)).use.batch_tokens == batch
+    assert need(shape, Use(8192, 4, version=OLD)).use.batch_tokens == 8192
+
+
+def test_a_batch_of_llama_server_is_of_all_slots():
+    for version, batch in ((NEW, 512), (OLD, 256)):
+        assert need(SHAPES["llama"], Use(256, 4, version=version)).use.batch_tokens == batch
+
+
 def test_embeddings_stay_in_main_memory_and_are_on_the_gpu_once_more_where_they_are_tied():
     shape = SHAPES["qwen3"]
     found = need(shape, Use())
