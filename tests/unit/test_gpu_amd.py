@@ -165,13 +165,14 @@ def test_memory_is_the_sum_of_the_banks_else_what_the_card_has(tmp_path):
 def test_numbers_below_nothing_are_none(tmp_path):
     files = box([replace(XTX, links=((0, trees.PCIE, -4),)), replace(XTX, address="0000:07:00.0",
                  minor=129, links=((0, trees.PCIE, -4),))])  # fmt: skip
-    for name in [name for name in files if name.endswith("properties")]:
+    for name in [name for name in files if "nodes/1/" in name and name.endswith("properties")]:
         files[name] = re.sub(r"(unique_id|size_in_bytes) \d+", r"\1 -5", files[name])
     for told in ("unique_id", "mem_info_vram_total", "mem_info_vram_used", "gpu_busy_percent"):
         files[f"{DEVICE}/{told}"] = "-5\n"
     files[f"{DEVICE}/hwmon/hwmon4/power1_average"] = "-5\n"
     amd = source(tmp_path, files)
     gpu = amd.inventory().gpus[0]
+    assert (gpu.uuid, gpu.visible_as) == ("PCI-0000:03:00.0", "0")
     assert (gpu.memory_bytes, gpu.links[0].bandwidth_bytes_per_s) == (0, 0)
     seen = amd.read().readings[0]
     assert (seen.memory_used_bytes, seen.utilisation_ratio, seen.power_w) == (None, None, None)

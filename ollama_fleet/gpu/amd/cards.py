@@ -119,7 +119,7 @@ def _read_card(device: Path, nodes: tuple[Node, ...]) -> Card:
         device_id=nodes[0].device_id,
         revision=sysfs.number(device / "revision") or 0,
         product=sysfs.line(device / "product_name"),
-        unique_id=_hexadecimal(sysfs.text(device / "unique_id") or ""),
+        unique_id=sysfs.parse_number(f"0x{sysfs.text(device / 'unique_id')}") or 0,
         vram_bytes=max(0, sysfs.number(device / "mem_info_vram_total") or 0),
         is_in_processor=is_in_processor(device),
         is_virtual=bool(sysfs.target(device / "physfn")),
@@ -133,10 +133,3 @@ def _connected(drm: Path) -> Iterator[bool]:
     for card in sysfs.names(drm):
         for connector in sysfs.names(drm / card):
             yield sysfs.text(drm / card / connector / "enabled") == "enabled"
-
-
-def _hexadecimal(word: str) -> int:
-    try:
-        return int(word, 16) & (1 << 64) - 1
-    except ValueError:
-        return 0
