@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psutil
 
@@ -33,14 +33,36 @@ class Listener:
 
 def is_free(host: str, port: int) -> bool:
     """Whether an own program could listen there now. An address that is not ours counts as free."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    trouble = bind_trouble(host, port)
+    return trouble is None or trouble.errno != errno.EADDRINUSE
+
+
+def bind_trouble(host: str, port: int) -> OSError | None:
+    """Why a program of ours could not listen there now; None if it could.
+
+    A name may have several addresses: that one of them is taken says most.
+    """
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        tried = [_tried(family, address) for family, _, _, _, address in found]
+    except OSError as error:
+        return error
+    except OverflowError:
+        return OSError(errno.EINVAL, f"{port} is no port")
+    troubles = [trouble for trouble in tried if trouble is not None]
+    taken = (trouble for trouble in troubles if trouble.errno == errno.EADDRINUSE)
+    return next(taken, next(iter(troubles), None))
+
+
+def _tried(family: int, address: tuple[Any, ...]) -> OSError | None:
     with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if os.name == "posix":  # on Windows that would let it listen beside who does already
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((host, port))
+            probe.bind(address)
         except OSError as error:
-            return error.errno != errno.EADDRINUSE
-    return True
+            return error
+    return None
 
 
 def require_free(listen: "Address") -> None:

@@ -18,7 +18,7 @@ from ollama_fleet.control.orphans import RunRecord, write_record
 from ollama_fleet.control.processes import boot_id, find_process
 from ollama_fleet.control.service import find_services
 from ollama_fleet.doctor import Status, checks, gather
-from ollama_fleet.doctor.gather import _nvidia_cards
+from ollama_fleet.doctor.gather.found import nvidia_cards
 from ollama_fleet.gpu import Gpu, Inventory, Vendor
 
 SERVER = f"""\
@@ -255,7 +255,7 @@ def test_cards_without_a_driver_are_counted_on_the_bus(tmp_path):
         (device / "vendor").write_text(f"{vendor}\n")
         (device / "class").write_text(f"{kind}\n")
     (tmp_path / "broken").mkdir()
-    assert _nvidia_cards(tmp_path) == 2
+    assert nvidia_cards(tmp_path) == 2
 
 
 def test_our_own_program_is_seen(look):
