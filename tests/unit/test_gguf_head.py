@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ollama_fleet.vram.gguf import Head, HeadReader, Tensor
+from ollama_fleet.vram.gguf import MOST_HEAD_BYTES, Head, HeadReader, Tensor
 
 U8, I32, U32, F32, STRING, ARRAY, U64 = 0, 5, 4, 6, 8, 9, 10
 
@@ -127,6 +127,16 @@ def test_a_head_that_is_cut_off_anywhere_is_not_complete(data):
 def test_a_head_that_nobody_should_believe_is_refused_with_the_reason(data, reason):
     with pytest.raises(ValueError, match=reason):
         read(data + bytes(64))
+
+
+def test_a_head_without_end_is_given_up():
+    reader = HeadReader()
+    piece = bytes(2**24)
+    reader.feed(whole([pair("a", ARRAY, struct.pack("<IQ", U64, 2**26))]))
+    for _ in range(MOST_HEAD_BYTES // len(piece) - 1):
+        assert reader.feed(piece) is None
+    with pytest.raises(ValueError, match="longer than"):
+        reader.feed(piece)
 
 
 def test_what_is_not_kept_is_not_in_memory():
