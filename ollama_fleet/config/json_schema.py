@@ -7,6 +7,7 @@ from typing import Any
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import SchemaSerializer, core_schema
 
+from ollama_fleet.config.described import descriptions
 from ollama_fleet.config.paths import KeyPath
 from ollama_fleet.config.records import Config
 
@@ -22,7 +23,17 @@ _EXAMPLE: dict[str, Any] = {
 
 
 class _AsWritten(GenerateJsonSchema):
-    """Without titles that would repeat the keys; defaults as a file would write them."""
+    """Without titles that would repeat the keys; defaults as a file would write them.
+
+    Fields are described by the docstrings under them.
+    """
+
+    def model_schema(self, schema: core_schema.ModelSchema) -> JsonSchemaValue:
+        node, record = super().model_schema(schema), schema["cls"]
+        for name, text in descriptions(record).items():
+            key = record.model_fields[name].alias or name
+            node["properties"][key]["description"] = text
+        return node
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         del schema

@@ -29,7 +29,7 @@ class Record(BaseModel):
     """A frozen part of the configuration: unknown keys are errors.
 
     In Python a field goes by its own name (`timeout_s`), in files by its alias (`timeout`); the
-    docstring under a field is its description in the JSON Schema and in the manual.
+    docstring under a field is its description in the JSON Schema.
     """
 
     model_config = ConfigDict(
@@ -37,7 +37,6 @@ class Record(BaseModel):
         extra="forbid",
         validate_by_name=True,
         validate_by_alias=True,
-        use_attribute_docstrings=True,
     )
 
 
