@@ -148,13 +148,16 @@ class LocalChild:
     async def _bury_group(self) -> tuple[int, ...]:
         """Bury the members that became our children, until there are none; who still lives."""
         began_s, pause_s = self._loop.time(), 0.001
-        living: tuple[int, ...] = (self.pid,)
-        while living and bury_and_look(self.pid):
+        while bury_and_look(self.pid):
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, _POLL_S)
             waited_s = self._loop.time() - began_s
-            if waited_s > _SCAN_AFTER_S:  # what is left may be zombies that others have to bury
-                living = await self._living()
+            if waited_s <= _SCAN_AFTER_S:
+                continue
+            living = await self._living()
+            if not living:
+                bury_and_look(self.pid)  # who died since the last look; others bury what is left
+                return ()
             if waited_s > _VANISH_S:
                 return living
         return ()

@@ -23,8 +23,10 @@ from control_fixtures import (  # noqa: F401 - subreaper is a fixture
     until,
 )
 
+from ollama_fleet.control import child as child_module
 from ollama_fleet.control import shim
-from ollama_fleet.control.processes import find_process
+from ollama_fleet.control.child import bury_and_look
+from ollama_fleet.control.processes import find_process, living_members
 
 pytestmark = pytest.mark.usefixtures("subreaper")
 
@@ -169,6 +171,35 @@ def test_grandchildren_end_with_a_child_and_none_stays_a_zombie(run, tmp_path):
 
     run(scenario(signal.SIGTERM))
     run(scenario(signal.SIGKILL))
+
+
+def test_one_that_dies_between_two_looks_is_buried_too(tmp_path, monkeypatch):
+    """A busy machine ends it after the look for the dead, and before that for the living."""
+    looks = []
+
+    def first_sees_it_alive(pgid):
+        looks.append(pgid)
+        return len(looks) == 1 or bury_and_look(pgid)
+
+    monkeypatch.setattr(child_module, "_SCAN_AFTER_S", 0.0)
+    monkeypatch.setattr(child_module, "bury_and_look", first_sees_it_alive)
+
+    async def scenario():
+        file = tmp_path / "runner"
+        async with launcher(tmp_path) as start:
+            child = start.start("i", (*PROGRAM, "--runner", str(file)), {})
+            runner = await number_in(file)
+
+            def once_it_is_dead(leader):
+                while is_alive(runner):
+                    time.sleep(0.005)
+                return living_members(leader)
+
+            monkeypatch.setattr(child_module, "living_members", once_it_is_dead)
+            assert await child.stop(5) == ()
+            assert is_empty(child.pid)
+
+    asyncio.run(scenario())
 
 
 def test_a_stopped_program_can_still_be_asked_to_end(tmp_path):
