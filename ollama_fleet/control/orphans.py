@@ -6,6 +6,7 @@ fleet, but not its runners, and they hold the GPUs' memory.
 
 import asyncio
 import json
+import math
 import os
 import signal
 from collections.abc import Iterable, Sequence
@@ -182,15 +183,21 @@ def _is_of(process: Process, record: RunRecord) -> bool:
 async def _end(
     records: Sequence[RunRecord], number: signal.Signals, patience_s: float
 ) -> dict[RunRecord, tuple[Process, ...]]:
-    """Signal what is left of the records, once each, newcomers too; what still is left then."""
+    """Signal what is left of the records, once each, newcomers too; what still is left then.
+
+    Their time begins when they have been signalled, however long it took to find them.
+    """
     loop = asyncio.get_running_loop()
-    until_s = loop.time() + patience_s
+    until_s = math.inf
     signalled: set[tuple[int, int]] = set()
-    while (left := _survey(records)) and loop.time() < until_s:
+    while left := _survey(records):
         for process in {p for processes in left.values() for p in processes}:
             if process.identity not in signalled:
                 signalled.add(process.identity)
                 send(process, number)
+        until_s = min(until_s, loop.time() + patience_s)
+        if loop.time() >= until_s:
+            break
         await asyncio.sleep(_POLL_S)
     return left
 

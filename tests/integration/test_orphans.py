@@ -5,12 +5,14 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 
 import pytest
 from control_fixtures import PROGRAM, is_alive, number_in, until
 
 from ollama_fleet.bench.ports import free_port
+from ollama_fleet.control import orphans
 from ollama_fleet.control.orphans import run_record, sweep, write_record
 from ollama_fleet.control.ports import find_listener, is_free
 from ollama_fleet.control.processes import find_process, send
@@ -83,6 +85,34 @@ def test_an_instance_that_still_runs_is_ended_with_its_runners(tmp_path, started
         assert lines == (f"gpu0: ended pid {leader.pid}, {runner}, left by a killed fleet",)
         assert not list(tmp_path.glob("*.json"))
         await until(lambda: leader.poll() == -signal.SIGKILL)
+
+    asyncio.run(scenario())
+
+
+def test_who_is_found_late_is_still_asked_to_end_before_it_is_killed(
+    tmp_path, started, monkeypatch
+):
+    """On a busy machine the search alone may take as long as they have to obey."""
+
+    async def scenario():
+        told, port = tmp_path / "told", free_port()
+        arguments = (*PROGRAM, "--obey-term", "--tell", str(told))
+        leader = started(arguments, {"OLLAMA_HOST": f"127.0.0.1:{port}"})
+        await until(told.exists, "a program that obeys")
+        leave(tmp_path, leader.pid, port=port)
+        searches, survey = [], orphans._survey
+
+        def slow(records):
+            searches.append(records)
+            if len(searches) == 2:
+                time.sleep(0.2)
+            elif len(searches) == 3:
+                leader.wait(20)
+            return survey(records)
+
+        monkeypatch.setattr(orphans, "_survey", slow)
+        await sweep(tmp_path, grace_s=0.1)
+        assert leader.wait(20) == 0
 
     asyncio.run(scenario())
 
