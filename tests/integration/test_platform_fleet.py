@@ -29,7 +29,7 @@ for module, names in (
     for name in names.split():
         vars(module).pop(name, None)
 del psutil.Process.io_counters
-opened, scanned, exists = os.open, os.scandir, os.path.exists
+opened, scanned, exists, told = os.open, os.scandir, os.path.exists, os.stat
 
 def missing(path, *_, **__):
     raise FileNotFoundError(2, "No such file or directory", str(path))
@@ -39,6 +39,7 @@ def is_proc(path):
 
 os.open = lambda path, *a, **k: (missing if is_proc(path) else opened)(path, *a, **k)
 os.scandir = lambda path=".": (missing if is_proc(path) else scanned)(path)
+os.stat = lambda path, *a, **k: (missing if is_proc(path) else told)(path, *a, **k)
 os.path.exists = lambda path: not is_proc(path) and exists(path)
 platform.version = lambda: "Darwin Kernel Version 24.0.0; root:xnu-11215/RELEASE_ARM64_T6031"
 sys.platform = "darwin"
@@ -102,3 +103,16 @@ def test_a_plan_for_a_mac_is_one_instance_on_metal(tmp_path):
     assert len(plan["instances"]) == 1
     assert "Metal" in output
     assert "Traceback" not in errors
+
+
+def test_the_doctor_of_a_mac_names_metal_and_says_what_is_less_there(tmp_path):
+    fleet = FleetOnMac(tmp_path)
+    (tmp_path / "fleet.yaml").write_text("instances: [{ name: a, url: 'http://127.0.0.1:1' }]\n")
+    looking = fleet.start("doctor", "-o", "json")
+    output, errors = looking.communicate(timeout=60)
+    assert "Traceback" not in errors
+    found = {check["name"]: check for check in json.loads(output)["checks"]}
+    assert "Metal" in found["gpus"]["detail"]
+    assert found["platform"]["status"] == "warn"
+    for words in ("parent-death signal", "/proc", "pidfds", "memory nodes", "vanished"):
+        assert words in found["platform"]["detail"]
