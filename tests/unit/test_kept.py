@@ -1,5 +1,7 @@
 """What is kept of a GPU for the display on it, and how Ollama is told."""
 
+from math import inf
+
 import pytest
 
 from ollama_fleet.config import Settings
@@ -58,7 +60,14 @@ def test_the_margin_that_somebody_sets_stays():
     assert told(SHOWN, **wish)["LLAMA_ARG_FIT_TARGET"] == "64"
 
 
+def test_a_gpu_of_which_more_is_kept_than_it_has_takes_no_room_from_another():
+    small = Gpu("GPU-2", 2, "card", Vendor.NVIDIA, GIB)
+    gpus = [kept.with_kept(gpu, Settings(gpu_overhead_bytes=2 * GIB)) for gpu in (small, DARK)]
+    assert room_bytes(gpus) == 22 * GIB
+
+
 def test_a_gpu_that_takes_the_systems_memory_keeps_none():
     shared = Gpu("GPU-0", 0, "card", Vendor.AMD, 0, display_active=True)
     assert kept.with_kept(shared, Settings()) == shared
+    assert room_bytes([shared, DARK]) == inf
     assert told(shared) == {}

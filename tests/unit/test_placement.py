@@ -258,6 +258,24 @@ def test_cards_of_two_vendors_are_not_taken_together():
     assert cards(placement) == {"a-0": [0], "a-1": [1]}
 
 
+def test_slices_are_not_taken_together():
+    two = box(*(gpu(i, kind=GpuKind.SLICE) for i in range(2)))
+    placement = placed(pinning("auto", "big", cpu_offload=True), two, sizes_gib={"big": 35})
+    assert cards(placement) == {"a-0": [0], "a-1": [1]}
+
+
+@pytest.mark.parametrize(
+    ("larger_gib", "together"),
+    [(55, [[0, 1, 2], [3]]), (100, [[0, 1], [2, 3]])],
+    ids=["which three hold", "which nothing holds"],
+)
+def test_of_several_pinned_models_the_largest_that_fits_decides(larger_gib, together):
+    """Not a smaller one, nor one that all cards together do not hold."""
+    config = pinning("auto", "larger", "big", cpu_offload=True, max_loaded_models=1)
+    placement = placed(config, FOUR, sizes_gib={"larger": larger_gib, "big": 35})
+    assert list(cards(placement).values()) == together
+
+
 def test_count_of_auto_counts_on_cards_that_are_taken_together_too():
     """Two instances on each set, and room in it for the model twice."""
     placement = placed(pinning("auto", "m", count=2), FOUR, sizes_gib={"m": 15})
