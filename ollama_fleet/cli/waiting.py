@@ -11,7 +11,7 @@ from ollama_fleet.cli.table import clean
 from ollama_fleet.errors import Exit, FleetError, NotRunning
 from ollama_fleet.units import go_duration, parse_duration
 
-_PAUSE_S = 0.1
+_PAUSE_S = 0.05
 
 
 class Late(FleetError):
@@ -39,7 +39,7 @@ class Duration(click.ParamType[float]):
 
 
 def until(timeout_s: float | None, late: Callable[[], FleetError]) -> Iterator[None]:
-    """Come round ten times a second; raise what `late` makes when the time is up."""
+    """Come round twenty times a second; raise what `late` makes when the time is up."""
     end_s = None if timeout_s is None else time.monotonic() + timeout_s
     while True:
         yield

@@ -22,7 +22,7 @@ from ollama_fleet.state import Instance, Kind, Lease, Notice, Phase, State
 from ollama_fleet.units import show_duration
 
 _FIRST_POLL_S: Final = 0.02
-_LAST_POLL_S: Final = 0.25
+_LAST_POLL_S: Final = 0.1
 _HURRIED_S: Final = 1.0  # the grace of a process when the operator has lost patience
 _TAIL_LINES: Final = 20
 
