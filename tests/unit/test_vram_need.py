@@ -266,6 +266,15 @@ def test_the_arithmetic_names_each_part_and_the_slots():
         ({"general.architecture": "llama", "llama.block_count": -1}, "block_count is -1"),
         ({"general.architecture": "x", "x.block_count": 2, "split.count": 3}, "several files"),
         (
+            {
+                "general.architecture": "x",
+                "x.block_count": 2,
+                "x.expert_count": 2,
+                "x.expert_used_count": 3,
+            },
+            "of its 2 experts 3 are used",
+        ),
+        (
             {"general.architecture": "x", "x.block_count": 2, "x.context_length": 2**60},
             "context_length is",
         ),
