@@ -215,7 +215,15 @@ def test_what_a_container_may_not_see_takes_no_number(tmp_path):
 
 @pytest.mark.parametrize(
     ("version", "name"),
-    [(90402, "gfx942"), (90010, "gfx90a"), (110000, "gfx1100"), (100306, "gfx1036"), (0, "")],
+    [
+        (90402, "gfx942"),
+        (90010, "gfx90a"),
+        (110000, "gfx1100"),
+        (100306, "gfx1036"),
+        (121103, "gfx12b3"),
+        (91600, ""),
+        (0, ""),
+    ],
 )
 def test_gfx_versions_are_written_as_compilers_have_them(version, name):
     assert architecture(version) == name
