@@ -7,7 +7,7 @@ from contextlib import suppress
 from ollama_fleet.system.signals import end_at_once
 from ollama_fleet.vram.use import version_of
 
-_TIMEOUT_S = 5.0
+_TIMEOUT_S = 20.0  # a program that no disk has in memory yet may take seconds
 _NOBODY = "127.0.0.1:1"
 
 
