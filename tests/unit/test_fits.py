@@ -13,6 +13,7 @@ from ollama_fleet.gpu import Gpu, Inventory, Vendor
 from ollama_fleet.names import canonical
 from ollama_fleet.placement import Models, place
 from ollama_fleet.placement.instances import dealt
+from ollama_fleet.placement.needs import default_context
 from ollama_fleet.placement.remedies import remedies
 from ollama_fleet.sim.ollama.profile import Model
 from ollama_fleet.sim.shapes import shape_of
@@ -250,6 +251,23 @@ def test_an_unset_context_is_the_one_ollama_chooses_by_its_memory():
     group = {"name": "a", "gpus": [0], "context_length": 0, "num_parallel": 1, "models": ["large"]}
     assert "1 x 32768 tokens" in refused(configured(group), box(24)).reason
     assert "1 x 4096 tokens" in refused(configured(group), box(16)).reason
+
+
+@pytest.mark.parametrize(
+    ("gib", "overhead", "tokens"),
+    [
+        ((22,), None, 4096),
+        ((23,), None, 32_768),
+        ((24, 22), None, 32_768),
+        ((24, 23), None, 262_144),
+        ((24, 24), "1GiB", 32_768),
+        ((), None, 4096),
+    ],
+)
+def test_what_is_spared_of_gpus_is_not_among_the_memory_that_decides(gib, overhead, tokens):
+    """23 and 47 GiB of all of them, as Ollama 0.15.5 and later have it."""
+    settings = configured({"name": "a", "gpu_overhead": overhead}).groups[0]
+    assert default_context(settings, box(*gib).gpus) == tokens
 
 
 # -- laws ------------------------------------------------------------------------------------------
