@@ -5,8 +5,10 @@ import stat
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
-from ollama_fleet.cli.commands import init
+from ollama_fleet.cli.commands import fleet, init
+from ollama_fleet.control import service
 from ollama_fleet.control.service import Service
 from ollama_fleet.errors import FleetError
 from ollama_fleet.layout import Access
@@ -103,3 +105,13 @@ def test_whom_nobody_here_can_stop_is_not_taken_over():
         init._agreed("take-over", (kept,), yes=True)
     assert "--service" in refused.value.hint
     assert init._agreed("front", (kept,), yes=True) == ()
+
+
+def test_where_nothing_runs_already_whoever_wanted_its_place_is_told(tmp_path, monkeypatch):
+    """The file is written as for a machine without one."""
+    monkeypatch.setattr(service, "find_services", lambda **_: ())
+    path = tmp_path / "fleet.yaml"
+    done = CliRunner().invoke(fleet, ["init", "--service", "take-over", str(path)])
+    assert done.exit_code == 0
+    assert "there is none to take over" in done.output
+    assert "listen: 127.0.0.1:11434" in path.read_text()

@@ -26,7 +26,12 @@ if TYPE_CHECKING:  # psutil, pynvml
     from ollama_fleet.layout import Access, Way
 
 _ASK = "ask"
-_WAYS = ("take-over", "share", "front", "leave")
+_DONE = {
+    "take-over": "take over",
+    "share": "share models with",
+    "front": "put the fleet in front of",
+    "leave": "leave",
+}
 _NEXT = """\
 next:
   fleet doctor   see whether anything stands in the way
@@ -47,7 +52,7 @@ next:
 @click.option("--force", is_flag=True, help="Replace the file if there is one.")
 @click.option(
     "--service",
-    type=click.Choice((_ASK, *_WAYS)),
+    type=click.Choice((_ASK, *_DONE)),
     default=_ASK,
     help="What to do about an Ollama that runs already: stop it and take its port and models, "
     "share its models beside it, put the fleet in front of it, or leave it. Asked for if there is "
@@ -130,6 +135,8 @@ def _way(options: Options, asked: str, services: "Sequence[Service]") -> "Way":
                 "--service front writes that; docs/platforms.md says why",
             )
         return Way.FRONT
+    if asked != _ASK and not services:
+        note(options, f"no Ollama was found that runs already: there is none to {_DONE[asked]}")
     if asked != _ASK:
         return Way(asked) if services else Way.LEAVE
     if not services or options.for_machines or not (sys.stdin.isatty() and sys.stderr.isatty()):

@@ -79,9 +79,9 @@ def told(unit: Unit, shown: str) -> Unit:
     lines = [line.partition("=")[::2] for line in shown.splitlines()]
     values = dict(lines)
     environment: dict[str, str] | None = None
-    with suppress(ValueError, OSError):
+    with suppress(KeyError, ValueError, OSError):
         files = [value for name, value in lines if name == "EnvironmentFiles"]
-        environment = _environment(values.get("Environment", ""), files)
+        environment = _environment(values["Environment"], files)
     main_pid = values.get("MainPID", "")
     return replace(
         unit,
