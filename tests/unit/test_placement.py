@@ -177,6 +177,11 @@ def test_what_the_drivers_note_is_passed_on():
             ["`a`", "slice", "count"],
         ),
         (
+            groups({"name": "a", "gpus": [0, 1]}),
+            box(gpu(0), gpu(1, kind=GpuKind.SLICE)),
+            ["`a`", "with slices among them", "count"],
+        ),
+        (
             groups({"name": "a", "gpus": ["GPU-card"]}),
             box(*(gpu(i, kind=GpuKind.SLICE, parent_uuid="GPU-card") for i in (1, 2)), gpu(3)),
             ["GPU-card, a card that is divided: its slices are GPUs 1, 2 ", "count"],
