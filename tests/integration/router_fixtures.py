@@ -115,6 +115,18 @@ async def stream(_backend, _request, writer):
     await writer.drain()
 
 
+async def begins(backend, _request, writer):
+    """One token, and nothing more until the router has left."""
+    writer.write(NDJSON + chunk(TOKEN))
+    await writer.drain()
+    await backend.closed.wait()
+
+
+async def silence(backend, _request, _writer):
+    """Not a byte until then."""
+    await backend.closed.wait()
+
+
 def answer(status, body, kind=b"application/json"):
     async def script(_backend, _request, writer):
         writer.write(

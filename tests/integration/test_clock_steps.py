@@ -5,15 +5,9 @@ import itertools
 import time
 
 import uvloop
-from router_fixtures import NDJSON, TOKEN, Backend, chunk, post, routed, stream
+from router_fixtures import Backend, begins, post, routed, stream
 
 STEPS_S = (0.0, 3600.0, -3600.0, 86400.0 * 365)
-
-
-async def begins(backend, _request, writer):
-    writer.write(NDJSON + chunk(TOKEN))
-    await writer.drain()
-    await backend.closed.wait()
 
 
 def test_requests_are_answered_and_measured_as_ever_while_the_clock_jumps(monkeypatch):

@@ -4,7 +4,18 @@ import asyncio
 
 import pytest
 import uvloop
-from router_fixtures import DONE, NDJSON, TOKEN, Backend, answer, chunk, post, routed
+from router_fixtures import (
+    DONE,
+    NDJSON,
+    TOKEN,
+    Backend,
+    answer,
+    begins,
+    chunk,
+    post,
+    routed,
+    silence,
+)
 
 BODY = b'{"model":"m"}'
 REQUEST = b"POST /api/chat HTTP/1.1\r\nHost: x\r\nContent-Length: 13\r\n\r\n" + BODY
@@ -123,11 +134,9 @@ def test_a_client_that_left_before_its_answer_began_is_noticed_though_no_more_of
     async def check():
         left = asyncio.Event()
 
-        async def stalls(backend, _got, writer):
+        async def stalls(backend, got, writer):
             await left.wait()
-            writer.write(NDJSON + chunk(TOKEN))
-            await writer.drain()
-            await backend.closed.wait()
+            await begins(backend, got, writer)
 
         async with Backend(stalls) as backend, routed(backend, idle_s=600.0) as router:
             _, writer = await connect(router)
@@ -164,22 +173,12 @@ def test_a_request_that_is_cut_by_the_end_is_none():
     run(check())
 
 
-async def never(backend, _got, _writer):
-    await backend.closed.wait()
-
-
-async def starts(backend, _got, writer):
-    writer.write(NDJSON + chunk(TOKEN))
-    await writer.drain()
-    await backend.closed.wait()
-
-
 @pytest.mark.parametrize(
     ("script", "raw", "seen"),
     [
-        (never, REQUEST, INTERIM),  # it leaves after it was asked
-        (starts, REQUEST, TOKEN),  # in mid-stream the end means that it has left
-        (never, post("/api/chat", version=b"1.0"), b""),  # it cannot be asked
+        (silence, REQUEST, INTERIM),  # it leaves after it was asked
+        (begins, REQUEST, TOKEN),  # in mid-stream the end means that it has left
+        (silence, post("/api/chat", version=b"1.0"), b""),  # it cannot be asked
     ],
 )
 def test_a_client_that_leaves_later_closes_the_upstream_all_the_same(script, raw, seen):

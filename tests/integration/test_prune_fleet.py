@@ -1,7 +1,6 @@
 """Stores pruned without a pause while a fleet pulls, creates, copies and removes models."""
 
 import hashlib
-import threading
 import time
 import urllib.error
 from pathlib import Path
@@ -9,11 +8,11 @@ from pathlib import Path
 import pytest
 from fleet_process import FleetProcess, call, until
 from made_store import put_blob
+from prunings import Prunings, prune
 
 from ollama_fleet.cli.control import Control
 from ollama_fleet.control.stores import read_store
 from ollama_fleet.directories import Directories
-from ollama_fleet.errors import FleetError
 
 MODEL, OTHER = "pulled:1b", "stays:1b"
 NODE = """
@@ -67,38 +66,6 @@ def fleet(tmp_path):
     made.run("down", "--now", check=False)
 
 
-def prune(control, older_s):
-    """Once, and what went: bytes of each store."""
-    plan = control.plan_prune(older_s=older_s)
-    agreed = {shed["store"]: shed["files"] for shed in plan["stores"]}
-    return [shed["size_bytes"] for shed in control.prune(agreed, older_s=older_s)["stores"]]
-
-
-class Prunings:
-    """One after another, while this is entered."""
-
-    def __init__(self, control):
-        self.rounds, self.failures = 0, []
-        self._control, self._over = control, threading.Event()
-        self._thread = threading.Thread(target=self._run)
-
-    def __enter__(self):
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_exc):
-        self._over.set()
-        self._thread.join(timeout=30)
-
-    def _run(self):
-        while not self._over.wait(0.01):
-            try:
-                prune(self._control, AGE_S)
-                self.rounds += 1
-            except FleetError as error:
-                self.failures.append(str(error))
-
-
 def create(fleet, name, content):
     """Anew where a machine that stood still has let the upload grow too old for its create."""
     digest, began_s = f"sha256:{hashlib.sha256(content).hexdigest()}", time.monotonic()
@@ -113,7 +80,7 @@ def create(fleet, name, content):
 
 
 def test_nothing_breaks_and_in_the_end_each_store_has_what_its_models_name(fleet):
-    with Prunings(fleet.control) as prunings:
+    with Prunings(fleet.control, AGE_S) as prunings:
         for number in range(ROUNDS):
             create(fleet, "mine", b"GGUF weights, version %d" % number)
             fleet.run("pull", MODEL, "-q")

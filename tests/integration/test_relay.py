@@ -12,10 +12,12 @@ from router_fixtures import (
     TOKEN,
     Backend,
     answer,
+    begins,
     chunk,
     post,
     reset,
     routed,
+    silence,
     stream,
 )
 
@@ -310,19 +312,10 @@ def test_a_v1_stream_that_ends_without_its_marker_says_so_and_an_api_stream_pass
     run(check())
 
 
-async def silence(backend, _request, _writer):
-    await backend.closed.wait()
-
-
 @pytest.mark.parametrize("where", ["queued", "prefill", "stream", "whole"])
 def test_a_client_that_leaves_closes_the_upstream_at_once(where):
-    async def starts(backend, _request, writer):
-        writer.write(NDJSON + chunk(TOKEN))
-        await writer.drain()
-        await backend.closed.wait()
-
     async def check():
-        script = starts if where == "stream" else silence
+        script = begins if where == "stream" else silence
         async with Backend(script) as backend, routed(backend, slots=1) as router:
             reader, writer = await asyncio.open_connection("127.0.0.1", router.front.port)
             asked = b'{"model":"m","stream":false}' if where == "whole" else b'{"model":"m"}'
@@ -351,16 +344,11 @@ def test_a_client_that_leaves_closes_the_upstream_at_once(where):
 
 
 def test_the_first_byte_has_a_deadline_and_so_has_the_next():
-    async def stalls(backend, _request, writer):
-        writer.write(NDJSON + chunk(TOKEN))
-        await writer.drain()
-        await backend.closed.wait()
-
     async def check():
         async with Backend(silence) as backend, routed(backend, first_byte_s=0.1) as router:
             head, _ = split(await router.exchange(post("/api/generate")))
             assert head.startswith(b"HTTP/1.1 504")
-        async with Backend(stalls) as backend, routed(backend, idle_s=0.1) as router:
+        async with Backend(begins) as backend, routed(backend, idle_s=0.1) as router:
             _, body = split(await router.exchange(post("/api/generate")))
             assert b"was lost in the middle" in body
             async with asyncio.timeout(20):

@@ -4,19 +4,9 @@ import asyncio
 import json
 
 import uvloop
-from router_fixtures import NDJSON, TOKEN, Backend, chunk, post, routed, stream
+from router_fixtures import NDJSON, Backend, begins, chunk, post, routed, silence, stream
 
 from ollama_fleet.errors import InstanceHung
-
-
-async def silence(backend, _request, _writer):
-    await backend.closed.wait()
-
-
-async def begins(backend, _request, writer):
-    writer.write(NDJSON + chunk(TOKEN))
-    await writer.drain()
-    await backend.closed.wait()
 
 
 def attempts(router):

@@ -4,7 +4,19 @@ import asyncio
 import time
 
 import uvloop
-from router_fixtures import DONE, NDJSON, SSE, TOKEN, Backend, answer, chunk, post, reset, routed
+from router_fixtures import (
+    DONE,
+    NDJSON,
+    SSE,
+    TOKEN,
+    Backend,
+    answer,
+    begins,
+    chunk,
+    post,
+    reset,
+    routed,
+)
 
 from ollama_fleet.history import Ending, explain
 from ollama_fleet.router.dialect import Dialect
@@ -252,13 +264,8 @@ def test_a_record_says_how_long_the_client_kept_the_answer_waiting():
 
 
 def test_a_client_that_left_is_recorded_as_gone():
-    async def starts(backend, _request, writer):
-        writer.write(NDJSON + chunk(TOKEN))
-        await writer.drain()
-        await backend.closed.wait()
-
     async def check():
-        async with Backend(starts) as backend, routed(backend) as router:
+        async with Backend(begins) as backend, routed(backend) as router:
             reader, writer = await asyncio.open_connection("127.0.0.1", router.front.port)
             writer.write(post("/api/generate"))
             await reader.readuntil(chunk(TOKEN))

@@ -4,17 +4,16 @@ import json
 import math
 import os
 import shutil
-import threading
 
 import pytest
 from fleet_process import call, until
 from made_store import put_blob
+from prunings import Prunings
 from real_ollama import served
 from registry_standin.running import registry
 
 from ollama_fleet.control.stores import read_store
 from ollama_fleet.control.stores.prunable import look, prunable
-from ollama_fleet.errors import FleetError
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
 
@@ -70,41 +69,12 @@ def test_what_a_pull_replaces_may_go_and_would_have_gone_with_it(box, bare, tmp_
     assert files(stores["1"]) - left == files(stores["0"])
 
 
-class Prunings:
-    """Prunings of all stores, one after another, while this is entered; what they took."""
-
-    def __init__(self, control):
-        self._control, self._over = control, threading.Event()
-        self._thread = threading.Thread(target=self._run)
-        self.rounds, self.errors, self.removed_bytes = 0, [], 0
-
-    def __enter__(self):
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_exc):
-        self._over.set()
-        self._thread.join(timeout=30)
-
-    def _run(self):
-        while not self._over.wait(0.05):
-            try:
-                plan = self._control.plan_prune(older_s=AGE_S)
-                agreed = {shed["store"]: shed["files"] for shed in plan["stores"]}
-                done = self._control.prune(agreed, older_s=AGE_S)
-            except FleetError as error:
-                self.errors.append(str(error))
-                continue
-            self.rounds += 1
-            self.removed_bytes += sum(shed["size_bytes"] for shed in done["stores"])
-
-
 def test_prunings_that_never_end_break_no_pull_no_create_and_no_reload(box, fleet_of, tmp_path):
     """In the end each store has what its models name, and nothing of what was replaced."""
     with registry(box.store) as shelf:
         sell(shelf, "slow")
         fleet, model = fleet_of(TWO), f"{shelf.host}/{MODEL}"
-        with Prunings(fleet.control) as prunings:
+        with Prunings(fleet.control, AGE_S) as prunings:
             fleet.run("pull", model, "--insecure", "-q")
             (old,) = fleet.holders(model)
             fleet.run("load", model)
@@ -127,7 +97,7 @@ def test_prunings_that_never_end_break_no_pull_no_create_and_no_reload(box, flee
 
             until(clean, seconds=30, what="stores in which nothing is left over")
         assert prunings.rounds > 3
-        assert not prunings.errors
+        assert not prunings.failures
         assert prunings.removed_bytes > 0
         for name in ("a", "b"):
             store = read_store(tmp_path / name)
