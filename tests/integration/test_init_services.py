@@ -17,7 +17,8 @@ from ollama_fleet.bench.ports import free_port
 from ollama_fleet.cli.commands import fleet
 from ollama_fleet.control import handover, service
 from ollama_fleet.control.ports import is_free
-from ollama_fleet.control.service import find_services
+from ollama_fleet.control.processes import find_process
+from ollama_fleet.control.service import Service, find_services
 from ollama_fleet.errors import FleetError
 
 PROGRAM = """\
@@ -89,6 +90,30 @@ def test_one_that_is_there_again_keeps_its_port_and_is_named(server, found):
     gone = replace(found, pid=2**22 + 1, stop="true")
     with pytest.raises(FleetError, match=f"port {found.port} is taken by pid {server.pid}"):
         handover.end(gone, within_s=0.2)
+
+
+def test_whoever_has_the_number_of_one_that_has_ended_is_not_killed():
+    """Between the look and the answer to the question as much time goes by as somebody takes."""
+    with subprocess.Popen(["sleep", "60"]) as stranger:
+        try:
+            gone = Service(stranger.pid, "me", "127.0.0.1", free_port(), "")
+            handover.end(replace(gone, stop=f"kill {stranger.pid}"))
+            assert stranger.poll() is None
+        finally:
+            stranger.kill()
+
+
+def test_a_process_with_the_number_of_the_one_that_was_ended_is_not_waited_for():
+    there = find_process(os.getpid())
+    service_ = Service(os.getpid(), "me", "127.0.0.1", free_port(), "")
+    assert "runs still" in handover._still(service_, there)
+    assert handover._still(service_, replace(there, started_ticks=0)) == ""
+
+
+def test_what_the_command_prints_is_no_part_of_our_own_output(capfd):
+    """`docker stop` prints an id, and ours may be a document in JSON."""
+    assert handover.run_command(["echo", "0123"]) == 0
+    assert capfd.readouterr() == ("", "0123\n")
 
 
 def test_nothing_is_stopped_and_nothing_written_before_somebody_has_agreed(server, found, tmp_path):

@@ -44,6 +44,15 @@ def test_what_cannot_be_written_leaves_what_was_there_and_nothing_half(tmp_path,
     assert [each.read_text() for each in tmp_path.iterdir()] == (["old"] if force else [])
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes files for others")
+def test_what_root_replaces_stays_its_owners(tmp_path):
+    path = tmp_path / "fleet.yaml"
+    path.write_text("old")
+    os.chown(path, 12345, 12345)
+    init._write(path, "new", force=True)
+    assert (path.stat().st_uid, path.stat().st_gid) == (12345, 12345)
+
+
 def test_a_link_stays_a_link(tmp_path):
     real, link = tmp_path / "real.yaml", tmp_path / "fleet.yaml"
     real.write_text("old")

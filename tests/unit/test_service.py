@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ollama_fleet.control.service import Service, describe
+from ollama_fleet.control import service as services
+from ollama_fleet.control.service import Service, describe, find_services
 from ollama_fleet.control.service.address import listen_address
 from ollama_fleet.control.service.processes import ServerProcess, cgroup_of, is_fleet, is_server
 from ollama_fleet.control.service.units import Unit, unit_in
@@ -216,6 +217,40 @@ def test_a_container_is_stopped_by_its_engine_and_never_behind_the_back_of_kuber
     assert service.stop.startswith(stop)
     assert bool(service.stop) is bool(stop)
     assert service.begin.startswith(begin)
+
+
+@pytest.mark.parametrize(
+    ("cgroup", "stop"),
+    [
+        (f"/docker/{HEX}", "kill 812"),
+        (f"/system.slice/docker-{HEX}.scope", "kill 812"),
+        (f"/docker/{HEX}/system.slice/ollama.service", "sudo systemctl disable --now ollama"),
+        (f"/docker/{HEX[::-1]}", "docker stop fedcba987654"),
+    ],
+)
+def test_who_is_in_the_same_container_has_its_files_and_its_manager(cgroup, stop, monkeypatch):
+    """There its engine is not; an older Docker shows it the whole path of the group."""
+    found = service_in(f"/docker/{HEX}/user.slice/session-1.scope", cgroup, monkeypatch)
+    assert found.stop == stop
+    assert bool(found.store) is not stop.startswith("docker")
+
+
+def service_in(own, cgroup, monkeypatch):
+    monkeypatch.setattr(services, "own_cgroup", lambda: own)
+    monkeypatch.setattr(services, "servers", lambda _ours: [replace(SEEN, cgroup=cgroup)])
+    monkeypatch.setattr(services, "ask_version", lambda _url, _timeout_s: "")
+    monkeypatch.setattr(services, "ask", lambda unit, _timeout_s: unit)
+    monkeypatch.setattr(services.os, "getuid", lambda: ME)
+    (found,) = find_services()
+    return found
+
+
+def test_the_one_at_ollamas_own_port_comes_first_then_the_lowest(monkeypatch):
+    there = [replace(SEEN, listening=(("127.0.0.1", port),)) for port in (11435, 80, 11434)]
+    monkeypatch.setattr(services, "servers", lambda _ours: there)
+    monkeypatch.setattr(services, "ask_version", lambda _url, _timeout_s: "")
+    monkeypatch.setattr(services, "ask", lambda unit, _timeout_s: unit)
+    assert [found.port for found in find_services()] == [11434, 80, 11435]
 
 
 def test_paths_and_ports_in_a_container_are_not_those_of_this_machine():

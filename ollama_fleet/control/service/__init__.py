@@ -6,7 +6,13 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from ollama_fleet.control.service.address import DEFAULT_PORT, ask_version, listen_address
-from ollama_fleet.control.service.keepers import by_hand, is_contained, keeper_of, settings_in
+from ollama_fleet.control.service.keepers import (
+    by_hand,
+    is_contained,
+    keeper_of,
+    seen_within,
+    settings_in,
+)
 from ollama_fleet.control.service.processes import (
     ServerProcess,
     is_running,
@@ -97,8 +103,7 @@ def describe(process: ServerProcess, unit: Unit | None = None, *, uid: int = -1)
 
 def _asked(process: ServerProcess, uid: int, timeout_s: float) -> Service:
     """What a server is; systemd is asked about its unit."""
-    if is_contained(process.cgroup) and process.cgroup == own_cgroup():
-        process = replace(process, cgroup="")  # in the very container that we are in
+    process = replace(process, cgroup=seen_within(process.cgroup, own_cgroup()))
     unit = unit_in(process.cgroup, process.user, uid)
     return describe(process, ask(unit, timeout_s) if unit else None, uid=uid)
 

@@ -46,6 +46,14 @@ def is_contained(cgroup: str) -> bool:
     return _CONTAINER.search(cgroup) is not None
 
 
+def seen_within(cgroup: str, own: str) -> str:
+    """A control group as it is called in the container in which `own` is, too; else as it is."""
+    found = _CONTAINER.search(cgroup)
+    if found is None or found["id"] not in own:
+        return cgroup
+    return f"/{cgroup[found.end() :].partition('/')[2]}"
+
+
 def by_hand(environment: Mapping[str, str] | None) -> str:
     """How to start a server again that nobody keeps: with the settings that it was given."""
     given = [f"{name}={shlex.quote(value)}" for name, value in settings_in(environment).items()]
