@@ -83,6 +83,16 @@ def test_the_graphics_of_a_processor_use_what_they_borrow(tmp_path):
     assert apu.memory_used_bytes == GIB // 4
 
 
+def test_what_is_set_apart_for_a_processor_s_graphics_is_used_where_rocm_has_no_more(tmp_path):
+    """Older kernels give it no other; a card whose size is not told has its own all the same."""
+    carved = replace(trees.APU, memory_gib=trees.APU.vram_gib, used_gib=0.25, minor=128)
+    files = box([carved]) | {f"sys/devices/{carved.way}/{carved.address}/mem_info_gtt_used": "1\n"}
+    assert read(tmp_path / "carved", files).readings[0].memory_used_bytes == GIB // 4
+    files = box([XTX])
+    del files[f"{DEVICE}/mem_info_vram_total"]
+    assert read(tmp_path / "card", files).readings[0].memory_used_bytes == GIB // 2
+
+
 def test_of_partitions_memory_is_what_processes_hold_and_power_is_the_card_s(tmp_path):
     files = trees.partitioned() | trees.process(9, {1: GIB, 3: 2 * GIB})
     card, *parts = read(tmp_path, files).readings
