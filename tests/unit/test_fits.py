@@ -13,8 +13,10 @@ from ollama_fleet.gpu import Gpu, Inventory, Vendor
 from ollama_fleet.names import canonical
 from ollama_fleet.placement import Models, place
 from ollama_fleet.placement.instances import dealt
+from ollama_fleet.placement.misfits import Misfit
 from ollama_fleet.placement.needs import default_context
 from ollama_fleet.placement.remedies import remedies
+from ollama_fleet.placement.seats import Seat
 from ollama_fleet.sim.ollama.profile import Model
 from ollama_fleet.sim.shapes import shape_of
 from ollama_fleet.vram import ModelShape, Use
@@ -88,6 +90,19 @@ def test_what_must_stay_free_is_counted_once_however_many_models_are_there():
         else:
             error = refused(config, Inventory((card,)))
             assert "1.0 GiB of the overheads is the same" in error.reason
+
+
+@pytest.mark.parametrize(("spare", "surely"), [(0, False), (-1, True)])
+def test_models_surely_do_not_fit_where_the_least_of_them_with_one_margin_is_too_much(
+    spare, surely
+):
+    """Of one only its size on disk is sure."""
+    settings = configured({"name": "a", "num_parallel": 1}).groups[0]
+    known = [MODELS.claim(name, settings, box(24).gpus) for name in ("small", "embed")]
+    claims = (*known, sized(m=10).claim("m", settings, box(24).gpus))
+    least = sum(claim.sure_bytes for claim in claims) - GIB
+    gpu = Gpu("GPU-0", 0, "card", Vendor.NVIDIA, least + spare)
+    assert Misfit(Seat("a", "a", 0, (gpu,), 1, ()), claims).surely == surely
 
 
 def test_what_no_setting_can_mend_leaves_the_cpu_only():
