@@ -181,6 +181,7 @@ def test_root_needs_no_sudo_which_it_may_not_have():
         ),
         ("/user.slice/user-1000.slice/session-2.scope", ""),
         (f"{MINE}/vte-spawn-1.scope", ""),
+        (f"{MINE}/--host=ollama.service", ""),
         ("/init.scope", ""),
         ("/lxc.payload.box/system.slice/ollama.service", ""),
         (f"/docker/{HEX}/system.slice/ollama.service", ""),
@@ -206,6 +207,10 @@ def test_the_unit_is_the_first_behind_the_slices_and_of_this_system(cgroup, stop
         (f"{MINE}/llm.service/libpod-payload-{HEX}", "container", "podman stop", ""),
         (f"/kubepods.slice/kubepods-pod1.slice/cri-containerd-{HEX}.scope", "container", "", ""),
         (f"/kubepods/besteffort/pod1/{HEX}", "container", "", ""),
+        ("/lxc.payload.box/system.slice/ollama.service", "container", "", ""),
+        ("/lxc/box/init.scope", "container", "", ""),
+        ("/machine.slice/machine-box.scope/payload/ollama.service", "container", "", ""),
+        ("/machine.slice/systemd-nspawn@box.service/payload/x.service", "container", "", ""),
         (f"/kubepods.slice/kubepods-pod1.slice/docker-{HEX}.scope", "container", "", ""),
     ],
 )

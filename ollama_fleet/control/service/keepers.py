@@ -14,6 +14,9 @@ _BY_HAND: Final = "start it again as it was started: "
 _LAUNCHD: Final = 1
 _ROOT: Final = 0
 _CONTAINER: Final = re.compile(r"(?P<by>[a-z-]*?)[-/](?:payload-)?(?P<id>[0-9a-f]{64})(?![0-9a-f])")
+_MACHINE: Final = re.compile(
+    r"/(?:lxc(?:\.payload)?[./]|machine\.slice/(?:machine-|systemd-nspawn@))"
+)
 _ENGINES: Final = {"docker": "docker", "libpod": "podman"}  # by what begins a group's name
 _SHOWN: Final = 12  # digits of a container's id, as its engine shows it
 
@@ -43,7 +46,7 @@ def keeper_of(process: ServerProcess, unit: Unit | None, uid: int) -> Keeper:
 
 def is_contained(cgroup: str) -> bool:
     """Whether a control group is that of a container, whose files and ports are its own."""
-    return _CONTAINER.search(cgroup) is not None
+    return bool(_CONTAINER.search(cgroup) or _MACHINE.match(cgroup))
 
 
 def seen_within(cgroup: str, own: str) -> str:
@@ -81,13 +84,13 @@ def _unit(unit: Unit, uid: int) -> Keeper:
 def _container(cgroup: str) -> Keeper:
     """One that Kubernetes or an engine unknown to us keeps is not ours to stop: it would return."""
     found = _CONTAINER.search(cgroup)
-    assert found is not None
-    short = found["id"][:_SHOWN]
-    engine = _ENGINES.get(found["by"], "")
+    engine = _ENGINES.get(found["by"], "") if found else ""
+    short = found["id"][:_SHOWN] if found else ""
+    name = f"container {short}".rstrip()
     if not engine or "kubepods" in cgroup:
-        return Keeper(f"container {short}", "", "start it by what has started its container")
+        return Keeper(name, "", "start it by what has started its container")
     mounts = f"{engine} inspect --format '{{{{.Mounts}}}}' {short}"
-    return Keeper(f"container {short}", f"{engine} stop {short}", f"{engine} start {short}", mounts)
+    return Keeper(name, f"{engine} stop {short}", f"{engine} start {short}", mounts)
 
 
 def _app(process: ServerProcess) -> Keeper | None:

@@ -54,7 +54,7 @@ def unit_in(cgroup: str, user: str, uid: int) -> Unit | None:
     theirs = _USERS_MANAGER.fullmatch(name)
     if theirs:
         name = next(parts, "")
-    if not name.endswith(".service"):
+    if not name.endswith(".service") or name.startswith("-"):  # who named it means an option
         return None
     if theirs is None:
         return Unit(name, ("systemctl",))
