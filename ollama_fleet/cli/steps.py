@@ -3,10 +3,11 @@
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import click
 
+from ollama_fleet.cli.completing import place_names
 from ollama_fleet.cli.options import Options
 from ollama_fleet.cli.printing import emit, note
 from ollama_fleet.cli.table import clean
@@ -14,6 +15,7 @@ from ollama_fleet.errors import Exit
 
 Step = Mapping[str, Any]
 Reporter = Callable[[Step], None]
+FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
 _UNDER_WAY: Final = ("loading", "unloading")
 _WHOLLY: Final = 0.95  # of the weights: from there on it is told as all of them
@@ -49,6 +51,17 @@ def describe(step: Step) -> str:
         "failed": clean(str(step["error"])),
     }
     return f"{name}: {words[step['step']]}"
+
+
+def on(does: str) -> Callable[[FunctionT], FunctionT]:
+    """The option that names where a command does what it does; `places` reads its values."""
+    return click.option(
+        "--on",
+        multiple=True,
+        metavar="INSTANCE|GROUP",
+        help=f"{does} it there only; may be given several times, or with commas.",
+        shell_complete=place_names,
+    )
 
 
 def places(texts: Sequence[str]) -> list[str]:

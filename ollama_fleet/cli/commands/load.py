@@ -2,11 +2,11 @@
 
 import click
 
-from ollama_fleet.cli.completing import model_names, place_names
+from ollama_fleet.cli import steps
+from ollama_fleet.cli.completing import model_names
 from ollama_fleet.cli.control import running
 from ollama_fleet.cli.options import Command, Options, pass_options
 from ollama_fleet.cli.printing import note
-from ollama_fleet.cli.steps import follow, places
 
 
 @click.command(
@@ -18,13 +18,7 @@ from ollama_fleet.cli.steps import follow, places
     },
 )
 @click.argument("model", shell_complete=model_names)
-@click.option(
-    "--on",
-    multiple=True,
-    metavar="INSTANCE|GROUP",
-    help="Load it there only; may be given several times, or with commas.",
-    shell_complete=place_names,
-)
+@steps.on("Load")
 @pass_options
 def command(options: Options, model: str, on: tuple[str, ...]) -> int:
     """Load a model into memory, on all instances that have it and may serve it.
@@ -33,7 +27,7 @@ def command(options: Options, model: str, on: tuple[str, ...]) -> int:
     could not load it. Ctrl-C ends the waiting, not the load.
     """
     try:
-        return follow(options, model, running().load(model, places(on)))
+        return steps.follow(options, model, running().load(model, steps.places(on)))
     except KeyboardInterrupt:
         note(options, "\nthe load goes on; `fleet list` shows it")
         raise

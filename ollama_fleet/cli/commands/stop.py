@@ -2,10 +2,10 @@
 
 import click
 
-from ollama_fleet.cli.completing import model_names, place_names
+from ollama_fleet.cli import steps
+from ollama_fleet.cli.completing import model_names
 from ollama_fleet.cli.control import running
 from ollama_fleet.cli.options import Command, Options, pass_options
-from ollama_fleet.cli.steps import follow, places
 
 
 @click.command(
@@ -17,13 +17,7 @@ from ollama_fleet.cli.steps import follow, places
     },
 )
 @click.argument("model", shell_complete=model_names)
-@click.option(
-    "--on",
-    multiple=True,
-    metavar="INSTANCE|GROUP",
-    help="Unload it there only; may be given several times, or with commas.",
-    shell_complete=place_names,
-)
+@steps.on("Unload")
 @pass_options
 def command(options: Options, model: str, on: tuple[str, ...]) -> int:
     """Unload a model from memory, on all instances.
@@ -31,4 +25,4 @@ def command(options: Options, model: str, on: tuple[str, ...]) -> int:
     Each lets the requests that use it end first. The exit code is 1 if it is still in use after
     half a minute; it goes then, too, as soon as nobody uses it. `fleet down` stops the fleet.
     """
-    return follow(options, model, running().unload(model, places(on)))
+    return steps.follow(options, model, running().unload(model, steps.places(on)))

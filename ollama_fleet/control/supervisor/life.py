@@ -9,6 +9,7 @@ from typing import Any, Final, Protocol
 
 from ollama_fleet.config import SupervisionConfig
 from ollama_fleet.control.launcher import Child, Launcher
+from ollama_fleet.control.leaving import until_idle
 from ollama_fleet.control.orphans import remove_record, run_record, write_record
 from ollama_fleet.control.ports import find_listener, is_free
 from ollama_fleet.control.supervisor.endings import Ending, explain
@@ -18,7 +19,7 @@ from ollama_fleet.control.supervisor.vram import describe, until_freed
 from ollama_fleet.control.supervisor.warmth import Wanted, hot, order
 from ollama_fleet.errors import CallNotMade, OllamaError
 from ollama_fleet.gpu import GpuSample
-from ollama_fleet.state import Instance, Kind, Lease, Notice, Phase, State
+from ollama_fleet.state import Instance, Kind, Notice, Phase, State
 from ollama_fleet.units import show_duration
 
 _FIRST_POLL_S: Final = 0.02
@@ -215,25 +216,16 @@ class Life:
 
     async def _drain(self, exited: asyncio.Future[int]) -> None:
         """Give the requests in flight the time to end, while nothing new is sent to it."""
-        idle = asyncio.Event()
-
-        def look(_lease: Lease | None = None) -> None:
-            if not self._instance.in_flight:
-                idle.set()
-
         self.left_warm = hot(self._instance)
         self._means.publish(Phase.DRAINING, "")
-        self._means.state.on_release.append(look)
-        look()
-        waits = [asyncio.create_task(event.wait()) for event in (idle, self._signals.hurried)]
-        ends: list[asyncio.Future[Any]] = [exited, *waits]
         timeout_s = self._settings.drain_timeout_s
+        idle = asyncio.create_task(until_idle(self._means.state, self._instance, timeout_s))
+        hurried = asyncio.create_task(self._signals.hurried.wait())
         try:
-            await asyncio.wait(ends, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((exited, idle, hurried), return_when=asyncio.FIRST_COMPLETED)
         finally:
-            self._means.state.on_release.remove(look)
-            for wait in waits:
-                wait.cancel()
+            idle.cancel()
+            hurried.cancel()
         self.left_warm = hot(self._instance) or self.left_warm  # the last requests load models, too
 
     async def _bury(self, child: Child, end: Ending | None) -> tuple[int, ...]:
