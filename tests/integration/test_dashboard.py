@@ -16,8 +16,7 @@ import msgspec
 import psutil
 import pytest
 from fleet_process import until
-
-from ollama_fleet.state.snapshot import FleetSnapshot
+from snapshot_fixtures import fleet
 
 PROGRAM = """
 import contextlib, fcntl, sys, termios
@@ -48,21 +47,7 @@ stop = (lambda: print("IT WAS STOPPED")) if "can-stop" in sys.argv else None
 wish = Wish(once="once" in sys.argv, interval_s=0.05)
 print(run(Source(), console=Console(), wish=wish, stop=stop).name)
 """
-FLEET = FleetSnapshot(
-    now_s=100.0,
-    started_s=40.0,
-    version="0.1.0",
-    listen="127.0.0.1:11434",
-    strategy="least_conn",
-    simulated=False,
-    stopping=False,
-    waiting=0,
-    instances=(),
-    gpus=(),
-    gpu_error="",
-    pulls=(),
-    notes=(),
-)
+FLEET = fleet(now_s=100.0, started_s=40.0)
 ENTER, LEAVE = b"\x1b[?1049h", b"\x1b[?1049l"
 HIDE, SHOW = b"\x1b[?25l", b"\x1b[?25h"
 
