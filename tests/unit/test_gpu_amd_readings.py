@@ -48,16 +48,22 @@ def test_who_reads_first_gets_the_list_s_cards(tmp_path):
     assert len(source(tmp_path, trees.two_xtx()).read().readings) == 2
 
 
-def test_a_card_without_sensors_is_well(tmp_path):
-    """As virtual functions are: only memory is told."""
+def test_a_card_that_tells_something_is_well(tmp_path):
+    """Memory alone, as of virtual functions, or heat alone."""
     files = {
         name: text
         for name, text in box([XTX]).items()
         if "hwmon" not in name and not name.endswith("gpu_busy_percent")
     }
-    sample = read(tmp_path, files)
+    sample = read(tmp_path / "memory", files)
     assert sample.error == ""
     assert sample.readings[0].memory_used_bytes == GIB // 2
+    files = {
+        name: text
+        for name, text in box([XTX]).items()
+        if not name.endswith(("gpu_busy_percent", "mem_info_vram_used"))
+    }
+    assert read(tmp_path / "heat", files).error == ""
 
 
 def test_a_card_that_sleeps_is_not_woken(tmp_path):
