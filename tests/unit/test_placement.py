@@ -94,6 +94,7 @@ def test_auto_takes_what_no_other_group_names():
         groups({"name": "rest", "gpus": "auto", "count": 2}, {"name": "big", "gpus": [0, 1, 3]})
     )
     assert cards(placement) == {"rest-0": [2], "rest-1": [2], "big": [0, 1, 3]}
+    assert placement.notes == ()
     assert all("shares them with 1 more" in "".join(s.reasons) for s in placement.instances[:2])
 
 
@@ -113,7 +114,9 @@ def test_an_integrated_gpu_is_left_alone_beside_cards_but_serves_when_alone():
     beside = placed({}, box(gpu(0), integrated))
     assert cards(beside) == {"gpu": [0]}
     assert [note for note in beside.notes if "integrated" in note]
-    assert cards(placed({}, box(integrated))) == {"gpu": [1]}
+    alone = placed({}, box(integrated))
+    assert cards(alone) == {"gpu": [1]}
+    assert "(NVIDIA L4, memory of the system)" in only(alone).reasons[0]
 
 
 @pytest.mark.parametrize("kind", [GpuKind.INTEGRATED, GpuKind.VIRTUAL])
@@ -142,6 +145,7 @@ def test_without_gpus_auto_runs_on_the_cpu_and_says_why():
     assert "CPU" in placement.notes[0]
     assert "no driver found (install it)" in placement.notes[0]
     assert placement.notes[0] in only(placement).reasons
+    assert cards(placed(groups({"name": "a", "count": 2}), box())) == {"a-0": [], "a-1": []}
 
 
 def test_without_gpus_auto_adds_nothing_to_a_group_for_the_cpu():
@@ -255,6 +259,18 @@ def test_memory_that_is_reserved_is_not_for_models():
 def test_instances_are_numbered_by_their_gpus_whatever_the_vendor():
     three = box(gpu(0), gpu(1, vendor=Vendor.AMD), gpu(2))
     assert cards(placed({}, three)) == {"gpu-0": [0], "gpu-1": [1], "gpu-2": [2]}
+
+
+def test_what_a_group_keeps_of_its_gpus_is_not_for_models_either():
+    """Whatever the defaults say: 22 GiB are needed, of 24 with 4 kept."""
+    config = pinning("auto", "m", gpu_overhead="4GiB") | {"defaults": {"gpu_overhead": "1GiB"}}
+    assert cards(placed(config, box(gpu(0), gpu(1)), sizes_gib={"m": 18})) == {"a": [0, 1]}
+
+
+def test_instances_that_share_a_gpu_share_its_memory():
+    """15 GiB fit on a card of 24, and not twice."""
+    with pytest.raises(PlacementError, match=r"12\.0 GiB for models for each of 2 instances"):
+        placed(pinning([0], "m", count=2), FOUR, sizes_gib={"m": 15})
 
 
 def test_cards_of_two_vendors_are_not_taken_together():
