@@ -109,7 +109,7 @@ def test_the_doctor_of_a_mac_names_metal_and_says_what_is_less_there(tmp_path):
     fleet = FleetOnMac(tmp_path)
     (tmp_path / "fleet.yaml").write_text("instances: [{ name: a, url: 'http://127.0.0.1:1' }]\n")
     looking = fleet.start("doctor", "-o", "json")
-    output, errors = looking.communicate(timeout=60)
+    output, errors = looking.communicate(timeout=150)
     assert "Traceback" not in errors
     found = {check["name"]: check for check in json.loads(output)["checks"]}
     assert "Metal" in found["gpus"]["detail"]
