@@ -5,7 +5,12 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Final
 
-from ollama_fleet.control.service.address import DEFAULT_PORT, ask_version, listen_address
+from ollama_fleet.control.service.address import (
+    DEFAULT_HOST,
+    DEFAULT_PORT,
+    ask_version,
+    listen_address,
+)
 from ollama_fleet.control.service.keepers import (
     by_hand,
     is_contained,
@@ -22,6 +27,7 @@ from ollama_fleet.control.service.processes import (
 from ollama_fleet.control.service.units import Unit, ask, unit_in
 
 _INSTALLED: Final = {"ollama": "/usr/share/ollama"}  # homes, as the installer makes them
+_EVERYWHERE: Final = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 - they are read, not bound
 _SHOWN_APART: Final = frozenset({"OLLAMA_HOST", "OLLAMA_MODELS"})
 
 
@@ -56,8 +62,11 @@ class Service:
 
     @property
     def base_url(self) -> str:
-        """Where this machine reaches its HTTP API."""
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(self.host, self.host)  # noqa: S104 - it is read here, not bound
+        """Where this machine reaches its HTTP API.
+
+        Who listens on `::` is reached by IPv4, as Go has it, also where IPv6 is switched off.
+        """
+        host = DEFAULT_HOST if self.host in _EVERYWHERE else self.host
         return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
 
 
