@@ -204,6 +204,7 @@ def held_logs(tmp_path):
     """Logs whose thread does nothing until the event beside them is set."""
     logs = ChildLogs(tmp_path, max_bytes=1000, keep=1)
     go_on = threading.Event()
+    logs._begin()
     logs._command(go_on.wait)
     yield logs, go_on
     go_on.set()
