@@ -12,7 +12,7 @@ import select
 from pathlib import Path
 
 import pytest
-from cli_fixtures import Cli
+from cli_fixtures import WAIT_S, Cli
 
 from ollama_fleet.cli.commands.plan import document, show
 from ollama_fleet.cli.table import breadth
@@ -133,7 +133,7 @@ def _read(terminal):
     shown = b""
     try:
         while True:
-            assert select.select([terminal], [], [], 60)[0], "it neither writes nor ends"
+            assert select.select([terminal], [], [], WAIT_S)[0], "it neither writes nor ends"
             shown += os.read(terminal, 65536)
     except OSError:
         return shown.decode()
