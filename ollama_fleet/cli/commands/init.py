@@ -125,7 +125,7 @@ def show(
 
 def _way(options: Options, asked: str, services: "Sequence[Service]") -> "Way":
     """What to do about them: as was said, or as is answered now."""
-    from ollama_fleet.layout import MEANS, Way
+    from ollama_fleet.layout import Way
 
     if not can_keep_instances():
         if asked not in (_ASK, Way.FRONT):
@@ -141,6 +141,13 @@ def _way(options: Options, asked: str, services: "Sequence[Service]") -> "Way":
         return Way(asked) if services else Way.LEAVE
     if not services or options.for_machines or not (sys.stdin.isatty() and sys.stderr.isatty()):
         return Way.LEAVE
+    return _answer(services)
+
+
+def _answer(services: "Sequence[Service]") -> "Way":
+    """What somebody at a terminal wants done about them."""
+    from ollama_fleet.layout import MEANS
+
     for service in services:
         by = f", started by {service.managed_by}" if service.managed_by else ""
         told = f"Ollama {service.version} runs at {service.where} (pid {service.pid}{by})."
