@@ -86,6 +86,15 @@ def test_partitions_are_gpus_of_their_own_whose_shared_id_rocm_cannot_take(tmp_p
     )
 
 
+def test_partitions_are_known_as_such_where_no_mode_is_told(tmp_path):
+    files = {name: text for name, text in trees.partitioned().items() if "current_" not in name}
+    found = listed(tmp_path, files)
+    assert {gpu.name for gpu in found.gpus} == {"AMD Instinct MI300X (a partition)"}
+    assert found.notes == (
+        "the AMD card at 0000:05:00.0 is divided: 8 partitions are GPUs of their own",
+    )
+
+
 def test_the_one_partition_that_a_container_has_is_not_taken_for_the_card(tmp_path):
     """ROCm finds it by the card's id, which no other has that it sees; its memory is its own."""
     files = trees.partitioned() | trees.process(9, {3: GIB})
