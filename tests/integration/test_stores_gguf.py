@@ -54,6 +54,14 @@ def test_projectors_and_adapters_that_a_manifest_names_count(shelves):
     assert shape.file_bytes == alone.file_bytes + 2 * weights
 
 
+def test_of_several_weights_the_last_count_as_ollama_has_it(shelves):
+    path = manifest_of(shelves, "llama")
+    manifest = json.loads(path.read_bytes())
+    manifest["layers"] += json.loads(manifest_of(shelves, "bert").read_bytes())["layers"]
+    path.write_text(json.dumps(manifest))
+    assert shape_in(shelves, "llama") == shape_of(head(MADE["bert"]))
+
+
 def test_what_is_missing_cut_off_or_no_gguf_file_has_no_shape(shelves):
     blob = blob_of(shelves, "bert")
     whole = blob.read_bytes()[: 2**20]

@@ -57,6 +57,8 @@ def test_each_instance_tells_of_its_own_settings():
         {"name": "b", "gpus": [1], "num_parallel": 1, "context_length": 4096},
         external=[{"name": "far", "url": "http://far:11434"}],
     )
+    row = ResidentModel(KEY, "small:latest", GIB, GIB, "", {"context_length": 2048})
+    state.instances["far"].resident = {KEY: row}  # of its settings nothing is known
     wide, narrow = found(state)
     assert (wide.slots, wide.context_length, narrow.slots, narrow.context_length) == (
         4, 8192, 1, 4096,
