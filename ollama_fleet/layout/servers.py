@@ -173,8 +173,8 @@ def _taken_over(service: Service) -> Iterator[str]:
 
 def _shared(_service: Service) -> Iterator[str]:
     yield "The fleet runs beside it. Both need memory of the same GPUs: what one has loaded the"
-    yield "other cannot have. When it starts it removes what the fleet is just downloading, unless"
-    yield "given OLLAMA_NOPRUNE=1. To undo that, nothing has to be done but `fleet down`."
+    yield "other cannot have. Whenever that server starts it removes what the fleet is downloading,"
+    yield "unless given OLLAMA_NOPRUNE=1. To undo that, nothing has to be done but `fleet down`."
 
 
 def _fronted(service: Service) -> Iterator[str]:
