@@ -85,7 +85,7 @@ def processes_of(folder):
 
 def test_a_demo_serves_a_load_without_errors_and_reports_it(demo):
     process = demo("--seconds", "6", "--no-tui", "-o", "json")
-    printed, said = process.communicate(timeout=80)
+    printed, said = process.communicate(timeout=150)
     assert process.returncode == 0, said
     report = json.loads(printed)
     assert list(report) == [
@@ -148,13 +148,13 @@ def test_a_demo_that_is_ended_stops_its_fleet(demo, number, code, when):
         said += line
         assert line, f"the demo ended too early: {said}"
     process.send_signal(number)
-    process.communicate(timeout=60)
+    process.communicate(timeout=120)
     assert process.returncode == code
 
 
 def test_nonsense_is_refused_before_anything_starts(demo):
     process = demo("--seconds", "-1")
-    _, said = process.communicate(timeout=30)
+    _, said = process.communicate(timeout=120)
     assert process.returncode == 2
     assert "above 0" in said
 
