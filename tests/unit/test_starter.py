@@ -150,6 +150,13 @@ def test_who_takes_over_has_its_address_and_its_models_and_touches_no_other(tmp_
     assert text.count("The fleet takes its place") == text.count("It competes for memory") == 1
     config = read(text, tmp_path)
     assert (str(config.listen), str(config.ollama.models)) == ("0.0.0.0:11434", "/srv/models")
+    others = text.partition("# instances:")[2]
+    assert "11500" in others
+    assert "11434" not in others, "it is gone"
+
+
+def test_nobody_is_told_to_stop_what_nobody_here_can_stop():
+    assert "- stop it" not in starter(Inventory(), (replace(RUNNING, stop=""),))
 
 
 def test_a_store_that_cannot_be_written_is_not_used_and_the_reader_is_told_what_to_do(tmp_path):
