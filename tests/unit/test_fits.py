@@ -1,5 +1,6 @@
 """What does not fit is refused with the sum and true ways out; what is promised fits."""
 
+from dataclasses import replace
 from itertools import count
 from typing import Any
 
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from ollama_fleet.config import Config
 from ollama_fleet.errors import Exit, PlacementError
-from ollama_fleet.gpu import Gpu, Inventory, Vendor
+from ollama_fleet.gpu import Gpu, GpuKind, Inventory, Vendor
 from ollama_fleet.names import canonical
 from ollama_fleet.placement import Models, place
 from ollama_fleet.placement.instances import dealt
@@ -90,6 +91,21 @@ def test_what_must_stay_free_is_counted_once_however_many_models_are_there():
         else:
             error = refused(config, Inventory((card,)))
             assert "1.0 GiB of the overheads is the same" in error.reason
+
+
+def test_no_quantisation_is_offered_that_nobody_makes():
+    """A quarter of the weights is the least that is worth a thought."""
+    group = {"name": "big", "gpus": [0], "models": ["huge"]}
+    assert "quantisation" not in refused(configured(group), box(16)).hint
+    assert "quantisation" in refused(configured(group), box(40)).hint
+
+
+def test_slices_are_never_offered_together():
+    slices = tuple(
+        replace(gpu, kind=GpuKind.SLICE, parent_uuid="GPU-9") for gpu in box(20, 20).gpus
+    )
+    error = refused(configured({"name": "a", "gpus": [0], "models": ["large"]}), Inventory(slices))
+    assert "`gpus:" not in error.hint
 
 
 @pytest.mark.parametrize(("spare", "surely"), [(0, False), (-1, True)])

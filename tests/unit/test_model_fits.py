@@ -1,6 +1,7 @@
 """Where a model fits: true of each instance, and of the boxes that a plan must be shown for."""
 
 import math
+from dataclasses import replace
 
 import pytest
 from test_fits import MODELS, SHAPES, box, configured
@@ -8,6 +9,7 @@ from test_fits import MODELS, SHAPES, box, configured
 from ollama_fleet.cli.fitting import document, show
 from ollama_fleet.config import Config
 from ollama_fleet.fleet.simulating import profile_models
+from ollama_fleet.gpu import GpuKind, Inventory
 from ollama_fleet.names import canonical
 from ollama_fleet.placement.fits import SLOTS, STEP_TOKENS, model_fits
 from ollama_fleet.placement.shares import room_bytes
@@ -80,6 +82,11 @@ def test_where_nothing_holds_it_the_fewest_gpus_are_named():
     assert len(found.wider.gpus) == 3
     assert room_bytes(found.wider.gpus[:2]) < found.wider.claim.total_bytes
     assert "`gpus: [0, 1, 2]`" in show(found)
+    spared = configured({"name": "a"}, defaults={"gpu_overhead": "6GiB"})
+    assert len(model_fits(spared, box(24, 24, 24, 24), MODELS, "huge").wider.gpus) == 4
+    slices = [replace(gpu, kind=GpuKind.SLICE) for gpu in box(24, 24, 24).gpus]
+    sliced = model_fits(configured({"name": "a"}), Inventory(tuple(slices)), MODELS, "huge")
+    assert sliced.wider is None
     tight = model_fits(configured({"name": "a"}), box(24, 24), MODELS, "huge")
     assert "`kv_cache_type: q8_0`" in show(tight)
     assert "no GPUs of this machine" in show(
