@@ -17,7 +17,7 @@ from ollama_fleet.placement.shares import (
     room_bytes,
     show_indices,
 )
-from ollama_fleet.placement.wiring import wired
+from ollama_fleet.placement.wiring import across_nodes, wired
 
 GIB = 2**30
 GB = 10**9
@@ -232,6 +232,13 @@ def test_nodes_are_counted_where_they_are_known_and_are_not_called_sockets():
     gpus = box(joined(3, lambda *_: False), nodes=[0, 1, 3])
     assert wired(gpus[:2]) == "across 2 NUMA nodes"
     assert wired(gpus) == "across 3 NUMA nodes"
+    assert wired(box(joined(2, lambda *_: False), nodes=[0, None])) == "across NUMA nodes"
+
+
+def test_a_set_is_across_nodes_if_any_two_of_it_are():
+    gpus = box(joined(3, lambda i, j: (i, j) == (0, 1)))
+    assert across_nodes(gpus)
+    assert not across_nodes(gpus[:2])
 
 
 def test_of_links_with_several_speeds_the_slowest_is_told():

@@ -38,6 +38,7 @@ def test_who_says_how_much_is_kept_has_the_word(gib):
     reasons = kept.why(Settings(gpu_overhead_bytes=gib * GIB), [SHOWN])
     assert len(reasons) == (gib > 0)
     assert "display" not in "".join(reasons)
+    assert kept.why(Settings(gpu_overhead_bytes=gib * GIB), []) == ()
 
 
 def test_old_servers_are_told_of_a_display():

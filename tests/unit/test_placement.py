@@ -377,6 +377,20 @@ def test_a_model_is_preloaded_once_however_it_is_written():
     assert only(placed(config)).preload == ("Llama3.2",)
 
 
+def test_a_model_that_fills_its_gpu_fits():
+    """20 GiB and a fifth more, on 24."""
+    placement = placed(pinning([0], "m"), box(gpu(0)), sizes_gib={"m": 20})
+    assert not any("may not hold" in note for note in placement.notes)
+
+
+def test_an_instance_holds_three_models_for_each_of_its_gpus():
+    small = dict.fromkeys("abcdefg", 1)
+    six = placed(pinning([0, 1], *"abcdef"), box(gpu(0), gpu(1)), sizes_gib=small)
+    assert not any("at once" in note for note in six.notes)
+    seven = placed(pinning([0, 1], *"abcdefg"), box(gpu(0), gpu(1)), sizes_gib=small)
+    assert any("6 models at once, three per GPU" in note for note in seven.notes)
+
+
 def test_models_that_may_push_each_other_out_are_noted():
     """15 GiB fit beside 8, though not with a fifth more of each: that is not sure enough."""
     placement = placed(pinning([0], "m", "n"), FOUR, sizes_gib={"m": 15, "n": 8})
