@@ -97,4 +97,4 @@ def test_every_name_of_something_that_is_there_can_be_completed():
             ):
                 silent.add(f"{name} {param.name}")
     # No running fleet is asked there.
-    assert silent == {"plan models", "replay model", "replay add_gpu"}
+    assert silent == {"replay model", "replay add_gpu"}
