@@ -11,6 +11,7 @@ from ollama_fleet.config import Config
 from ollama_fleet.fleet.simulating import profile_models
 from ollama_fleet.gpu import GpuKind, Inventory
 from ollama_fleet.names import canonical
+from ollama_fleet.placement import Models
 from ollama_fleet.placement.fits import SLOTS, STEP_TOKENS, model_fits
 from ollama_fleet.placement.shares import room_bytes
 from ollama_fleet.sim.hardware import SimulatedGpus
@@ -74,6 +75,14 @@ def test_a_model_that_is_bound_to_other_groups_is_said_to_be():
 def test_an_embedding_model_has_one_slot():
     (fit,) = model_fits(configured({"name": "a"}), box(24), MODELS, "embed").fits
     assert [choice.slots for choice in fit.choices] == [1]
+
+
+def test_no_context_is_promised_that_is_longer_than_was_trained():
+    """Nor for one that is no multiple of the steps."""
+    key = canonical("embed")
+    short = Models(MODELS.size_bytes, {key: replace(SHAPES["embed"], context_length=500)})
+    (fit,) = model_fits(configured({"name": "a"}), box(24), short, "embed").fits
+    assert [choice.context_length for choice in fit.choices] == [500]
 
 
 def test_where_nothing_holds_it_the_fewest_gpus_are_named():
