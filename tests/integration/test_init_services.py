@@ -141,6 +141,7 @@ def test_only_the_first_is_taken_over(server, found, tmp_path, monkeypatch):
     done, path = init(tmp_path, "--service", "take-over", "--yes")
     assert done.exit_code == 0, done.output
     assert server.wait(10) is not None
+    assert "running false" not in done.output
     assert f"pid {os.getpid()}" in path.read_text()
 
 

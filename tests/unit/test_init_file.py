@@ -70,6 +70,8 @@ def test_what_is_no_file_is_written_to_and_never_replaced(tmp_path):
     try:
         init._write(pipe, "new", force=True)
         assert os.read(reader, 9) == b"new"
+        with pytest.raises(UnicodeEncodeError):
+            init._write(pipe, "new\udcff", force=True)
     finally:
         os.close(reader)
     assert stat.S_ISFIFO(pipe.stat().st_mode)
