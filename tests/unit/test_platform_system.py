@@ -3,6 +3,7 @@
 import asyncio
 import ctypes
 import errno
+import fcntl
 import importlib.util
 import os
 import resource
@@ -13,7 +14,7 @@ from types import SimpleNamespace
 import pytest
 import uvloop
 
-from ollama_fleet.system import files, limits, loop, signals
+from ollama_fleet.system import files, limits, locks, loop, signals
 
 pytestmark = pytest.mark.platform
 
@@ -227,3 +228,23 @@ def test_blocks_are_shared_on_linux_alone(monkeypatch):
 
 def test_pipes_stay_as_they_are_where_their_size_is_not_chosen(monkeypatch):
     without("files", "fcntl", monkeypatch).widen_pipe(-1, 2**20)
+
+
+@pytest.mark.parametrize(("wait", "tries"), [(True, False), (False, True)])
+def test_who_says_so_waits_for_a_lock(wait, tries, monkeypatch):
+    asked = []
+    monkeypatch.setattr(fcntl, "flock", lambda _file, how: asked.append(how))
+    locks.lock(0, wait=wait)
+    assert bool(asked[0] & fcntl.LOCK_NB) is tries
+
+
+def test_only_root_makes_files_for_others(monkeypatch, tmp_path):
+    """Nobody else may give a file away, and who tries is refused."""
+    given = []
+    monkeypatch.setattr(os, "chown", lambda *what: given.append(what))
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    files.give(tmp_path, tmp_path)
+    assert given == []
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    files.give(tmp_path, tmp_path)
+    assert given == [(tmp_path, tmp_path.stat().st_uid, tmp_path.stat().st_gid)]
