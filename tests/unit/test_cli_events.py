@@ -71,6 +71,8 @@ def test_kinds_are_offered_as_they_are_typed():
         "gpu_cool",
         "gpu_lost",
         "gpu_back",
+        "gpu_changed",
+        "gpu_restored",
     ]
 
 
