@@ -9,7 +9,6 @@ turn with the others, tells how much of it is the interpreter's own and how load
 import argparse
 import json
 import os
-import socket
 import statistics
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ollama_fleet.bench import arrival, overhead
+from ollama_fleet.bench.ports import free_port
 from ollama_fleet.bench.relay import command as relay
 from ollama_fleet.bench.routing import command as routing
 from ollama_fleet.bench.sync import command as sync
@@ -114,9 +114,7 @@ def simulated_fleet() -> Iterator[Mapping[str, str]]:
     with tempfile.TemporaryDirectory(prefix="fleet-bench-") as directory:
         ports = str(20_000 + os.getpid() % 10_000)  # away from those of a fleet that runs here
         environment = {**os.environ, "FLEET_STATE_DIR": directory, "FLEET_INSTANCE_PORTS": ports}
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            port = probe.getsockname()[1]
-        up = (FLEET, "up", "--wait", "-q", "--simulate", "--listen", f"127.0.0.1:{port}")
+        up = (FLEET, "up", "--wait", "-q", "--simulate", "--listen", f"127.0.0.1:{free_port()}")
         try:
             subprocess.run(up, env=environment, cwd=directory, check=True)
             yield environment
