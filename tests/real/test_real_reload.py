@@ -81,9 +81,12 @@ def test_instances_take_up_new_weights_and_what_runs_on_the_old_ends_whole(shelf
 
     until(settled, seconds=60, what="the new in memory, and only those")
     assert [m["name"] for m in call(f"{fleet.base}/api/tags")["models"]] == [model]
-    for instance in fleet.instances().values():
-        named = [m["name"] for m in call(f"{instance['url']}/api/tags")["models"]]
-        assert named == [model]
+
+    def named():
+        lists = [call(f"{i['url']}/api/tags")["models"] for i in fleet.instances().values()]
+        return [[m["name"] for m in models] for models in lists]
+
+    until(lambda: named() == [[model]] * 2, what="no other name")
 
     records, _ = fleet.records("pull", "--all", "--insecure")
     assert [r["outcome"] for r in records if "outcome" in r] == ["unchanged"]
