@@ -8,13 +8,15 @@ import importlib.util
 import os
 import resource
 import signal
+import subprocess
 import sys
 from types import SimpleNamespace
 
 import pytest
 import uvloop
 
-from ollama_fleet.system import files, limits, locks, loop, signals
+from ollama_fleet.system import door, files, limits, locks, loop, signals
+from ollama_fleet.system.apart import apart
 
 pytestmark = pytest.mark.platform
 
@@ -248,3 +250,28 @@ def test_only_root_makes_files_for_others(monkeypatch, tmp_path):
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     files.give(tmp_path, tmp_path)
     assert given == [(tmp_path, tmp_path.stat().st_uid, tmp_path.stat().st_gid)]
+
+
+def test_a_process_apart_has_a_session_or_a_console_of_its_own(monkeypatch):
+    assert apart() == {"start_new_session": True}
+    monkeypatch.setattr(subprocess, "CREATE_NO_WINDOW", 0x08000000, raising=False)
+    assert apart() == {"creationflags": 0x08000000}
+
+
+def test_a_door_is_found_where_it_was_put_up_and_replaces_an_earlier_one(tmp_path):
+    path = tmp_path / "control.sock"
+    for made in (door.Door(11400, "one"), door.Door(11401, "two")):
+        door.put_up(path, made)
+        assert door.find(path) == made
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert [each.name for each in tmp_path.iterdir()] == ["control.sock"]
+
+
+@pytest.mark.parametrize(
+    "text", [b"", b"{", b"[]", b"7", b'{"port": 1}', b'{"port": "x", "secret": ""}', b"\xff"]
+)
+def test_what_is_no_door_is_as_if_no_fleet_ran(text, tmp_path):
+    path = tmp_path / "control.sock"
+    path.write_bytes(text)
+    with pytest.raises(FileNotFoundError):
+        door.find(path)
